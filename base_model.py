@@ -1,0 +1,499 @@
+"""The model of an experiment: `BaseModel`, which trains, evaluates and predicts, and its usual kinds.
+
+A definition derives `Model` from one of these classes and gives `init_model`, which ends in
+`super().init_model(network, criterion, optimizer, constraints=[…])`. Every method may be overridden.
+"""
+
+import math
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from batch_generator import BatchGenerator
+from constraints import Constraint
+from helixband import checkpoints, metrics, randomness
+from helixband.configuration import Config
+from helixband.errors import DefinitionError, StorageError
+from helixband.nested import map_leaves, zip_leaves
+from helixband.networks.heads import (
+    ConvClassificationNetwork,
+    ConvRegressionNetwork,
+    class_probabilities,
+)
+from helixband.results import Row, Trial
+from helixband.training import loop
+from helixband.training.keeper import Keeper
+from helixband.training.losses import Criterion, cross_entropy, match_labels, parameter_names
+from helixband.training.schedules import Schedule
+
+__all__ = [
+    "BaseModel",
+    "ClassificationModel",
+    "ConvClassificationNetwork",
+    "ConvRegressionNetwork",
+    "RegressionModel",
+    "choose_device",
+]
+
+Generator = Iterable[Any]
+Number = int | float | np.number[Any]
+
+DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0}
+DEBUG_BATCHES = 2
+
+
+class BaseModel:
+    """A network with its criterion and optimizer, trained epoch by epoch.
+
+    `config`: the hyperparameters, a mapping. `args`: the command line as a Namespace; what is missing from
+    it has the command line's default. After `fit` the network holds the best weights, by reward; a further
+    `fit` goes on from the last.
+    """
+
+    network: nn.Module
+    criterion: Criterion
+
+    def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
+        self.config = config if isinstance(config, Config) else Config(config)
+        self.args = Namespace(**(DEFAULT_ARGS | vars(args or Namespace())))
+        self.device = choose_device(self.args.cpu)
+        self.epoch = 0  # epochs trained
+        self.steps = 0  # optimizer steps taken, over all epochs
+        self.history: list[Row] = []  # epoch (from 1), train_*, val_*, reward: one row an epoch
+        self.best_epoch = 0
+        self.best_reward = -math.inf
+        self._last: dict[str, Any] | None = None
+        self._best: dict[str, Any] | None = None
+        self._sampled: list[nn.Module] = []
+        self.init_model()
+        if not hasattr(self, "network"):
+            name = type(self).__name__
+            raise DefinitionError(f"{name}.init_model has to end in super().init_model(network, …)")
+
+    @property
+    def params(self) -> Config:
+        """The hyperparameters: `config` under its other name."""
+        return self.config
+
+    # What a definition gives.
+
+    def init_model(
+        self,
+        network: nn.Module | None = None,
+        criterion: Criterion | None = None,
+        optimizer: Optimizer | None = None,
+        constraints: Sequence[Constraint] = (),
+        scheduler: LRScheduler | None = None,
+    ) -> None:
+        """Take the parts of the model. A definition overrides it without arguments and ends in this one.
+
+        `network(x)` gives a tensor, or a dict with `y_pred` (for metrics and predictions) and `y_pred_loss`
+        (for the criterion). `criterion(input, target)` gives the mean loss of a batch; a function whose
+        parameters are named y_true… and y_pred… gets them by name. `scheduler` steps after each epoch.
+        """
+        for value, name in ((network, "network"), (criterion, "criterion")):
+            if value is None:
+                model = type(self).__name__
+                raise DefinitionError(f"{model}.init_model passed no {name} to super().init_model")
+        assert network is not None and criterion is not None
+        self.network = network.to(self.device)
+        self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self._criterion_names = parameter_names(criterion)
+        self._constrained = [(c, weight) for c in constraints for weight in c.weights(network)]
+        self._scheduled = [
+            (index, name, value)
+            for index, group in enumerate(optimizer.param_groups if optimizer else [])
+            for name, value in group.items()
+            if isinstance(value, Schedule)
+        ]
+
+    def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        """Metrics of one training batch, NumPy -> {name: number}; reported as train_<name>, their mean."""
+        return {}
+
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        """Metrics of a whole set, NumPy -> {name: number}; val_<name>, and <name> on the test set."""
+        return {}
+
+    def get_hyperband_reward(self, result: Mapping[str, float]) -> Number:
+        """What a search maximises and the best epoch is chosen by, from {train_*, val_*} of an epoch."""
+        return -result["val_loss"]
+
+    # One batch, on the device.
+
+    def forward(self, x: Any) -> dict[str, Any]:
+        """The network's output for a batch as {`y_pred`, `y_pred_loss`}."""
+        try:
+            output = self.network(x)
+        except Exception as error:
+            shapes = map_leaves(lambda leaf: (tuple(leaf.shape), str(leaf.dtype)), x)
+            error.add_note(f"in the forward pass of {type(self.network).__name__}; x is {shapes}")
+            raise
+        return self.split_output(output)
+
+    def split_output(self, output: Any) -> dict[str, Any]:
+        """{`y_pred`, `y_pred_loss`} from what the network returned."""
+        if not isinstance(output, dict):
+            return {"y_pred": output, "y_pred_loss": output}
+        if "y_pred" not in output:
+            raise DefinitionError(f"the network returned a dict with {list(output)}; it needs 'y_pred'")
+        return {"y_pred_loss": output["y_pred"], **output}
+
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
+        """The criterion's mean loss of a batch, a scalar."""
+        if self._criterion_names:
+            true, pred = self._criterion_names
+            loss = self.criterion(**{true: y, pred: y_pred_loss})
+        else:
+            loss = self.criterion(y_pred_loss, y)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
+        return loss
+
+    def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        """Train on one batch; (loss, y_pred)."""
+        assert self.optimizer is not None
+        self.network.train()
+        self.optimizer.zero_grad()
+        output = self.forward(x)
+        loss = self.compute_loss(output["y_pred_loss"], y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        for constraint, weight in self._constrained:
+            constraint.apply(weight)
+        return loss.detach(), map_leaves(Tensor.detach, output["y_pred"])
+
+    @torch.no_grad()
+    def eval_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        """(loss, y_pred) of one batch in evaluation mode."""
+        self._set_evaluation_mode()
+        output = self.forward(x)
+        return self.compute_loss(output["y_pred_loss"], y), output["y_pred"]
+
+    @torch.no_grad()
+    def predict_step(self, x: Any) -> Any:
+        """y_pred of one batch in evaluation mode."""
+        self._set_evaluation_mode()
+        return self.forward(x)["y_pred"]
+
+    # A whole set.
+
+    def fit(
+        self,
+        train: Generator,
+        val: Generator,
+        epochs: int,
+        trial: Trial | None = None,
+        seed: int | None = None,
+        on_epoch: Callable[[Row], None] | None = None,
+    ) -> list[Row]:
+        """Train until `epochs` epochs are done, those before this call included; the history.
+
+        With a `trial`, states are kept in its directory, and a training found there goes on. `seed`
+        (default: `args.seed`) orders the training generator's epochs. `on_epoch` gets each row.
+
+        Raises `TrainingError` where the loss is not finite; the last good epoch is kept.
+        """
+        if self.optimizer is None:
+            raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
+        keeper = Keeper(trial)
+        self._go_on(train, trial)
+        try:
+            while self.epoch < epochs:
+                row = self._fit_epoch(train, val, self.args.seed if seed is None else seed)
+                assert self._last is not None
+                keeper.keep(self._last, self._best if self.best_epoch == self.epoch else None)
+                if on_epoch:
+                    on_epoch(row)
+        finally:
+            keeper.flush()
+        if self._best is not None:
+            self._load_network(self._best, "the best state")
+        return self.history
+
+    def evaluate(self, generator: Generator) -> dict[str, float]:
+        """`loss` and the metrics of `eval_metrics` over a whole set."""
+        return self._evaluate(generator)[0]
+
+    def evaluate_mc(self, generator: Generator, samples: int) -> dict[str, float]:
+        """Evaluation with dropout left on (Gal and Ghahramani 2016): `samples` passes over the set.
+
+        Metrics of the mean prediction, the mean loss, and as <name>_std the spread over the passes.
+        """
+        with self._dropout_left_on():
+            passes = [self._evaluate(generator) for _ in range(samples)]
+        y_true = passes[0][1]
+        result = {"loss": float(np.mean([values["loss"] for values, _, _ in passes]))}
+        result |= _numbers(
+            self.eval_metrics(y_true, _mean([y_pred for _, _, y_pred in passes])), "eval_metrics"
+        )
+        for name in list(result):
+            result[f"{name}_std"] = float(np.std([values[name] for values, _, _ in passes]))
+        return result
+
+    def predict(self, generator: Generator | Tensor | np.ndarray[Any, Any]) -> Any:
+        """y_pred over the x of a generator, or of one array or tensor (N, …): NumPy (N, …)."""
+        batches = [generator] if isinstance(generator, np.ndarray | Tensor) else generator
+        return loop.predict(self.predict_step, batches, self.device, self.args.batch_size, self._limit)
+
+    def predict_mc(self, generator: Generator, samples: int) -> tuple[Any, Any]:
+        """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""
+        with self._dropout_left_on():
+            passes = [self.predict(generator) for _ in range(samples)]
+        return _mean(passes), zip_leaves(lambda arrays: np.std(arrays, axis=0), passes)
+
+    # Checkpoints.
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network's weights, whole or not at all."""
+        checkpoints.save(path, self._weights())
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Read weights that `save` or `fit` wrote; raises `StorageError` where they do not fit."""
+        self._load_network(checkpoints.load(path), str(path))
+
+    # How it is done.
+
+    @property
+    def _limit(self) -> int | None:
+        return DEBUG_BATCHES if self.args.debug else None
+
+    def _fit_epoch(self, train: Generator, val: Generator, seed: int) -> Row:
+        """One epoch of training and its validation; what they gave, as a row of the history."""
+        if isinstance(train, BatchGenerator):
+            train.set_epoch(seed, self.epoch)
+        silent = type(self).train_metrics is BaseModel.train_metrics
+        train_metrics = None if silent else self._numeric_train_metrics
+        trained = loop.train_epoch(self._timed_step, train, self.device, train_metrics, self._limit)
+        result = {f"train_{name}": value for name, value in trained.items()}
+        result |= {f"val_{name}": value for name, value in self.evaluate(val).items()}
+        reward = _number(self.get_hyperband_reward(dict(result)), "get_hyperband_reward")
+        self.epoch += 1
+        if self.scheduler is not None:
+            if isinstance(self.scheduler, ReduceLROnPlateau):
+                self.scheduler.step(result["val_loss"])
+            else:
+                self.scheduler.step()
+        row = {"epoch": self.epoch, **result, "reward": reward}
+        self.history.append(row)
+        if reward > self.best_reward or self.best_epoch == 0:
+            self.best_epoch = self.epoch
+            self.best_reward = -math.inf if math.isnan(reward) else reward
+            self._best = self._weights()
+        self._last = self._state(train)
+        return row
+
+    def _timed_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        """`train_step` with the schedules at the values of this moment."""
+        if self._scheduled:
+            assert self.optimizer is not None
+            for index, name, schedule in self._scheduled:
+                self.optimizer.param_groups[index][name] = schedule.at(self.epoch, self.steps)
+        self.config.set_time(self.epoch, self.steps)
+        self.steps += 1
+        return self.train_step(x, y)
+
+    def _evaluate(self, generator: Generator) -> tuple[dict[str, float], Any, Any]:
+        loss, y_true, y_pred = loop.evaluate(
+            self.eval_step, generator, self.device, self.args.batch_size, self._limit
+        )
+        values = _numbers(self.eval_metrics(y_true, y_pred), "eval_metrics")
+        return {"loss": loss, **values}, y_true, y_pred
+
+    def _numeric_train_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+        return _numbers(self.train_metrics(y_true, y_pred), "train_metrics")
+
+    def _set_evaluation_mode(self) -> None:
+        self.network.eval()
+        for module in self._sampled:
+            module.train()
+
+    @contextmanager
+    def _dropout_left_on(self) -> Iterator[None]:
+        self._sampled = [m for m in self.network.modules() if isinstance(m, _DropoutNd)]
+        if not self._sampled:
+            raise DefinitionError(
+                f"{type(self.network).__name__} has no dropout module, so Monte Carlo passes would all be alike"
+            )
+        try:
+            yield
+        finally:
+            self._sampled = []
+
+    def _weights(self) -> dict[str, Any]:
+        weights = _copied(self.network.state_dict())
+        return {"epoch": self.epoch, "reward": self.best_reward, "network": weights}
+
+    def _state(self, train: Generator) -> dict[str, Any]:
+        """All that the next epoch depends on, copied to the CPU."""
+        assert self.optimizer is not None
+        return {
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "history": list(self.history),
+            "network": _copied(self.network.state_dict()),
+            "optimizer": _copied(self.optimizer.state_dict()),
+            "scheduler": _copied(self.scheduler.state_dict()) if self.scheduler else None,
+            "generator": _copied(train.state_dict()) if isinstance(train, _Stateful) else None,
+            "random": randomness.get_state(),
+        }
+
+    def _go_on(self, train: Generator, trial: Trial | None) -> None:
+        """Return to the last state, in memory or of the trial, where there is one."""
+        if self._last is None and trial is not None and trial.last_checkpoint.exists():
+            self._last = checkpoints.load(trial.last_checkpoint)
+            self._best = checkpoints.load(trial.best_checkpoint)
+            # Of the two files the best is written first, so it can be ahead of the last, never behind.
+            self.best_epoch, self.best_reward = self._best["epoch"], self._best["reward"]
+        if self._last is None:
+            return
+        assert self.optimizer is not None
+        self._load_network(self._last, f"the last state of trial {trial.id}" if trial else "the last state")
+        self.optimizer.load_state_dict(_copied(self._last["optimizer"]))
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(self._last["scheduler"])
+        if isinstance(train, _Stateful):
+            train.load_state_dict(self._last["generator"])
+        self.epoch, self.steps = self._last["epoch"], self._last["steps"]
+        self.history = list(self._last["history"])
+        randomness.set_state(self._last["random"])
+
+    def _load_network(self, content: dict[str, Any], where: str) -> None:
+        try:
+            self.network.load_state_dict(content["network"])
+        except (RuntimeError, KeyError) as error:
+            raise StorageError(f"{where} does not fit the network of this definition: {error}") from error
+
+
+class RegressionModel(BaseModel):
+    """Mean squared error, `mse` and `pearson`; the reward is −val_loss.
+
+    Labels (N,) and (N, 1) are the same thing to it.
+    """
+
+    def init_model(
+        self,
+        network: nn.Module | None = None,
+        criterion: Criterion | None = None,
+        optimizer: Optimizer | None = None,
+        constraints: Sequence[Constraint] = (),
+        scheduler: LRScheduler | None = None,
+    ) -> None:
+        """As `BaseModel.init_model`; the criterion is the mean squared error where none is given."""
+        super().init_model(network, criterion or nn.MSELoss(), optimizer, constraints, scheduler)
+
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
+        """The criterion's loss, y brought to the shape of the prediction.
+
+        Raises `DefinitionError` where they differ in size: torch would broadcast one against the other.
+        """
+        if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y.shape != y_pred_loss.shape:
+            if y.numel() != y_pred_loss.numel():
+                raise DefinitionError(
+                    f"y has the shape {tuple(y.shape)} and the prediction {tuple(y_pred_loss.shape)}; "
+                    "a regression needs one prediction for each value of y"
+                )
+            y = y.reshape(y_pred_loss.shape)
+        return super().compute_loss(y_pred_loss, y)
+
+    def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        return {"mse": metrics.mse(y_true, y_pred)}
+
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        return {"mse": metrics.mse(y_true, y_pred), "pearson": metrics.pearson(y_true, y_pred)}
+
+
+class ClassificationModel(BaseModel):
+    """Cross-entropy, `accuracy` and `auroc`, for two classes or more; the reward is −val_loss.
+
+    Labels are class indexes, (N,) or (N, 1), or one column a class, (N, C). The network gives logits: one a
+    class, (N, C), or for two classes one alone, (N,) or (N, 1).
+    """
+
+    def init_model(
+        self,
+        network: nn.Module | None = None,
+        criterion: Criterion | None = None,
+        optimizer: Optimizer | None = None,
+        constraints: Sequence[Constraint] = (),
+        scheduler: LRScheduler | None = None,
+    ) -> None:
+        """As `BaseModel.init_model`; the criterion is cross-entropy over logits where none is given."""
+        super().init_model(network, criterion or cross_entropy, optimizer, constraints, scheduler)
+
+    def split_output(self, output: Any) -> dict[str, Any]:
+        """A plain tensor is the logits; metrics and predictions get probabilities."""
+        if isinstance(output, Tensor):
+            return {"y_pred": class_probabilities(output), "y_pred_loss": output}
+        return super().split_output(output)
+
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
+        """The criterion's loss, y brought to the form that goes with the logits."""
+        if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y_pred_loss.ndim <= 2:
+            y = match_labels(y, y_pred_loss)
+        return super().compute_loss(y_pred_loss, y)
+
+    def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        return {"accuracy": metrics.accuracy(y_true, y_pred)}
+
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        return {
+            "accuracy": metrics.accuracy(y_true, y_pred),
+            "auroc": metrics.auroc(y_true, y_pred),
+        }
+
+
+def choose_device(cpu: bool = False) -> torch.device:
+    """The GPU where there is one and it is not declined, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
+
+
+def _numbers(values: Mapping[str, Number], where: str) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        raise DefinitionError(f"{where} returned {values!r}; it has to return a dict, name to number")
+    return {str(name): _number(value, f"{where}[{name!r}]") for name, value in values.items()}
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, str) or value is None:
+        raise DefinitionError(f"{where} is {value!r}; it has to be a number")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"{where} is {value!r}; it has to be a number") from error
+
+
+def _copied(nested: Any) -> Any:
+    """State with its tensors copied to the CPU and schedules as plain numbers."""
+
+    def copy(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf.detach().to("cpu", copy=True)
+        return float(leaf) if isinstance(leaf, Schedule) else leaf
+
+    return map_leaves(copy, dict(nested))
+
+
+@runtime_checkable
+class _Stateful(Protocol):
+    """A generator of the user's with state between epochs, as `torchdata`'s `StatefulDataLoader`."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def _mean(passes: list[Any]) -> Any:
+    return zip_leaves(lambda arrays: np.mean(arrays, axis=0), passes)

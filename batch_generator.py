@@ -1,0 +1,305 @@
+"""Generators of batches: `(x, y)` for training and evaluation, `x` alone where there are no labels.
+
+A generator is anything that iterates over batches, again from the start each time; these are the ones at
+hand. x and y are arrays or tensors of examples along the first dimension, or dicts and tuples of them,
+and come out as the kind they went in.
+
+The order of a shuffled epoch is a function of (seed, epoch) alone, which the run sets, so that it is the
+same after an interruption, and no other draw of random numbers moves it.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helixband.errors import DataError
+from helixband.files import matching_files
+from helixband.hdf5 import H5Table, open_tables
+from helixband.nested import leaves, map_leaves, zip_leaves
+
+Indexes = NDArray[np.int64]
+ProcessXY = Callable[[Any, Any], tuple[Any, Any]]
+Self = TypeVar("Self", bound="MatrixBatchGenerator")
+
+MEMORY_LIMIT = 4 << 30
+"""HDF5 files of more bytes than this together are streamed. It is a constant, and not the memory that is
+free, because the order of a shuffled epoch depends on it."""
+
+BLOCK_BYTES = 8 << 20
+"""Streamed files are read in blocks of about this size."""
+
+POOL_BLOCKS = 16
+"""So many blocks, drawn from anywhere in the files, are shuffled together when streaming."""
+
+
+class BatchGenerator:
+    """Base class: examples, by index, in batches.
+
+    A subclass gives `_batches`. Its state is its data and (seed, epoch) alone: the run shares one
+    generator among trials.
+    """
+
+    def __init__(self, n_examples: int, batch_size: int | None, shuffle: bool, labelled: bool) -> None:
+        if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
+            raise DataError(f"batch_size is {batch_size!r}; it has to be None or an integer from 1")
+        if n_examples == 0:
+            raise DataError(f"{type(self).__name__}: the set is empty; it needs one example at least")
+        self.n_examples = n_examples
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.labelled = labelled
+        self._seed = 0
+        self._epoch = 0
+
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """The next iteration has the order of this epoch. Without it, each iteration is the next epoch."""
+        self._seed, self._epoch = seed, epoch
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return math.ceil(self.n_examples / (self.batch_size or self.n_examples))
+
+    def __iter__(self) -> Iterator[Any]:
+        rng = np.random.default_rng([self._seed, self._epoch]) if self.shuffle else None
+        self._epoch += 1
+        for x, y in self._batches(rng):
+            yield (x, y) if self.labelled else x
+
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+        """The batches of an epoch as (x, y), y None without labels; `rng` is None for the stored order."""
+        raise NotImplementedError
+
+
+class MatrixBatchGenerator(BatchGenerator):
+    """Batches of arrays or tensors in memory.
+
+    `X` and `Y`: (N, …), or dicts or tuples of such. `batch_size=None` gives one batch, the whole set; a
+    model cuts it for evaluation into pieces that fit the device. Floating values have to be finite unless
+    `allow_nan`, for labels that a criterion masks.
+
+    >>> batches = MatrixBatchGenerator(np.arange(5), np.arange(5) * 10, batch_size=2)
+    >>> [(x.tolist(), y.tolist()) for x, y in batches]
+    [([0, 1], [0, 10]), ([2, 3], [20, 30]), ([4], [40])]
+
+    Raises `DataError` where X and Y differ in length, are empty, not numeric, or hold a NaN or infinity.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        Y: Any = None,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        allow_nan: bool = False,
+    ) -> None:
+        self.X = _as_arrays(X, "X", allow_nan)
+        self.Y = None if Y is None else _as_arrays(Y, "Y", allow_nan)
+        lengths = {len(leaf) for leaf in leaves([self.X] if Y is None else [self.X, self.Y])}
+        if len(lengths) != 1:
+            raise DataError(f"X and Y differ in length: {_shapes(self.X)} and {_shapes(self.Y)}")
+        super().__init__(lengths.pop(), batch_size, shuffle, labelled=Y is not None)
+
+    @classmethod
+    def get_train_val_generator(
+        cls: type[Self],
+        X: Any,
+        Y: Any,
+        val_ratio: float,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> tuple[Self, Self]:
+        """Two generators over a random split: training (shuffled) and validation (whole, in order).
+
+        `val_ratio` is the share of the validation part, above 0 and below 1. The split is a function of
+        the number of examples and `seed`.
+        """
+        X, Y = _as_arrays(X, "X", True), _as_arrays(Y, "Y", True)
+        n_examples = len(next(leaves(X)))
+        n_val = round(n_examples * val_ratio) if 0 < val_ratio < 1 else 0
+        if not 0 < n_val < n_examples:
+            raise DataError(
+                f"val_ratio {val_ratio!r} of {n_examples} examples leaves a part empty; "
+                "it is the share of the validation part, above 0 and below 1"
+            )
+        order = np.random.default_rng(seed).permutation(n_examples)
+        train, val = np.sort(order[n_val:]), np.sort(order[:n_val])
+        return (
+            cls(_take(X, train), _take(Y, train), batch_size, shuffle=True),
+            cls(_take(X, val), _take(Y, val)),
+        )
+
+    def get_X_shape(self) -> Any:
+        """The shape of one example's x; of a dict or tuple, one for each part."""
+        return map_leaves(lambda leaf: tuple(leaf.shape[1:]), self.X)
+
+    def get_Y(self) -> Any:
+        """All labels, (N, …), or None."""
+        return self.Y
+
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+        yield from _cut(self.X, self.Y, self.n_examples, self.batch_size, rng)
+
+
+class H5pyBatchGenerator(BatchGenerator):
+    """Batches of HDF5 files with the datasets `data` (N, …) and, but for prediction, `label` (N, …).
+
+    `glob_str`: a path or glob; files follow one another in natural order of their names (batch2 before
+    batch10). Files of up to `memory_limit` bytes together are read into memory; larger ones are streamed,
+    shuffled by drawing blocks from anywhere and mixing 16 of them at a time. `process_x_y(x, y) -> (x, y)`
+    is applied to each file or block as it is read, and keeps the number of examples; y is None without
+    labels.
+
+    Raises `DataError` naming the file that is missing, damaged, without `data`, or of another shape.
+    """
+
+    def __init__(
+        self,
+        glob_str: str | os.PathLike[str],
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        process_x_y: ProcessXY | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+        allow_nan: bool = False,
+    ) -> None:
+        self.paths = matching_files(os.fspath(glob_str))
+        self.process_x_y = process_x_y or (lambda x, y: (x, y))
+        self.allow_nan = allow_nan
+        self._tables = open_tables(self.paths)
+        self._matrix: tuple[Any, Any] | None = None
+        rows = sum(table.rows for table in self._tables)
+        super().__init__(rows, batch_size, shuffle, self._tables[0].labelled)
+        if sum(table.bytes for table in self._tables) <= memory_limit:
+            parts = [self._read(table, 0, table.rows) for table in self._tables if table.rows]
+            self._matrix = _concatenate(parts)
+
+    def get_X_shape(self) -> Any:
+        """The shape of one example's x, after `process_x_y`."""
+        table = next(table for table in self._tables if table.rows)
+        x = self._matrix[0] if self._matrix else self._read(table, 0, 1)[0]
+        return map_leaves(lambda leaf: tuple(leaf.shape[1:]), x)
+
+    def get_Y(self) -> Any:
+        """All labels, (N, …), after `process_x_y`, or None. Reads the files once where they are streamed."""
+        if self._matrix:
+            return self._matrix[1]
+        parts = [self._read(*block)[1] for block in self._blocks()]
+        return zip_leaves(np.concatenate, parts) if self.labelled else None
+
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+        if self._matrix:
+            yield from _cut(*self._matrix, self.n_examples, self.batch_size, rng)
+        else:
+            yield from self._stream(rng)
+
+    def _stream(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+        """Batches of blocks read a pool at a time; what fills no batch goes on to the next pool."""
+        blocks = self._blocks()
+        if rng is not None:
+            blocks = [blocks[index] for index in rng.permutation(len(blocks))]
+        pool_blocks = 1 if rng is None else POOL_BLOCKS
+        rest: list[tuple[Any, Any]] = []
+        for start in range(0, len(blocks), pool_blocks):
+            pool = [self._read(*block) for block in blocks[start : start + pool_blocks]]
+            x, y = _concatenate(rest + pool)
+            rows = len(next(leaves(x)))
+            batch_size = self.batch_size or rows
+            last = start + pool_blocks >= len(blocks)
+            full = rows if last else rows - rows % batch_size
+            order = rng.permutation(rows) if rng is not None else np.arange(rows)
+            rest = [(_take(x, order[full:]), _take(y, order[full:]))] if full < rows else []
+            for first in range(0, full, batch_size):
+                chosen = order[first : min(first + batch_size, full)]
+                yield _take(x, chosen), _take(y, chosen)
+
+    def _blocks(self) -> list[tuple[H5Table, int, int]]:
+        """(file, first row, row after the last) of each block, in order."""
+        blocks = []
+        for table in self._tables:
+            rows = max(1, BLOCK_BYTES * table.rows // max(1, table.bytes))
+            blocks += [(table, row, min(row + rows, table.rows)) for row in range(0, table.rows, rows)]
+        return blocks
+
+    def _read(self, table: H5Table, start: int, stop: int) -> tuple[Any, Any]:
+        """Rows of a file as (x, y), processed and checked."""
+        data, label = table.read(start, stop)
+        x, y = self.process_x_y(data, label)
+        for name, part in (("data", x), ("label", y)):
+            if part is not None:
+                _as_arrays(part, f"{table.path}: {name}", self.allow_nan, first_row=start)
+        lengths = {len(leaf) for leaf in leaves([x] if y is None else [x, y])}
+        if lengths != {stop - start}:
+            raise DataError(
+                f"process_x_y made {sorted(lengths)} examples of {stop - start}; it has to keep their number"
+            )
+        return x, y
+
+
+def _cut(
+    x: Any, y: Any, n_examples: int, batch_size: int | None, rng: np.random.Generator | None
+) -> Iterator[tuple[Any, Any]]:
+    """Batches of data in memory: slices in the stored order, gathers in a drawn one."""
+    step = batch_size or n_examples
+    order = None if rng is None else rng.permutation(n_examples)
+    for start in range(0, n_examples, step):
+        stop = start + step
+        chosen = slice(start, stop) if order is None else order[start:stop]
+        yield _take(x, chosen), _take(y, chosen)
+
+
+def _take(nested: Any, chosen: slice | Indexes) -> Any:
+    return None if nested is None else map_leaves(lambda leaf: leaf[chosen], nested)
+
+
+def _concatenate(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Parts of (x, y) one after another; y stays None without labels."""
+
+    def join(arrays: list[Any]) -> Any:
+        return None if arrays[0] is None else np.concatenate(arrays)
+
+    return parts[0] if len(parts) == 1 else zip_leaves(join, parts)
+
+
+def _as_arrays(nested: Any, name: str, allow_nan: bool, first_row: int = 0) -> Any:
+    """Arrays and tensors as they are, anything else (lists of numbers) as arrays; checked."""
+    if isinstance(nested, dict):
+        return {
+            key: _as_arrays(value, f"{name}[{key!r}]", allow_nan, first_row) for key, value in nested.items()
+        }
+    if isinstance(nested, tuple):
+        parts = enumerate(nested)
+        return tuple(_as_arrays(part, f"{name}[{i}]", allow_nan, first_row) for i, part in parts)
+    array = nested if hasattr(nested, "shape") else np.asarray(nested)
+    values = np.asarray(array)
+    if values.ndim == 0 or values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name} has the type {values.dtype} and shape {values.shape}; "
+            "it has to be an array of numbers, examples along its first dimension"
+        )
+    if values.dtype.kind == "f" and not allow_nan:
+        _check_finite(values, name, first_row)
+    return array
+
+
+def _check_finite(values: NDArray[Any], name: str, first_row: int) -> None:
+    # Slice by slice: the mask of a whole set would take a quarter of its memory again.
+    rows = max(1, BLOCK_BYTES // max(1, values[:1].nbytes))
+    for start in range(0, len(values), rows):
+        finite = np.isfinite(values[start : start + rows])
+        if not finite.all():
+            place = np.argwhere(~finite)[0]
+            place[0] += start
+            value = values[tuple(place)]
+            place[0] += first_row
+            where = ", ".join(str(index) for index in place)
+            raise DataError(
+                f"{name}[{where}] is {value} (indexes from 0); remove or impute such values, "
+                "or pass allow_nan=True where the model handles them"
+            )
+
+
+def _shapes(nested: Any) -> Any:
+    return map_leaves(lambda leaf: tuple(leaf.shape), nested)

@@ -1,0 +1,63 @@
+"""Classify DNA sequences with one layer of motif detectors."""
+
+import os
+import random
+
+from torch import nn, optim
+
+from base_model import ClassificationModel, ConvClassificationNetwork
+from batch_generator import H5pyBatchGenerator
+from constraints import MaxNormConstraint
+
+
+def get_train_generator(data_dir, batch_size):
+    path = os.path.join(data_dir, "train.h5.batch*")
+    return H5pyBatchGenerator(path, batch_size, shuffle=True)
+
+
+def get_val_generator(data_dir):
+    return H5pyBatchGenerator(os.path.join(data_dir, "valid.h5.batch*"))
+
+
+def get_test_generator(data_dir):
+    return H5pyBatchGenerator(os.path.join(data_dir, "test.h5.batch*"))
+
+
+def get_pred_generator(pred_path):
+    return H5pyBatchGenerator(pred_path)
+
+
+def get_config():
+    """Draw one set of hyperparameters. Any Python will do: the run seeds the generators."""
+    return {
+        "lr": 10 ** random.uniform(-3.5, -2),
+        "weight_decay": 10 ** random.uniform(-6, -2),
+        "dense_units": random.choice([32, 64, 128]),
+        "dropout": random.choice([0.1, 0.25, 0.5]),
+    }
+
+
+class Model(ClassificationModel):
+    def init_model(self):
+        # A filter scans for one motif; the max over positions tells whether it is anywhere.
+        features = nn.Sequential(
+            nn.Conv1d(4, 128, kernel_size=24),  # (N, 4, L) -> (N, 128, L - 23)
+            nn.ReLU(),
+            nn.AdaptiveMaxPool1d(1),  # -> (N, 128, 1), of any L
+        )
+        classifier = nn.Sequential(
+            nn.Linear(128, self.config["dense_units"]),
+            nn.ReLU(),
+            nn.Dropout(self.config["dropout"]),
+            nn.Linear(self.config["dense_units"], 2),  # logits of unbound and bound
+        )
+        network = ConvClassificationNetwork(features, classifier)
+        optimizer = optim.AdamW(
+            network.parameters(), self.config["lr"], weight_decay=self.config["weight_decay"]
+        )
+        super().init_model(
+            network,
+            nn.CrossEntropyLoss(),
+            optimizer,
+            constraints=[MaxNormConstraint(3, "classifier.*")],
+        )

@@ -1,0 +1,70 @@
+"""Classify DNA sequences read straight from FASTA, with a search space made of hyperopt's `hp`."""
+
+import math
+import os
+
+import numpy as np
+from hyperopt import hp
+from torch import nn, optim
+
+from base_model import ClassificationModel, ConvClassificationNetwork
+from batch_generator import MatrixBatchGenerator
+from helixband.networks.one_hot import OneHot
+from helixband.sequence.alphabet import DNA
+from helixband.sequence.fasta import read_fasta
+
+
+def read_x(path):
+    """Read the sequences of a FASTA file, all of one length, as indexes, uint8 (N, S)."""
+    _, sequences = read_fasta(path)
+    return np.stack([DNA.encode(sequence) for sequence in sequences])
+
+
+def read_xy(data_dir, name):
+    """Read sequences and, from one-hot lines, their class indexes, int64 (N,)."""
+    target = np.loadtxt(os.path.join(data_dir, f"{name}.target"))
+    return read_x(os.path.join(data_dir, f"{name}.fa")), target.argmax(axis=1)
+
+
+def get_train_generator(data_dir, batch_size):
+    return MatrixBatchGenerator(*read_xy(data_dir, "train"), batch_size, shuffle=True)
+
+
+def get_val_generator(data_dir):
+    return MatrixBatchGenerator(*read_xy(data_dir, "valid"))
+
+
+def get_test_generator(data_dir):
+    return MatrixBatchGenerator(*read_xy(data_dir, "test"))
+
+
+def get_pred_generator(pred_path):
+    return MatrixBatchGenerator(read_x(pred_path))
+
+
+def get_config():
+    """Describe the space of hyperparameters; the run samples it."""
+    return {
+        "lr": hp.loguniform("lr", math.log(2e-3), math.log(1e-2)),
+        "filters": hp.choice("filters", [64, 128, 256]),
+        "filter_width": hp.choice("filter_width", [12, 18, 24]),
+        "dropout": hp.uniform("dropout", 0, 0.5),
+    }
+
+
+class Model(ClassificationModel):
+    def init_model(self):
+        n_filters = self.config["filters"]
+        features = nn.Sequential(
+            OneHot(),  # (N, S) -> (N, 4, S), here on the device: a byte a letter is moved there
+            nn.Conv1d(4, n_filters, self.config["filter_width"]),
+            nn.ReLU(),
+            nn.AdaptiveMaxPool1d(1),  # -> (N, filters, 1)
+        )
+        classifier = nn.Sequential(
+            nn.Dropout(self.config["dropout"]),
+            nn.Linear(n_filters, 2),  # logits of unbound and bound
+        )
+        network = ConvClassificationNetwork(features, classifier)
+        optimizer = optim.Adam(network.parameters(), self.config["lr"])
+        super().init_model(network, nn.CrossEntropyLoss(), optimizer)

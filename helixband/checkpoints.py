@@ -1,0 +1,55 @@
+"""Checkpoints: written whole or not at all, read without running code, known by their format number.
+
+A checkpoint is a dict of tensors, numbers, strings and containers of them, in torch's file format.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from helixband.errors import StorageError
+from helixband.files import write_whole
+
+FORMAT = 1
+
+
+def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Write `content`; whatever goes wrong, an older checkpoint at `path` stays as it was.
+
+    Raises `StorageError` where the disk is full or the place is not writable.
+    """
+    # In memory first: torch's own writer does not survive a failing disk with a usable error.
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, buffer)
+    write_whole(path, buffer.getbuffer())
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a checkpoint, its tensors on the CPU.
+
+    Raises `StorageError` where it is missing, cut short, no checkpoint, or from a newer Helixband.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise StorageError(
+            f"{path} is damaged or no checkpoint ({_first_line(error)}); "
+            f"delete {Path(path).parent} to train this trial anew"
+        ) from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise StorageError(f"{path} is a torch file, but no Helixband checkpoint")
+    if content["format"] > FORMAT:
+        raise StorageError(
+            f"{path} has format {content['format']}; this version reads up to {FORMAT}: "
+            "use the version that wrote it, or a newer one"
+        )
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,231 @@
+"""A def.py: loaded by path, checked against its contract, called with its random numbers set.
+
+`docs/def.md` describes the contract to those who write one.
+"""
+
+import difflib
+import hashlib
+import inspect
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from base_model import BaseModel
+from batch_generator import BatchGenerator
+from helixband.errors import DefinitionError
+from helixband.randomness import derive_seed, seed_everything
+
+FUNCTIONS = {
+    "get_train_generator": ("data_dir", "batch_size"),
+    "get_val_generator": ("data_dir",),
+    "get_test_generator": ("data_dir",),
+    "get_pred_generator": ("pred_path",),
+    "get_config": (),
+    "save_prediction": ("pred_path", "y_pred"),
+}
+METHODS = {
+    "init_model": ("self",),
+    "train_metrics": ("self", "y_true", "y_pred"),
+    "eval_metrics": ("self", "y_true", "y_pred"),
+    "get_hyperband_reward": ("self", "result"),
+}
+SURE_MISSPELLING = 0.88  # of what is optional; get_valid_generator for get_val_generator is 0.94
+
+
+class Definition:
+    """A loaded def.py. Its data functions see the same random numbers each, so that splits agree."""
+
+    def __init__(self, path: Path, source: bytes, module: ModuleType, seed: int = 0) -> None:
+        self.path = path
+        self.source = source
+        self.digest = hashlib.sha256(source).hexdigest()
+        self.module = module
+        self.seed = seed
+        self._training_data: dict[tuple[str, int], tuple[BatchGenerator, BatchGenerator]] = {}
+
+    def check(self, needed: Iterable[str]) -> None:
+        """Hold the definition against its contract; `needed` are the functions that the run will call.
+
+        Raises `DefinitionError` with all faults at once.
+        """
+        needed = list(needed)
+        faults = [fault for name in needed for fault in self._function_faults(name)]
+        for name in FUNCTIONS.keys() - set(needed):
+            if self._has(name):
+                faults += self._function_faults(name)
+            elif near := self._misspelt(name, vars(self.module), SURE_MISSPELLING):
+                faults.append(f"{near}: did you mean {name}?")
+        faults += self._model_faults()
+        if faults:
+            listed = "".join(f"\n  - {fault}" for fault in faults)
+            raise DefinitionError(f"{self.path} does not keep the contract of a definition:{listed}")
+
+    def function(self, name: str) -> Callable[..., Any] | None:
+        """A function of the definition, or None."""
+        return getattr(self.module, name, None)
+
+    def new_model(self, *arguments: Any) -> BaseModel:
+        """`Model(config, args)`."""
+        model: BaseModel = self.module.Model(*arguments)
+        return model
+
+    def training_data(self, data_dir: str, batch_size: int) -> tuple[Iterable[Any], Iterable[Any]]:
+        """(training, validation) generators.
+
+        Generators of ours are made once and shared, as their order is set for each epoch; others may hold
+        state and are made anew.
+        """
+        key = (data_dir, batch_size)
+        if key in self._training_data:
+            return self._training_data[key]
+        made = self._call_for_data("get_train_generator", data_dir, batch_size)
+        if isinstance(made, tuple) and len(made) == 2:
+            train, val = made
+        elif self._has("get_val_generator"):
+            train, val = made, self._call_for_data("get_val_generator", data_dir)
+        else:
+            near = self._misspelt("get_val_generator", vars(self.module), 0.6)
+            hint = f" ({near}: did you mean get_val_generator?)" if near else ""
+            raise DefinitionError(
+                f"{self.path}: get_train_generator returned one generator, and there is no get_val_generator"
+                f"{hint}; return (train, val), or write one"
+            )
+        self._check_generator(train, "get_train_generator")
+        self._check_generator(val, "get_val_generator")
+        if isinstance(train, BatchGenerator) and isinstance(val, BatchGenerator):
+            self._training_data[key] = (train, val)
+        return train, val
+
+    def test_data(self, data_dir: str) -> Iterable[Any]:
+        """The generator of the held-out set."""
+        return self._check_generator(
+            self._call_for_data("get_test_generator", data_dir), "get_test_generator"
+        )
+
+    def prediction_data(self, path: str) -> Iterable[Any]:
+        """The generator over the x of one input."""
+        return self._check_generator(self._call_for_data("get_pred_generator", path), "get_pred_generator")
+
+    def traceback_of(self, error: BaseException) -> str | None:
+        """The traceback from the first line of the definition (or its folder) on, or None without one."""
+        folder = str(self.path.parent) + os.sep
+        frames = list(
+            itertools.dropwhile(
+                lambda frame: not frame.tb_frame.f_code.co_filename.startswith(folder),
+                _frames(error.__traceback__),
+            )
+        )
+        if not frames:
+            return None
+        return "".join(traceback.format_exception(type(error), error, frames[0], chain=False))
+
+    def _call_for_data(self, name: str, *arguments: Any) -> Any:
+        seed_everything(derive_seed(self.seed, "data"))
+        return getattr(self.module, name)(*arguments)
+
+    def _check_generator(self, made: Any, name: str) -> Iterable[Any]:
+        generator: Iterable[Any] = made
+        kind = type(generator).__name__
+        if not isinstance(generator, Iterable) and not hasattr(generator, "__getitem__"):
+            raise DefinitionError(
+                f"{self.path}: {name} returned {generator!r} ({kind}); it has to return something that "
+                "iterates over batches"
+            )
+        if isinstance(generator, Iterable) and iter(generator) is generator:
+            raise DefinitionError(
+                f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
+                "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
+            )
+        return generator
+
+    def _has(self, name: str) -> bool:
+        return hasattr(self.module, name)
+
+    def _function_faults(self, name: str) -> list[str]:
+        call = f"{name}({', '.join(FUNCTIONS[name])})"
+        if not self._has(name):
+            near = self._misspelt(name, vars(self.module), 0.6)
+            return [f"{call} is missing" + (f"; {near}: did you mean {name}?" if near else "")]
+        function = getattr(self.module, name)
+        if not callable(function):
+            return [f"{name} is a {type(function).__name__}; it has to be a function"]
+        return _signature_faults(function, name, call, FUNCTIONS[name])
+
+    def _model_faults(self) -> list[str]:
+        model = getattr(self.module, "Model", None)
+        if model is None:
+            return ["class Model(BaseModel) is missing"]
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return [f"Model is {model!r}; it has to be a class derived from base_model.BaseModel"]
+        faults = []
+        for name, parameters in METHODS.items():
+            own = [cls for cls in model.__mro__ if cls.__module__ == self.module.__name__]
+            defined = {key: value for cls in reversed(own) for key, value in vars(cls).items()}
+            call = f"Model.{name}({', '.join(parameters)})"
+            if isinstance(defined.get(name), FunctionType):
+                faults += _signature_faults(defined[name], f"Model.{name}", call, parameters)
+            elif near := self._misspelt(name, defined, SURE_MISSPELLING):
+                faults.append(f"Model.{near}: did you mean {name}?")
+            elif name == "init_model" and model.init_model.__module__ == BaseModel.__module__:
+                faults.append(f"{call} is missing")
+        return faults
+
+    def _misspelt(self, name: str, names: Iterable[str], cutoff: float) -> str | None:
+        """A name of the definition's own that is close to the wanted one."""
+        contract = FUNCTIONS.keys() | METHODS.keys() | vars(BaseModel).keys()
+        candidates = [other for other in names if other not in contract and not other.startswith("__")]
+        near = difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff)
+        return near[0] if near else None
+
+
+def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
+    """Run a def.py as a module of a name of its own, its folder importable.
+
+    Raises `DefinitionError` where it is missing, has a syntax error, or raises as it is imported.
+    """
+    path = Path(path).resolve()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise DefinitionError(f"cannot read the definition {path}: {error.strerror}; see --model") from error
+    name = f"helixband_definition_{hashlib.sha256(source).hexdigest()[:12]}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # first, so that dataclasses and the like find their module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    definition = Definition(path, source, module, seed)
+    seed_everything(derive_seed(seed, "definition"))
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except SyntaxError as error:
+        text = f"\n    {error.text.strip()}" if error.text else ""
+        raise DefinitionError(f"{error.filename}, line {error.lineno}: {error.msg}{text}") from error
+    except DefinitionError:
+        raise
+    except Exception as error:
+        raise DefinitionError(f"{path} raised as it was loaded:\n{definition.traceback_of(error)}") from error
+    return definition
+
+
+def _signature_faults(function: Any, name: str, call: str, parameters: tuple[str, ...]) -> list[str]:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a builtin shows no signature
+        return []
+    try:
+        signature.bind(*parameters)
+    except TypeError:
+        return [f"{name} takes {signature}; it is called as {call}"]
+    return []
+
+
+def _frames(tb: Any) -> Iterable[Any]:
+    while tb is not None:
+        yield tb
+        tb = tb.tb_next

@@ -1,0 +1,50 @@
+"""The errors a user can cause, each with the exit code of the command line.
+
+    HelixbandError            1
+    ├── UsageError            2   flags or arguments that make no sense
+    │   └── ResultsMismatch   2   a result directory that belongs to another run
+    ├── DefinitionError       2   a def.py that breaks its contract
+    ├── DataError             1   input that cannot be read or is not what it should be
+    ├── TrainingError         1   a training that failed: NaN, a reward that is no number
+    └── StorageError          1   a result that cannot be written or read back
+
+Every message says what was wrong, where, the offending value, and what to do. An exception of another
+kind is a bug, ours or the definition's, and shows its traceback.
+"""
+
+
+class HelixbandError(Exception):
+    """Something the user can mend; the message is the whole explanation."""
+
+    exit_code = 1
+
+
+class UsageError(HelixbandError):
+    """Wrong flags or arguments."""
+
+    exit_code = 2
+
+
+class ResultsMismatch(UsageError):
+    """The result directory was made by another definition, environment or set of flags."""
+
+
+class DefinitionError(HelixbandError):
+    """A def.py that does not keep its contract."""
+
+    exit_code = 2
+
+
+class DataError(HelixbandError):
+    """Input data that is missing, damaged or inconsistent."""
+
+
+class TrainingError(HelixbandError):
+    """A training that cannot go on."""
+
+
+class StorageError(HelixbandError):
+    """The result directory cannot be written, or a file in it cannot be read back.
+
+    It concerns the whole run, never one trial, so a search stops on it.
+    """

@@ -1,0 +1,264 @@
+"""The stages of a run, in order: search or train, evaluate, predict. Each is done once."""
+
+import functools
+import os
+from argparse import Namespace
+from typing import Any
+
+import torch
+
+from base_model import BaseModel, choose_device
+from helixband.configuration import read_config
+from helixband.definition import Definition, load_definition
+from helixband.errors import DataError, HelixbandError, ResultsMismatch, UsageError
+from helixband.files import matching_files
+from helixband.predictions import input_name, write_predictions
+from helixband.progress import Progress, make_progress, show_config, show_number, show_row
+from helixband.randomness import derive_seed, seed_everything
+from helixband.results import Results, Trial
+from helixband.runfile import RunFile, file_facts
+from helixband.search.journal import SearchJournal
+from helixband.search.samplers import draw
+from helixband.search.trial import Trainer
+from hyperband import run_search
+
+SINGLE = "single"
+"""The id of the one trial that is trained where nothing is searched."""
+
+
+def run(args: Namespace) -> None:
+    """What the command line asks for, in the result directory.
+
+    Raises `HelixbandError` for what the user can mend; with its traceback, where the definition raised.
+    """
+    progress = make_progress(args.quiet)
+    results = Results(args.result)
+    with results.locked():
+        if args.debug:
+            results = results.cleared_subdirectory("debug")
+        run_file = RunFile(results.run_file)
+        run_file.settle(args)
+        definition = load_definition(args.model, args.seed)
+        try:
+            experiment = Experiment(args, definition, results, run_file, progress)
+            with progress.shown():
+                experiment.run()
+        except HelixbandError:
+            raise
+        except Exception as error:
+            account = definition.traceback_of(error)
+            if account is None:
+                raise
+            raise HelixbandError(f"{definition.path} raised:\n{account}") from error
+
+
+class Experiment:
+    """A definition, its results, and the flags of this run."""
+
+    def __init__(
+        self, args: Namespace, definition: Definition, results: Results, run_file: RunFile, progress: Progress
+    ) -> None:
+        self.args = args
+        self.definition = definition
+        self.results = results
+        self.run_file = run_file
+        self.progress = progress
+        self.trainer = Trainer(definition, results, args)
+        self.fixed = read_config(args.config, args.set) if args.config or args.set else None
+        self._check()
+
+    def run(self) -> None:
+        """All stages asked for."""
+        self._announce()
+        if self.args.hyper:
+            self._search()
+        elif self._to_train():
+            self._train()
+        if self.args.eval:
+            self._evaluate()
+        for name, path in self.inputs.items():
+            self._predict(name, path)
+        self.progress.say(f"results are in {self.results.path}")
+
+    # What is checked before any work.
+
+    def _check(self) -> None:
+        """Everything that the flags need; raises `HelixbandError` where something is not as it should be."""
+        args = self.args
+        if args.hyper and self.fixed is not None:
+            raise UsageError(
+                "--hyper samples configurations, --config and --set fix one: give one or the other"
+            )
+        if not os.path.isdir(args.data):
+            raise UsageError(f"the data directory {args.data!r} does not exist; give it with --data")
+        self.definition.check(self._needed())
+        self.run_file.check(self.definition, args.force)
+        self._check_fixed()
+        if "get_config" in self._needed():
+            draw(self.definition.module.get_config, 0)
+        self.inputs = self._inputs()
+
+    def _needed(self) -> list[str]:
+        """The functions that this run calls."""
+        needed = []
+        if self.args.hyper or self._to_train():
+            needed += ["get_train_generator"] + ["get_config"] * (self.fixed is None)
+        needed += ["get_test_generator"] * self.args.eval
+        needed += ["get_pred_generator"] * bool(self.args.predict)
+        return needed
+
+    def _to_train(self) -> bool:
+        """Whether a single configuration has epochs to go."""
+        best = self.results.best_trial()
+        return best is None or (best.id == SINGLE and best.epochs() < self.args.epoch)
+
+    def _check_fixed(self) -> None:
+        """A model that is there has to have the configuration that is asked for."""
+        best = self.results.best_trial() or self.results.trial(SINGLE)
+        stored = best.config()
+        if self.fixed is not None and stored is not None and stored != self.fixed:
+            raise ResultsMismatch(
+                f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
+                "choose another directory with --result"
+            )
+
+    def _inputs(self) -> dict[str, str]:
+        """Name -> path of each input to predict on."""
+        found: dict[str, str] = {}
+        for pattern in self.args.predict:
+            try:
+                paths = matching_files(os.path.join(self.args.data, pattern))
+            except DataError as error:
+                raise UsageError(f"--predict {pattern}: {error}; paths are under --data") from error
+            for path in paths:
+                name = input_name(path, self.args.data)
+                if found.setdefault(name, path) != path:
+                    raise UsageError(f"--predict: {found[name]} and {path} would both be named {name}")
+        return found
+
+    # The stages.
+
+    def _announce(self) -> None:
+        device = choose_device(self.args.cpu)
+        if device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # the same seed, the same result
+            self.progress.say(f"running on {torch.cuda.get_device_name(device)}")
+        else:
+            self.progress.say("running on the CPU" + ("" if self.args.cpu else ": no GPU was found"))
+
+    def _prepare_training(self) -> None:
+        """Make the data, so that its faults show before anything is trained, and record the run."""
+        self.definition.training_data(self.args.data, self.args.batch_size)
+        self.run_file.check(self.definition, self.args.force)
+        self.run_file.record(self.definition, self.args)
+
+    def _search(self) -> None:
+        args = self.args
+        settings = {
+            "max_epochs": args.epoch,
+            "eta": args.eta,
+            "seed": args.seed,
+            "batch_size": args.batch_size,
+        }
+        journal = SearchJournal(self.results.journal, settings)
+        if journal.finished:
+            self.progress.say("search: done already")
+        else:
+            self._prepare_training()
+            self.progress.say(f"search: Hyperband, up to {args.epoch} epochs a trial, eta {args.eta}")
+            run_search(self.trainer, journal, self.progress)
+        self._finish_best()
+
+    def _finish_best(self) -> None:
+        """Train the best trial of the search to its full epochs, where it was stopped before."""
+        trial = self._trained_trial()
+        config = trial.config() or {}
+        done = trial.epochs()
+        if done < self.args.epoch:
+            self.progress.say(
+                f"training: trial {trial.id}, the best of the search, to epoch {self.args.epoch}"
+            )
+            self.progress.begin_training(trial.id, done, self.args.epoch)
+            outcome = self.trainer.attempt(trial.id, config, self.args.epoch, self.progress.epoch)
+            if outcome.error:
+                self.progress.say(f"that failed ({outcome.error}); the best epoch before it is used")
+        self.progress.say(f"best: trial {trial.id}  {show_config(config)}")
+
+    def _train(self) -> None:
+        args, trial = self.args, self.results.trial(SINGLE)
+        if trial.epochs() and args.batch_size != self.run_file.setting("batch_size"):
+            raise ResultsMismatch(
+                f"{trial.path} was trained with --batch-size {self.run_file.setting('batch_size')}, not "
+                f"{args.batch_size}; give the same one, or another directory with --result"
+            )
+        config = trial.config() or self.fixed
+        if config is None:
+            config = draw(self.definition.module.get_config, derive_seed(args.seed, "config", SINGLE))
+        self._prepare_training()
+        self.progress.say(f"training: {show_config(config)}")
+        self.progress.begin_training(trial.id, trial.epochs(), args.epoch)
+        model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
+        self.results.set_best(trial)
+        reward = show_number(model.best_reward)
+        self.progress.say(f"training: best epoch {model.best_epoch} of {model.epoch}, reward {reward}")
+
+    def _trained_trial(self) -> Trial:
+        trial = self.results.best_trial()
+        if trial is None or not trial.best_checkpoint.exists():
+            raise UsageError(f"there is no trained model in {self.results.path}; train one first")
+        return trial
+
+    @functools.cached_property
+    def _model(self) -> BaseModel:
+        """The best model of the result directory."""
+        trial = self._trained_trial()
+        model = self.trainer.new_model(trial.id, trial.config() or {})
+        model.load(trial.best_checkpoint)
+        return model
+
+    def _facts(self) -> dict[str, Any]:
+        """What the outcome of evaluation and prediction depends on."""
+        trial = self._trained_trial()
+        return {
+            "trial": trial.id,
+            "epochs": trial.epochs(),
+            "definition": self.definition.digest,
+            "mc_dropout": self.args.mc_dropout,
+        }
+
+    def _evaluate(self) -> None:
+        facts = self._facts() | {"data": os.path.abspath(self.args.data)}
+        if self.results.test_file.exists() and self.run_file.stage("evaluate") == facts:
+            self.progress.say(f"test: done already, {self.results.test_file}")
+            self.progress.say(f"  {show_row(self.results.test_result())}")
+            return
+        model, test = self._model, self.definition.test_data(self.args.data)
+        seed_everything(derive_seed(self.args.seed, "evaluate"))
+        samples = self.args.mc_dropout
+        result = model.evaluate_mc(test, samples) if samples else model.evaluate(test)
+        self.results.write_test_result(result)
+        self.run_file.finish_stage("evaluate", facts)
+        self.progress.say(f"test: {show_row(result)}")
+        self.progress.say(f"  written to {self.results.test_file}")
+
+    def _predict(self, name: str, path: str) -> None:
+        facts = self._facts() | file_facts(path)
+        stage = f"predict {name}"
+        done = self.run_file.stage(stage)
+        if done and done["facts"] == facts and all(os.path.exists(output) for output in done["outputs"]):
+            self.progress.say(f"predict: {path} is done already, " + ", ".join(done["outputs"]))
+            return
+        model, data = self._model, self.definition.prediction_data(path)
+        seed_everything(derive_seed(self.args.seed, "predict", name))
+        samples = self.args.mc_dropout
+        y_pred, spread = model.predict_mc(data, samples) if samples else (model.predict(data), None)
+        save = self.definition.function("save_prediction")
+        outputs = []
+        if save:
+            save(path, y_pred)
+        else:
+            outputs = [str(output) for output in write_predictions(self.results, name, path, y_pred, spread)]
+        self.run_file.finish_stage(stage, {"facts": facts, "outputs": outputs})
+        self.progress.say(
+            f"predict: {path} -> " + (", ".join(outputs) or "save_prediction of the definition")
+        )

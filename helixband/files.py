@@ -1,0 +1,71 @@
+"""Writing files so that a reader finds the whole of the new one or the whole of the old one."""
+
+import contextlib
+import glob
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from helixband.errors import DataError, StorageError
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview) -> None:
+    """Replace `path` by `content` in one step, synced to the disk, so that a crash leaves old or new.
+
+    Raises `StorageError` where that cannot be done; the old file is then still there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
+        ) from error
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> None:
+    """Replace `path` by a JSON document, indented, with a final newline."""
+    write_whole(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The document in a JSON file; raises `StorageError` where it cannot be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is not JSON ({error})") from error
+
+
+def natural_key(path: str) -> list[str | int]:
+    """Sort key under which `x.batch2` comes before `x.batch10`.
+
+    >>> sorted(["b10", "b2", "a"], key=natural_key)
+    ['a', 'b2', 'b10']
+    """
+    parts = re.split(r"([0-9]+)", path)  # text and digits in turn
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def matching_files(pattern: str) -> list[str]:
+    """The file of that very name, or the files that a glob matches, in natural order.
+
+    Raises `DataError` where there is none.
+    """
+    if os.path.exists(pattern):
+        return [pattern]
+    paths = sorted(glob.glob(pattern), key=natural_key)
+    if not paths:
+        raise DataError(f"no file matches {pattern!r} (from the folder {os.getcwd()})")
+    return paths

@@ -1,0 +1,148 @@
+"""Metrics over NumPy arrays: `metric(y_true, y_pred) -> float`.
+
+A metric that is not defined on the data given (AUROC where all labels are of one class, a correlation
+with a constant) is NaN, which tables show as "undefined".
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from helixband.errors import DataError
+
+UNDEFINED = float("nan")
+Metric = Callable[[ArrayLike, ArrayLike], float]
+ColumnMetric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+
+
+def class_index(y: ArrayLike) -> NDArray[np.int64]:
+    """Labels as class indexes, (N,) int64, from indexes (N,) or (N, 1), or one column a class (N, C)."""
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        return np.asarray(y.argmax(axis=1), dtype=np.int64)
+    return y.reshape(-1).astype(np.int64)
+
+
+def predicted_class(y_pred: ArrayLike) -> NDArray[np.int64]:
+    """The class predicted, (N,) int64: the likelier of two from P(class 1) (N,), the likeliest of (N, C)."""
+    y_pred = np.asarray(y_pred)
+    if y_pred.ndim == 2 and y_pred.shape[1] > 1:
+        return np.asarray(y_pred.argmax(axis=1), dtype=np.int64)
+    return (y_pred.reshape(-1) > 0.5).astype(np.int64)
+
+
+def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """The share of examples whose predicted class is the true one.
+
+    >>> accuracy([0, 1, 1, 0], [0.1, 0.9, 0.2, 0.3])
+    0.75
+    """
+    return float(np.mean(class_index(y_true) == predicted_class(y_pred)))
+
+
+def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Area under the ROC curve; of more classes than two, the mean over those present, each against the rest.
+
+    >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.75
+    """
+    from sklearn.metrics import roc_auc_score  # a second to import; most runs of --help need none
+
+    return _over_classes(roc_auc_score, y_true, y_pred)
+
+
+def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Area under the precision-recall curve as average precision; several classes as in `auroc`.
+
+    >>> round(auprc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
+    0.8333
+    """
+    from sklearn.metrics import average_precision_score
+
+    return _over_classes(average_precision_score, y_true, y_pred)
+
+
+def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Mean squared error over all values.
+
+    >>> mse([1.0, 2.0], [1.0, 4.0])
+    2.0
+    """
+    true, pred = _paired(y_true, y_pred)
+    return float(np.mean((true - pred) ** 2))
+
+
+def pearson(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Pearson's correlation; of several columns, the mean over those where it is defined.
+
+    >>> round(pearson([1, 2, 3], [2, 4, 6.5]), 4)
+    0.9979
+    """
+    return _over_columns(_correlation, y_true, y_pred)
+
+
+def spearman(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Spearman's rank correlation, ties sharing their mean rank; several columns as in `pearson`.
+
+    >>> round(spearman([1, 2, 3], [1, 10, 100]), 4)
+    1.0
+    """
+    from scipy.stats import rankdata
+
+    return _over_columns(lambda t, p: _correlation(rankdata(t), rankdata(p)), y_true, y_pred)
+
+
+def per_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> dict[str, float]:
+    """A two-class metric for each class against the rest: `{"class_0": …, "class_1": …}`.
+
+    `y_true` is (N,) indexes or (N, C); `y_pred` is (N,) P(class 1) or (N, C).
+
+    >>> per_class(accuracy, [0, 1, 2], [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
+    {'class_0': 0.6666666666666666, 'class_1': 0.6666666666666666, 'class_2': 1.0}
+    """
+    scores = np.asarray(y_pred)
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        scores = np.column_stack([1 - scores.reshape(-1), scores.reshape(-1)])
+    labels = class_index(y_true)
+    return {
+        f"class_{k}": metric((labels == k).astype(np.int64), scores[:, k]) for k in range(scores.shape[1])
+    }
+
+
+def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    def one(true: ArrayLike, pred: ArrayLike) -> float:
+        true = np.asarray(true)
+        return UNDEFINED if true.min() == true.max() else float(metric(true, pred))
+
+    scores = np.asarray(y_pred)
+    if len(scores) == 0:
+        return UNDEFINED
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        return one(class_index(y_true), scores.reshape(-1))
+    return _mean_of_defined(list(per_class(one, y_true, scores).values()))
+
+
+def _over_columns(metric: ColumnMetric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    true, pred = _paired(y_true, y_pred)
+    columns = range(true.shape[1])
+    return _mean_of_defined([metric(true[:, column], pred[:, column]) for column in columns])
+
+
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale > 0 else UNDEFINED
+
+
+def _paired(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as (N, columns) float64."""
+    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if true.size != pred.size or len(true) != len(pred):
+        raise DataError(f"y_true has the shape {true.shape} and y_pred {pred.shape}; they have to agree")
+    return true.reshape(len(true), -1), pred.reshape(len(pred), -1)
+
+
+def _mean_of_defined(values: list[float]) -> float:
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else UNDEFINED

@@ -1,0 +1,57 @@
+"""Batches are arrays or tensors, or dicts, tuples and lists of them: what works on any of these."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def map_leaves(function: Callable[[Any], Any], nested: Any) -> Any:
+    """The same structure with `function` applied to each leaf.
+
+    >>> map_leaves(abs, {"a": [-1, 2], "b": -3})
+    {'a': [1, 2], 'b': 3}
+    """
+    if isinstance(nested, dict):
+        return {key: map_leaves(function, value) for key, value in nested.items()}
+    if isinstance(nested, tuple | list):
+        return _like(nested, [map_leaves(function, value) for value in nested])
+    return function(nested)
+
+
+def leaves(nested: Any) -> Iterator[Any]:
+    """The leaves in order, depth first.
+
+    >>> list(leaves({"a": [1, 2], "b": 3}))
+    [1, 2, 3]
+    """
+    if isinstance(nested, dict | tuple | list):
+        for value in nested.values() if isinstance(nested, dict) else nested:
+            yield from leaves(value)
+    else:
+        yield nested
+
+
+def zip_leaves(function: Callable[[list[Any]], Any], parts: list[Any]) -> Any:
+    """One structure from several alike: `function` gets the list of leaves of one place.
+
+    >>> zip_leaves(sum, [{"a": 1, "b": 2}, {"a": 10, "b": 20}])
+    {'a': 11, 'b': 22}
+    """
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: zip_leaves(function, [part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple | list):
+        columns = zip(*parts, strict=True)
+        return _like(first, [zip_leaves(function, list(column)) for column in columns])
+    return function(parts)
+
+
+def length(nested: Any) -> int:
+    """The number of examples: the first dimension of the first leaf."""
+    return len(next(leaves(nested)))
+
+
+def _like(sequence: tuple[Any, ...] | list[Any], values: list[Any]) -> Any:
+    if isinstance(sequence, list):
+        return values
+    named = hasattr(sequence, "_fields")
+    return type(sequence)(*values) if named else tuple(values)

@@ -1,0 +1,1 @@
+"""Networks and their parts, for use in a definition."""

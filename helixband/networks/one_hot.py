@@ -1,0 +1,29 @@
+"""One-hot encoding as the first layer of a network: indexes travel, vectors are made on the device."""
+
+import torch
+from torch import Tensor, nn
+
+from helixband.sequence.alphabet import DNA
+
+
+class OneHot(nn.Module):
+    """Indexes (N, S), uint8 or int64, to one-hot (N, E, S), float; an index from E on is all zeros.
+
+    With E = 4 and DNA's indexes, A, C, G, T are the unit vectors in that order and N is all zeros.
+
+    >>> OneHot()(torch.tensor([[0, 3, 4]], dtype=torch.uint8))
+    tensor([[[1., 0., 0.],
+             [0., 0., 0.],
+             [0., 0., 0.],
+             [0., 1., 0.]]])
+    """
+
+    tokens: Tensor
+
+    def __init__(self, channels: int = len(DNA.letters)) -> None:
+        super().__init__()
+        self.register_buffer("tokens", torch.arange(channels).unsqueeze(1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hot: Tensor = x.unsqueeze(1) == self.tokens
+        return hot.to(torch.get_default_dtype())

@@ -1,0 +1,222 @@
+"""What a run tells of itself while it goes: live on a terminal, plain lines in a pipe or log file.
+
+Progress is counted in epochs; a search knows from its brackets how many it will train at most.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from helixband.results import Row
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Plan = Sequence[Sequence[tuple[int, int]]]
+"""Brackets of rungs of (configurations, epochs)."""
+
+BEST_SHOWN = 5
+
+
+class Progress:
+    """Keeps count, and shows nothing; the subclasses show what it counts."""
+
+    def __init__(self) -> None:
+        self.plan: Plan = []
+        self.place = ""
+        self.total = 0  # epochs of the whole search or training
+        self.done = 0
+        self.job_total = 0  # epochs of the trial at work
+        self.row: Row = {}
+        self.failures = 0
+        self.rewards: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self._name = ""
+        self._trained: dict[str, int] = {}
+        self._started = time.monotonic()
+        self._timed = 0
+
+    @contextmanager
+    def shown(self) -> Iterator["Progress"]:
+        """Show progress while the block runs."""
+        yield self
+
+    def say(self, text: str) -> None:
+        """A line to the user."""
+
+    def begin_search(self, plan: Plan) -> None:
+        """A search of these brackets begins or goes on."""
+        self._begin(sum(planned_epochs(rungs) for rungs in plan))
+        self.plan = plan
+
+    def begin_training(self, name: str, done: int, epochs: int) -> None:
+        """One configuration is trained from `done` up to `epochs` epochs, outside a search."""
+        self._begin(epochs)
+        self._name, self.job_total, self.place = name, epochs, f"trial {name}"
+        self._mark(done)
+
+    def begin_job(self, name: str, bracket: int, rung: int, epochs: int) -> None:
+        """A trial of the search is to be trained up to `epochs` epochs."""
+        rungs = len(self.plan[bracket])
+        self.place = f"bracket {bracket + 1}/{len(self.plan)}, rung {rung + 1}/{rungs}, trial {name}"
+        self._name, self.job_total, self.row = name, epochs, {}
+
+    def epoch(self, row: Row) -> None:
+        """An epoch was trained."""
+        self._mark(int(row["epoch"]))
+        self._timed += 1
+        self.row = row
+
+    def end_job(self, config: Mapping[str, Any], reward: float, error: str | None) -> None:
+        """The trial has had its epochs, in this run or an earlier one, or has failed."""
+        self._mark(self.job_total)
+        if error is None:
+            self.rewards[self._name] = (reward, config)
+        else:
+            self.failures += 1
+
+    def best(self) -> list[tuple[str, float, Mapping[str, Any]]]:
+        """(name, reward, configuration) of the best trials, the best first."""
+        ranked = sorted(self.rewards.items(), key=lambda item: (-item[1][0], item[0]))
+        return [(name, reward, config) for name, (reward, config) in ranked[:BEST_SHOWN]]
+
+    def time_left(self) -> str:
+        """At the pace so far, as "2:05 left"; nothing before there is a pace."""
+        if not self._timed:
+            return ""
+        pace = (time.monotonic() - self._started) / self._timed
+        minutes, seconds = divmod(round(pace * max(0, self.total - self.done)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
+
+    def _begin(self, total: int) -> None:
+        self.plan, self.total, self.done = [], total, 0
+        self._trained, self._timed, self._started = {}, 0, time.monotonic()
+
+    def _mark(self, epochs: int) -> None:
+        self.done += epochs - self._trained.get(self._name, 0)
+        self._trained[self._name] = epochs
+
+
+class PlainProgress(Progress):
+    """One line for each epoch of a training, and for each trial of a search."""
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def begin_search(self, plan: Plan) -> None:
+        super().begin_search(plan)
+        for number, rungs in enumerate(plan, 1):
+            path = ", then ".join(f"{n} to {epochs}" for n, epochs in rungs)
+            self.say(f"  bracket {number}: trials trained to epochs: {path}")
+
+    def epoch(self, row: Row) -> None:
+        super().epoch(row)
+        if not self.plan:
+            self.say(f"  epoch {int(row['epoch'])}/{self.job_total}  {show_row(row)}  {self.time_left()}")
+
+    def end_job(self, config: Mapping[str, Any], reward: float, error: str | None) -> None:
+        super().end_job(config, reward, error)
+        what = f"failed: {error}" if error else f"reward {show_number(reward)}"
+        percent = 100 * self.done // max(1, self.total)
+        self.say(f"  {self.place}: {self.job_total} epochs, {what}  [{percent} %, {self.time_left()}]")
+
+
+class LiveProgress(Progress):
+    """Bars for the search and the trial at work, the last epoch, and a table of the best trials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console()
+        self._live = Live(
+            console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True
+        )
+        self._active = False
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        with self._live:
+            yield self
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def begin_search(self, plan: Plan) -> None:
+        super().begin_search(plan)
+        self._active = True
+
+    def begin_training(self, name: str, done: int, epochs: int) -> None:
+        super().begin_training(name, done, epochs)
+        self._active = True
+
+    def _render(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        if not self._active:
+            return Text("")
+        grid = Table.grid(padding=(0, 2))
+        what = "search" if self.plan else "training"
+        self._add_bar(grid, what, self.done, self.total, self.time_left())
+        job_done = self._trained.get(self._name, 0)
+        self._add_bar(
+            grid, self.place, job_done, self.job_total, f"{self.failures} failed" * bool(self.failures)
+        )
+        parts: list[RenderableType] = [grid, Text(show_row(self.row), style="dim")]
+        if self.rewards:
+            parts.append(self._best_table())
+        return Group(*parts)
+
+    @staticmethod
+    def _add_bar(grid: Any, name: str, done: int, total: int, note: str) -> None:
+        from rich.progress_bar import ProgressBar
+
+        bar = ProgressBar(total=max(1, total), completed=min(done, total), width=30)
+        grid.add_row(name, bar, f"{done}/{total} epochs", note)
+
+    def _best_table(self) -> "RenderableType":
+        from rich.table import Table
+
+        table = Table("trial", "reward", "configuration", title="best so far", title_justify="left")
+        for name, reward, config in self.best():
+            table.add_row(name, show_number(reward), show_config(config))
+        return table
+
+
+def make_progress(quiet: bool) -> Progress:
+    """Live on a terminal, lines elsewhere, nothing where quiet."""
+    if quiet:
+        return Progress()
+    return LiveProgress() if sys.stdout.isatty() else PlainProgress()
+
+
+def planned_epochs(rungs: Sequence[tuple[int, int]]) -> int:
+    """The epochs of a bracket, in which a promoted trial goes on from where it was.
+
+    >>> planned_epochs([(9, 1), (3, 3), (1, 9)])
+    21
+    """
+    before = [0] + [epochs for _, epochs in rungs]
+    return sum(n * (epochs - earlier) for (n, epochs), earlier in zip(rungs, before, strict=False))
+
+
+def show_number(value: float) -> str:
+    """Four significant digits; NaN is "undefined"."""
+    return "undefined" if math.isnan(value) else f"{value:.4g}"
+
+
+def show_row(row: Row) -> str:
+    """The values of an epoch on one line."""
+    return "  ".join(f"{name} {show_number(value)}" for name, value in row.items() if name != "epoch")
+
+
+def show_config(config: Mapping[str, Any]) -> str:
+    """A configuration on one line."""
+    shown = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in config.values())
+    return "  ".join(f"{name}={value}" for name, value in zip(config, shown, strict=True))

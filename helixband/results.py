@@ -1,0 +1,214 @@
+"""The result directory: the one place that knows a path in it.
+
+    RESULT/
+      run.json                   what was run: versions, settings, environment, digest of def.py
+      def.py                     the definition as it was run
+      lock                       held by the process that writes here
+      search/journal.jsonl       one line an event of the search, appended and synced
+      trials/<id>/               config.json, train_results.csv, checkpoints/{last,best}.pt, error.txt
+      best_config                -> trials/<id> of the model that is evaluated
+      test_result.json           {metric: value}; null where undefined
+      predictions/<input>.*      .npy, and .tsv where the input names its records
+      logs/<id>/                 TensorBoard
+
+`docs/results.md` describes each file to its reader.
+"""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from helixband.errors import StorageError, UsageError
+from helixband.files import read_json, write_json, write_whole
+
+Row = dict[str, float]
+
+
+class Trial:
+    """The files of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self.config_file = path / "config.json"
+        self.history_file = path / "train_results.csv"
+        self.last_checkpoint = path / "checkpoints" / "last.pt"
+        self.best_checkpoint = path / "checkpoints" / "best.pt"
+        self.error_file = path / "error.txt"
+
+    def config(self) -> dict[str, Any] | None:
+        """The stored configuration, or None where the trial has not begun."""
+        return dict(read_json(self.config_file)) if self.config_file.exists() else None
+
+    def write_config(self, document: dict[str, Any]) -> None:
+        """Store the configuration, once; a trial's configuration does not change."""
+        if not self.config_file.exists():
+            write_json(self.config_file, document)
+
+    def write_history(self, rows: list[Row]) -> None:
+        """One CSV row an epoch; a column for each name that any epoch has, empty where undefined."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            values = [row.get(name, math.nan) for name in columns]
+            writer.writerow(["" if math.isnan(value) else repr(value) for value in values])
+        write_whole(self.history_file, text.getvalue())
+
+    def epochs(self) -> int:
+        """How many epochs are stored."""
+        if not self.history_file.exists():
+            return 0
+        with open(self.history_file, encoding="utf-8", newline="") as file:
+            return sum(1 for _ in csv.DictReader(file))
+
+    def write_error(self, traceback: str) -> None:
+        """Store why the trial failed."""
+        write_whole(self.error_file, traceback)
+
+
+class Results:
+    """A result directory, made where it is missing.
+
+    Raises `StorageError` where it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.run_file = self.path / "run.json"
+        self.definition_file = self.path / "def.py"
+        self.best_link = self.path / "best_config"
+        self.test_file = self.path / "test_result.json"
+        self.predictions = self.path / "predictions"
+        self.journal = Journal(self.path / "search" / "journal.jsonl")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot make the result directory {self.path}: {error.strerror}; "
+                "choose another with --result"
+            ) from error
+
+    def trial(self, name: str) -> Trial:
+        """The trial of that id; its directory need not exist."""
+        return Trial(self.path / "trials" / name)
+
+    def logs(self, trial: Trial) -> Path:
+        """Where the TensorBoard files of a trial are."""
+        return self.path / "logs" / trial.id
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process; the lock goes with the process, however it ends.
+
+        Raises `UsageError` naming the process that holds it.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(self.path / "lock", "a+"))
+            except OSError as error:
+                raise StorageError(
+                    f"cannot write to the result directory {self.path}: {error.strerror}; "
+                    "choose another with --result"
+                ) from error
+            self._lock(file)
+            yield
+
+    def _lock(self, file: IO[str]) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UsageError(
+                f"another process is at work in {self.path} (process {file.read().strip() or 'unknown'}); "
+                "wait for it, or choose another directory with --result"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+
+    def best_trial(self) -> Trial | None:
+        """The trial that `best_config` points to, or None."""
+        if not self.best_link.is_symlink():
+            return None
+        return self.trial(Path(os.readlink(self.best_link)).name)
+
+    def set_best(self, trial: Trial) -> None:
+        """Point `best_config` to a trial, in one step."""
+        current = self.best_trial()
+        if current is not None and current.id == trial.id:
+            return
+        temporary = self.path / ".best_config.tmp"
+        try:
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(trial.path.relative_to(self.path))
+            os.replace(temporary, self.best_link)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.best_link}: {error.strerror}") from error
+
+    def write_test_result(self, metrics: dict[str, float]) -> None:
+        """Store the metrics of the test set; undefined ones are null."""
+        write_json(
+            self.test_file,
+            {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+        )
+
+    def test_result(self) -> dict[str, float]:
+        """The stored metrics of the test set, NaN where undefined."""
+        stored = read_json(self.test_file)
+        return {name: math.nan if value is None else value for name, value in stored.items()}
+
+    def prediction(self, name: str, suffix: str) -> Path:
+        """Where the predictions of an input go, for example `predictions/unlabelled.fa.npy`."""
+        return self.predictions / f"{name}{suffix}"
+
+    def cleared_subdirectory(self, name: str) -> "Results":
+        """A result directory inside this one, empty."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
+        return Results(self.path / name)
+
+
+class Journal:
+    """Events, one JSON document a line, each synced to the disk before `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events. A torn last line, of a process that was killed as it wrote, is cut off."""
+        if not self.path.exists():
+            return []
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self.path, len(whole))
+        events = []
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                events.append(json.loads(line))
+            except ValueError as error:
+                raise StorageError(
+                    f"{self.path}, line {number}: not JSON ({error}); the journal is damaged: "
+                    "start the search anew in another result directory"
+                ) from error
+        return events
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Add one event."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab") as file:
+                file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror}") from error

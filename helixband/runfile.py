@@ -1,0 +1,97 @@
+"""run.json: what was run, so that the next run can tell whether it goes on with the same thing."""
+
+import os
+import platform
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from helixband import __version__
+from helixband.definition import Definition
+from helixband.env import variables_read
+from helixband.errors import ResultsMismatch
+from helixband.files import read_json, write_json, write_whole
+
+DEFAULTS = {"seed": 0, "epoch": 20, "batch_size": 100, "eta": 3}
+
+
+class RunFile:
+    """The document in a result directory's run.json, and the rules of going on with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._document: dict[str, Any] = read_json(path) if path.exists() else {}
+
+    def settle(self, args: Namespace) -> None:
+        """Give the settings that the command line left open: as recorded, or else the defaults.
+
+        Raises `ResultsMismatch` for another seed, under which a definition may split its data otherwise.
+        """
+        recorded = self._document.get("settings", {})
+        if args.seed is not None and args.seed != recorded.get("seed", args.seed):
+            raise ResultsMismatch(
+                f"{self.path.parent} was made with --seed {recorded['seed']}, not {args.seed}; "
+                "give the same one, or another directory with --result"
+            )
+        for name, default in DEFAULTS.items():
+            if getattr(args, name) is None:
+                setattr(args, name, recorded.get(name, default))
+
+    def setting(self, name: str) -> Any:
+        """A recorded setting, or None."""
+        return self._document.get("settings", {}).get(name)
+
+    def check(self, definition: Definition, force: bool) -> None:
+        """Hold the definition, and the environment that it has read, against the recorded ones.
+
+        Raises `ResultsMismatch` where they differ, unless `force`.
+        """
+        if force or not self._document:
+            return
+        directory, read = self.path.parent, variables_read()
+        if self._document["definition"]["sha256"] != definition.digest:
+            raise ResultsMismatch(
+                f"{directory} was made by another version of {definition.path.name}, kept in "
+                f"{directory / 'def.py'}; choose another directory with --result, or go on all the same with "
+                "--force (finished work is then kept as it is)"
+            )
+        for name, value in self._document["environment"].items():
+            if read.get(name, value) != value:
+                raise ResultsMismatch(
+                    f"{directory} was made with {name}={value} in the environment, and now it is "
+                    f"{read[name]}; set it back, choose another directory with --result, or use --force"
+                )
+
+    def record(self, definition: Definition, args: Namespace) -> None:
+        """Store what is about to be run, and a copy of the definition."""
+        self._document |= {
+            "helixband": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "command": sys.argv,
+            "definition": {"path": str(definition.path), "sha256": definition.digest},
+            "settings": {name: getattr(args, name) for name in DEFAULTS},
+            "environment": variables_read(),
+        }
+        write_whole(self.path.parent / "def.py", definition.source)
+        write_json(self.path, self._document)
+
+    def stage(self, name: str) -> Any:
+        """What was stored when this stage was done, or None."""
+        return self._document.get("stages", {}).get(name)
+
+    def finish_stage(self, name: str, facts: dict[str, Any]) -> None:
+        """Store that a stage is done, with the facts it depended on."""
+        self._document.setdefault("stages", {})[name] = facts
+        write_json(self.path, self._document)
+
+
+def file_facts(path: str) -> dict[str, Any]:
+    """What tells a changed input file from the same one."""
+    status = os.stat(path)
+    return {"path": os.path.abspath(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}

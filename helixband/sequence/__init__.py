@@ -1,0 +1,1 @@
+"""Biological sequences: alphabets and FASTA files."""

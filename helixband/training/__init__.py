@@ -1,0 +1,1 @@
+"""What training is made of: schedules, batches on the device, one epoch, the state of a training."""

@@ -1,0 +1,120 @@
+"""From what a generator yields to tensors on the device, and from results on the device to NumPy."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from helixband.errors import DataError
+from helixband.nested import leaves, length, map_leaves, zip_leaves
+
+EVALUATION_BYTES = 1 << 20
+"""A batch is cut for evaluation where its x has more bytes than this, and more rows than a training batch:
+activations take tens to hundreds of times the memory of their input."""
+
+WAITING_BYTES = 1 << 26
+"""Results wait on the device until they have this many bytes, then move to the host together."""
+
+
+def as_tensor(leaf: Any) -> Tensor:
+    """An array or tensor as a tensor that a network takes: floating values in torch's default dtype."""
+    if not isinstance(leaf, Tensor):
+        array = np.asarray(leaf)
+        if array.dtype.kind == "u" and array.itemsize > 1:
+            array = array.astype(np.int64)  # torch computes with no other unsigned type than uint8
+        elif not (array.dtype.isnative and array.flags.writeable and array.flags.forc):
+            array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+        leaf = torch.from_numpy(array)
+    tensor: Tensor = leaf
+    if tensor.is_floating_point() and tensor.dtype != torch.get_default_dtype():
+        return tensor.to(torch.get_default_dtype())
+    return tensor
+
+
+def to_device(nested: Any, device: torch.device) -> Any:
+    """Arrays and tensors, nested or not, as tensors on `device`."""
+    return map_leaves(lambda leaf: as_tensor(leaf).to(device, non_blocking=True), nested)
+
+
+def to_numpy(nested: Any) -> Any:
+    """Tensors and arrays, nested or not, as NumPy arrays."""
+    return map_leaves(lambda leaf: leaf.numpy(force=True) if isinstance(leaf, Tensor) else leaf, nested)
+
+
+def labelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[tuple[Any, Any]]:
+    """The batches (x, y) of a generator, the first `limit` of them.
+
+    Raises `DataError` for a batch that is no pair.
+    """
+    for number, batch in enumerate(islice(iter(generator), limit)):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            kind = type(batch).__name__
+            raise DataError(
+                f"batch {number} of {type(generator).__name__} is a {kind}, not a pair (x, y): "
+                "training and evaluation need labels"
+            )
+        yield batch[0], batch[1]
+
+
+def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[Any]:
+    """The x of each batch of a generator over x alone, or over (x, y) where it says that it is `labelled`.
+
+    An x that is a list or tuple of one part is that part, as `DataLoader(TensorDataset(X))` yields it.
+    """
+    for batch in islice(iter(generator), limit):
+        x = batch[0] if getattr(generator, "labelled", False) else batch
+        yield x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
+
+
+def pieces(batch: Any, training_rows: int) -> Iterator[Any]:
+    """A batch (x, …) cut along the first dimension so that the device's memory stays bounded."""
+    rows = length(batch)
+    if rows <= training_rows:
+        yield batch
+        return
+    row_bytes = sum(leaf.nbytes for leaf in leaves(batch[0])) / rows
+    step = max(training_rows, int(EVALUATION_BYTES / max(1, row_bytes)))
+    for start in range(0, rows, step):
+        rows_of_piece = slice(start, start + step)
+        yield map_leaves(itemgetter(rows_of_piece), batch)
+
+
+class Results:
+    """What each batch gave, joined at the end: tensors stay on the device while they are few."""
+
+    def __init__(self) -> None:
+        self._host: list[Any] = []
+        self._waiting: list[Any] = []
+        self._bytes = 0
+
+    def add(self, nested: Any) -> None:
+        """Append the results of one batch, examples along the first dimension."""
+        self._waiting.append(nested)
+        self._bytes += sum(leaf.nbytes for leaf in leaves(nested))
+        if self._bytes > WAITING_BYTES:
+            self._to_host()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added."""
+        return not (self._host or self._waiting)
+
+    def joined(self) -> Any:
+        """All results as NumPy arrays, (N, …)."""
+        self._to_host()
+        return self._host[0] if len(self._host) == 1 else zip_leaves(np.concatenate, self._host)
+
+    def _to_host(self) -> None:
+        if self._waiting:
+            self._host.append(to_numpy(zip_leaves(_concatenate, self._waiting)))
+            self._waiting, self._bytes = [], 0
+
+
+def _concatenate(parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)

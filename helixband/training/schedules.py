@@ -1,0 +1,105 @@
+"""Hyperparameters that change while a model trains.
+
+A schedule is a float (its value at the start), so that it goes wherever a number goes, for example
+`Adam(parameters, lr=config["lr"])`. The run finds it in the optimizer's parameter groups and sets it as
+training goes on; `config["lr"]` read during training gives the value of that moment.
+
+>>> warmup = LinearSchedule(start=0.0, end=0.1, duration=5)
+>>> [round(warmup.at(epoch), 2) for epoch in range(7)]
+[0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.1]
+"""
+
+import math
+from typing import Any, ClassVar
+
+from helixband.errors import UsageError
+
+UNITS = ("epoch", "step")
+
+
+class Schedule(float):
+    """A value for each epoch or each optimizer step, both counted from 0.
+
+    A schedule of one's own is a subclass with one static method, `value(time, **parameters)`. The
+    parameters have names and are JSON, which is how a schedule is stored and read back.
+    """
+
+    unit: str
+    parameters: dict[str, Any]
+    _classes: ClassVar[dict[str, type["Schedule"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Schedule._classes[cls.__name__] = cls
+
+    def __new__(cls, unit: str = "epoch", **parameters: Any) -> "Schedule":
+        if unit not in UNITS:
+            raise UsageError(f"{cls.__name__}: unit is {unit!r}; it has to be 'epoch' or 'step'")
+        schedule = super().__new__(cls, cls.value(0, **parameters))
+        schedule.unit, schedule.parameters = unit, parameters
+        return schedule
+
+    @staticmethod
+    def value(time: int, **parameters: Any) -> float:
+        """The value at `time`, an epoch or a step from 0 as `unit` says."""
+        raise NotImplementedError
+
+    def at(self, epoch: int, step: int = 0) -> float:
+        """The value in `epoch` at optimizer step `step`, the latter counted over the whole training."""
+        return self.value(epoch if self.unit == "epoch" else step, **self.parameters)
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"schedule": name, "unit": …, parameters…}`; `from_json` reads it back."""
+        return {"schedule": type(self).__name__, "unit": self.unit, **self.parameters}
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> "Schedule":
+        """The schedule that `to_json` wrote; raises `UsageError` for a name that is not known."""
+        arguments = dict(document)
+        name = arguments.pop("schedule")
+        if name not in Schedule._classes:
+            known = ", ".join(sorted(Schedule._classes))
+            raise UsageError(f"no schedule is called {name!r}; there are: {known}")
+        try:
+            return Schedule._classes[name](**arguments)
+        except TypeError as error:
+            raise UsageError(f"the schedule {name} got wrong parameters: {error}") from error
+
+    def __repr__(self) -> str:
+        values = "".join(f"{name}={value!r}, " for name, value in self.parameters.items())
+        return f"{type(self).__name__}({values}unit={self.unit!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Schedule":
+        return self  # immutable, and float's own copy would call __new__ with the wrong arguments
+
+
+class LinearSchedule(Schedule):
+    """From `start` to `end` in a straight line over `duration` epochs or steps, `end` from then on."""
+
+    @staticmethod
+    def value(time: int, *, start: float, end: float, duration: int) -> float:  # type: ignore[override]
+        return start + (end - start) * min(time / duration, 1.0)
+
+
+class CosineSchedule(Schedule):
+    """From `start` to `end` along half a cosine (Loshchilov and Hutter 2017, eq. 5, one cycle)."""
+
+    @staticmethod
+    def value(time: int, *, start: float, end: float, duration: int) -> float:  # type: ignore[override]
+        phase = math.pi * min(time / duration, 1.0)
+        return end + (start - end) * (1 + math.cos(phase)) / 2
+
+
+class ExponentialSchedule(Schedule):
+    """`start` times `factor` for each epoch or step that has passed."""
+
+    @staticmethod
+    def value(time: int, *, start: float, factor: float) -> float:  # type: ignore[override]
+        return start * factor**time
+
+
+class StepSchedule(Schedule):
+    """`start` times `factor` for each `every` epochs or steps that have passed."""
+
+    @staticmethod
+    def value(time: int, *, start: float, factor: float, every: int) -> float:  # type: ignore[override]
+        return float(start * factor ** (time // every))

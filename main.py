@@ -1,0 +1,117 @@
+"""The command line: flags to stages to an exit code.
+
+    python main.py --model def.py --data data --result results --hyper --eval --predict 'unlabelled*.fa'
+
+Exit codes: 0 done, 1 a run that failed, 2 wrong usage or a wrong def.py, 130 after Ctrl-C.
+"""
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from helixband import __version__
+from helixband.errors import HelixbandError
+
+EPILOG = """\
+Finished work in the result directory is not done again, and interrupted work goes on where it was.
+See docs/def.md for how a definition is written and docs/results.md for what comes out.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags. A default of None means: as recorded in the result directory, else as the help says."""
+    parser = argparse.ArgumentParser(
+        prog="helixband",
+        description="Tune, train, evaluate and predict an experiment that is defined in one Python file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument_group("the experiment").add_argument
+    add("-f", "--model", metavar="FILE", required=True, help="the definition, for example def.py")
+    add("-d", "--data", metavar="DIR", default=".", help="the data directory (default: .)")
+    add("-r", "--result", metavar="DIR", default="results", help="the result directory (default: results)")
+    add = parser.add_argument_group("what to do (training comes first where it is needed)").add_argument
+    add("-y", "--hyper", action="store_true", help="search the hyperparameters with Hyperband")
+    add("-e", "--eval", action="store_true", help="evaluate the model on the test set")
+    add(
+        "-p",
+        "--predict",
+        metavar="SUBPATH",
+        nargs="+",
+        default=[],
+        help="predict on these inputs: paths or globs under the data directory",
+    )
+    add("--mc-dropout", metavar="N", type=_positive, help="evaluate and predict N times with dropout left on")
+    add("--debug", action="store_true", help="one epoch of two batches, in RESULT/debug; prints the model")
+    add = parser.add_argument_group("how").add_argument
+    add("-ep", "--epoch", metavar="N", type=_positive, help="epochs, at most, of a trial (default: 20)")
+    add(
+        "-bs", "--batch-size", metavar="N", type=_positive, help="examples of a training batch (default: 100)"
+    )
+    add(
+        "--eta", metavar="N", type=_eta, help="one trial in N goes on at each rung of the search (default: 3)"
+    )
+    add("--seed", metavar="N", type=_natural, help="the root of all random numbers (default: 0)")
+    add("--config", metavar="FILE.json", help="a fixed configuration, instead of get_config()")
+    add(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a hyperparameter of the fixed configuration; may be repeated",
+    )
+    add("-c", "--cpu", action="store_true", help="use the CPU though there is a GPU")
+    add("--force", action="store_true", help="go on in the results of another def.py or environment")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--version", action="version", version=f"helixband {__version__}")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    args = make_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        from helixband.experiment import run  # imports torch, which --help does without
+
+        run(args)
+    except HelixbandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as interrupt:
+        by = "SIGTERM" if interrupt.args else "Ctrl-C"
+        print(f"stopped by {by}; the same command goes on from here", file=sys.stderr)
+        return 143 if interrupt.args else 130
+    return 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """A scheduler's SIGTERM ends a run as cleanly as Ctrl-C does."""
+    raise KeyboardInterrupt(number)
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _eta(text: str) -> int:
+    return _at_least(2, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
