@@ -109,6 +109,7 @@ class BaseModel:
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self._modules = list(self.network.modules())
         self._criterion_names = parameter_names(criterion)
         self._constrained = [(c, weight) for c in constraints for weight in c.weights(network)]
         self._scheduled = [
@@ -165,7 +166,7 @@ class BaseModel:
     def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
         """Train on one batch; (loss, y_pred)."""
         assert self.optimizer is not None
-        self.network.train()
+        self._set_training_mode()
         self.optimizer.zero_grad()
         output = self.forward(x)
         loss = self.compute_loss(output["y_pred_loss"], y)
@@ -315,6 +316,11 @@ class BaseModel:
     def _numeric_train_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
         return _numbers(self.train_metrics(y_true, y_pred), "train_metrics")
 
+    def _set_training_mode(self) -> None:
+        # In each step, so that no module is left in another mode; asking first costs a tenth of setting.
+        if not all(module.training for module in self._modules):
+            self.network.train()
+
     def _set_evaluation_mode(self) -> None:
         self.network.eval()
         for module in self._sampled:
@@ -325,7 +331,7 @@ class BaseModel:
         self._sampled = [m for m in self.network.modules() if isinstance(m, _DropoutNd)]
         if not self._sampled:
             raise DefinitionError(
-                f"{type(self.network).__name__} has no dropout module, so Monte Carlo passes would all be alike"
+                f"{type(self.network).__name__} has no dropout module: Monte Carlo passes would all be alike"
             )
         try:
             yield

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_CONTAINERS = (dict, tuple, list)
+
 
 def map_leaves(function: Callable[[Any], Any], nested: Any) -> Any:
     """The same structure with `function` applied to each leaf.
@@ -10,11 +12,11 @@ def map_leaves(function: Callable[[Any], Any], nested: Any) -> Any:
     >>> map_leaves(abs, {"a": [-1, 2], "b": -3})
     {'a': [1, 2], 'b': 3}
     """
+    if not isinstance(nested, _CONTAINERS):  # first, as nearly every call is for one array
+        return function(nested)
     if isinstance(nested, dict):
         return {key: map_leaves(function, value) for key, value in nested.items()}
-    if isinstance(nested, tuple | list):
-        return _like(nested, [map_leaves(function, value) for value in nested])
-    return function(nested)
+    return _like(nested, [map_leaves(function, value) for value in nested])
 
 
 def leaves(nested: Any) -> Iterator[Any]:
@@ -23,7 +25,7 @@ def leaves(nested: Any) -> Iterator[Any]:
     >>> list(leaves({"a": [1, 2], "b": 3}))
     [1, 2, 3]
     """
-    if isinstance(nested, dict | tuple | list):
+    if isinstance(nested, _CONTAINERS):
         for value in nested.values() if isinstance(nested, dict) else nested:
             yield from leaves(value)
     else:
@@ -39,7 +41,7 @@ def zip_leaves(function: Callable[[list[Any]], Any], parts: list[Any]) -> Any:
     first = parts[0]
     if isinstance(first, dict):
         return {key: zip_leaves(function, [part[key] for part in parts]) for key in first}
-    if isinstance(first, tuple | list):
+    if isinstance(first, (tuple, list)):
         columns = zip(*parts, strict=True)
         return _like(first, [zip_leaves(function, list(column)) for column in columns])
     return function(parts)

@@ -11,7 +11,7 @@ Criterion = Callable[..., Tensor]
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """The mean cross-entropy of logits (N, C), or of two classes (N,) or (N, 1); labels as `match_labels` gives."""
+    """The mean cross-entropy of logits (N, C), or of two classes (N,) or (N, 1), with matched labels."""
     if logits.ndim == 1 or logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits, target)
     return F.cross_entropy(logits, target)
