@@ -14,19 +14,22 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.files import matching_files
 from helixband.hdf5 import H5Table, open_tables
-from helixband.nested import leaves, map_leaves, zip_leaves
+from helixband.nested import leaves, like, map_leaves, zip_leaves
+from helixband.training.batches import to_numpy
 
 Indexes = NDArray[np.int64]
 ProcessXY = Callable[[Any, Any], tuple[Any, Any]]
 Self = TypeVar("Self", bound="MatrixBatchGenerator")
 
 MEMORY_LIMIT = 4 << 30
-"""HDF5 files of more bytes than this together are streamed. It is a constant, and not the memory that is
+"""HDF5 files whose examples have more bytes than this together are streamed. It is a constant, and not the memory that is
 free, because the order of a shuffled epoch depends on it."""
 
 BLOCK_BYTES = 8 << 20
@@ -77,9 +80,9 @@ class BatchGenerator:
 class MatrixBatchGenerator(BatchGenerator):
     """Batches of arrays or tensors in memory.
 
-    `X` and `Y`: (N, …), or dicts or tuples of such. `batch_size=None` gives one batch, the whole set; a
-    model cuts it for evaluation into pieces that fit the device. Floating values have to be finite unless
-    `allow_nan`, for labels that a criterion masks.
+    `X` and `Y`: (N, …), or dicts or tuples of such; a list is made an array. `batch_size=None` gives one
+    batch, the whole set; a model cuts it for evaluation into pieces that fit the device. Floating values
+    have to be finite unless `allow_nan`, for labels that a criterion masks.
 
     >>> batches = MatrixBatchGenerator(np.arange(5), np.arange(5) * 10, batch_size=2)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]
@@ -100,7 +103,8 @@ class MatrixBatchGenerator(BatchGenerator):
         self.Y = None if Y is None else _as_arrays(Y, "Y", allow_nan)
         lengths = {len(leaf) for leaf in leaves([self.X] if Y is None else [self.X, self.Y])}
         if len(lengths) != 1:
-            raise DataError(f"X and Y differ in length: {_shapes(self.X)} and {_shapes(self.Y)}")
+            shapes = f"X {_shapes(self.X)}" + ("" if Y is None else f" and Y {_shapes(self.Y)}")
+            raise DataError(f"all parts need the same number of examples (the first dimension), got {shapes}")
         super().__init__(lengths.pop(), batch_size, shuffle, labelled=Y is not None)
 
     @classmethod
@@ -111,14 +115,15 @@ class MatrixBatchGenerator(BatchGenerator):
         val_ratio: float,
         batch_size: int | None = None,
         seed: int = 0,
+        allow_nan: bool = False,
     ) -> tuple[Self, Self]:
         """Two generators over a random split: training (shuffled) and validation (whole, in order).
 
         `val_ratio` is the share of the validation part, above 0 and below 1. The split is a function of
         the number of examples and `seed`.
         """
-        X, Y = _as_arrays(X, "X", True), _as_arrays(Y, "Y", True)
-        n_examples = len(next(leaves(X)))
+        whole = cls(X, Y, allow_nan=allow_nan)
+        n_examples = whole.n_examples
         n_val = round(n_examples * val_ratio) if 0 < val_ratio < 1 else 0
         if not 0 < n_val < n_examples:
             raise DataError(
@@ -126,15 +131,16 @@ class MatrixBatchGenerator(BatchGenerator):
                 "it is the share of the validation part, above 0 and below 1"
             )
         order = np.random.default_rng(seed).permutation(n_examples)
-        train, val = np.sort(order[n_val:]), np.sort(order[:n_val])
-        return (
-            cls(_take(X, train), _take(Y, train), batch_size, shuffle=True),
-            cls(_take(X, val), _take(Y, val)),
-        )
+
+        def part(chosen: Indexes, **options: Any) -> Self:
+            chosen = np.sort(chosen)
+            return cls(_take(whole.X, chosen), _take(whole.Y, chosen), allow_nan=allow_nan, **options)
+
+        return part(order[n_val:], batch_size=batch_size, shuffle=True), part(order[:n_val])
 
     def get_X_shape(self) -> Any:
         """The shape of one example's x; of a dict or tuple, one for each part."""
-        return map_leaves(lambda leaf: tuple(leaf.shape[1:]), self.X)
+        return _shapes(self.X, first=1)
 
     def get_Y(self) -> Any:
         """All labels, (N, …), or None."""
@@ -149,9 +155,9 @@ class H5pyBatchGenerator(BatchGenerator):
 
     `glob_str`: a path or glob; files follow one another in natural order of their names (batch2 before
     batch10). Files of up to `memory_limit` bytes together are read into memory; larger ones are streamed,
-    shuffled by drawing blocks from anywhere and mixing 16 of them at a time. `process_x_y(x, y) -> (x, y)`
-    is applied to each file or block as it is read, and keeps the number of examples; y is None without
-    labels.
+    shuffled by drawing blocks from anywhere and mixing 16 of them at a time. `batch_size=None` gives one
+    batch, or of streamed files one for each block or mixture. `process_x_y(x, y) -> (x, y)` is applied to
+    each file or block as it is read, and keeps the number of examples; y is None without labels.
 
     Raises `DataError` naming the file that is missing, damaged, without `data`, or of another shape.
     """
@@ -168,26 +174,34 @@ class H5pyBatchGenerator(BatchGenerator):
         self.paths = matching_files(os.fspath(glob_str))
         self.process_x_y = process_x_y or (lambda x, y: (x, y))
         self.allow_nan = allow_nan
-        self._tables = open_tables(self.paths)
+        tables = open_tables(self.paths)
+        self._tables = [table for table in tables if table.rows]
         self._matrix: tuple[Any, Any] | None = None
-        rows = sum(table.rows for table in self._tables)
-        super().__init__(rows, batch_size, shuffle, self._tables[0].labelled)
-        if sum(table.bytes for table in self._tables) <= memory_limit:
-            parts = [self._read(table, 0, table.rows) for table in self._tables if table.rows]
-            self._matrix = _concatenate(parts)
+        super().__init__(sum(table.rows for table in tables), batch_size, shuffle, tables[0].labelled)
+        if sum(table.bytes for table in tables) <= memory_limit:
+            self._matrix = _concatenate([self._read(table, 0, table.rows) for table in self._tables])
+        x, y = self._matrix or self._read(self._tables[0], 0, 1)
+        self.labelled = y is not None  # process_x_y may make labels, or drop them
+        self._X_shape = _shapes(x, first=1)
+
+    def __len__(self) -> int:
+        if self._matrix or self.batch_size:
+            return super().__len__()
+        return math.ceil(len(self._blocks()) / self._pool_blocks)
 
     def get_X_shape(self) -> Any:
         """The shape of one example's x, after `process_x_y`."""
-        table = next(table for table in self._tables if table.rows)
-        x = self._matrix[0] if self._matrix else self._read(table, 0, 1)[0]
-        return map_leaves(lambda leaf: tuple(leaf.shape[1:]), x)
+        return self._X_shape
 
     def get_Y(self) -> Any:
         """All labels, (N, …), after `process_x_y`, or None. Reads the files once where they are streamed."""
         if self._matrix:
             return self._matrix[1]
-        parts = [self._read(*block)[1] for block in self._blocks()]
-        return zip_leaves(np.concatenate, parts) if self.labelled else None
+        return _join([self._read(*block)[1] for block in self._blocks()]) if self.labelled else None
+
+    @property
+    def _pool_blocks(self) -> int:
+        return POOL_BLOCKS if self.shuffle else 1
 
     def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
         if self._matrix:
@@ -200,7 +214,7 @@ class H5pyBatchGenerator(BatchGenerator):
         blocks = self._blocks()
         if rng is not None:
             blocks = [blocks[index] for index in rng.permutation(len(blocks))]
-        pool_blocks = 1 if rng is None else POOL_BLOCKS
+        pool_blocks = self._pool_blocks
         rest: list[tuple[Any, Any]] = []
         for start in range(0, len(blocks), pool_blocks):
             pool = [self._read(*block) for block in blocks[start : start + pool_blocks]]
@@ -227,13 +241,13 @@ class H5pyBatchGenerator(BatchGenerator):
         """Rows of a file as (x, y), processed and checked."""
         data, label = table.read(start, stop)
         x, y = self.process_x_y(data, label)
-        for name, part in (("data", x), ("label", y)):
-            if part is not None:
-                _as_arrays(part, f"{table.path}: {name}", self.allow_nan, first_row=start)
+        x = _as_arrays(x, f"{table.path}: data", self.allow_nan, start)
+        y = None if y is None else _as_arrays(y, f"{table.path}: label", self.allow_nan, start)
         lengths = {len(leaf) for leaf in leaves([x] if y is None else [x, y])}
         if lengths != {stop - start}:
             raise DataError(
-                f"process_x_y made {sorted(lengths)} examples of {stop - start}; it has to keep their number"
+                f"{table.path}: process_x_y made {sorted(lengths)} examples of {stop - start}; "
+                "it has to keep their number"
             )
         return x, y
 
@@ -257,10 +271,18 @@ def _take(nested: Any, chosen: slice | Indexes) -> Any:
 def _concatenate(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     """Parts of (x, y) one after another; y stays None without labels."""
 
-    def join(arrays: list[Any]) -> Any:
-        return None if arrays[0] is None else np.concatenate(arrays)
+    if len(parts) == 1:
+        return parts[0]
+    x, y = zip(*parts, strict=True)
+    return _join(list(x)), None if y[0] is None else _join(list(y))
 
-    return parts[0] if len(parts) == 1 else zip_leaves(join, parts)
+
+def _join(parts: list[Any]) -> Any:
+    def join(leaves_of_place: list[Any]) -> Any:
+        tensors = isinstance(leaves_of_place[0], Tensor)
+        return torch.cat(leaves_of_place) if tensors else np.concatenate(leaves_of_place)
+
+    return zip_leaves(join, parts)
 
 
 def _as_arrays(nested: Any, name: str, allow_nan: bool, first_row: int = 0) -> Any:
@@ -271,9 +293,9 @@ def _as_arrays(nested: Any, name: str, allow_nan: bool, first_row: int = 0) -> A
         }
     if isinstance(nested, tuple):
         parts = enumerate(nested)
-        return tuple(_as_arrays(part, f"{name}[{i}]", allow_nan, first_row) for i, part in parts)
-    array = nested if hasattr(nested, "shape") else np.asarray(nested)
-    values = np.asarray(array)
+        return like(nested, [_as_arrays(part, f"{name}[{i}]", allow_nan, first_row) for i, part in parts])
+    array = nested if isinstance(nested, np.ndarray | Tensor) else _array(nested, name)
+    values = to_numpy(array)
     if values.ndim == 0 or values.dtype.kind not in "biuf":
         raise DataError(
             f"{name} has the type {values.dtype} and shape {values.shape}; "
@@ -282,6 +304,15 @@ def _as_arrays(nested: Any, name: str, allow_nan: bool, first_row: int = 0) -> A
     if values.dtype.kind == "f" and not allow_nan:
         _check_finite(values, name, first_row)
     return array
+
+
+def _array(values: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            f"{name} cannot be made an array ({error}); several inputs go in a tuple or a dict"
+        ) from error
 
 
 def _check_finite(values: NDArray[Any], name: str, first_row: int) -> None:
@@ -301,5 +332,6 @@ def _check_finite(values: NDArray[Any], name: str, first_row: int) -> None:
             )
 
 
-def _shapes(nested: Any) -> Any:
-    return map_leaves(lambda leaf: tuple(leaf.shape), nested)
+def _shapes(nested: Any, first: int = 0) -> Any:
+    """The dimensions from `first` on."""
+    return map_leaves(lambda leaf: tuple(leaf.shape[first:]), nested)

@@ -58,7 +58,8 @@ class MaxNormConstraint(Constraint):
     """The weights into each output unit have a Euclidean norm of at most `max_norm`.
 
     Srivastava et al. 2014, section 5.1, as Keras' `MaxNorm` with an axis for each dimension but the output:
-    rows of a linear layer, filters of a convolution. Units within the bound are left as they are.
+    rows of a linear layer, filters of a convolution, vectors of an embedding. Units within the bound are left
+    as they are, to the bit.
 
     >>> weight = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
     >>> MaxNormConstraint(1.0).apply(weight)
@@ -75,7 +76,7 @@ class MaxNormConstraint(Constraint):
 
     def apply(self, weight: Tensor) -> None:
         norm = _unit_norm(weight)
-        weight.mul_(self.max_norm / norm.clamp(min=self.max_norm))
+        weight.mul_(torch.where(norm > self.max_norm, self.max_norm / norm, 1.0))
 
 
 class UnitNorm(Constraint):

@@ -2,10 +2,12 @@
 
     python main.py --model def.py --data data --result results --hyper --eval --predict 'unlabelled*.fa'
 
-Exit codes: 0 done, 1 a run that failed, 2 wrong usage or a wrong def.py, 130 after Ctrl-C.
+Exit codes: 0 done, 1 a run that failed, 2 wrong usage or a wrong def.py; as shells give them, 130 after
+Ctrl-C, 143 after SIGTERM, 141 where the reader of the output has gone.
 """
 
 import argparse
+import os
 import signal
 import sys
 from types import FrameType
@@ -83,6 +85,10 @@ def main(argv: list[str] | None = None) -> int:
         by = "SIGTERM" if interrupt.args else "Ctrl-C"
         print(f"stopped by {by}; the same command goes on from here", file=sys.stderr)
         return 143 if interrupt.args else 130
+    except BrokenPipeError:
+        # Whoever read our lines has gone, as `head` does; nothing more can be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

@@ -5,7 +5,7 @@ A checkpoint is a dict of tensors, numbers, strings and containers of them, in t
 
 import io
 import os
-from pathlib import Path
+import pickle
 from typing import Any
 
 import torch
@@ -38,10 +38,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise StorageError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # torch raises many kinds for a damaged file
         raise StorageError(
-            f"{path} is damaged or no checkpoint ({_first_line(error)}); "
-            f"delete {Path(path).parent} to train this trial anew"
+            f"{path} is damaged or no checkpoint ({_reason(error)}); put back a copy of it, or, "
+            "where it is of a trial, delete the trial's folder checkpoints/ to train it anew"
         ) from error
-    if not isinstance(content, dict) or "format" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise StorageError(f"{path} is a torch file, but no Helixband checkpoint")
     if content["format"] > FORMAT:
         raise StorageError(
@@ -51,5 +51,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # torch's text tells how to run the code all the same
+        return "it holds more than tensors, numbers, strings and containers of them"
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from helixband.errors import DefinitionError, UsageError
+from helixband.nested import map_leaves
 from helixband.training.schedules import Schedule
 
 
@@ -30,10 +31,10 @@ class Config(Mapping[str, Any]):
         if name not in self._values:
             known = ", ".join(self._values) or "nothing"
             raise MissingHyperparameter(f"the configuration has no hyperparameter {name!r}; it has {known}")
-        value = self._values[name]
-        if self._now is not None and isinstance(value, Schedule):
-            return value.at(*self._now)
-        return value
+        value, now = self._values[name], self._now
+        if now is None:
+            return value
+        return map_leaves(lambda leaf: leaf.at(*now) if isinstance(leaf, Schedule) else leaf, value)
 
     def __contains__(self, name: object) -> bool:  # a membership test asks for no value
         return name in self._values
@@ -63,7 +64,7 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
     Raises `DefinitionError` naming the key of a value that JSON has no form for, NaN and infinity included.
     """
     if isinstance(value, Schedule):
-        return value.to_json()
+        value = value.to_json()
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -91,7 +92,7 @@ def from_json(document: Mapping[str, Any]) -> Config:
 
 def _revive(value: Any) -> Any:
     if isinstance(value, dict):
-        if "schedule" in value:
+        if isinstance(value.get("schedule"), str):
             return Schedule.from_json(value)
         return {key: _revive(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -113,6 +114,7 @@ def read_config(path: str | None, assignments: list[str]) -> dict[str, Any]:
     document = _read_file(path) if path else {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
+        key = key.strip()
         if not key or not equals:
             raise UsageError(f"--set takes key=value, got {assignment!r}")
         try:

@@ -6,18 +6,17 @@
 import difflib
 import hashlib
 import inspect
-import itertools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, HelixbandError
 from helixband.randomness import derive_seed, seed_everything
 
 FUNCTIONS = {
@@ -34,6 +33,7 @@ METHODS = {
     "eval_metrics": ("self", "y_true", "y_pred"),
     "get_hyperband_reward": ("self", "result"),
 }
+OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
 SURE_MISSPELLING = 0.88  # of what is optional; get_valid_generator for get_val_generator is 0.94
 
 
@@ -55,7 +55,9 @@ class Definition:
         """
         needed = list(needed)
         faults = [fault for name in needed for fault in self._function_faults(name)]
-        for name in FUNCTIONS.keys() - set(needed):
+        for name in FUNCTIONS:
+            if name in needed:
+                continue
             if self._has(name):
                 faults += self._function_faults(name)
             elif near := self._misspelt(name, vars(self.module), SURE_MISSPELLING):
@@ -112,17 +114,26 @@ class Definition:
         return self._check_generator(self._call_for_data("get_pred_generator", path), "get_pred_generator")
 
     def traceback_of(self, error: BaseException) -> str | None:
-        """The traceback from the first line of the definition (or its folder) on, or None without one."""
-        folder = str(self.path.parent) + os.sep
-        frames = list(
-            itertools.dropwhile(
-                lambda frame: not frame.tb_frame.f_code.co_filename.startswith(folder),
-                _frames(error.__traceback__),
-            )
+        """The traceback from the first line of the definition (or its folder) on, or None without one.
+
+        Where torch raised in what the definition made of its parts, the note that says so is the account.
+        """
+        for tb in _tracebacks(error.__traceback__):
+            if self._is_own(tb.tb_frame):
+                return "".join(traceback.format_exception(type(error), error, tb, chain=False))
+        return "".join(traceback.format_exception_only(error)) if hasattr(error, "__notes__") else None
+
+    def _is_own(self, frame: FrameType) -> bool:
+        """Whether a frame runs code of the definition or of a module next to it.
+
+        Helixband itself, or installed packages, can lie in the definition's folder too.
+        """
+        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        return (
+            frame.f_code.co_filename.startswith(str(self.path.parent) + os.sep)
+            and "site-packages" not in frame.f_code.co_filename
+            and module not in OWN_MODULES
         )
-        if not frames:
-            return None
-        return "".join(traceback.format_exception(type(error), error, frames[0], chain=False))
 
     def _call_for_data(self, name: str, *arguments: Any) -> Any:
         seed_everything(derive_seed(self.seed, "data"))
@@ -136,7 +147,8 @@ class Definition:
                 f"{self.path}: {name} returned {generator!r} ({kind}); it has to return something that "
                 "iterates over batches"
             )
-        if isinstance(generator, Iterable) and iter(generator) is generator:
+        # A class of the user's may start again in an __iter__ of its own that returns self.
+        if isinstance(generator, Iterator) and not isinstance(type(generator).__iter__, FunctionType):
             raise DefinitionError(
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
@@ -196,6 +208,7 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
     name = f"helixband_definition_{hashlib.sha256(source).hexdigest()[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
+    module.__path__ = [str(path.parent)]  # `from .helper import …` finds helper.py next to it
     sys.modules[name] = module  # first, so that dataclasses and the like find their module
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
@@ -205,8 +218,9 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
         exec(compile(source, str(path), "exec"), module.__dict__)
     except SyntaxError as error:
         text = f"\n    {error.text.strip()}" if error.text else ""
-        raise DefinitionError(f"{error.filename}, line {error.lineno}: {error.msg}{text}") from error
-    except DefinitionError:
+        where = f"{error.filename or path}, line {error.lineno}" if error.lineno else f"{path}"
+        raise DefinitionError(f"{where}: {error.msg}{text}") from error
+    except HelixbandError:
         raise
     except Exception as error:
         raise DefinitionError(f"{path} raised as it was loaded:\n{definition.traceback_of(error)}") from error
@@ -225,7 +239,7 @@ def _signature_faults(function: Any, name: str, call: str, parameters: tuple[str
     return []
 
 
-def _frames(tb: Any) -> Iterable[Any]:
+def _tracebacks(tb: TracebackType | None) -> Iterator[TracebackType]:
     while tb is not None:
         yield tb
         tb = tb.tb_next

@@ -1,6 +1,7 @@
 """The stages of a run, in order: search or train, evaluate, predict. Each is done once."""
 
 import functools
+import math
 import os
 from argparse import Namespace
 from typing import Any
@@ -36,6 +37,7 @@ def run(args: Namespace) -> None:
     with results.locked():
         if args.debug:
             results = results.cleared_subdirectory("debug")
+            args.epoch = 1
         run_file = RunFile(results.run_file)
         run_file.settle(args)
         definition = load_definition(args.model, args.seed)
@@ -74,6 +76,9 @@ class Experiment:
             self._search()
         elif self._to_train():
             self._train()
+        else:
+            trial = self._trained_trial()
+            self.progress.say(f"training: done already, to epoch {trial.epochs()}, {trial.path}")
         if self.args.eval:
             self._evaluate()
         for name, path in self.inputs.items():
@@ -90,7 +95,8 @@ class Experiment:
                 "--hyper samples configurations, --config and --set fix one: give one or the other"
             )
         if not os.path.isdir(args.data):
-            raise UsageError(f"the data directory {args.data!r} does not exist; give it with --data")
+            what = "is no directory" if os.path.exists(args.data) else "does not exist"
+            raise UsageError(f"the data directory {args.data!r} {what}; give it with --data")
         self.definition.check(self._needed())
         self.run_file.check(self.definition, args.force)
         self._check_fixed()
@@ -110,7 +116,7 @@ class Experiment:
     def _to_train(self) -> bool:
         """Whether a single configuration has epochs to go."""
         best = self.results.best_trial()
-        return best is None or (best.id == SINGLE and best.epochs() < self.args.epoch)
+        return best is None or (best.id == SINGLE and _epochs(best) < self.args.epoch)
 
     def _check_fixed(self) -> None:
         """A model that is there has to have the configuration that is asked for."""
@@ -161,19 +167,19 @@ class Experiment:
             "batch_size": args.batch_size,
         }
         journal = SearchJournal(self.results.journal, settings)
-        if journal.finished:
+        if journal.finished and self.results.best_trial():
             self.progress.say("search: done already")
         else:
             self._prepare_training()
-            self.progress.say(f"search: Hyperband, up to {args.epoch} epochs a trial, eta {args.eta}")
+            self.progress.say(f"search: Hyperband to epoch {args.epoch}, eta {args.eta}")
             run_search(self.trainer, journal, self.progress)
         self._finish_best()
 
     def _finish_best(self) -> None:
         """Train the best trial of the search to its full epochs, where it was stopped before."""
-        trial = self._trained_trial()
+        trial = self._best_trial()
         config = trial.config() or {}
-        done = trial.epochs()
+        done = _epochs(trial)
         if done < self.args.epoch:
             self.progress.say(
                 f"training: trial {trial.id}, the best of the search, to epoch {self.args.epoch}"
@@ -183,10 +189,11 @@ class Experiment:
             if outcome.error:
                 self.progress.say(f"that failed ({outcome.error}); the best epoch before it is used")
         self.progress.say(f"best: trial {trial.id}  {show_config(config)}")
+        self._show_network(trial, config)
 
     def _train(self) -> None:
         args, trial = self.args, self.results.trial(SINGLE)
-        if trial.epochs() and args.batch_size != self.run_file.setting("batch_size"):
+        if _epochs(trial) and args.batch_size != self.run_file.setting("batch_size"):
             raise ResultsMismatch(
                 f"{trial.path} was trained with --batch-size {self.run_file.setting('batch_size')}, not "
                 f"{args.batch_size}; give the same one, or another directory with --result"
@@ -196,16 +203,33 @@ class Experiment:
             config = draw(self.definition.module.get_config, derive_seed(args.seed, "config", SINGLE))
         self._prepare_training()
         self.progress.say(f"training: {show_config(config)}")
-        self.progress.begin_training(trial.id, trial.epochs(), args.epoch)
+        self._show_network(trial, config)
+        self.progress.begin_training(trial.id, _epochs(trial), args.epoch)
         model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
         self.results.set_best(trial)
-        reward = show_number(model.best_reward)
+        finite = math.isfinite(model.best_reward)
+        reward = show_number(model.best_reward) if finite else "finite in none, so the first is kept"
         self.progress.say(f"training: best epoch {model.best_epoch} of {model.epoch}, reward {reward}")
 
-    def _trained_trial(self) -> Trial:
+    def _show_network(self, trial: Trial, config: dict[str, Any]) -> None:
+        """What `--debug` is for: the network of a configuration, layer by layer."""
+        if self.args.debug:
+            network = self.trainer.new_model(trial.id, config).network
+            parameters = sum(parameter.numel() for parameter in network.parameters())
+            self.progress.say(f"{network}\n{parameters:,} parameters")
+
+    def _best_trial(self) -> Trial:
         trial = self.results.best_trial()
-        if trial is None or not trial.best_checkpoint.exists():
+        if trial is None:
             raise UsageError(f"there is no trained model in {self.results.path}; train one first")
+        return trial
+
+    def _trained_trial(self) -> Trial:
+        trial = self._best_trial()
+        if not trial.best_checkpoint.exists():
+            raise UsageError(
+                f"{trial.best_checkpoint} is missing; the search that made it trains it anew, with --hyper"
+            )
         return trial
 
     @functools.cached_property
@@ -245,9 +269,11 @@ class Experiment:
         facts = self._facts() | file_facts(path)
         stage = f"predict {name}"
         done = self.run_file.stage(stage)
-        if done and done["facts"] == facts and all(os.path.exists(output) for output in done["outputs"]):
-            self.progress.say(f"predict: {path} is done already, " + ", ".join(done["outputs"]))
-            return
+        if done and done["facts"] == facts:
+            outputs = [self.results.path / output for output in done["outputs"]]
+            if all(output.exists() for output in outputs):
+                self.progress.say(f"predict: {path} is done already" + "".join(f", {o}" for o in outputs))
+                return
         model, data = self._model, self.definition.prediction_data(path)
         seed_everything(derive_seed(self.args.seed, "predict", name))
         samples = self.args.mc_dropout
@@ -257,8 +283,14 @@ class Experiment:
         if save:
             save(path, y_pred)
         else:
-            outputs = [str(output) for output in write_predictions(self.results, name, path, y_pred, spread)]
-        self.run_file.finish_stage(stage, {"facts": facts, "outputs": outputs})
-        self.progress.say(
-            f"predict: {path} -> " + (", ".join(outputs) or "save_prediction of the definition")
-        )
+            outputs = write_predictions(self.results, name, path, y_pred, spread)
+        # Relative, so that a result directory can be moved.
+        relative = [str(output.relative_to(self.results.path)) for output in outputs]
+        self.run_file.finish_stage(stage, {"facts": facts, "outputs": relative})
+        written = ", ".join(str(output) for output in outputs) or "save_prediction of the definition"
+        self.progress.say(f"predict: {path} -> {written}")
+
+
+def _epochs(trial: Trial) -> int:
+    """The epochs that a training goes on from: none where its checkpoints were deleted."""
+    return trial.epochs() if trial.last_checkpoint.exists() else 0

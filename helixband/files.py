@@ -65,7 +65,7 @@ def matching_files(pattern: str) -> list[str]:
     """
     if os.path.exists(pattern):
         return [pattern]
-    paths = sorted(glob.glob(pattern), key=natural_key)
+    paths = sorted(sorted(glob.glob(pattern)), key=natural_key)  # b1 and b01 have one key, and still an order
     if not paths:
         raise DataError(f"no file matches {pattern!r} (from the folder {os.getcwd()})")
     return paths

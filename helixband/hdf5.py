@@ -1,6 +1,7 @@
 """HDF5 files of examples: a dataset `data` (N, …) and, with labels, a dataset `label` (N, …)."""
 
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
@@ -16,51 +17,53 @@ class H5Table:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with _open(path) as file:
-            data, label = file.get("data"), file.get("label")
-            if not isinstance(data, h5py.Dataset) or data.ndim == 0:
-                held = ", ".join(repr(name) for name in file) or "nothing"
-                raise DataError(f"{path}: no dataset 'data' of examples; the file holds {held}")
-            self.rows, self.shape, self.dtype = data.shape[0], data.shape[1:], data.dtype
-            self.bytes = math.prod(data.shape) * data.dtype.itemsize
+        with _reading(path) as file:
+            data = self._dataset(file, "data")
+            label = self._dataset(file, "label") if "label" in file else None
+            self.rows = len(data)
+            self.bytes = data.nbytes + (0 if label is None else label.nbytes)
             self.labelled = label is not None
-            if label is not None and len(label) != self.rows:
-                raise DataError(
-                    f"{path}: data has {self.rows} examples and label {len(label)}; they have to agree"
-                )
+            self.kind = f"data of {data.shape[1:]} {data.dtype}"
+            if label is not None:
+                self.kind += f" and label of {label.shape[1:]} {label.dtype}"
+                if len(label) != self.rows:
+                    raise DataError(
+                        f"{path}: data has {self.rows} examples and label {len(label)}; they have to agree"
+                    )
 
     def read(self, start: int, stop: int) -> tuple[Any, Any]:
         """Rows start to stop (0-based, end-exclusive) of `data` and of `label`, None without labels."""
-        with _open(self.path) as file:
-            try:
-                label = file["label"][start:stop] if self.labelled else None
-                return file["data"][start:stop], label
-            except (OSError, KeyError) as error:
-                raise DataError(
-                    f"{self.path}: cannot read rows {start} to {stop} ({error}); make the file anew"
-                ) from error
+        with _reading(self.path) as file:
+            return file["data"][start:stop], file["label"][start:stop] if self.labelled else None
 
-    def describe(self) -> str:
-        """The shape and type of an example, for messages."""
-        labels = "with" if self.labelled else "without"
-        return f"examples of {self.shape} {self.dtype} {labels} labels"
+    def _dataset(self, file: h5py.File, name: str) -> h5py.Dataset:
+        held = file.get(name)
+        if not isinstance(held, h5py.Dataset) or not held.shape:
+            names = ", ".join(repr(name) for name in file) or "nothing"
+            raise DataError(f"{self.path}: no dataset {name!r} of examples; the file holds {names}")
+        return held
 
 
 def open_tables(paths: list[str]) -> list[H5Table]:
-    """The tables of several files, which have to be alike."""
+    """The tables of several files, which have to be alike in all but the number of examples."""
     tables = [H5Table(path) for path in paths]
     first = tables[0]
     for table in tables[1:]:
-        if table.describe() != first.describe():
+        if table.kind != first.kind:
             raise DataError(
-                f"{table.path} has {table.describe()}, but {first.path} {first.describe()}; "
+                f"{table.path} has {table.kind}, but {first.path} {first.kind}; "
                 "files read together have to be alike"
             )
     return tables
 
 
-def _open(path: str) -> h5py.File:
+@contextmanager
+def _reading(path: str) -> Iterator[h5py.File]:
+    """The open file; whatever h5py raises, and for a damaged file it may raise anything, names the file."""
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path}: not an HDF5 file, or cut short ({error})") from error
+        with h5py.File(path, "r") as file:
+            yield file
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as HDF5, it is another kind or damaged ({error})") from error

@@ -16,7 +16,7 @@ def map_leaves(function: Callable[[Any], Any], nested: Any) -> Any:
         return function(nested)
     if isinstance(nested, dict):
         return {key: map_leaves(function, value) for key, value in nested.items()}
-    return _like(nested, [map_leaves(function, value) for value in nested])
+    return like(nested, [map_leaves(function, value) for value in nested])
 
 
 def leaves(nested: Any) -> Iterator[Any]:
@@ -43,7 +43,7 @@ def zip_leaves(function: Callable[[list[Any]], Any], parts: list[Any]) -> Any:
         return {key: zip_leaves(function, [part[key] for part in parts]) for key in first}
     if isinstance(first, (tuple, list)):
         columns = zip(*parts, strict=True)
-        return _like(first, [zip_leaves(function, list(column)) for column in columns])
+        return like(first, [zip_leaves(function, list(column)) for column in columns])
     return function(parts)
 
 
@@ -52,7 +52,8 @@ def length(nested: Any) -> int:
     return len(next(leaves(nested)))
 
 
-def _like(sequence: tuple[Any, ...] | list[Any], values: list[Any]) -> Any:
+def like(sequence: tuple[Any, ...] | list[Any], values: list[Any]) -> Any:
+    """`values` as the kind of sequence that `sequence` is: a list, a tuple or a named tuple."""
     if isinstance(sequence, list):
         return values
     named = hasattr(sequence, "_fields")

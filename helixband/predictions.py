@@ -17,13 +17,15 @@ from helixband.sequence.fasta import is_fasta, read_fasta
 def input_name(path: str, data_dir: str) -> str:
     """The name of an input in the result directory: its path under the data directory, or its file name."""
     relative = os.path.relpath(path, data_dir)
-    return os.path.basename(path) if relative.startswith(os.pardir) else relative
+    outside = relative == os.curdir or relative.split(os.sep)[0] == os.pardir
+    return os.path.basename(os.path.abspath(path)) if outside else relative
 
 
 def write_predictions(results: Results, name: str, path: str, y_pred: Any, spread: Any = None) -> list[Path]:
-    """Write y_pred, (N, …) or a dict of such, of the input at `path`; the files written.
+    """Write y_pred, (N, …) or a dict or tuple of such, of the input at `path`; the files written.
 
-    `<name>.npy` has the array, one file a key for a dict; `<name>.std.npy` the `spread`, where there is one.
+    `<name>.npy` has the array, of a dict or tuple `<name>.<key>.npy` one part; `<name>.std.npy` the `spread`,
+    where there is one.
     For a FASTA input with as many records as predictions, `<name>.tsv` has name, start, end (0-based,
     end-exclusive), strand and the scores.
     """
@@ -43,10 +45,15 @@ def write_predictions(results: Results, name: str, path: str, y_pred: Any, sprea
 
 def _arrays(y_pred: Any, spread: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     for suffix, part in (("", y_pred), (".std", spread)):
-        if isinstance(part, dict):
-            yield from ((f".{key}{suffix}", array) for key, array in part.items())
-        elif part is not None:
-            yield suffix, part
+        yield from ((f"{key}{suffix}", array) for key, array in _named_leaves(part))
+
+
+def _named_leaves(nested: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
+    if isinstance(nested, dict | tuple | list):
+        for key, part in nested.items() if isinstance(nested, dict) else enumerate(nested):
+            yield from _named_leaves(part, f"{name}.{key}")
+    elif nested is not None:
+        yield name, nested
 
 
 def _table(names: list[str], lengths: list[int], y_pred: NDArray[Any]) -> str:

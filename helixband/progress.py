@@ -109,8 +109,8 @@ class PlainProgress(Progress):
     def begin_search(self, plan: Plan) -> None:
         super().begin_search(plan)
         for number, rungs in enumerate(plan, 1):
-            path = ", then ".join(f"{n} to {epochs}" for n, epochs in rungs)
-            self.say(f"  bracket {number}: trials trained to epochs: {path}")
+            path = ", ".join(f"{n} to epoch {epochs}" for n, epochs in rungs)
+            self.say(f"  bracket {number}: trials: {path}")
 
     def epoch(self, row: Row) -> None:
         super().epoch(row)
@@ -119,9 +119,9 @@ class PlainProgress(Progress):
 
     def end_job(self, config: Mapping[str, Any], reward: float, error: str | None) -> None:
         super().end_job(config, reward, error)
-        what = f"failed: {error}" if error else f"reward {show_number(reward)}"
+        what = f"failed: {first_line(error)}" if error else f"reward {show_number(reward)}"
         percent = 100 * self.done // max(1, self.total)
-        self.say(f"  {self.place}: {self.job_total} epochs, {what}  [{percent} %, {self.time_left()}]")
+        self.say(f"  {self.place}, epoch {self.job_total}: {what}  [{percent} %, {self.time_left()}]")
 
 
 class LiveProgress(Progress):
@@ -204,6 +204,11 @@ def planned_epochs(rungs: Sequence[tuple[int, int]]) -> int:
     """
     before = [0] + [epochs for _, epochs in rungs]
     return sum(n * (epochs - earlier) for (n, epochs), earlier in zip(rungs, before, strict=False))
+
+
+def first_line(text: str) -> str:
+    """The first line of an error that may have many."""
+    return text.partition("\n")[0]
 
 
 def show_number(value: float) -> str:

@@ -24,7 +24,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from helixband.errors import StorageError, UsageError
 from helixband.files import read_json, write_json, write_whole
@@ -61,7 +61,7 @@ class Trial:
         writer.writerow(columns)
         for row in rows:
             values = [row.get(name, math.nan) for name in columns]
-            writer.writerow(["" if math.isnan(value) else repr(value) for value in values])
+            writer.writerow(["" if math.isnan(value) else str(value) for value in values])
         write_whole(self.history_file, text.getvalue())
 
     def epochs(self) -> int:
@@ -110,31 +110,32 @@ class Results:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process; the lock goes with the process, however it ends.
 
-        Raises `UsageError` naming the process that holds it.
+        Raises `UsageError` naming the process that holds it, `StorageError` where it cannot be written.
         """
         with contextlib.ExitStack() as stack:
             try:
-                file = stack.enter_context(open(self.path / "lock", "a+"))
+                # Unbuffered, so that a full disk shows here and not when the file is closed.
+                file = stack.enter_context(open(self.path / "lock", "ab+", buffering=0))
+                self._lock(file)
             except OSError as error:
                 raise StorageError(
                     f"cannot write to the result directory {self.path}: {error.strerror}; "
                     "choose another with --result"
                 ) from error
-            self._lock(file)
             yield
 
-    def _lock(self, file: IO[str]) -> None:
+    def _lock(self, file: io.FileIO) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
+            holder = file.read().decode().strip() or "unknown"
             raise UsageError(
-                f"another process is at work in {self.path} (process {file.read().strip() or 'unknown'}); "
+                f"another process is at work in {self.path} (process {holder}); "
                 "wait for it, or choose another directory with --result"
             ) from error
         file.truncate(0)
-        file.write(f"{os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
+        file.write(f"{os.getpid()} on {os.uname().nodename}\n".encode())
 
     def best_trial(self) -> Trial | None:
         """The trial that `best_config` points to, or None."""
@@ -187,10 +188,13 @@ class Journal:
         """All events. A torn last line, of a process that was killed as it wrote, is cut off."""
         if not self.path.exists():
             return []
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
+        try:
+            content = self.path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < len(content):
+                os.truncate(self.path, len(whole))
+        except OSError as error:
+            raise StorageError(f"cannot read {self.path}: {error.strerror}") from error
         events = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:

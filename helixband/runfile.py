@@ -50,7 +50,7 @@ class RunFile:
 
         Raises `ResultsMismatch` where they differ, unless `force`.
         """
-        if force or not self._document:
+        if force or "definition" not in self._document:
             return
         directory, read = self.path.parent, variables_read()
         if self._document["definition"]["sha256"] != definition.digest:

@@ -30,7 +30,7 @@ def get_pred_generator(pred_path):
 def get_config():
     """Draw one set of hyperparameters. Any Python will do: the run seeds the generators."""
     return {
-        "lr": 10 ** random.uniform(-3.5, -2),
+        "lr": 10 ** random.uniform(-3, -2),
         "weight_decay": 10 ** random.uniform(-6, -2),
         "dense_units": random.choice([32, 64, 128]),
         "dropout": random.choice([0.1, 0.25, 0.5]),

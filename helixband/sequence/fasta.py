@@ -55,7 +55,7 @@ def _check_record(path: str | os.PathLike[str], names: list[str], parts: list[li
 def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """(number from 1, stripped text) of each line."""
     try:
-        opener = gzip.open if os.fspath(path).endswith(".gz") else open
+        opener = gzip.open if os.fspath(path).lower().endswith(".gz") else open
         with opener(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 yield number, line.strip()

@@ -41,15 +41,23 @@ def to_device(nested: Any, device: torch.device) -> Any:
 
 
 def to_numpy(nested: Any) -> Any:
-    """Tensors and arrays, nested or not, as NumPy arrays."""
-    return map_leaves(lambda leaf: leaf.numpy(force=True) if isinstance(leaf, Tensor) else leaf, nested)
+    """Tensors and arrays, nested or not, as NumPy arrays; bfloat16, which NumPy lacks, as float32."""
+
+    def convert(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return (leaf.float() if leaf.dtype == torch.bfloat16 else leaf).numpy(force=True)
+
+    return map_leaves(convert, nested)
 
 
 def labelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[tuple[Any, Any]]:
     """The batches (x, y) of a generator, the first `limit` of them.
 
-    Raises `DataError` for a batch that is no pair.
+    Raises `DataError` for a generator that says it is not `labelled`, and for a batch that is no pair.
     """
+    if getattr(generator, "labelled", True) is False:
+        raise DataError(f"{type(generator).__name__} has no labels: training and evaluation need (x, y)")
     for number, batch in enumerate(islice(iter(generator), limit)):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             kind = type(batch).__name__
@@ -110,11 +118,10 @@ class Results:
 
     def _to_host(self) -> None:
         if self._waiting:
+            # Joined even where it is one: a copy, so that no metric can change the generator's own data.
             self._host.append(to_numpy(zip_leaves(_concatenate, self._waiting)))
             self._waiting, self._bytes = [], 0
 
 
 def _concatenate(parts: list[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
     return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)

@@ -32,11 +32,12 @@ class Keeper:
         """Write what is not on disk yet."""
         if self._trial is None:
             return
-        # The best goes first: a kill in between leaves an older `last`, which comes to the same best again.
+        # The last state goes last: a kill in between leaves an older one, from which the training comes to
+        # the same best and the same history again.
         if self._best is not None:
             checkpoints.save(self._trial.best_checkpoint, self._best)
         if self._last is not None:
-            checkpoints.save(self._trial.last_checkpoint, self._last)
             self._trial.write_history(self._last["history"])
+            checkpoints.save(self._trial.last_checkpoint, self._last)
         self._last = self._best = None
         self._written = time.monotonic()

@@ -31,10 +31,13 @@ class Schedule(float):
     def __init_subclass__(cls) -> None:
         Schedule._classes[cls.__name__] = cls
 
-    def __new__(cls, unit: str = "epoch", **parameters: Any) -> "Schedule":
+    def __new__(cls, *, unit: str = "epoch", **parameters: Any) -> "Schedule":
         if unit not in UNITS:
             raise UsageError(f"{cls.__name__}: unit is {unit!r}; it has to be 'epoch' or 'step'")
-        schedule = super().__new__(cls, cls.value(0, **parameters))
+        try:
+            schedule = super().__new__(cls, cls.value(0, **parameters))
+        except TypeError as error:
+            raise UsageError(f"{cls.__name__} got wrong parameters: {error}") from error
         schedule.unit, schedule.parameters = unit, parameters
         return schedule
 
@@ -59,17 +62,15 @@ class Schedule(float):
         if name not in Schedule._classes:
             known = ", ".join(sorted(Schedule._classes))
             raise UsageError(f"no schedule is called {name!r}; there are: {known}")
-        try:
-            return Schedule._classes[name](**arguments)
-        except TypeError as error:
-            raise UsageError(f"the schedule {name} got wrong parameters: {error}") from error
+        return Schedule._classes[name](**arguments)
 
     def __repr__(self) -> str:
         values = "".join(f"{name}={value!r}, " for name, value in self.parameters.items())
         return f"{type(self).__name__}({values}unit={self.unit!r})"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Schedule":
-        return self  # immutable, and float's own copy would call __new__ with the wrong arguments
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To copy and pickle; float's own way would call __new__ with the wrong arguments.
+        return Schedule.from_json, (self.to_json(),)
 
 
 class LinearSchedule(Schedule):
@@ -77,7 +78,7 @@ class LinearSchedule(Schedule):
 
     @staticmethod
     def value(time: int, *, start: float, end: float, duration: int) -> float:  # type: ignore[override]
-        return start + (end - start) * min(time / duration, 1.0)
+        return start + (end - start) * _share(time, duration)
 
 
 class CosineSchedule(Schedule):
@@ -85,8 +86,7 @@ class CosineSchedule(Schedule):
 
     @staticmethod
     def value(time: int, *, start: float, end: float, duration: int) -> float:  # type: ignore[override]
-        phase = math.pi * min(time / duration, 1.0)
-        return end + (start - end) * (1 + math.cos(phase)) / 2
+        return end + (start - end) * (1 + math.cos(math.pi * _share(time, duration))) / 2
 
 
 class ExponentialSchedule(Schedule):
@@ -102,4 +102,15 @@ class StepSchedule(Schedule):
 
     @staticmethod
     def value(time: int, *, start: float, factor: float, every: int) -> float:  # type: ignore[override]
-        return float(start * factor ** (time // every))
+        return float(start * factor ** (time // _positive("every", every)))
+
+
+def _share(time: int, duration: int) -> float:
+    """The part of `duration` that has passed, 1 from its end on."""
+    return min(time / _positive("duration", duration), 1.0)
+
+
+def _positive(name: str, value: int) -> int:
+    if not value > 0:
+        raise UsageError(f"the {name} of a schedule is {value!r}; it has to be above 0")
+    return value
