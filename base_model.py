@@ -9,7 +9,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from batch_generator import BatchGenerator
 from constraints import Constraint
-from helixband import checkpoints, metrics, randomness
+from helixband import checkpoints, metrics
 from helixband.configuration import Config
-from helixband.errors import DefinitionError, StorageError
+from helixband.errors import DefinitionError
 from helixband.nested import map_leaves, zip_leaves
 from helixband.networks.heads import (
     ConvClassificationNetwork,
@@ -30,7 +30,7 @@ from helixband.networks.heads import (
     class_probabilities,
 )
 from helixband.results import Row, Trial
-from helixband.training import loop
+from helixband.training import loop, state
 from helixband.training.keeper import Keeper
 from helixband.training.losses import Criterion, cross_entropy, match_labels, parameter_names
 from helixband.training.schedules import Schedule
@@ -221,7 +221,7 @@ class BaseModel:
         finally:
             keeper.flush()
         if self._best is not None:
-            self._load_network(self._best, "the best state")
+            state.load_weights(self.network, self._best, "the best state")
         return self.history
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
@@ -237,7 +237,7 @@ class BaseModel:
             passes = [self._evaluate(generator) for _ in range(samples)]
         y_true = passes[0][1]
         result = {"loss": float(np.mean([values["loss"] for values, _, _ in passes]))}
-        result |= _numbers(
+        result |= metrics.numbers(
             self.eval_metrics(y_true, _mean([y_pred for _, _, y_pred in passes])), "eval_metrics"
         )
         for name in list(result):
@@ -263,7 +263,7 @@ class BaseModel:
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read weights that `save` or `fit` wrote; raises `StorageError` where they do not fit."""
-        self._load_network(checkpoints.load(path), str(path))
+        state.load_weights(self.network, checkpoints.load(path), str(path))
 
     # How it is done.
 
@@ -280,7 +280,7 @@ class BaseModel:
         trained = loop.train_epoch(self._timed_step, train, self.device, train_metrics, self._limit)
         result = {f"train_{name}": value for name, value in trained.items()}
         result |= {f"val_{name}": value for name, value in self.evaluate(val).items()}
-        reward = _number(self.get_hyperband_reward(dict(result)), "get_hyperband_reward")
+        reward = metrics.number(self.get_hyperband_reward(dict(result)), "get_hyperband_reward")
         self.epoch += 1
         if self.scheduler is not None:
             if isinstance(self.scheduler, ReduceLROnPlateau):
@@ -310,11 +310,11 @@ class BaseModel:
         loss, y_true, y_pred = loop.evaluate(
             self.eval_step, generator, self.device, self.args.batch_size, self._limit
         )
-        values = _numbers(self.eval_metrics(y_true, y_pred), "eval_metrics")
+        values = metrics.numbers(self.eval_metrics(y_true, y_pred), "eval_metrics")
         return {"loss": loss, **values}, y_true, y_pred
 
     def _numeric_train_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
-        return _numbers(self.train_metrics(y_true, y_pred), "train_metrics")
+        return metrics.numbers(self.train_metrics(y_true, y_pred), "train_metrics")
 
     def _set_training_mode(self) -> None:
         # In each step, so that no module is left in another mode; asking first costs a tenth of setting.
@@ -339,25 +339,17 @@ class BaseModel:
             self._sampled = []
 
     def _weights(self) -> dict[str, Any]:
-        weights = _copied(self.network.state_dict())
+        weights = state.copied(self.network.state_dict())
         return {"epoch": self.epoch, "reward": self.best_reward, "network": weights}
 
     def _state(self, train: Generator) -> dict[str, Any]:
-        """All that the next epoch depends on, copied to the CPU."""
         assert self.optimizer is not None
-        return {
-            "epoch": self.epoch,
-            "steps": self.steps,
-            "history": list(self.history),
-            "network": _copied(self.network.state_dict()),
-            "optimizer": _copied(self.optimizer.state_dict()),
-            "scheduler": _copied(self.scheduler.state_dict()) if self.scheduler else None,
-            "generator": _copied(train.state_dict()) if isinstance(train, _Stateful) else None,
-            "random": randomness.get_state(),
-        }
+        counts = {"epoch": self.epoch, "steps": self.steps, "history": list(self.history)}
+        return counts | state.capture(self.network, self.optimizer, self.scheduler, train)
 
     def _go_on(self, train: Generator, trial: Trial | None) -> None:
         """Return to the last state, in memory or of the trial, where there is one."""
+        where = f"the last state of trial {trial.id}" if trial else "the last state"
         if self._last is None and trial is not None and trial.last_checkpoint.exists():
             self._last = checkpoints.load(trial.last_checkpoint)
             self._best = checkpoints.load(trial.best_checkpoint)
@@ -366,21 +358,9 @@ class BaseModel:
         if self._last is None:
             return
         assert self.optimizer is not None
-        self._load_network(self._last, f"the last state of trial {trial.id}" if trial else "the last state")
-        self.optimizer.load_state_dict(_copied(self._last["optimizer"]))
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(self._last["scheduler"])
-        if isinstance(train, _Stateful):
-            train.load_state_dict(self._last["generator"])
+        state.restore(self._last, self.network, self.optimizer, self.scheduler, train, where)
         self.epoch, self.steps = self._last["epoch"], self._last["steps"]
         self.history = list(self._last["history"])
-        randomness.set_state(self._last["random"])
-
-    def _load_network(self, content: dict[str, Any], where: str) -> None:
-        try:
-            self.network.load_state_dict(content["network"])
-        except (RuntimeError, KeyError) as error:
-            raise StorageError(f"{where} does not fit the network of this definition: {error}") from error
 
 
 class RegressionModel(BaseModel):
@@ -464,41 +444,6 @@ class ClassificationModel(BaseModel):
 def choose_device(cpu: bool = False) -> torch.device:
     """The GPU where there is one and it is not declined, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
-
-
-def _numbers(values: Mapping[str, Number], where: str) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        raise DefinitionError(f"{where} returned {values!r}; it has to return a dict, name to number")
-    return {str(name): _number(value, f"{where}[{name!r}]") for name, value in values.items()}
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, str) or value is None:
-        raise DefinitionError(f"{where} is {value!r}; it has to be a number")
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise DefinitionError(f"{where} is {value!r}; it has to be a number") from error
-
-
-def _copied(nested: Any) -> Any:
-    """State with its tensors copied to the CPU and schedules as plain numbers."""
-
-    def copy(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor):
-            return leaf.detach().to("cpu", copy=True)
-        return float(leaf) if isinstance(leaf, Schedule) else leaf
-
-    return map_leaves(copy, dict(nested))
-
-
-@runtime_checkable
-class _Stateful(Protocol):
-    """A generator of the user's with state between epochs, as `torchdata`'s `StatefulDataLoader`."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def _mean(passes: list[Any]) -> Any:

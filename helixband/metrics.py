@@ -4,12 +4,13 @@ A metric that is not defined on the data given (AUROC where all labels are of on
 with a constant) is NaN, which tables show as "undefined".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from helixband.errors import DataError
+from helixband.errors import DataError, DefinitionError
 
 UNDEFINED = float("nan")
 Metric = Callable[[ArrayLike, ArrayLike], float]
@@ -108,6 +109,23 @@ def per_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> dict[str,
     return {
         f"class_{k}": metric((labels == k).astype(np.int64), scores[:, k]) for k in range(scores.shape[1])
     }
+
+
+def numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Metrics as plain floats; raises `DefinitionError` naming `where` one comes from that is no number."""
+    if not isinstance(values, Mapping):
+        raise DefinitionError(f"{where} returned {values!r}; it has to return a dict, name to number")
+    return {str(name): number(value, f"{where}[{name!r}]") for name, value in values.items()}
+
+
+def number(value: Any, where: str) -> float:
+    """A value as a plain float; raises `DefinitionError` where it is no number."""
+    if isinstance(value, str) or value is None:
+        raise DefinitionError(f"{where} is {value!r}; it has to be a number")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"{where} is {value!r}; it has to be a number") from error
 
 
 def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from helixband.results import Row
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 Plan = Sequence[Sequence[tuple[int, int]]]
 """Brackets of rungs of (configurations, epochs)."""
 
 BEST_SHOWN = 5
+WIDTH = 100  # columns, at most, of the bars
 
 
 class Progress:
@@ -77,6 +78,10 @@ class Progress:
         else:
             self.failures += 1
 
+    def end(self) -> None:
+        """The search or training is over."""
+        self._begin(0)
+
     def best(self) -> list[tuple[str, float, Mapping[str, Any]]]:
         """(name, reward, configuration) of the best trials, the best first."""
         ranked = sorted(self.rewards.items(), key=lambda item: (-item[1][0], item[0]))
@@ -127,16 +132,15 @@ class PlainProgress(Progress):
 class LiveProgress(Progress):
     """Bars for the search and the trial at work, the last epoch, and a table of the best trials."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
         super().__init__()
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console()
+        self._console = console or Console()
         self._live = Live(
             console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True
         )
-        self._active = False
 
     @contextmanager
     def shown(self) -> Iterator[Progress]:
@@ -146,46 +150,50 @@ class LiveProgress(Progress):
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def begin_search(self, plan: Plan) -> None:
-        super().begin_search(plan)
-        self._active = True
-
-    def begin_training(self, name: str, done: int, epochs: int) -> None:
-        super().begin_training(name, done, epochs)
-        self._active = True
-
     def _render(self) -> "RenderableType":
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        if not self._active:
+        if not self.total:
             return Text("")
-        grid = Table.grid(padding=(0, 2))
-        what = "search" if self.plan else "training"
-        self._add_bar(grid, what, self.done, self.total, self.time_left())
-        job_done = self._trained.get(self._name, 0)
-        self._add_bar(
-            grid, self.place, job_done, self.job_total, f"{self.failures} failed" * bool(self.failures)
-        )
-        parts: list[RenderableType] = [grid, Text(show_row(self.row), style="dim")]
-        if self.rewards:
+        parts: list[RenderableType] = [self._bars()]
+        if self.row:
+            parts.append(Text(show_row(self.row), style="dim"))
+        if self.rewards and self.plan:
             parts.append(self._best_table())
         return Group(*parts)
 
-    @staticmethod
-    def _add_bar(grid: Any, name: str, done: int, total: int, note: str) -> None:
+    def _bars(self) -> "RenderableType":
+        """One for all, one for the trial at work."""
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
 
-        bar = ProgressBar(total=max(1, total), completed=min(done, total), width=30)
-        grid.add_row(name, bar, f"{done}/{total} epochs", note)
+        grid = Table.grid(padding=(0, 2), expand=True)
+        grid.width = min(WIDTH, self._console.width)
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1)
+        grid.add_column(no_wrap=True, justify="right")
+        grid.add_column(no_wrap=True)
+        rows = [(self.place, self._trained.get(self._name, 0), self.job_total, "")]
+        if self.plan:
+            rows[0] = (*rows[0][:3], f"{self.failures} failed" * bool(self.failures))
+            rows.insert(0, ("search", self.done, self.total, ""))
+        for number, (name, done, total, note) in enumerate(rows):
+            bar = ProgressBar(total=max(1, total), completed=min(done, total))
+            note = note if number else self.time_left()
+            grid.add_row(Text(name), bar, f"{done}/{total} epochs", note)
+        return grid
 
     def _best_table(self) -> "RenderableType":
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table("trial", "reward", "configuration", title="best so far", title_justify="left")
+        table = Table("best trials", box=None, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("reward", justify="right")
+        table.add_column("configuration", no_wrap=True)
         for name, reward, config in self.best():
-            table.add_row(name, show_number(reward), show_config(config))
+            table.add_row(name, show_number(reward), Text(show_config(config)))
         return table
 
 

@@ -516,7 +516,7 @@ def test_sizes_that_torch_would_broadcast_are_refused() -> None:
 
 
 def test_a_batch_that_is_no_pair_is_refused() -> None:
-    with pytest.raises(DataError, match="batch 0 of MatrixBatchGenerator is a ndarray, not a pair"):
+    with pytest.raises(DataError, match="MatrixBatchGenerator has no labels"):
         seeded(Regressor).evaluate(MatrixBatchGenerator(X))
 
 
