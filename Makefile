@@ -12,7 +12,8 @@ demo: $(VENV)/.installed
 	    paste - - -d' ' < raw_data/$$dtype.fa > data/tmp.tsv && \
 	    $(BIN)/python embedH5.py data/tmp.tsv raw_data/$$dtype.target data/$$dtype.h5 || exit 1; \
 	done
-	cd $(DEMO) && $(BIN)/python ../../main.py -f conv_model.py -d data -r results -y -e -p unlabelled.fa -ep 9
+	cd $(DEMO) && $(BIN)/python ../../main.py -f conv_model.py -d data -r results -ep 20 -bs 100 \
+	    --hyper --eval --predict ../raw_data/unlabelled.fa
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest

@@ -29,8 +29,8 @@ ProcessXY = Callable[[Any, Any], tuple[Any, Any]]
 Self = TypeVar("Self", bound="MatrixBatchGenerator")
 
 MEMORY_LIMIT = 4 << 30
-"""HDF5 files whose examples have more bytes than this together are streamed. It is a constant, and not the memory that is
-free, because the order of a shuffled epoch depends on it."""
+"""HDF5 files whose examples have more bytes than this together are streamed. It is a constant, and not the
+memory that is free, because the order of a shuffled epoch depends on it."""
 
 BLOCK_BYTES = 8 << 20
 """Streamed files are read in blocks of about this size."""

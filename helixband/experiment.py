@@ -173,6 +173,7 @@ class Experiment:
             self._prepare_training()
             self.progress.say(f"search: Hyperband to epoch {args.epoch}, eta {args.eta}")
             run_search(self.trainer, journal, self.progress)
+            self.progress.end()
         self._finish_best()
 
     def _finish_best(self) -> None:
@@ -186,6 +187,7 @@ class Experiment:
             )
             self.progress.begin_training(trial.id, done, self.args.epoch)
             outcome = self.trainer.attempt(trial.id, config, self.args.epoch, self.progress.epoch)
+            self.progress.end()
             if outcome.error:
                 self.progress.say(f"that failed ({outcome.error}); the best epoch before it is used")
         self.progress.say(f"best: trial {trial.id}  {show_config(config)}")
@@ -206,6 +208,7 @@ class Experiment:
         self._show_network(trial, config)
         self.progress.begin_training(trial.id, _epochs(trial), args.epoch)
         model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
+        self.progress.end()
         self.results.set_best(trial)
         finite = math.isfinite(model.best_reward)
         reward = show_number(model.best_reward) if finite else "finite in none, so the first is kept"

@@ -1,9 +1,12 @@
 """Metrics over NumPy arrays: `metric(y_true, y_pred) -> float`.
 
 A metric that is not defined on the data given (AUROC where all labels are of one class, a correlation
-with a constant) is NaN, which tables show as "undefined".
+with a constant, anything of no examples) is NaN, which tables show as "undefined".
+
+All raise `DataError` where y_true and y_pred do not go together: other lengths, labels of no class.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,11 +21,17 @@ ColumnMetric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
 def class_index(y: ArrayLike) -> NDArray[np.int64]:
-    """Labels as class indexes, (N,) int64, from indexes (N,) or (N, 1), or one column a class (N, C)."""
+    """Labels as class indexes, (N,) int64, from indexes (N,) or (N, 1), or one column a class (N, C).
+
+    Soft labels count as the likeliest class: the largest column, or P(class 1) rounded.
+    """
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] > 1:
         return np.asarray(y.argmax(axis=1), dtype=np.int64)
-    return y.reshape(-1).astype(np.int64)
+    index = np.rint(y.reshape(-1).astype(np.float64))
+    if not np.isfinite(index).all():
+        raise DataError("the labels hold a NaN or infinity, which is no class")
+    return index.astype(np.int64)
 
 
 def predicted_class(y_pred: ArrayLike) -> NDArray[np.int64]:
@@ -39,7 +48,8 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> accuracy([0, 1, 1, 0], [0.1, 0.9, 0.2, 0.3])
     0.75
     """
-    return float(np.mean(class_index(y_true) == predicted_class(y_pred)))
+    labels, scores = _labels_and_scores(y_true, y_pred)
+    return float(np.mean(labels == predicted_class(scores))) if len(labels) else UNDEFINED
 
 
 def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -71,7 +81,7 @@ def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     2.0
     """
     true, pred = _paired(y_true, y_pred)
-    return float(np.mean((true - pred) ** 2))
+    return float(np.mean((true - pred) ** 2)) if true.size else UNDEFINED
 
 
 def pearson(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -102,10 +112,9 @@ def per_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> dict[str,
     >>> per_class(accuracy, [0, 1, 2], [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
     {'class_0': 0.6666666666666666, 'class_1': 0.6666666666666666, 'class_2': 1.0}
     """
-    scores = np.asarray(y_pred)
-    if scores.ndim == 1 or scores.shape[1] == 1:
-        scores = np.column_stack([1 - scores.reshape(-1), scores.reshape(-1)])
-    labels = class_index(y_true)
+    labels, scores = _labels_and_scores(y_true, y_pred)
+    if scores.ndim == 1:
+        scores = np.column_stack([1 - scores, scores])
     return {
         f"class_{k}": metric((labels == k).astype(np.int64), scores[:, k]) for k in range(scores.shape[1])
     }
@@ -130,15 +139,30 @@ def number(value: Any, where: str) -> float:
 
 def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
     def one(true: ArrayLike, pred: ArrayLike) -> float:
-        true = np.asarray(true)
-        return UNDEFINED if true.min() == true.max() else float(metric(true, pred))
+        defined = len(np.unique(true)) == 2 and np.isfinite(pred).all()
+        return float(metric(true, pred)) if defined else UNDEFINED
 
-    scores = np.asarray(y_pred)
-    if len(scores) == 0:
-        return UNDEFINED
-    if scores.ndim == 1 or scores.shape[1] == 1:
-        return one(class_index(y_true), scores.reshape(-1))
-    return _mean_of_defined(list(per_class(one, y_true, scores).values()))
+    labels, scores = _labels_and_scores(y_true, y_pred)
+    if scores.ndim == 1:
+        return one(labels, scores)
+    return _mean_of_defined(list(per_class(one, labels, scores).values()))
+
+
+def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Class indexes (N,) and scores, (N,) of class 1 or (N, C)."""
+    labels, scores = class_index(y_true), np.asarray(y_pred)
+    if scores.ndim == 2 and scores.shape[1] == 1:
+        scores = scores.reshape(-1)
+    if scores.ndim not in (1, 2) or len(labels) != len(scores):
+        raise _disagreement(y_true, y_pred)
+    classes = 2 if scores.ndim == 1 else scores.shape[1]
+    strange = labels[(labels < 0) | (labels >= classes)]
+    if len(strange):
+        raise DataError(
+            f"y_true holds the class {strange[0]}, but y_pred, of shape {scores.shape}, "
+            f"is of the classes 0 to {classes - 1}"
+        )
+    return labels, scores
 
 
 def _over_columns(metric: ColumnMetric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -148,17 +172,38 @@ def _over_columns(metric: ColumnMetric, y_true: ArrayLike, y_pred: ArrayLike) ->
 
 
 def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    scale = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / scale) if scale > 0 else UNDEFINED
+    if not (_varies(x) and _varies(y)):
+        return UNDEFINED
+    return float(np.clip(_direction(x) @ _direction(y), -1.0, 1.0))
+
+
+def _varies(x: NDArray[np.float64]) -> bool:
+    return bool(len(x) and np.isfinite(x).all() and x.min() < x.max())
+
+
+def _direction(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred and of norm 1; scaled first, so that no square leaves the range of floats."""
+    x = x - x.mean()
+    x = x / np.abs(x).max()
+    return np.asarray(x / np.linalg.norm(x))
 
 
 def _paired(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both as (N, columns) float64."""
     true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
-    if true.size != pred.size or len(true) != len(pred):
-        raise DataError(f"y_true has the shape {true.shape} and y_pred {pred.shape}; they have to agree")
-    return true.reshape(len(true), -1), pred.reshape(len(pred), -1)
+    if true.size != pred.size or true.shape[:1] != pred.shape[:1]:
+        raise _disagreement(true, pred)
+    return _columns(true), _columns(pred)
+
+
+def _columns(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return y.reshape(len(y), math.prod(y.shape[1:]))
+
+
+def _disagreement(y_true: ArrayLike, y_pred: ArrayLike) -> DataError:
+    return DataError(
+        f"y_true has the shape {np.shape(y_true)} and y_pred {np.shape(y_pred)}; they have to agree"
+    )
 
 
 def _mean_of_defined(values: list[float]) -> float:

@@ -14,6 +14,7 @@ from helixband.results import Row
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 Plan = Sequence[Sequence[tuple[int, int]]]
 """Brackets of rungs of (configurations, epochs)."""
@@ -55,7 +56,7 @@ class Progress:
     def begin_training(self, name: str, done: int, epochs: int) -> None:
         """One configuration is trained from `done` up to `epochs` epochs, outside a search."""
         self._begin(epochs)
-        self._name, self.job_total, self.place = name, epochs, f"trial {name}"
+        self._name, self.job_total = name, epochs
         self._mark(done)
 
     def begin_job(self, name: str, bracket: int, rung: int, epochs: int) -> None:
@@ -97,7 +98,7 @@ class Progress:
         return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
 
     def _begin(self, total: int) -> None:
-        self.plan, self.total, self.done = [], total, 0
+        self.plan, self.total, self.done, self.row = [], total, 0, {}
         self._trained, self._timed, self._started = {}, 0, time.monotonic()
 
     def _mark(self, epochs: int) -> None:
@@ -156,18 +157,14 @@ class LiveProgress(Progress):
 
         if not self.total:
             return Text("")
-        parts: list[RenderableType] = [self._bars()]
-        if self.row:
-            parts.append(Text(show_row(self.row), style="dim"))
+        parts: list[RenderableType] = [self._bars(), Text(show_row(self.row), style="dim")]
         if self.rewards and self.plan:
             parts.append(self._best_table())
         return Group(*parts)
 
     def _bars(self) -> "RenderableType":
-        """One for all, one for the trial at work."""
-        from rich.progress_bar import ProgressBar
+        """One for the whole, and in a search one for the trial at work."""
         from rich.table import Table
-        from rich.text import Text
 
         grid = Table.grid(padding=(0, 2), expand=True)
         grid.width = min(WIDTH, self._console.width)
@@ -175,15 +172,20 @@ class LiveProgress(Progress):
         grid.add_column(ratio=1)
         grid.add_column(no_wrap=True, justify="right")
         grid.add_column(no_wrap=True)
-        rows = [(self.place, self._trained.get(self._name, 0), self.job_total, "")]
+        self._add_bar(grid, "search" if self.plan else "training", self.done, self.total, self.time_left())
         if self.plan:
-            rows[0] = (*rows[0][:3], f"{self.failures} failed" * bool(self.failures))
-            rows.insert(0, ("search", self.done, self.total, ""))
-        for number, (name, done, total, note) in enumerate(rows):
-            bar = ProgressBar(total=max(1, total), completed=min(done, total))
-            note = note if number else self.time_left()
-            grid.add_row(Text(name), bar, f"{done}/{total} epochs", note)
+            job_done = self._trained.get(self._name, 0)
+            self._add_bar(
+                grid, self.place, job_done, self.job_total, f"{self.failures} failed" * bool(self.failures)
+            )
         return grid
+
+    @staticmethod
+    def _add_bar(grid: "Table", name: str, done: int, total: int, note: str) -> None:
+        from rich.progress_bar import ProgressBar
+
+        bar = ProgressBar(total=max(1, total), completed=min(done, total))
+        grid.add_row(name, bar, f"{done}/{total} epochs", note)
 
     def _best_table(self) -> "RenderableType":
         from rich.table import Table

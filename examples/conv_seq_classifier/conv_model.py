@@ -3,11 +3,14 @@
 import os
 import random
 
+import numpy as np
 from torch import nn, optim
 
 from base_model import ClassificationModel, ConvClassificationNetwork
-from batch_generator import H5pyBatchGenerator
+from batch_generator import H5pyBatchGenerator, MatrixBatchGenerator
 from constraints import MaxNormConstraint
+from helixband.sequence.alphabet import DNA
+from helixband.sequence.fasta import is_fasta, read_fasta
 
 
 def get_train_generator(data_dir, batch_size):
@@ -24,7 +27,13 @@ def get_test_generator(data_dir):
 
 
 def get_pred_generator(pred_path):
-    return H5pyBatchGenerator(pred_path)
+    """Read sequences that embedH5.py has embedded, or a FASTA file as it comes."""
+    if not is_fasta(pred_path):
+        return H5pyBatchGenerator(pred_path)
+    _, sequences = read_fasta(pred_path)
+    indexes = np.stack([DNA.encode(sequence) for sequence in sequences])  # (N, L)
+    one_hot = np.eye(5, 4, dtype=np.float32)  # the row of N is all zeros
+    return MatrixBatchGenerator(one_hot[indexes].transpose(0, 2, 1))  # (N, 4, L)
 
 
 def get_config():
