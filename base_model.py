@@ -31,6 +31,7 @@ from helixband.networks.heads import (
 )
 from helixband.results import Row, Trial
 from helixband.training import loop, state
+from helixband.training.batches import choose_device
 from helixband.training.keeper import Keeper
 from helixband.training.losses import Criterion, cross_entropy, match_labels, parameter_names
 from helixband.training.schedules import Schedule
@@ -61,6 +62,7 @@ class BaseModel:
 
     network: nn.Module
     criterion: Criterion
+    default_criterion: Criterion | None = None
 
     def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
         self.config = config if isinstance(config, Config) else Config(config)
@@ -100,6 +102,7 @@ class BaseModel:
         (for the criterion). `criterion(input, target)` gives the mean loss of a batch; a function whose
         parameters are named y_true… and y_pred… gets them by name. `scheduler` steps after each epoch.
         """
+        criterion = criterion or self.default_criterion
         for value, name in ((network, "network"), (criterion, "criterion")):
             if value is None:
                 model = type(self).__name__
@@ -369,16 +372,7 @@ class RegressionModel(BaseModel):
     Labels (N,) and (N, 1) are the same thing to it.
     """
 
-    def init_model(
-        self,
-        network: nn.Module | None = None,
-        criterion: Criterion | None = None,
-        optimizer: Optimizer | None = None,
-        constraints: Sequence[Constraint] = (),
-        scheduler: LRScheduler | None = None,
-    ) -> None:
-        """As `BaseModel.init_model`; the criterion is the mean squared error where none is given."""
-        super().init_model(network, criterion or nn.MSELoss(), optimizer, constraints, scheduler)
+    default_criterion = nn.MSELoss()
 
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
         """The criterion's loss, y brought to the shape of the prediction.
@@ -408,16 +402,7 @@ class ClassificationModel(BaseModel):
     class, (N, C), or for two classes one alone, (N,) or (N, 1).
     """
 
-    def init_model(
-        self,
-        network: nn.Module | None = None,
-        criterion: Criterion | None = None,
-        optimizer: Optimizer | None = None,
-        constraints: Sequence[Constraint] = (),
-        scheduler: LRScheduler | None = None,
-    ) -> None:
-        """As `BaseModel.init_model`; the criterion is cross-entropy over logits where none is given."""
-        super().init_model(network, criterion or cross_entropy, optimizer, constraints, scheduler)
+    default_criterion = staticmethod(cross_entropy)
 
     def split_output(self, output: Any) -> dict[str, Any]:
         """A plain tensor is the logits; metrics and predictions get probabilities."""
@@ -439,11 +424,6 @@ class ClassificationModel(BaseModel):
             "accuracy": metrics.accuracy(y_true, y_pred),
             "auroc": metrics.auroc(y_true, y_pred),
         }
-
-
-def choose_device(cpu: bool = False) -> torch.device:
-    """The GPU where there is one and it is not declined, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
 
 
 def _mean(passes: list[Any]) -> Any:

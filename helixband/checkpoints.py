@@ -31,10 +31,11 @@ def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of a checkpoint, its tensors on the CPU.
 
-    Raises `StorageError` where it is missing, cut short, no checkpoint, or from a newer Helixband.
+    Raises `StorageError` where it is missing, damaged, no checkpoint, or from a newer Helixband.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # which torch does not hold against its checksums
+        with zipfile.ZipFile(path) as archive:
+            # torch writes checksums but does not compare them: a flipped bit would be a wrong weight.
             if part := archive.testzip():
                 raise zipfile.BadZipFile(f"the part {part} is not as it was written")
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -9,14 +9,14 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
-from helixband.errors import DefinitionError, HelixbandError
+from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.randomness import derive_seed, seed_everything
 
 FUNCTIONS = {
@@ -118,10 +118,36 @@ class Definition:
 
         Where torch raised in what the definition made of its parts, the note that says so is the account.
         """
-        for tb in _tracebacks(error.__traceback__):
-            if self._is_own(tb.tb_frame):
-                return "".join(traceback.format_exception(type(error), error, tb, chain=False))
+        if own := self._own_tracebacks(error):
+            return "".join(traceback.format_exception(type(error), error, own[0], chain=False))
         return "".join(traceback.format_exception_only(error)) if hasattr(error, "__notes__") else None
+
+    def explain(self, error: BaseException) -> BaseException:
+        """`error` as the user is to see it, told with its place in the definition.
+
+        What was raised neither there nor in what it made is a bug of ours, and returned as it is.
+        """
+        if isinstance(error, HelixbandError):
+            place = self._place_of(error)
+            return type(error)(f"{place}: {error}") if place else error
+        account = self.traceback_of(error)
+        return HelixbandError(f"{self.path} raised:\n{account.rstrip()}") if account else error
+
+    def _place_of(self, error: HelixbandError) -> str | None:
+        """File, line and functions of the definition that led to an error, as far as it has them."""
+        if own := self._own_tracebacks(error):
+            codes = [tb.tb_frame.f_code for tb in own]
+            names = " > ".join(code.co_name for code in codes if not code.co_name.startswith("<"))
+            return f"{codes[-1].co_filename}, line {own[-1].tb_lineno}" + (f", in {names}" if names else "")
+        return (
+            str(self.path)
+            if isinstance(error, DefinitionError) and str(self.path) not in str(error)
+            else None
+        )
+
+    def _own_tracebacks(self, error: BaseException) -> list[TracebackType]:
+        """The entries of the definition's own code in a traceback, from the first one on."""
+        return [tb for tb in _tracebacks(error.__traceback__) if self._is_own(tb.tb_frame)]
 
     def _is_own(self, frame: FrameType) -> bool:
         """Whether a frame runs code of the definition or of a module next to it.
@@ -153,6 +179,10 @@ class Definition:
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
+        if _is_empty(generator):
+            raise DataError(
+                f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
+            )
         return generator
 
     def _has(self, name: str) -> bool:
@@ -171,9 +201,14 @@ class Definition:
     def _model_faults(self) -> list[str]:
         model = getattr(self.module, "Model", None)
         if model is None:
-            return ["class Model(BaseModel) is missing"]
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            others = [name for name, value in vars(self.module).items() if self._is_own_model(value)]
+            hint = f"; {others[-1]}: did you mean Model?" if others else ""
+            return [f"class Model(BaseModel) is missing{hint}"]
+        if not isinstance(model, type):
             return [f"Model is {model!r}; it has to be a class derived from base_model.BaseModel"]
+        if not issubclass(model, BaseModel):
+            bases = ", ".join(base.__name__ for base in model.__bases__)
+            return [f"class Model derives from {bases}; it has to derive from base_model.BaseModel"]
         faults = []
         for name, parameters in METHODS.items():
             own = [cls for cls in model.__mro__ if cls.__module__ == self.module.__name__]
@@ -187,12 +222,21 @@ class Definition:
                 faults.append(f"{call} is missing")
         return faults
 
-    def _misspelt(self, name: str, names: Iterable[str], cutoff: float) -> str | None:
-        """A name of the definition's own that is close to the wanted one."""
+    def _is_own_model(self, value: Any) -> bool:
+        return (
+            isinstance(value, type)
+            and issubclass(value, BaseModel)
+            and value.__module__ == self.module.__name__
+        )
+
+    def _misspelt(self, name: str, names: Collection[str], cutoff: float) -> str | None:
+        """A name of the definition's own that is close to the wanted one, and closer to no other."""
         contract = FUNCTIONS.keys() | METHODS.keys() | vars(BaseModel).keys()
-        candidates = [other for other in names if other not in contract and not other.startswith("__")]
-        near = difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff)
-        return near[0] if near else None
+        missing = [other for other in (*FUNCTIONS, *METHODS) if other not in names]
+        for other in names:
+            if other not in contract and difflib.get_close_matches(other, missing, 1, cutoff) == [name]:
+                return other
+        return None
 
 
 def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
@@ -208,7 +252,7 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
     name = f"helixband_definition_{hashlib.sha256(source).hexdigest()[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
-    module.__path__ = [str(path.parent)]  # `from .helper import …` finds helper.py next to it
+    module.__package__, module.__path__ = name, [str(path.parent)]  # for `from .helper import …`
     sys.modules[name] = module  # first, so that dataclasses and the like find their module
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
@@ -220,10 +264,11 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
         text = f"\n    {error.text.strip()}" if error.text else ""
         where = f"{error.filename or path}, line {error.lineno}" if error.lineno else f"{path}"
         raise DefinitionError(f"{where}: {error.msg}{text}") from error
-    except HelixbandError:
-        raise
-    except Exception as error:
-        raise DefinitionError(f"{path} raised as it was loaded:\n{definition.traceback_of(error)}") from error
+    except HelixbandError as error:
+        raise definition.explain(error) from error
+    except (Exception, SystemExit) as error:
+        account = (definition.traceback_of(error) or repr(error)).rstrip()
+        raise DefinitionError(f"{path} raised as it was loaded:\n{account}") from error
     return definition
 
 
@@ -237,6 +282,13 @@ def _signature_faults(function: Any, name: str, call: str, parameters: tuple[str
     except TypeError:
         return [f"{name} takes {signature}; it is called as {call}"]
     return []
+
+
+def _is_empty(generator: Any) -> bool:
+    try:
+        return len(generator) == 0
+    except TypeError:  # it has no length, or none before it is read
+        return False
 
 
 def _tracebacks(tb: TracebackType | None) -> Iterator[TracebackType]:

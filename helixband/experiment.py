@@ -11,7 +11,7 @@ import torch
 from base_model import BaseModel, choose_device
 from helixband.configuration import read_config
 from helixband.definition import Definition, load_definition
-from helixband.errors import DataError, HelixbandError, ResultsMismatch, UsageError
+from helixband.errors import DataError, ResultsMismatch, UsageError
 from helixband.files import matching_files
 from helixband.predictions import input_name, write_predictions
 from helixband.progress import Progress, make_progress, show_config, show_number, show_row
@@ -30,7 +30,7 @@ SINGLE = "single"
 def run(args: Namespace) -> None:
     """What the command line asks for, in the result directory.
 
-    Raises `HelixbandError` for what the user can mend; with its traceback, where the definition raised.
+    Raises `HelixbandError` for what the user can mend; with the traceback, where the definition raised.
     """
     progress = make_progress(args.quiet)
     results = Results(args.result)
@@ -45,13 +45,11 @@ def run(args: Namespace) -> None:
             experiment = Experiment(args, definition, results, run_file, progress)
             with progress.shown():
                 experiment.run()
-        except HelixbandError:
-            raise
         except Exception as error:
-            account = definition.traceback_of(error)
-            if account is None:
+            explained = definition.explain(error)
+            if explained is error:
                 raise
-            raise HelixbandError(f"{definition.path} raised:\n{account}") from error
+            raise explained from error
 
 
 class Experiment:
@@ -195,10 +193,11 @@ class Experiment:
 
     def _train(self) -> None:
         args, trial = self.args, self.results.trial(SINGLE)
-        if _epochs(trial) and args.batch_size != self.run_file.setting("batch_size"):
+        recorded = self.run_file.setting("batch_size")
+        if _epochs(trial) and recorded not in (None, args.batch_size):
             raise ResultsMismatch(
-                f"{trial.path} was trained with --batch-size {self.run_file.setting('batch_size')}, not "
-                f"{args.batch_size}; give the same one, or another directory with --result"
+                f"{trial.path} was trained with --batch-size {recorded}, not {args.batch_size}; "
+                "give the same one, or another directory with --result"
             )
         config = trial.config() or self.fixed
         if config is None:
@@ -210,9 +209,13 @@ class Experiment:
         model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
         self.progress.end()
         self.results.set_best(trial)
-        finite = math.isfinite(model.best_reward)
-        reward = show_number(model.best_reward) if finite else "finite in none, so the first is kept"
-        self.progress.say(f"training: best epoch {model.best_epoch} of {model.epoch}, reward {reward}")
+        if math.isfinite(model.best_reward):
+            reward = show_number(model.best_reward)
+            self.progress.say(f"training: best epoch {model.best_epoch} of {model.epoch}, reward {reward}")
+        else:
+            self.progress.say(
+                f"training: the reward was finite in no epoch; epoch {model.best_epoch} is kept"
+            )
 
     def _show_network(self, trial: Trial, config: dict[str, Any]) -> None:
         """What `--debug` is for: the network of a configuration, layer by layer."""

@@ -152,12 +152,15 @@ class LiveProgress(Progress):
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _render(self) -> "RenderableType":
+        from rich.columns import Columns
         from rich.console import Group
         from rich.text import Text
 
         if not self.total:
             return Text("")
-        parts: list[RenderableType] = [self._bars(), Text(show_row(self.row), style="dim")]
+        # In columns, so that a narrow terminal parts no name from its value.
+        values = [Text(value, style="dim") for value in _shown_values(self.row)]
+        parts: list[RenderableType] = [self._bars(), Columns(values or [Text("")], padding=(0, 2))]
         if self.rewards and self.plan:
             parts.append(self._best_table())
         return Group(*parts)
@@ -228,7 +231,11 @@ def show_number(value: float) -> str:
 
 def show_row(row: Row) -> str:
     """The values of an epoch on one line."""
-    return "  ".join(f"{name} {show_number(value)}" for name, value in row.items() if name != "epoch")
+    return "  ".join(_shown_values(row))
+
+
+def _shown_values(row: Row) -> list[str]:
+    return [f"{name} {show_number(value)}" for name, value in row.items() if name != "epoch"]
 
 
 def show_config(config: Mapping[str, Any]) -> str:

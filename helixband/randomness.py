@@ -32,7 +32,7 @@ def get_state() -> dict[str, Any]:
     name, keys, position, has_gauss, gauss = numpy_state
     return {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.copy()), int(position), int(has_gauss), float(gauss)),
+        "numpy": (name, torch.from_numpy(keys), int(position), int(has_gauss), float(gauss)),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

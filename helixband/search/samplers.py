@@ -13,6 +13,7 @@ import numpy as np
 
 from helixband.configuration import canonical, to_json
 from helixband.errors import DefinitionError
+from helixband.nested import leaves
 from helixband.randomness import derive_seed, seed_everything
 
 DRAWS_UNTIL_EXHAUSTED = 1000
@@ -31,12 +32,21 @@ def draw(get_config: Callable[[], Any], seed: int) -> Document:
     if not isinstance(space, dict):
         kind = type(space).__name__
         raise DefinitionError(f"get_config() returned {space!r} ({kind}); it has to return a dict")
-    if "hyperopt" in sys.modules:  # without it, the space cannot hold its expressions
+    if _holds_expressions(space):
         from hyperopt.pyll import as_apply
         from hyperopt.pyll.stochastic import sample
 
-        space = sample(as_apply(space), np.random.default_rng(seed))
+        sampled = sample(as_apply(space), np.random.default_rng(seed))
+        space = {name: sampled[name] for name in space}  # hyperopt sorts the names
     return dict(to_json(space))
+
+
+def _holds_expressions(space: Document) -> bool:
+    if "hyperopt" not in sys.modules:  # then there are none, and its import takes a second
+        return False
+    from hyperopt.pyll import Apply
+
+    return any(isinstance(leaf, Apply) for leaf in leaves(space))
 
 
 class RandomSampler:

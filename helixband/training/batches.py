@@ -20,6 +20,11 @@ WAITING_BYTES = 1 << 26
 """Results wait on the device until they have this many bytes, then move to the host together."""
 
 
+def choose_device(cpu: bool = False) -> torch.device:
+    """The GPU where there is one and it is not declined, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
+
+
 def as_tensor(leaf: Any) -> Tensor:
     """An array or tensor as a tensor that a network takes: floating values in torch's default dtype."""
     if not isinstance(leaf, Tensor):

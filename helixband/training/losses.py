@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from helixband.errors import DefinitionError
+
 Criterion = Callable[..., Tensor]
 
 
@@ -22,8 +24,15 @@ def match_labels(y: Tensor, logits: Tensor) -> Tensor:
 
     One logit: 0.0 or 1.0 in the logits' shape. C logits: int64 indexes (N,), or (N, C) probabilities as they
     are, which keeps soft labels.
+
+    Raises `DefinitionError` where labels (N, C) are of other classes than the logits.
     """
     classes = 1 if logits.ndim == 1 else logits.shape[1]
+    if y.ndim == 2 and y.shape[1] not in (1, max(2, classes)):
+        raise DefinitionError(
+            f"y has the shape {tuple(y.shape)} and the logits {tuple(logits.shape)}; "
+            "labels with a column a class need as many as there are classes"
+        )
     if classes > 1 and y.ndim == 2 and y.shape[1] == classes:
         return y.to(logits.dtype)
     index = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)

@@ -1,0 +1,253 @@
+"""From what a generator yields to tensors, and from results back to NumPy."""
+
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
+
+from batch_generator import MatrixBatchGenerator
+from helixband.errors import DataError
+from helixband.training import batches
+from helixband.training.batches import (
+    Results,
+    as_tensor,
+    labelled,
+    pieces,
+    to_device,
+    to_numpy,
+    unlabelled,
+)
+
+CPU = torch.device("cpu")
+
+
+def read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+# To tensors.
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.array([1.5, -2.0]), torch.float32),
+        (np.array([1.5, -2.0], np.float32), torch.float32),
+        (np.array([1.5, -2.0], np.float16), torch.float32),
+        (np.array([1.5, -2.0], ">f4"), torch.float32),
+        (np.array([1.5, -2.0], ">f8"), torch.float32),
+        (np.array([0, 255], np.uint8), torch.uint8),
+        (np.array([0, 65535], np.uint16), torch.int64),
+        (np.array([0, 4294967295], np.uint32), torch.int64),
+        (np.array([0, 258], ">u2"), torch.int64),
+        (np.array([0, 258], ">i4"), torch.int32),
+        (np.array([-1, 7], np.int64), torch.int64),
+        (np.array([True, False]), torch.bool),
+        (read_only(np.array([1.5, -2.0], np.float32)), torch.float32),
+        (read_only(np.array([0, 255], np.uint8)), torch.uint8),
+        (np.arange(6, dtype=np.float32)[::-1], torch.float32),
+        (np.arange(12, dtype=np.int64).reshape(3, 4)[::-1, ::-2], torch.int64),
+        (np.arange(12, dtype=np.float32).reshape(3, 4).T, torch.float32),
+        (np.zeros((0, 4)), torch.float32),
+        (np.float64(0.5), torch.float32),
+    ],
+    ids=lambda value: f"{value.dtype}{value.strides}" if isinstance(value, np.ndarray) else str(value),
+)
+def test_arrays_of_any_type_and_layout_become_tensors_that_networks_take(
+    array: Any, dtype: torch.dtype
+) -> None:
+    tensor = as_tensor(array)
+    assert tensor.dtype == dtype
+    assert tensor.tolist() == array.tolist()
+    (tensor + 1).sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.float32])
+def test_tensors_of_floating_values_take_the_default_type(dtype: torch.dtype) -> None:
+    assert as_tensor(torch.ones(2, dtype=dtype)).dtype == torch.float32
+
+
+def test_the_default_type_of_torch_decides() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert as_tensor(np.ones(2, np.float32)).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_arrays_that_need_no_change_are_not_copied() -> None:
+    for array in (np.zeros(3, np.float32), np.zeros(3, np.uint8)):
+        as_tensor(array)[0] = 1
+        assert array[0] == 1
+
+
+def test_structures_go_to_the_device_and_back() -> None:
+    Pair = namedtuple("Pair", ["a", "b"])
+    nested = {"x": Pair(np.array([1.5]), torch.tensor([2])), "y": [np.array([3], np.uint8)]}
+    moved = to_device(nested, CPU)
+    assert isinstance(moved["x"], Pair)
+    assert [leaf.device for leaf in (*moved["x"], *moved["y"])] == [CPU] * 3
+    back = to_numpy(moved)
+    assert isinstance(back["x"].a, np.ndarray)
+    assert {"x": back["x"].b.tolist(), "y": back["y"][0].tolist()} == {"x": [2], "y": [3]}
+
+
+def test_tensors_that_numpy_cannot_share_come_back_too() -> None:
+    assert to_numpy(torch.tensor([1.5, 2.0], dtype=torch.bfloat16)).tolist() == [1.5, 2.0]
+    assert to_numpy(torch.tensor([1.5], requires_grad=True)).tolist() == [1.5]
+
+
+# Batches of a generator.
+
+
+def test_labelled_batches_are_pairs_of_any_generator() -> None:
+    X, Y = torch.arange(5.0), torch.arange(5)
+    expected = [([0.0, 1.0], [0, 1]), ([2.0, 3.0], [2, 3]), ([4.0], [4])]
+    for generator in (
+        MatrixBatchGenerator(X, Y, batch_size=2),
+        DataLoader(TensorDataset(X, Y), batch_size=2),
+        [(X[:2], Y[:2]), [X[2:4], Y[2:4]], (X[4:], Y[4:])],
+    ):
+        assert [(x.tolist(), y.tolist()) for x, y in labelled(generator)] == expected
+        assert len(list(labelled(generator, limit=2))) == 2
+
+
+class Endless:
+    """A generator that says what it was asked for."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __iter__(self) -> Any:
+        while True:
+            self.made += 1
+            yield torch.zeros(1), torch.zeros(1)
+
+
+def test_no_more_batches_are_asked_for_than_are_wanted() -> None:
+    generator = Endless()
+    assert len(list(labelled(generator, limit=3))) == 3
+    assert generator.made == 3
+
+
+@pytest.mark.parametrize(
+    "batch", [np.zeros((2, 4)), torch.zeros(2, 4), (np.zeros(2),), (1, 2, 3), {"x": 1, "y": 2}]
+)
+def test_a_batch_that_is_no_pair_is_refused_with_its_number(batch: Any) -> None:
+    good = (np.zeros(2), np.zeros(2))
+    with pytest.raises(DataError, match=f"batch 1 of list is a {type(batch).__name__}, not a pair"):
+        list(labelled([good, batch]))
+
+
+def test_a_generator_without_labels_is_refused_though_its_x_is_a_pair() -> None:
+    generator = MatrixBatchGenerator((np.zeros(3), np.zeros(3)))
+    with pytest.raises(DataError, match="MatrixBatchGenerator has no labels"):
+        list(labelled(generator))
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        MatrixBatchGenerator(torch.arange(3), batch_size=2),
+        MatrixBatchGenerator(torch.arange(3), torch.zeros(3), batch_size=2),
+        DataLoader(TensorDataset(torch.arange(3)), batch_size=2),
+        [torch.tensor([0, 1]), torch.tensor([2])],
+    ],
+    ids=["unlabelled", "labelled", "DataLoader", "list"],
+)
+def test_x_alone_is_taken_for_prediction(generator: Any) -> None:
+    assert [x.tolist() for x in unlabelled(generator)] == [[0, 1], [2]]
+    assert [x.tolist() for x in unlabelled(generator, limit=1)] == [[0, 1]]
+
+
+def test_an_x_of_several_parts_stays_as_it_is() -> None:
+    x = (torch.zeros(2), torch.ones(2))
+    assert list(unlabelled([x, {"a": x[0]}])) == [x, {"a": x[0]}]
+
+
+# Pieces.
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(1, 60),
+    training_rows=st.integers(1, 70),
+    limit=st.integers(1, 300),
+    width=st.integers(0, 5),
+)
+def test_the_pieces_of_a_batch_are_the_batch_and_each_is_bounded(
+    rows: int, training_rows: int, limit: int, width: int
+) -> None:
+    x = {"a": np.arange(rows * width).reshape(rows, width), "b": torch.arange(rows, dtype=torch.uint8)}
+    y = torch.arange(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "EVALUATION_BYTES", limit)
+        cut = list(pieces((x, y), training_rows))
+    assert np.concatenate([part["a"] for part, _ in cut]).tolist() == x["a"].tolist()
+    assert torch.cat([part["b"] for part, _ in cut]).equal(x["b"])
+    assert torch.cat([part for _, part in cut]).equal(y)
+    row_bytes = 8 * width + 1
+    assert all(len(part) <= max(training_rows, limit // row_bytes) for _, part in cut)
+
+
+def test_a_batch_of_few_rows_or_few_bytes_is_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "EVALUATION_BYTES", 80)
+    x = np.zeros(20)
+    assert [len(part) for (part,) in pieces((x,), training_rows=20)] == [20]
+    assert [len(part) for (part,) in pieces((x[:10],), training_rows=2)] == [10]
+    assert [len(part) for (part,) in pieces((x,), training_rows=2)] == [10, 10]
+    assert [len(part) for (part,) in pieces((x,), training_rows=15)] == [15, 5]
+    assert [len(part) for (part,) in pieces((x[:0],), training_rows=2)] == [0]
+
+
+# Results.
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    limit=st.sampled_from([0, 50, 1 << 20]),
+    kind=st.sampled_from([torch.tensor, np.array]),
+)
+def test_results_are_joined_the_same_however_often_they_moved_to_the_host(
+    sizes: list[int], limit: int, kind: Any
+) -> None:
+    numbers = iter(range(1000))
+    given = [[next(numbers) for _ in range(size)] for size in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "WAITING_BYTES", limit)
+        results = Results()
+        assert results.empty
+        for part in given:
+            results.add({"y_pred": kind(part), "twice": kind([[2 * number] for number in part])})
+            assert not results.empty
+    joined = results.joined()
+    assert isinstance(joined["y_pred"], np.ndarray)
+    assert joined["y_pred"].tolist() == list(range(sum(sizes)))
+    assert joined["twice"].tolist() == [[2 * number] for number in range(sum(sizes))]
+
+
+def test_results_that_wait_on_the_device_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "WAITING_BYTES", 100)
+    waiting = []
+    results = Results()
+    for _ in range(10):
+        results.add(torch.zeros(8))  # 32 bytes
+        waiting.append(len(results._waiting))
+    assert waiting == [1, 2, 3, 0, 1, 2, 3, 0, 1, 2]
+    assert results.joined().shape == (80,)
+
+
+@pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
+def test_what_is_joined_is_a_copy(kind: Any) -> None:
+    data = kind(3)
+    results = Results()
+    results.add(data)
+    results.joined()[:] = 7
+    assert data.tolist() == [0, 0, 0]

@@ -1,0 +1,162 @@
+"""Checkpoints: whole or absent, and read without running code."""
+
+import errno
+import os
+import pickle
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helixband import checkpoints
+from helixband.errors import StorageError
+
+CONTENT = {"epoch": 3, "reward": -0.5, "network": {"weight": torch.arange(100.0)}, "history": [{"loss": 1.5}]}
+
+
+def refuses(path: Path, message: str) -> None:
+    with pytest.raises(StorageError, match=message) as caught:
+        checkpoints.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path / "deep" / "a.pt", CONTENT)
+    loaded = checkpoints.load(tmp_path / "deep" / "a.pt")
+    assert loaded.pop("format") == checkpoints.FORMAT
+    assert loaded.pop("network")["weight"].equal(torch.arange(100.0))
+    assert loaded == {"epoch": 3, "reward": -0.5, "history": [{"loss": 1.5}]}
+
+
+# Whole or absent.
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A checkpoint of epoch 3."""
+    checkpoints.save(tmp_path / "a.pt", CONTENT)
+    return tmp_path / "a.pt"
+
+
+def fails_and_leaves(old: Path) -> None:
+    content = old.read_bytes()
+    with pytest.raises(StorageError, match=f"cannot write {old}: .*; what was there before is unchanged"):
+        checkpoints.save(old, {**CONTENT, "epoch": 4})
+    assert os.listdir(old.parent) == [old.name]
+    assert old.read_bytes() == content
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(
+    old: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        fails_and_leaves(old)
+
+
+def test_a_write_that_ends_half_way_leaves_the_old_checkpoint_and_nothing_else(old: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (old.stat().st_size // 2, limits[1]))
+    try:
+        fails_and_leaves(old)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with pytest.raises(StorageError, match=f"cannot write {tmp_path}/checkpoints/last.pt"):
+        checkpoints.save(tmp_path / "checkpoints" / "last.pt", CONTENT)
+
+
+def test_what_cannot_be_pickled_leaves_the_old_checkpoint(old: Path) -> None:
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        checkpoints.save(old, {"function": lambda: 0})
+    assert checkpoints.load(old)["epoch"] == 3
+    assert os.listdir(old.parent) == [old.name]
+
+
+# What is refused.
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    refuses(tmp_path / "a.pt", "No such file")
+
+
+@settings(deadline=None, max_examples=30)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_checkpoint_that_is_cut_short_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / "a.pt"
+    checkpoints.save(path, CONTENT)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    refuses(path, "is damaged or no checkpoint")
+
+
+@settings(deadline=None, max_examples=100)
+@given(place=st.integers(0, 100_000), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_noticed_wherever_it_matters(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("flipped") / "a.pt"
+    checkpoints.save(path, CONTENT)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        loaded = checkpoints.load(path)
+    except StorageError as error:
+        assert str(path) in str(error)
+    else:
+        assert loaded["network"]["weight"].equal(torch.arange(100.0))
+        assert loaded["epoch"] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch,loss\n", pickle.dumps({"format": 1})])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    refuses(tmp_path / "a.pt", "is damaged or no checkpoint")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    refuses(tmp_path, "Is a directory")
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [1, 2], torch.zeros(2), {"format": "new"}])
+def test_a_torch_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "a.pt")
+    refuses(tmp_path / "a.pt", "is a torch file, but no Helixband checkpoint")
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": checkpoints.FORMAT + 1}, tmp_path / "a.pt")
+    refuses(tmp_path / "a.pt", "has format 2; this version reads up to 1")
+
+
+class Code:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    torch.save({"format": 1, "network": Code(tmp_path / "proof")}, tmp_path / "a.pt")
+    refuses(tmp_path / "a.pt", "it holds more than tensors, numbers, strings and containers of them")
+    assert not (tmp_path / "proof").exists()

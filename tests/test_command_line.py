@@ -1,0 +1,880 @@
+"""What the command line does: the stages, the files they leave, and going on where a run ended."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, Project
+from toys import CLASSES, FASTA
+
+import main
+from helixband import __version__
+from helixband.nested import map_leaves
+
+SHORT = ("--epoch", "2", "--batch-size", "20")
+SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
+"""Two brackets: three trials to epoch 1 and the best of them to epoch 3, then two trials to epoch 3."""
+
+
+def contents(results: Path) -> dict[str, Any]:
+    """What is in all files but the logs and those that name the time or the place of a run."""
+    files = {str(path.relative_to(results)): path for path in sorted(results.rglob("*")) if path.is_file()}
+    return {
+        name: state(path) if path.suffix == ".pt" else path.read_bytes()
+        for name, path in files.items()
+        if not name.startswith("logs/") and name not in ("lock", "run.json")
+    }
+
+
+def state(checkpoint: Path) -> Any:
+    """A checkpoint, its tensors as bytes: the file itself depends on which of its strings are one object."""
+
+    def comparable(leaf: Any) -> Any:
+        return (str(leaf.dtype), leaf.numpy().tobytes()) if isinstance(leaf, torch.Tensor) else leaf
+
+    return map_leaves(comparable, torch.load(checkpoint, weights_only=True))
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+# The stages and their files.
+
+
+def test_training_alone_keeps_one_trial_and_its_history(project: Project) -> None:
+    done = project.run("--epoch", "3", "--batch-size", "20")
+
+    assert (done.code, done.err) == (0, "")
+    assert "best epoch 3 of 3" in done.out
+    assert os.readlink(project.results / "best_config") == "trials/single"
+    assert sorted(project.json("trials/single/config.json")) == ["lr", "units"]
+    rows = list(csv.DictReader(project.read("trials/single/train_results.csv").splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert list(rows[0]) == [
+        "epoch", "train_loss", "train_mse", "val_loss", "val_mse", "val_pearson", "reward",
+    ]  # fmt: skip
+    assert all(float(row["reward"]) == -float(row["val_loss"]) for row in rows)
+    assert not (project.results / "search").exists()
+    assert not (project.results / "test_result.json").exists()
+
+
+def test_a_search_with_evaluation_and_prediction_fills_the_result_directory(project: Project) -> None:
+    done = project.run(*SEARCH, "--eval", "--predict", "x.fa")
+
+    assert (done.code, done.err) == (0, "")
+    run = project.json("run.json")
+    assert sorted(run) == [
+        "command", "definition", "environment", "helixband", "numpy", "python", "settings", "stages", "torch",
+    ]  # fmt: skip
+    assert run["settings"] == {"seed": 0, "epoch": 3, "batch_size": 20, "eta": 3}
+    assert run["helixband"] == __version__
+    assert project.read("def.py") == project.definition.read_text()
+
+    journal = project.journal()
+    assert journal[0] == {"event": "search", "max_epochs": 3, "eta": 3, "seed": 0, "batch_size": 20}
+    assert [(e["event"], e.get("trial"), e.get("epochs")) for e in journal[1:7]] == [
+        ("trial", 0, None),
+        ("result", 0, 1),
+        ("trial", 1, None),
+        ("result", 1, 1),
+        ("trial", 2, None),
+        ("result", 2, 1),
+    ]
+    results = [event for event in journal if event["event"] == "result"]
+    assert [event["epochs"] for event in results] == [1, 1, 1, 3, 3, 3]
+    assert journal[-1] == {"event": "end"}
+
+    best = max(results, key=lambda event: event["reward"])["trial"]
+    assert os.readlink(project.results / "best_config") == f"trials/{best:04d}"
+    for trial in range(5):
+        assert project.json(f"trials/{trial:04d}/config.json") == journal_config(journal, trial)
+        assert (project.results / f"trials/{trial:04d}/checkpoints/last.pt").exists()
+
+    assert list(project.json("test_result.json")) == ["loss", "mse", "pearson"]
+    scores = np.load(project.results / "predictions/x.fa.npy")
+    assert scores.shape == (3, 1)
+    assert project.read("predictions/x.fa.tsv") == (
+        "name\tstart\tend\tstrand\tscore\n"
+        f"one\t0\t4\t+\t{scores[0, 0]:.6g}\n"
+        f"two\t0\t5\t+\t{scores[1, 0]:.6g}\n"
+        f"three\t0\t6\t+\t{scores[2, 0]:.6g}\n"
+    )
+
+
+def journal_config(journal: list[dict], trial: int) -> dict:
+    return next(e["config"] for e in journal if e["event"] == "trial" and e["trial"] == trial)
+
+
+def test_evaluation_and_prediction_train_first_where_nothing_is_trained(project: Project) -> None:
+    done = project.run(*SHORT, "--eval", "--predict", "x.fa")
+
+    assert done.code == 0
+    assert done.out.index("training: best epoch") < done.out.index("test: loss") < done.out.index("predict: ")
+
+
+def test_more_classes_than_two_have_a_score_each(project: Project) -> None:
+    project.define(
+        CLASSES
+        + """
+def labels(seed, rows):
+    x, y = table(seed, rows)
+    return x, np.digitize(y, [-1, 1])
+
+class Model(ClassificationModel):
+    def init_model(self):
+        network = nn.Linear(3, 3)
+        super().init_model(network, None, optim.Adam(network.parameters()))
+"""
+    )
+    assert project.run(*SHORT, "--predict", "x.fa").code == 0
+
+    header, first, *_ = project.read("predictions/x.fa.tsv").splitlines()
+    assert header == "name\tstart\tend\tstrand\tscore_0\tscore_1\tscore_2"
+    assert sum(map(float, first.split("\t")[4:])) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_second_run_does_nothing_again_and_says_so(project: Project) -> None:
+    flags = (*SEARCH, "--eval", "--predict", "x.fa")
+    project.run(*flags)
+    before, stamps = contents(project.results), times(project.results / "trials")
+
+    again = project.run(*flags)
+
+    assert again.code == 0
+    assert "search: done already" in again.out
+    assert "test: done already" in again.out
+    assert "x.fa is done already" in again.out
+    assert contents(project.results) == before
+    assert times(project.results / "trials") == stamps
+
+
+def test_a_second_training_does_nothing_again_and_says_so(project: Project) -> None:
+    project.run(*SHORT)
+    stamps = times(project.results / "trials")
+
+    again = project.run(*SHORT)
+
+    assert "training: done already, to epoch 2" in again.out
+    assert times(project.results / "trials") == stamps
+
+
+def test_results_that_were_moved_are_still_done(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run(*SHORT, "--predict", "x.fa")
+    project.results = project.results.rename(project.path / "moved")
+    monkeypatch.chdir("/")
+
+    assert "x.fa is done already" in project.run("--predict", "x.fa").out
+
+
+def test_a_changed_input_is_predicted_again(project: Project) -> None:
+    project.run(*SHORT, "--predict", "x.fa")
+    (project.data / "x.fa").write_text(FASTA + ">four\nGG\n")
+
+    assert project.run("--predict", "x.fa").code == 0
+
+    assert np.load(project.results / "predictions/x.fa.npy").shape == (4, 1)
+    assert len(project.read("predictions/x.fa.tsv").splitlines()) == 5
+
+
+def test_the_same_command_gives_the_same_results_bit_for_bit(project: Project) -> None:
+    """Whatever of random, NumPy and torch the definition draws from."""
+    project.define("""
+SCALE = random.uniform(1, 2) * np.random.uniform(1, 2) * torch.rand(1).item()
+
+def get_train_generator(data_dir, batch_size):
+    x, y = table(0, 60)
+    chosen = np.random.permutation(60)[:40]
+    return MatrixBatchGenerator(x[chosen], y[chosen] * SCALE, batch_size, shuffle=True)
+
+class Model(Model):
+    def train_step(self, x, y):
+        noise = random.gauss(0, 1) + np.random.normal() + torch.randn(x.shape)
+        return super().train_step(x + 0.1 * noise, y)
+""")
+    flags = (*SEARCH, "--eval", "--predict", "x.fa", "--seed", "7")
+    project.run(*flags)
+    first = contents(project.results)
+    project.clear()
+    project.run(*flags)
+
+    assert contents(project.results) == first
+    assert "trials/0004/checkpoints/last.pt" in first
+
+
+def test_another_seed_gives_other_results(project: Project) -> None:
+    project.run(*SHORT, "--seed", "1")
+    first = contents(project.results)
+    project.clear()
+    project.run(*SHORT, "--seed", "2")
+
+    assert project.read("trials/single/config.json").encode() != first["trials/single/config.json"]
+
+
+# Going on.
+
+
+def test_raised_epochs_go_on_as_if_never_interrupted(project: Project) -> None:
+    flags = ("--batch-size", "20", "--eval", "--predict", "x.fa")
+    project.run(*flags, "--epoch", "5")
+    whole = contents(project.results)
+    project.clear()
+    project.run(*flags, "--epoch", "2")
+    again = project.run(*flags, "--epoch", "5")
+
+    assert "epoch 2/5" not in again.out and "epoch 3/5" in again.out
+    assert contents(project.results) == whole
+
+
+def test_settings_that_are_not_given_are_those_of_the_results(project: Project) -> None:
+    project.run("--epoch", "3", "--batch-size", "30", "--seed", "5", "--eta", "4")
+    settings = {"seed": 5, "epoch": 3, "batch_size": 30, "eta": 4}
+    assert project.json("run.json")["settings"] == settings
+
+    assert "done already, to epoch 3" in project.run("--eval").out
+    assert project.run("--epoch", "4").code == 0
+    assert project.json("run.json")["settings"] == settings | {"epoch": 4}
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--seed", "1"), "was made with --seed 0, not 1"),
+        (("--batch-size", "10", "--epoch", "9"), "was trained with --batch-size 20, not 10"),
+        (("--set", "units=5"), "has the configuration {'lr': 0.01, 'units': 4}, not {'units': 5}"),
+    ],
+)
+def test_other_settings_than_those_of_the_training_are_refused(
+    project: Project, flags: tuple[str, ...], told: str
+) -> None:
+    project.run(*SHORT, "--set", "lr=0.01", "--set", "units=4")
+    before = contents(project.results)
+
+    refused = project.run(*flags)
+
+    assert refused.code == 2
+    assert told in refused.err
+    assert "--result" in refused.err
+    assert contents(project.results) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--epoch", "9"), "max_epochs was 3 and is 9"),
+        (("--eta", "2"), "eta was 3 and is 2"),
+        (("--batch-size", "10"), "batch_size was 20 and is 10"),
+        (("--seed", "3"), "was made with --seed 0, not 3"),
+    ],
+)
+def test_other_settings_than_those_of_the_search_are_refused(
+    project: Project, flags: tuple[str, ...], told: str
+) -> None:
+    project.run(*SEARCH)
+
+    refused = project.run("--hyper", *flags)
+
+    assert refused.code == 2
+    assert told in refused.err
+    assert "--result" in refused.err
+
+
+def test_the_best_of_a_search_is_used_without_the_flag_that_made_it(project: Project) -> None:
+    project.run(*SEARCH)
+    before = project.read("search/journal.jsonl")
+
+    assert project.run("--eval").code == 0
+
+    assert project.json("test_result.json")["loss"] > 0
+    assert project.read("search/journal.jsonl") == before
+    assert not (project.results / "trials/single").exists()
+
+
+def test_a_trial_whose_checkpoints_were_deleted_is_trained_anew(project: Project) -> None:
+    project.run(*SHORT)
+    best = project.results / "trials/single/checkpoints/best.pt"
+    before = state(best)
+    for file in best.parent.iterdir():
+        file.unlink()
+
+    assert project.run("--eval").code == 0
+
+    assert state(best) == before
+
+
+def test_the_best_trial_of_a_search_whose_checkpoints_were_deleted_is_trained_anew(project: Project) -> None:
+    project.run(*SEARCH)
+    checkpoints = (project.results / "best_config/checkpoints").resolve()
+    before = state(checkpoints / "best.pt")
+    for file in checkpoints.iterdir():
+        file.unlink()
+
+    told = project.run("--eval")
+    assert told.code == 2
+    assert "best.pt is missing" in told.err and "--hyper" in told.err
+
+    assert project.run(*SEARCH, "--eval").code == 0
+    assert state(checkpoints / "best.pt") == before
+
+
+# A fixed configuration.
+
+
+def test_a_configuration_is_given_by_file_and_by_key(project: Project) -> None:
+    (project.path / "c.json").write_text('{"lr": 0.01, "units": 4}')
+
+    assert project.run(*SHORT, "--config", str(project.path / "c.json"), "--set", "units=6").code == 0
+
+    assert project.json("trials/single/config.json") == {"lr": 0.01, "units": 6}
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--hyper", "--set", "lr=1"), "--hyper samples configurations, --config and --set fix one"),
+        (("--set", "lr"), "--set takes key=value, got 'lr'"),
+        (("--config", "nowhere.json"), "--config nowhere.json: No such file or directory"),
+    ],
+)
+def test_a_wrong_fixed_configuration_is_refused(project: Project, flags: tuple[str, ...], told: str) -> None:
+    refused = project.run(*SHORT, *flags)
+
+    assert refused.code == 2
+    assert told in refused.err
+
+
+def test_a_fixed_configuration_needs_no_get_config(project: Project) -> None:
+    project.define("\ndel get_config\n")
+
+    assert project.run(*SHORT, "--set", "lr=0.01", "--set", "units=4").code == 0
+
+
+# Flags.
+
+
+def test_debug_prints_the_network_and_leaves_nothing_but_a_folder_of_its_own(project: Project) -> None:
+    project.run(*SHORT)
+    before = contents(project.results)
+
+    debug = project.run("--debug", "--eval", "--batch-size", "20")
+
+    assert debug.code == 0
+    assert "(0): Linear(in_features=3, out_features=" in debug.out
+    assert " parameters\n" in debug.out
+    assert "epoch 1/1" in debug.out
+    after = contents(project.results)
+    assert {name: after[name] for name in before} == before
+    assert all(name.startswith("debug/") for name in after.keys() - before.keys())
+    rows = list(csv.DictReader(project.read("debug/trials/single/train_results.csv").splitlines()))
+    assert len(rows) == 1
+
+
+def test_debug_trains_on_two_batches(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def train_step(self, x, y):
+        print(f"step on {len(x)} rows")
+        return super().train_step(x, y)
+""")
+    debug = project.run("--debug", "--batch-size", "7")
+
+    assert debug.out.count("step on 7 rows") == 2
+
+
+def test_debug_of_a_search_trains_one_trial(project: Project) -> None:
+    debug = project.run("--debug", "--hyper", "--batch-size", "20")
+
+    assert debug.code == 0
+    assert "Linear(in_features=3" in debug.out
+    assert os.listdir(project.results / "debug/trials") == ["0000"]
+
+
+def test_quiet_prints_nothing(project: Project) -> None:
+    done = project.run(*SEARCH, "--eval", "--predict", "x.fa", "--quiet")
+
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--epoch", "none"), "argument -ep/--epoch: 'none' is not an integer from 1"),
+        (("--epoch", "0"), "'0' is not an integer from 1"),
+        (("--batch-size", "-5"), "argument -bs/--batch-size: '-5' is not an integer from 1"),
+        (("--eta", "1"), "'1' is not an integer from 2"),
+        (("--seed", "0.5"), "'0.5' is not an integer from 0"),
+        (("--predict",), "argument -p/--predict: expected at least one argument"),
+        (("--hypr",), "unrecognized arguments: --hypr"),
+    ],
+)
+def test_a_wrong_flag_is_refused(project: Project, flags: tuple[str, ...], told: str) -> None:
+    refused = project.run(*flags)
+
+    assert refused.code == 2
+    assert told in refused.err
+    assert not project.results.exists()
+
+
+def test_the_version_is_told(project: Project) -> None:
+    told = project.run("--version")
+
+    assert (told.code, told.out) == (0, f"helixband {__version__}\n")
+
+
+def test_help_names_every_flag_and_imports_no_torch() -> None:
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", str(ROOT / "main.py"), "--help"],
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    flags = (
+        "--model --data --result --hyper --eval --predict --mc-dropout --debug --epoch --batch-size --eta "
+        "--seed --config --set --cpu --force --quiet --version"
+    )
+    assert [flag for flag in flags.split() if flag not in told.stdout] == []
+    assert "argparse" in told.stderr and "torch" not in told.stderr
+
+
+def test_that_there_is_no_gpu_is_said(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    project.arguments = lambda *flags: [  # type: ignore[method-assign]
+        flag for flag in Project.arguments(project, *flags) if flag != "--cpu"
+    ]
+
+    assert project.run(*SHORT).out.startswith("running on the CPU: no GPU was found\n")
+
+
+def test_a_cpu_asked_for_is_not_complained_of(project: Project) -> None:
+    assert project.run(*SHORT, "--cpu").out.startswith("running on the CPU\n")
+
+
+# Predictions.
+
+
+def test_inputs_are_given_by_globs_and_predicted_in_natural_order(project: Project) -> None:
+    (project.data / "more").mkdir()
+    for name in ("b10.fa", "b2.fa", "more/c.fa"):
+        (project.data / name).write_text(FASTA)
+
+    done = project.run(*SHORT, "--predict", "b*.fa", "more/*", "x.fa", "b2.fa")
+
+    assert done.code == 0
+    predicted = [line.split()[1] for line in done.out.splitlines() if line.startswith("predict: ")]
+    assert predicted == [str(project.data / name) for name in ("b2.fa", "b10.fa", "more/c.fa", "x.fa")]
+    assert (project.results / "predictions/more/c.fa.tsv").exists()
+
+
+def test_an_input_outside_the_data_directory_has_its_file_name(project: Project) -> None:
+    (project.path / "else.fa").write_text(FASTA)
+
+    assert project.run(*SHORT, "--predict", str(project.path / "else.fa")).code == 0
+
+    assert (project.results / "predictions/else.fa.npy").exists()
+
+
+def test_inputs_that_would_have_one_name_are_refused(project: Project) -> None:
+    (project.path / "x.fa").write_text(FASTA)
+
+    refused = project.run(*SHORT, "--predict", "x.fa", str(project.path / "x.fa"))
+
+    assert refused.code == 2
+    assert "would both be named x.fa" in refused.err
+
+
+def test_a_pattern_without_a_match_is_refused_before_any_work(project: Project) -> None:
+    refused = project.run(*SHORT, "--predict", "x.fa", "nothing*.fa")
+
+    assert refused.code == 2
+    assert "--predict nothing*.fa: no file matches" in refused.err
+    assert str(project.data) in refused.err
+    assert not (project.results / "trials").exists()
+
+
+def test_save_prediction_of_the_definition_takes_the_place_of_our_files(project: Project) -> None:
+    project.define("""
+def save_prediction(pred_path, y_pred):
+    np.savetxt(pred_path + ".mine", y_pred)
+""")
+    done = project.run(*SHORT, "--predict", "x.fa")
+
+    assert done.code == 0
+    assert np.loadtxt(project.data / "x.fa.mine").shape == (3,)
+    assert not (project.results / "predictions").exists()
+    assert "x.fa is done already" in project.run("--predict", "x.fa").out
+
+
+def test_a_dict_or_a_tuple_of_predictions_is_a_file_each(project: Project) -> None:
+    project.define("""
+class Network(nn.Linear):
+    def forward(self, x):
+        y = super().forward(x)[:, 0]
+        return {"y_pred": {"mean": y, "parts": (y, x)}, "y_pred_loss": y}
+
+class Model(BaseModel):
+    def init_model(self):
+        network = Network(3, 1)
+        super().init_model(network, nn.MSELoss(), optim.Adam(network.parameters()))
+""")
+    assert project.run(*SHORT, "--predict", "x.fa").code == 0
+
+    folder = project.results / "predictions"
+    shapes = {path.name: np.load(path).shape for path in folder.iterdir()}
+    assert shapes == {"x.fa.mean.npy": (3,), "x.fa.parts.0.npy": (3,), "x.fa.parts.1.npy": (3, 3)}
+
+
+def test_monte_carlo_dropout_gives_mean_and_spread(project: Project) -> None:
+    project.run(*SHORT, "--eval", "--predict", "x.fa")
+    plain = np.load(project.results / "predictions/x.fa.npy")
+
+    done = project.run("--mc-dropout", "20", "--eval", "--predict", "x.fa")
+
+    assert done.code == 0
+    assert list(project.json("test_result.json")) == [
+        "loss", "mse", "pearson", "loss_std", "mse_std", "pearson_std",
+    ]  # fmt: skip
+    mean = np.load(project.results / "predictions/x.fa.npy")
+    spread = np.load(project.results / "predictions/x.fa.std.npy")
+    assert mean.shape == spread.shape == (3, 1)
+    assert (spread > 0).all() and not np.array_equal(mean, plain)
+
+
+# The definition and its environment.
+
+
+def test_an_environment_variable_is_recorded_and_another_value_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.define('\nROWS = env("ROWS", 60, int)\n')
+    monkeypatch.setenv("ROWS", "40")
+    project.run(*SHORT)
+    assert project.json("run.json")["environment"] == {"ROWS": "40"}
+
+    monkeypatch.setenv("ROWS", "50")
+    refused = project.run(*SHORT)
+    assert refused.code == 2
+    assert "was made with ROWS=40 in the environment, and now it is 50" in refused.err
+
+    monkeypatch.setenv("ROWS", "40")
+    assert project.run(*SHORT).code == 0
+
+
+def test_a_changed_definition_is_refused_and_forced(project: Project) -> None:
+    project.run(*SHORT, "--eval")
+    project.define("\n# changed\n")
+
+    refused = project.run(*SHORT)
+    assert refused.code == 2
+    assert "was made by another version of def.py" in refused.err
+    assert "--force" in refused.err and "--result" in refused.err
+
+    forced = project.run(*SHORT, "--force", "--epoch", "3", "--eval")
+    assert forced.code == 0
+    assert "epoch 3/3" in forced.out and "epoch 2/3" not in forced.out
+    assert "test: loss" in forced.out
+    assert project.read("def.py").endswith("# changed\n")
+    assert project.run(*SHORT).code == 0
+
+
+def test_a_definition_may_have_dataclasses_and_helpers_beside_it(project: Project) -> None:
+    (project.path / "helper_beside.py").write_text("ROWS = 60\n")
+    (project.path / "package_beside").mkdir()
+    (project.path / "package_beside/__init__.py").write_text("from .inner import STEP\n")
+    (project.path / "package_beside/inner.py").write_text("STEP = 0.01\n")
+    project.define("""
+from dataclasses import dataclass, field
+from helper_beside import ROWS
+from package_beside import STEP
+from .helper_beside import ROWS as SAME_ROWS
+
+@dataclass
+class Settings:
+    rows: "int" = ROWS
+    steps: "list[float]" = field(default_factory=lambda: [STEP])
+
+def get_config():
+    return {"lr": Settings().steps[0], "units": 4, "rows": Settings().rows}
+""")
+    assert project.run(*SHORT).code == 0
+
+    assert project.json("trials/single/config.json") == {"lr": 0.01, "units": 4, "rows": 60}
+
+
+def test_data_and_results_are_found_in_the_current_folder_where_no_flag_names_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "here").mkdir()
+    monkeypatch.chdir(project.path / "here")
+    (project.path / "here/y.fa").write_text(FASTA)
+
+    assert main.main(["--model", "../def.py", "--cpu", "--predict", "y.fa", *SHORT]) == 0
+
+    assert (project.path / "here/results/predictions/y.fa.npy").exists()
+
+
+# Kinds of generators.
+
+GENERATORS = {
+    "DataLoader": """
+from torch.utils.data import DataLoader, TensorDataset
+
+def get_train_generator(data_dir, batch_size):
+    return DataLoader(TensorDataset(*map(torch.from_numpy, table(0, 60))), batch_size, shuffle=True)
+
+def get_val_generator(data_dir):
+    return DataLoader(TensorDataset(*map(torch.from_numpy, table(1, 20))), 8)
+
+get_test_generator = get_val_generator
+
+def get_pred_generator(pred_path):
+    return DataLoader(TensorDataset(torch.from_numpy(table(3, 3)[0])), 2)
+""",
+    "class of the user's": """
+class Batches:
+    def __init__(self, x, y, batch_size):
+        self.x, self.y, self.batch_size = x, y, batch_size
+
+    def __iter__(self):
+        for start in range(0, len(self.x), self.batch_size):
+            chosen = slice(start, start + self.batch_size)
+            yield self.x[chosen], self.y[chosen]
+
+def get_train_generator(data_dir, batch_size):
+    return Batches(*table(0, 60), batch_size)
+
+def get_val_generator(data_dir):
+    return Batches(*table(1, 20), 8)
+""",
+    "iterator that starts again": """
+class Batches:
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __iter__(self):
+        self.row = 0
+        return self
+
+    def __next__(self):
+        self.row += 20
+        if self.row > len(self.x):
+            raise StopIteration
+        return self.x[self.row - 20 : self.row], self.y[self.row - 20 : self.row]
+
+def get_train_generator(data_dir, batch_size):
+    return Batches(*table(0, 60))
+""",
+    "pair of training and validation": """
+def get_train_generator(data_dir, batch_size):
+    return MatrixBatchGenerator.get_train_val_generator(*table(0, 80), val_ratio=0.25, batch_size=batch_size)
+
+del get_val_generator
+""",
+    "dicts": """
+def batches(seed, rows, batch_size=None):
+    x, y = table(seed, rows)
+    return MatrixBatchGenerator({"left": x[:, :1], "right": x[:, 1:]}, {"y": y}, batch_size)
+
+def get_train_generator(data_dir, batch_size):
+    return batches(0, 60, batch_size)
+
+def get_val_generator(data_dir):
+    return batches(1, 20)
+
+get_test_generator = get_val_generator
+
+def get_pred_generator(pred_path):
+    x, _ = table(3, 3)
+    return MatrixBatchGenerator({"left": x[:, :1], "right": x[:, 1:]})
+
+class Network(nn.Linear):
+    def forward(self, x):
+        return super().forward(torch.cat([x["left"], x["right"]], dim=1))[:, 0]
+
+class Model(BaseModel):
+    def init_model(self):
+        network = Network(3, 1)
+        loss = nn.MSELoss()
+        super().init_model(
+            network, lambda y_true, y_pred: loss(y_pred, y_true["y"]), optim.Adam(network.parameters())
+        )
+""",
+}
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_a_generator_can_be_a(project: Project, kind: str) -> None:
+    project.define(GENERATORS[kind])
+
+    done = project.run(*SHORT, "--eval", "--predict", "x.fa")
+
+    assert (done.code, done.err) == (0, "")
+    assert len(np.load(project.results / "predictions/x.fa.npy")) == 3
+    assert project.json("test_result.json")["loss"] > 0
+
+
+# The search.
+
+
+def test_hyperopt_expressions_are_sampled(project: Project) -> None:
+    project.define("""
+from hyperopt import hp
+
+def get_config():
+    return {
+        "units": hp.choice("units", [4, 8]),
+        "lr": hp.uniform("lr", 0.001, 0.01),
+        "branch": hp.choice("branch", [{"kind": "a", "depth": hp.randint("depth", 1, 4)}, {"kind": "b"}]),
+        "fixed": [1, "two", None],
+    }
+""")
+    assert project.run(*SEARCH).code == 0
+
+    configs = [event["config"] for event in project.journal() if event["event"] == "trial"]
+    assert len({config["lr"] for config in configs}) == 5
+    for config in configs:
+        assert list(config) == ["units", "lr", "branch", "fixed"]
+        assert config["units"] in (4, 8)
+        assert 0.001 <= config["lr"] <= 0.01
+        assert config["branch"] == {"kind": "b"} or config["branch"]["depth"] in (1, 2, 3)
+        assert config["fixed"] == [1, "two", None]
+
+
+def test_a_space_of_three_configurations_ends_the_search_early_and_cleanly(project: Project) -> None:
+    project.define("""
+def get_config():
+    return {"lr": 0.01, "units": random.choice([2, 3, 4])}
+""")
+    done = project.run("--hyper", "--epoch", "9", "--batch-size", "20", "--eval")
+
+    assert (done.code, done.err) == (0, "")
+    trials = [event["config"]["units"] for event in project.journal() if event["event"] == "trial"]
+    assert sorted(trials) == [2, 3, 4]
+    assert project.journal()[-1] == {"event": "end"}
+    assert "epoch 9" in done.out and project.json("test_result.json")["loss"] > 0
+
+
+FAILING = """
+def get_config():
+    fate = random.choice(["good", "raise", "nan", "reward"])
+    return {"lr": random.uniform(0.001, 0.01), "units": 4, "fate": fate}
+
+class Model(Model):
+    def train_step(self, x, y):
+        if self.config["fate"] == "raise":
+            raise RuntimeError("this configuration cannot be")
+        return super().train_step(x * float("nan") if self.config["fate"] == "nan" else x, y)
+
+    def get_hyperband_reward(self, result):
+        return float("nan") if self.config["fate"] == "reward" else -result["val_loss"]
+"""
+
+
+def test_trials_that_fail_are_told_and_the_search_goes_on(project: Project) -> None:
+    project.define(FAILING)
+    done = project.run("--hyper", "--epoch", "9", "--batch-size", "20", "--seed", "1")
+
+    assert (done.code, done.err) == (0, "")
+    journal = project.journal()
+    fates = {e["trial"]: e["config"]["fate"] for e in journal if e["event"] == "trial"}
+    assert set(fates.values()) == {"good", "raise", "nan", "reward"}
+    told = {"raise": "this configuration cannot be", "nan": "the loss is nan", "reward": "has to be finite"}
+    for event in journal:
+        if event["event"] == "result" and (fate := fates[event["trial"]]) != "good":
+            assert event["reward"] is None
+            assert told[fate] in event["error"]
+            assert told[fate] in project.read(f"trials/{event['trial']:04d}/error.txt")
+    raised = next(trial for trial, fate in fates.items() if fate == "raise")
+    assert project.read(f"trials/{raised:04d}/error.txt").startswith(
+        f'Traceback (most recent call last):\n  File "{project.definition}", line '
+    )
+    assert fates[int(os.readlink(project.results / "best_config")[-4:])] == "good"
+
+
+def test_a_search_whose_first_trials_all_fail_stops(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def train_step(self, x, y):
+        raise RuntimeError("nothing works")
+""")
+    failed = project.run("--hyper", "--epoch", "27", "--batch-size", "20")
+
+    assert failed.code == 1
+    assert "the first 5 trials all failed, trial 0000 with: RuntimeError: nothing works" in failed.err
+    assert str(project.results / "trials/0000/error.txt") in failed.err
+    assert len([event for event in project.journal() if event["event"] == "result"]) == 5
+
+
+# Processes and signals.
+
+SLOW = """
+import time
+
+class Model(Model):
+    def train_step(self, x, y):
+        time.sleep(0.02)
+        return super().train_step(x, y)
+"""
+
+
+def started(project: Project, *flags: str) -> "subprocess.Popen[str]":
+    """A training of 300 slow epochs, begun."""
+    process = project.start("--epoch", "300", "--batch-size", "10", *flags)
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            return process
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_a_signal_stops_a_run_that_then_goes_on_to_the_same_end(
+    project: Project, number: int, code: int, name: str
+) -> None:
+    project.define(SLOW)
+    process = started(project)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == code
+    assert errors == f"stopped by {name}; the same command goes on from here\n"
+    trained = project.read("trials/single/train_results.csv").splitlines()
+    assert 3 <= len(trained) < 300
+
+    end = ("--batch-size", "10", "--epoch", str(len(trained) + 2))
+    assert project.run(*end).code == 0
+    interrupted = contents(project.results)
+    project.clear()
+    assert project.run(*end).code == 0
+    assert interrupted == contents(project.results)
+
+
+def test_a_second_process_in_a_result_directory_is_refused_naming_the_first(project: Project) -> None:
+    project.define(SLOW)
+    process = started(project)
+    try:
+        refused = project.run(*SHORT)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert refused.code == 2
+    assert f"another process is at work in {project.results} (process {process.pid} on " in refused.err
+    assert project.run("--epoch", "3", "--batch-size", "10").code == 0, "the lock goes with the process"
+
+
+def test_a_reader_of_the_output_that_has_gone_ends_the_run_in_silence(project: Project) -> None:
+    project.define(SLOW)
+    process = started(project)
+    process.stdout.close()
+
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == ""
+    process.stderr.close()

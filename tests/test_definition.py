@@ -1,0 +1,419 @@
+"""A def.py is loaded by path, held against its contract, and its errors are told with their place."""
+
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import TOY
+
+from base_model import BaseModel
+from batch_generator import MatrixBatchGenerator
+from helixband.definition import Definition, load_definition
+from helixband.errors import DataError, DefinitionError, HelixbandError, TrainingError, UsageError
+
+ALL = [
+    "get_train_generator",
+    "get_val_generator",
+    "get_test_generator",
+    "get_pred_generator",
+    "get_config",
+]
+LINE = TOY.count("\n") + 1
+"""The line of the first one that a test appends."""
+
+Load = Callable[..., Definition]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Load the toy definition with more text at its end."""
+
+    def load(extra: str = "", seed: int = 0) -> Definition:
+        path = tmp_path / "def.py"
+        path.write_text(TOY + extra)
+        return load_definition(path, seed)
+
+    return load
+
+
+def faults(definition: Definition, needed: list[str] = ALL) -> list[str]:
+    """The faults that a check lists."""
+    with pytest.raises(DefinitionError) as caught:
+        definition.check(needed)
+    first, *listed = str(caught.value).split("\n  - ")
+    assert first == f"{definition.path} does not keep the contract of a definition:"
+    return listed
+
+
+# Loading.
+
+
+def test_a_definition_is_a_module_of_its_own_name(load: Load) -> None:
+    definition = load()
+    other = load("\n# other\n")
+
+    assert sys.modules[definition.module.__name__] is definition.module
+    assert definition.module.__name__.startswith("helixband_definition_")
+    assert definition.module.__name__ != other.module.__name__
+    assert issubclass(definition.module.Model, BaseModel)
+    assert pickle.loads(pickle.dumps(definition.module.Model)) is definition.module.Model
+
+
+def test_a_name_without_the_suffix_py_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "experiment").write_text(TOY)
+
+    load_definition(tmp_path / "experiment").check(ALL)
+
+
+def test_a_definition_that_draws_as_it_is_loaded_draws_the_same_under_the_same_seed(load: Load) -> None:
+    draws = "\nDRAWN = random.random(), np.random.random(), torch.rand(1).item()\n"
+
+    assert load(draws, seed=1).module.DRAWN == load(draws, seed=1).module.DRAWN
+    assert load(draws, seed=1).module.DRAWN != load(draws, seed=2).module.DRAWN
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"cannot read the definition .*/no.py: No such file.*--model"):
+        load_definition(tmp_path / "no.py")
+
+
+def test_a_syntax_error_is_told_with_file_and_line(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        load("def f(:\n    pass\n")
+
+    assert str(caught.value) == f"{tmp_path}/def.py, line {LINE}: invalid syntax\n    def f(:"
+
+
+def test_a_syntax_error_of_a_helper_is_told_with_the_file_of_the_helper(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "broken_helper.py").write_text("x = = 1\n")
+
+    with pytest.raises(DefinitionError) as caught:
+        load("import broken_helper\n")
+
+    assert str(caught.value) == f"{tmp_path}/broken_helper.py, line 1: invalid syntax\n    x = = 1"
+
+
+def test_a_file_that_is_no_python_is_told(tmp_path: Path) -> None:
+    (tmp_path / "def.py").write_bytes(b"PK\x03\x04\x00\x00\xff")
+
+    with pytest.raises(DefinitionError, match=r"def\.py.*(null bytes|Non-UTF-8)"):
+        load_definition(tmp_path / "def.py")
+
+
+def test_what_is_raised_as_it_is_loaded_is_told_from_its_first_line_on(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        load("WINDOW = int('wide')\n")
+
+    told = str(caught.value).splitlines()
+    assert told[:3] == [
+        f"{tmp_path}/def.py raised as it was loaded:",
+        "Traceback (most recent call last):",
+        f'  File "{tmp_path}/def.py", line {LINE}, in <module>',
+    ]
+    assert told[-1] == "ValueError: invalid literal for int() with base 10: 'wide'"
+
+
+def test_a_definition_that_exits_as_it_is_loaded_is_told(load: Load) -> None:
+    with pytest.raises(DefinitionError, match=r"raised as it was loaded:[^$]*SystemExit: 0"):
+        load("raise SystemExit(0)\n")
+
+
+def test_a_missing_environment_variable_is_told_without_a_traceback(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load("WINDOW = env('HELIXBAND_NOT_SET', type=int)\n")
+
+    assert str(caught.value) == (
+        f"{tmp_path}/def.py, line {LINE}: the environment variable HELIXBAND_NOT_SET is not set and has no "
+        "default: set it"
+    )
+
+
+# The contract.
+
+
+def test_a_whole_definition_passes(load: Load) -> None:
+    load().check(ALL)
+
+
+def test_functions_that_the_run_does_not_call_may_be_missing(load: Load) -> None:
+    load("del get_test_generator, get_pred_generator\n").check(["get_train_generator", "get_config"])
+
+
+def test_several_faults_are_told_at_once_in_the_order_of_the_contract(load: Load) -> None:
+    definition = load("""
+del get_train_generator, get_config
+get_tset_generator = get_test_generator
+del get_test_generator
+
+def get_pred_generator():
+    pass
+
+def get_valid_generator(data_dir):
+    pass
+
+del get_val_generator
+
+class Model(Model):
+    def eval_metrics(self, y_pred):
+        return {}
+""")
+
+    assert faults(definition, ["get_train_generator", "get_test_generator", "get_config"]) == [
+        "get_train_generator(data_dir, batch_size) is missing",
+        "get_test_generator(data_dir) is missing; get_tset_generator: did you mean get_test_generator?",
+        "get_config() is missing",
+        "get_valid_generator: did you mean get_val_generator?",
+        "get_pred_generator takes (); it is called as get_pred_generator(pred_path)",
+        "Model.eval_metrics takes (self, y_pred); it is called as Model.eval_metrics(self, y_true, y_pred)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "fault"),
+    [
+        (
+            "def get_train_generator(data_dir): ...\n",
+            "get_train_generator takes (data_dir); it is called as get_train_generator(data_dir, batch_size)",
+        ),
+        ("get_config = {'lr': 1}\n", "get_config is a dict; it has to be a function"),
+        (
+            "def save_predictions(pred_path, y_pred): ...\n",
+            "save_predictions: did you mean save_prediction?",
+        ),
+        ("del Model\n", "class Model(BaseModel) is missing"),
+        (
+            "class MyModel(Model): ...\ndel Model\n",
+            "class Model(BaseModel) is missing; MyModel: did you mean Model?",
+        ),
+        (
+            "class Model(nn.Module): ...\n",
+            "class Model derives from Module; it has to derive from base_model.BaseModel",
+        ),
+        ("Model = 3\n", "Model is 3; it has to be a class derived from base_model.BaseModel"),
+        ("class Model(BaseModel): ...\n", "Model.init_model(self) is missing"),
+        (
+            "class Model(Model):\n    def init_model(self, config): ...\n",
+            "Model.init_model takes (self, config); it is called as Model.init_model(self)",
+        ),
+        (
+            "class Model(Model):\n    def eval_metric(self, y_true, y_pred): ...\n",
+            "Model.eval_metric: did you mean eval_metrics?",
+        ),
+        (
+            "class Model(Model):\n    def get_hyperband_rewards(self, result): ...\n",
+            "Model.get_hyperband_rewards: did you mean get_hyperband_reward?",
+        ),
+    ],
+)
+def test_a_fault_is_told_with_what_to_do(load: Load, extra: str, fault: str) -> None:
+    definition = load(extra)
+    needed = [name for name in ALL if hasattr(definition.module, name)]
+
+    assert faults(definition, needed) == [fault]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "def get_train_generator(data_dir, batch_size, shuffle=True): ...\n",
+        "def get_train_generator(folder, size): ...\n",
+        "def get_train_generator(*args, **kwargs): ...\n",
+        "get_config = dict\n",
+        "def get_trained_weights(): ...\n",
+        "class Model(Model):\n    def metrics(self, y_true, y_pred): ...\n",
+        "class Model(Model):\n    @staticmethod\n    def eval_metrics(y_true, y_pred): ...\n",
+    ],
+)
+def test_what_can_be_called_is_no_fault(load: Load, extra: str) -> None:
+    load(extra).check(ALL)
+
+
+# The data.
+
+
+def test_our_generators_are_made_once_for_all_trials(load: Load) -> None:
+    definition = load()
+
+    assert definition.training_data("d", 20)[0] is definition.training_data("d", 20)[0]
+    assert definition.training_data("d", 30)[0] is not definition.training_data("d", 20)[0]
+
+
+def test_generators_that_may_hold_state_are_made_anew(load: Load) -> None:
+    definition = load("\ndef get_val_generator(data_dir):\n    return [table(1, 20)]\n")
+
+    assert definition.training_data("d", 20)[1] is not definition.training_data("d", 20)[1]
+
+
+def test_the_functions_of_a_definition_see_the_same_random_numbers_so_that_splits_agree(load: Load) -> None:
+    definition = load("""
+def part(chosen):
+    rows = np.random.permutation(80)
+    return MatrixBatchGenerator(*(array[rows[chosen]] for array in table(0, 80)))
+
+def get_train_generator(data_dir, batch_size):
+    return part(slice(60))
+
+def get_val_generator(data_dir):
+    return part(slice(60, 80))
+""")
+    np.random.seed(5)  # of no effect
+    train, val = definition.training_data("d", 20)
+    rows = {tuple(row) for generator in (train, val) for x, _ in generator for row in x}
+
+    assert len(rows) == 80
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("None", "returned None (NoneType); it has to return something that iterates over batches"),
+        ("7", "returned 7 (int); it has to return something that iterates over batches"),
+        ("(batch for batch in [1])", "returned a generator, which can be read once"),
+        ("iter([1])", "returned a list_iterator, which can be read once"),
+        ("zip([1], [2])", "returned a zip, which can be read once"),
+    ],
+)
+def test_what_is_no_generator_is_refused(load: Load, returned: str, told: str) -> None:
+    definition = load(f"\ndef get_test_generator(data_dir):\n    return {returned}\n")
+
+    with pytest.raises(DefinitionError) as caught:
+        definition.test_data("d")
+    assert str(caught.value).startswith(f"{definition.path}: get_test_generator {told}")
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind"),
+    [
+        ("[]", "list"),
+        ("torch.utils.data.DataLoader(range(5), batch_size=8, drop_last=True)", "DataLoader"),
+    ],
+)
+def test_a_generator_without_a_batch_is_refused_with_the_function_that_made_it(
+    load: Load, returned: str, kind: str
+) -> None:
+    definition = load(f"\ndef get_val_generator(data_dir):\n    return {returned}\n")
+
+    with pytest.raises(DataError) as caught:
+        definition.training_data("d", 20)
+    assert str(caught.value) == (
+        f"{definition.path}: get_val_generator returned a {kind} without a batch; the set needs one example "
+        "at least"
+    )
+
+
+def test_no_validation_data_is_refused_with_the_likely_name(load: Load) -> None:
+    definition = load("\nget_dev_generator = get_val_generator\ndel get_val_generator\n")
+
+    with pytest.raises(DefinitionError) as caught:
+        definition.training_data("d", 20)
+    assert str(caught.value) == (
+        f"{definition.path}: get_train_generator returned one generator, and there is no get_val_generator "
+        "(get_dev_generator: did you mean get_val_generator?); return (train, val), or write one"
+    )
+
+
+# How errors are told.
+
+DEEP = """
+def read(path):
+    return [open(name) for name in [path]]
+
+def get_train_generator(data_dir, batch_size):
+    return read("nowhere")
+"""
+
+
+def raised(function: Callable[..., object], *arguments: object) -> Exception:
+    with pytest.raises(Exception) as caught:
+        function(*arguments)
+    return caught.value
+
+
+def test_an_error_of_a_function_is_told_from_the_definition_on(load: Load) -> None:
+    definition = load(DEEP)
+
+    told = definition.explain(raised(definition.training_data, "d", 20))
+
+    assert isinstance(told, HelixbandError) and told.exit_code == 1
+    lines = str(told).splitlines()
+    assert lines[:3] == [
+        f"{definition.path} raised:",
+        "Traceback (most recent call last):",
+        f'  File "{definition.path}", line {LINE + 5}, in get_train_generator',
+    ]
+    assert lines[-1] == "FileNotFoundError: [Errno 2] No such file or directory: 'nowhere'"
+    assert "helixband" not in str(told).replace(str(definition.path), "")
+
+
+def test_an_error_of_ours_is_told_with_the_line_that_led_to_it(load: Load) -> None:
+    definition = load("""
+def batches():
+    return MatrixBatchGenerator([[1.0], [2.0]], [1.0])
+
+def get_train_generator(data_dir, batch_size):
+    return batches()
+""")
+    error = raised(definition.training_data, "d", 20)
+
+    told = definition.explain(error)
+
+    assert type(told) is DataError
+    place = f"{definition.path}, line {LINE + 2}, in get_train_generator > batches: "
+    assert str(told) == place + str(error)
+
+
+def test_an_error_of_a_helper_counts_as_one_of_the_definition(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "raising_helper.py").write_text("def get_config():\n    return [][0]\n")
+    definition = load("from raising_helper import get_config\n")
+
+    told = str(definition.explain(raised(definition.module.get_config)))
+
+    assert f'File "{tmp_path}/raising_helper.py", line 2, in get_config' in told
+
+
+def test_a_wrong_definition_without_a_line_is_told_with_its_path(load: Load) -> None:
+    definition = load()
+
+    told = definition.explain(DefinitionError("get_hyperband_reward is None"))
+
+    assert str(told) == f"{definition.path}: get_hyperband_reward is None"
+    assert str(definition.explain(told)) == str(told)
+
+
+def test_an_error_elsewhere_is_left_as_it_is(load: Load) -> None:
+    definition = load()
+
+    for error in (ValueError("ours"), TrainingError("the loss is nan"), raised(MatrixBatchGenerator, [])):
+        assert definition.explain(error) is error
+
+
+def test_our_modules_beside_a_definition_are_not_taken_for_its_own(load: Load, tmp_path: Path) -> None:
+    """A def.py may lie in a checkout of Helixband, which may hold a virtual environment."""
+    definition = load()
+    code = compile("raise ValueError('ours')", str(tmp_path / "base_model.py"), "exec")
+    installed = compile("raise ValueError('theirs')", str(tmp_path / "venv/site-packages/x.py"), "exec")
+
+    ours = raised(exec, code, {"__name__": "base_model"})
+    theirs = raised(exec, installed, {"__name__": "x"})
+
+    assert definition.explain(ours) is ours
+    assert definition.explain(theirs) is theirs
+
+
+def test_what_torch_raises_in_the_network_of_a_definition_is_told_by_its_note(load: Load) -> None:
+    definition = load("""
+class Model(BaseModel):
+    def init_model(self):
+        super().init_model(nn.Linear(5, 1), nn.MSELoss())
+""")
+    model = definition.new_model({})
+
+    told = str(definition.explain(raised(model.predict, np.zeros((4, 3), np.float32))))
+
+    assert told.startswith(
+        f"{definition.path} raised:\nRuntimeError: mat1 and mat2 shapes cannot be multiplied"
+    )
+    assert "in the forward pass of Linear; x is ((4, 3), 'torch.float32')" in told

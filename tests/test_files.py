@@ -1,0 +1,117 @@
+"""Files: written whole, found by name or glob, in natural order."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helixband.errors import DataError, StorageError
+from helixband.files import matching_files, natural_key, read_json, write_json, write_whole
+
+# Writing and reading back.
+
+
+@pytest.mark.parametrize("content", ["text é\n", b"bytes\x00", memoryview(b"view"), ""])
+def test_a_file_is_replaced_by_the_whole_of_its_new_content(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    write_whole(path, "something longer that was there before")
+    write_whole(path, content)
+    expected = content.encode() if isinstance(content, str) else bytes(content)
+    assert path.read_bytes() == expected
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_a_reader_of_the_old_file_goes_on_reading_it(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "old")
+    with open(tmp_path / "a") as file:
+        write_whole(tmp_path / "a", "new")
+        assert file.read() == "old"
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_what_an_interrupted_writer_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".a.tmp").write_text("half of someth")
+    write_whole(tmp_path / "a", "whole")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_in_the_place_of_the_file_is_told_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(StorageError, match=f"cannot write {tmp_path}/a: Is a directory"):
+        write_whole(tmp_path / "a", "content")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(StorageError, match=f"cannot write {tmp_path}/a/b: "):
+        write_whole(tmp_path / "a" / "b", "content")
+    assert (tmp_path / "a").read_text() == "a file"
+
+
+def test_json_comes_back_and_reads_well(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": [1, 0.5, None], "a": "é"})
+    assert read_json(tmp_path / "a.json") == {"b": [1, 0.5, None], "a": "é"}
+    assert (tmp_path / "a.json").read_text().endswith("\n}\n")
+
+
+def test_a_number_that_json_does_not_have_is_an_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert read_json(tmp_path / "a.json") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
+def test_a_file_that_is_not_json_is_told_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(StorageError, match=f"{tmp_path}/a.json is not JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_missing_json_file_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=f"cannot read {tmp_path}/a.json: No such file"):
+        read_json(tmp_path / "a.json")
+
+
+# Finding.
+
+
+def test_natural_order_counts_numbers_as_numbers() -> None:
+    names = ["b10", "b9.h5", "a", "b2", "10a", "9a", "b2.10", "b2.9", ""]
+    expected = ["", "9a", "10a", "a", "b2", "b2.9", "b2.10", "b9.h5", "b10"]
+    assert sorted(names, key=natural_key) == expected
+
+
+@settings(deadline=None)
+@given(names=st.lists(st.text()))
+def test_any_names_can_be_put_in_natural_order(names: list[str]) -> None:
+    assert sorted(sorted(names, key=natural_key)) == sorted(names)
+
+
+def test_a_glob_gives_its_files_in_natural_order(tmp_path: Path) -> None:
+    for name in ("x.batch10", "x.batch2", "x.batch1", "y"):
+        (tmp_path / name).touch()
+    found = matching_files(f"{tmp_path}/x.batch*")
+    assert found == [f"{tmp_path}/x.batch{number}" for number in (1, 2, 10)]
+
+
+def test_a_file_of_that_very_name_is_not_a_glob(tmp_path: Path) -> None:
+    for name in ("a[1].fa", "a1.fa", "b?", "bb"):
+        (tmp_path / name).touch()
+    assert matching_files(f"{tmp_path}/a[1].fa") == [f"{tmp_path}/a[1].fa"]
+    assert matching_files(f"{tmp_path}/b?") == [f"{tmp_path}/b?"]
+    assert matching_files(f"{tmp_path}/a[12].fa") == [f"{tmp_path}/a1.fa"]
+
+
+@pytest.mark.parametrize("pattern", ["missing.h5", "*.h5", ""])
+def test_a_pattern_that_matches_nothing_is_told_with_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        matching_files(pattern)
+    assert str(caught.value) == f"no file matches {pattern!r} (from the folder {tmp_path})"

@@ -1,0 +1,248 @@
+"""Metrics, against scikit-learn and SciPy where they are defined, and NaN where they are not."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from helixband.errors import DataError
+from helixband.metrics import (
+    Metric,
+    accuracy,
+    auprc,
+    auroc,
+    class_index,
+    mse,
+    pearson,
+    per_class,
+    predicted_class,
+    spearman,
+)
+
+NAN, INFINITY = float("nan"), float("inf")
+ALL = [accuracy, auroc, auprc, mse, pearson, spearman]
+CLASSIFICATION = [accuracy, auroc, auprc]
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(2, 50)
+values = st.floats(-1e6, 1e6, width=32)
+
+
+def draw(seed: int, n: int, classes: int) -> tuple[Any, Any]:
+    """Labels (N,) and scores (N, C) with ties, rows of sum 1."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(1, 6, (n, classes)).astype(float)
+    return rng.integers(0, classes, n), scores / scores.sum(1, keepdims=True)
+
+
+# Two classes.
+
+
+@settings(deadline=None)
+@given(seed=seeds, n=sizes)
+def test_metrics_of_two_classes_are_those_of_scikit_learn(seed: int, n: int) -> None:
+    y_true, scores = draw(seed, n, 2)
+    y_pred = scores[:, 1]
+    assert accuracy(y_true, y_pred) == sklearn.metrics.accuracy_score(y_true, y_pred > 0.5)
+    assume(0 < y_true.sum() < n)
+    assert auroc(y_true, y_pred) == pytest.approx(sklearn.metrics.roc_auc_score(y_true, y_pred))
+    assert auprc(y_true, y_pred) == pytest.approx(sklearn.metrics.average_precision_score(y_true, y_pred))
+
+
+@pytest.mark.parametrize("metric", CLASSIFICATION)
+def test_columns_of_one_and_one_column_a_class_mean_the_same(metric: Metric) -> None:
+    y_true, scores = draw(0, 30, 2)
+    y_pred = scores[:, 1]
+    expected = metric(y_true, y_pred)
+    assert 0.0 < expected < 1.0
+    assert metric(y_true[:, None], y_pred[:, None]) == expected
+    assert metric(np.eye(2)[y_true], y_pred) == expected
+    assert metric(y_true.astype(np.float32), y_pred.tolist()) == expected
+
+
+def test_the_area_does_not_depend_on_the_scale_of_scores() -> None:
+    assert auroc([0, 1, 0, 1], [-30.0, -2.0, 5.0, 100.0]) == 0.75
+
+
+# More classes.
+
+
+@settings(deadline=None)
+@given(seed=seeds, n=st.integers(6, 50), classes=st.integers(3, 5))
+def test_metrics_of_more_classes_are_means_of_each_against_the_rest(seed: int, n: int, classes: int) -> None:
+    y_true, y_pred = draw(seed, n, classes)
+    assert accuracy(y_true, y_pred) == sklearn.metrics.accuracy_score(y_true, y_pred.argmax(1))
+    assume(len(set(y_true)) == classes)
+    one_hot = np.eye(classes)[y_true]
+    assert auroc(y_true, y_pred) == pytest.approx(
+        sklearn.metrics.roc_auc_score(y_true, y_pred, multi_class="ovr")
+    )
+    assert auprc(y_true, y_pred) == pytest.approx(
+        sklearn.metrics.average_precision_score(one_hot, y_pred, average="macro")
+    )
+    for metric in CLASSIFICATION:
+        assert metric(one_hot, y_pred) == metric(y_true, y_pred)
+
+
+def test_classes_that_are_not_present_do_not_count() -> None:
+    y_pred = np.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
+    by_class = per_class(auroc, [0, 1, 0, 1], y_pred)
+    assert math.isnan(by_class["class_2"])
+    assert auroc([0, 1, 0, 1], y_pred) == pytest.approx((by_class["class_0"] + by_class["class_1"]) / 2)
+
+
+def test_per_class_holds_each_class_against_the_rest() -> None:
+    y_pred = [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]]
+    expected = {"class_0": 2 / 3, "class_1": 2 / 3, "class_2": 1.0}
+    assert per_class(accuracy, [0, 1, 2], y_pred) == expected
+    assert per_class(accuracy, np.eye(3), y_pred) == expected
+    assert per_class(auroc, [0, 1, 2], y_pred) == {"class_0": 1.0, "class_1": 1.0, "class_2": 1.0}
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_per_class_takes_the_probability_of_class_one(shape: tuple[int, ...]) -> None:
+    y_pred = np.array([0.1, 0.4, 0.35, 0.8]).reshape(shape)
+    assert per_class(auroc, [0, 0, 1, 1], y_pred) == {"class_0": 0.75, "class_1": 0.75}
+
+
+# Regression.
+
+
+@settings(deadline=None)
+@given(data=st.data(), n=sizes)
+def test_metrics_of_a_regression_are_those_of_scipy_and_scikit_learn(data: st.DataObject, n: int) -> None:
+    y_true, y_pred = (data.draw(arrays(np.float64, n, elements=values)) for _ in range(2))
+    assert mse(y_true, y_pred) == pytest.approx(sklearn.metrics.mean_squared_error(y_true, y_pred))
+    assume(np.ptp(y_true) > 1e-3 and np.ptp(y_pred) > 1e-3)
+    assert pearson(y_true, y_pred) == pytest.approx(scipy.stats.pearsonr(y_true, y_pred)[0], abs=1e-6)
+    assert spearman(y_true, y_pred) == pytest.approx(scipy.stats.spearmanr(y_true, y_pred)[0])
+
+
+@settings(deadline=None)
+@given(data=st.data(), scale=st.sampled_from([1e-170, 1e-30, 1e30, 1e170]))
+def test_a_correlation_does_not_depend_on_the_scale(data: st.DataObject, scale: float) -> None:
+    x, y = (np.array(data.draw(st.permutations(range(6)))) for _ in range(2))
+    assert pearson(x, y) == pytest.approx(scipy.stats.pearsonr(x, y)[0], abs=1e-12)
+    assert pearson(x * scale, y) == pytest.approx(pearson(x, y), abs=1e-12)
+    assert pearson(x, x * scale) == pytest.approx(1.0)
+    assert -1.0 <= pearson(x, -x * scale) <= -1.0 + 1e-12
+
+
+def test_rounding_takes_no_correlation_beyond_one() -> None:
+    for x in np.random.default_rng(0).normal(size=(500, 7)):
+        assert -1.0 <= pearson(x, -x) < pearson(x, x) <= 1.0
+
+
+def test_several_columns_give_the_mean_over_those_that_are_defined() -> None:
+    y_true = np.array([[1, 1, 5], [2, 2, 5], [3, 3, 5]])
+    y_pred = np.array([[1, 3, 1], [2, 2, 2], [3, 1, 3]])
+    assert pearson(y_true[:, :1], y_pred[:, :1]) == pytest.approx(1.0)
+    assert pearson(y_true, y_pred) == pytest.approx(0.0)
+    assert spearman(y_true[:, ::2], y_pred[:, ::2]) == pytest.approx(1.0)
+    assert mse(y_true, y_pred) == pytest.approx((4 + 0 + 4 + 16 + 9 + 4) / 9)
+
+
+@pytest.mark.parametrize("metric", [mse, pearson, spearman])
+def test_labels_and_predictions_may_differ_in_a_dimension_of_one(metric: Metric) -> None:
+    y_true, y_pred = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 2.0])
+    expected = metric(y_true, y_pred)
+    assert expected == metric(y_true[:, None], y_pred) == metric(y_true, y_pred[:, None, None])
+
+
+# Not defined.
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_of_no_examples_no_metric_is_defined(metric: Metric) -> None:
+    assert math.isnan(metric([], []))
+    assert math.isnan(metric(np.zeros((0, 3)), np.zeros((0, 3))))
+
+
+@pytest.mark.parametrize("metric", [auroc, auprc])
+def test_an_area_is_not_defined_where_one_class_is_present(metric: Metric) -> None:
+    assert math.isnan(metric([1, 1], [0.2, 0.8]))
+    assert math.isnan(metric([0, 0], [0.2, 0.8]))
+    assert math.isnan(metric([2, 2], [[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]))
+
+
+@pytest.mark.parametrize("bad", [NAN, INFINITY])
+@pytest.mark.parametrize("metric", [auroc, auprc, pearson])
+def test_a_metric_is_not_defined_where_a_prediction_is_not_finite(metric: Metric, bad: float) -> None:
+    assert math.isnan(metric([0, 1, 1], [0.2, bad, 0.8]))
+
+
+@pytest.mark.parametrize("metric", [pearson, spearman])
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e300])
+def test_a_correlation_with_a_constant_is_not_defined(metric: Metric, constant: float) -> None:
+    # Three times 0.1 has a mean of 0.10000000000000002, from which each differs.
+    assert math.isnan(metric([constant] * 3, [1.0, 2.0, 4.0]))
+    assert math.isnan(metric([1.0, 2.0, 4.0], [constant] * 3))
+    assert math.isnan(metric([1.0], [2.0]))
+
+
+# What does not go together.
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize(
+    ("y_true", "y_pred"), [([0, 1, 1], [0.5]), ([0], [0.1, 0.2]), ([0, 1], np.zeros((1, 2)))]
+)
+def test_lengths_have_to_agree(metric: Metric, y_true: Any, y_pred: Any) -> None:
+    with pytest.raises(
+        DataError, match=r"y_true has the shape \(\d,\) and y_pred \(.*\); they have to agree"
+    ):
+        metric(y_true, y_pred)
+
+
+@pytest.mark.parametrize("metric", [mse, pearson, spearman])
+def test_numbers_of_columns_have_to_agree(metric: Metric) -> None:
+    with pytest.raises(DataError, match=r"\(3, 2\) and y_pred \(3,\)"):
+        metric(np.zeros((3, 2)), np.zeros(3))
+
+
+@pytest.mark.parametrize("metric", CLASSIFICATION)
+@pytest.mark.parametrize(
+    ("y_true", "y_pred", "message"),
+    [
+        (
+            [0, 1, 2],
+            [0.1, 0.2, 0.3],
+            r"holds the class 2, but y_pred, of shape \(3,\), is of the classes 0 to 1",
+        ),
+        ([-1, 1], [0.1, 0.2], "holds the class -1"),
+        ([0, 3], np.zeros((2, 3)), "holds the class 3, .* 0 to 2"),
+        ([0, NAN], [0.1, 0.2], "NaN or infinity, which is no class"),
+    ],
+)
+def test_a_label_of_no_class_is_refused(metric: Metric, y_true: Any, y_pred: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        metric(y_true, y_pred)
+
+
+# Classes.
+
+
+def test_labels_of_any_form_are_class_indexes() -> None:
+    for y in ([0, 2, 1], [[0], [2], [1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]], [0.0, 2.0, 1.0]):
+        assert class_index(y).tolist() == [0, 2, 1]
+        assert class_index(y).dtype == np.int64
+    assert class_index(np.array([True, False])).tolist() == [1, 0]
+    assert class_index(np.array([0, 255], np.uint8)).tolist() == [0, 255]
+
+
+def test_soft_labels_count_as_the_likeliest_class() -> None:
+    assert class_index([0.05, 0.95]).tolist() == [0, 1]
+    assert class_index([[0.6, 0.4], [0.1, 0.9]]).tolist() == [0, 1]
+    assert accuracy([0.05, 0.95], [0.1, 0.9]) == 1.0
+
+
+def test_the_class_predicted_is_the_likeliest() -> None:
+    assert predicted_class([0.5, 0.51]).tolist() == [0, 1]
+    assert predicted_class([[0.2], [0.8]]).tolist() == [0, 1]
+    assert predicted_class([[0.1, 0.2, 0.7], [0.4, 0.3, 0.3]]).tolist() == [2, 0]

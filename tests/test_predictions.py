@@ -1,0 +1,126 @@
+"""Predictions as files: arrays, and a table where the input names its records."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helixband.errors import StorageError
+from helixband.predictions import input_name, write_predictions
+from helixband.results import Results
+
+FASTA = ">chr1:10-14 some words\nACGT\n>b\nAA\nCC\nG\n"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "results")
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> str:
+    path = tmp_path / "x.fa"
+    path.write_text(FASTA)
+    return str(path)
+
+
+def names(results: Results) -> list[str]:
+    return sorted(str(path.relative_to(results.predictions)) for path in results.predictions.rglob("*.*"))
+
+
+@pytest.mark.parametrize(
+    ("path", "data_dir", "name"),
+    [
+        ("data/x.fa", "data", "x.fa"),
+        ("data/sub/x.fa", "data", "sub/x.fa"),
+        ("data/../data/x.fa", "data", "x.fa"),
+        ("./x.fa", ".", "x.fa"),
+        ("/else/x.fa", "/data", "x.fa"),
+        ("../x.fa", "data", "x.fa"),
+        ("data/..hidden", "data", "..hidden"),
+        ("/some/data/.", "/some/data", "data"),
+    ],
+)
+def test_an_input_is_named_by_its_place_under_the_data_directory(path: str, data_dir: str, name: str) -> None:
+    assert input_name(path, data_dir) == name
+
+
+def test_an_array_is_written_as_it_is(results: Results) -> None:
+    y_pred = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    written = write_predictions(results, "x.csv", "data/x.csv", y_pred)
+
+    assert written == [results.path / "predictions/x.csv.npy"]
+    stored = np.load(written[0])
+    assert stored.dtype == np.float32
+    assert np.array_equal(stored, y_pred)
+
+
+def test_a_spread_is_a_file_beside_it(results: Results) -> None:
+    write_predictions(results, "x.csv", "x.csv", np.zeros(2), spread=np.ones(2))
+
+    assert names(results) == ["x.csv.npy", "x.csv.std.npy"]
+    assert np.load(results.predictions / "x.csv.std.npy").tolist() == [1, 1]
+
+
+def test_parts_are_a_file_each(results: Results) -> None:
+    y_pred = {"height": np.zeros(2), "pair": (np.ones(2), np.full((2, 3), 2))}
+    spread = {"height": np.full(2, 3), "pair": (np.full(2, 4), np.full((2, 3), 5))}
+
+    write_predictions(results, "x", "x", y_pred, spread)
+
+    first = {path.name: np.load(path).flat[0] for path in results.predictions.iterdir()}
+    assert first == {
+        "x.height.npy": 0,
+        "x.pair.0.npy": 1,
+        "x.pair.1.npy": 2,
+        "x.height.std.npy": 3,
+        "x.pair.0.std.npy": 4,
+        "x.pair.1.std.npy": 5,
+    }
+
+
+def test_records_of_fasta_have_a_row_each(results: Results, fasta: str) -> None:
+    written = write_predictions(results, "x.fa", fasta, np.array([0.25, 1 / 3]))
+
+    assert written[1].read_text() == (
+        "name\tstart\tend\tstrand\tscore\n"
+        "chr1:10-14\t0\t4\t+\t0.25\n"
+        "b\t0\t5\t+\t0.333333\n"
+    )  # fmt: skip
+
+
+def test_several_scores_have_a_column_each(results: Results, fasta: str) -> None:
+    written = write_predictions(results, "x.fa", fasta, np.array([[0.5, 0, 0.5], [1, 1e-7, 0]]))
+
+    assert written[1].read_text().splitlines() == [
+        "name\tstart\tend\tstrand\tscore_0\tscore_1\tscore_2",
+        "chr1:10-14\t0\t4\t+\t0.5\t0\t0.5",
+        "b\t0\t5\t+\t1\t1e-07\t0",
+    ]
+
+
+def test_gzipped_fasta_has_a_table_too(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "x.fa.gz"
+    path.write_bytes(gzip.compress(FASTA.encode()))
+
+    write_predictions(results, "sub/x.fa.gz", str(path), np.zeros((2, 1)))
+
+    assert names(results) == ["sub/x.fa.gz.npy", "sub/x.fa.gz.tsv"]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4, 5)])
+def test_predictions_that_are_no_rows_of_records_have_no_table(
+    results: Results, fasta: str, shape: tuple[int, ...]
+) -> None:
+    write_predictions(results, "x.fa", fasta, np.zeros(shape))
+
+    assert names(results) == ["x.fa.npy"]
+
+
+def test_a_place_that_cannot_be_written_is_told(results: Results) -> None:
+    results.predictions.write_text("in the way")
+
+    with pytest.raises(StorageError, match=r"cannot write .*predictions/x\.npy"):
+        write_predictions(results, "x", "x", np.zeros(2))

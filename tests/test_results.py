@@ -1,0 +1,315 @@
+"""The result directory: histories, the link to the best trial, the journal, the lock."""
+
+import csv
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helixband.errors import StorageError, UsageError
+from helixband.results import Journal, Results, Trial
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "results")
+
+
+@pytest.fixture
+def trial(results: Results) -> Trial:
+    return results.trial("0003")
+
+
+# The directory.
+
+
+def test_the_directory_is_made_with_its_parents(tmp_path: Path) -> None:
+    Results(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    for path in (tmp_path / "results", tmp_path / "results" / "deeper"):
+        with pytest.raises(StorageError, match=f"cannot make the result directory {path}: .* with --result"):
+            Results(path)
+
+
+def test_a_cleared_subdirectory_is_empty(results: Results) -> None:
+    inner = results.cleared_subdirectory("debug")
+    inner.trial("single").write_config({})
+    assert os.listdir(results.cleared_subdirectory("debug").path) == []
+
+
+def test_every_file_is_where_the_documentation_says(results: Results) -> None:
+    trial = results.trial("0003")
+    files = [
+        results.run_file,
+        results.definition_file,
+        results.journal.path,
+        trial.config_file,
+        trial.history_file,
+        trial.last_checkpoint,
+        trial.best_checkpoint,
+        trial.error_file,
+        results.best_link,
+        results.test_file,
+        results.prediction("unlabelled.fa", ".npy"),
+        results.logs(trial),
+    ]
+    assert [str(file.relative_to(results.path)) for file in files] == [
+        "run.json",
+        "def.py",
+        "search/journal.jsonl",
+        "trials/0003/config.json",
+        "trials/0003/train_results.csv",
+        "trials/0003/checkpoints/last.pt",
+        "trials/0003/checkpoints/best.pt",
+        "trials/0003/error.txt",
+        "best_config",
+        "test_result.json",
+        "predictions/unlabelled.fa.npy",
+        "logs/0003",
+    ]
+
+
+# Trials.
+
+
+def test_a_trial_that_has_not_begun_has_no_config_and_no_epochs(trial: Trial) -> None:
+    assert trial.config() is None
+    assert trial.epochs() == 0
+
+
+def test_the_first_config_of_a_trial_stays(trial: Trial) -> None:
+    trial.write_config({"lr": 0.1})
+    trial.write_config({"lr": 0.2})
+    assert trial.config() == {"lr": 0.1}
+
+
+def test_a_history_has_a_row_an_epoch_and_is_empty_where_undefined(trial: Trial) -> None:
+    rows = [
+        {"epoch": 1, "train_loss": 0.1 + 0.2, "reward": math.nan},
+        {"epoch": 2, "train_loss": 1e-300, "reward": -math.inf, "val_auroc": np.float64(0.5)},
+    ]
+    trial.write_history(rows)
+    assert trial.history_file.read_text() == (
+        "epoch,train_loss,reward,val_auroc\n1,0.30000000000000004,,\n2,1e-300,-inf,0.5\n"
+    )
+    assert trial.epochs() == 2
+
+
+def test_a_name_of_a_metric_may_hold_anything(trial: Trial) -> None:
+    name = 'precision, "macro"\nof all'
+    trial.write_history([{name: 0.5}, {name: 0.25}])
+    with open(trial.history_file, newline="") as file:
+        assert list(csv.DictReader(file)) == [{name: "0.5"}, {name: "0.25"}]
+    assert trial.epochs() == 2
+
+
+def test_a_history_is_replaced_as_it_grows(trial: Trial) -> None:
+    trial.write_history([{"epoch": 1}])
+    trial.write_history([{"epoch": 1}, {"epoch": 2}])
+    assert trial.epochs() == 2
+    assert os.listdir(trial.path) == ["train_results.csv"]
+
+
+def test_metrics_of_the_test_set_come_back_with_nan_where_undefined(results: Results) -> None:
+    results.write_test_result({"loss": 0.5, "auroc": math.nan, "ratio": math.inf})
+    assert json.loads(results.test_file.read_text()) == {"loss": 0.5, "auroc": None, "ratio": None}
+    stored = results.test_result()
+    assert stored["loss"] == 0.5 and math.isnan(stored["auroc"])
+
+
+# The best trial.
+
+
+def test_the_best_trial_is_a_relative_link_that_moves_with_the_directory(results: Results) -> None:
+    assert results.best_trial() is None
+    results.set_best(results.trial("0003"))
+    assert os.readlink(results.best_link) == "trials/0003"
+    os.rename(results.path, results.path.with_name("moved"))
+    best = Results(results.path.with_name("moved")).best_trial()
+    assert best is not None and best.path == results.path.with_name("moved") / "trials" / "0003"
+
+
+def test_the_link_is_replaced_in_one_step(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    results.set_best(results.trial("0003"))
+    replaced = []
+    replace = os.replace
+
+    def watch(source: Any, target: Any) -> None:
+        replaced.append((os.readlink(source), os.readlink(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    results.set_best(results.trial("0003"))
+    assert replaced == []
+    results.set_best(results.trial("0007"))
+    assert replaced == [("trials/0007", "trials/0003")]
+    assert os.listdir(results.path) == ["best_config"]
+
+
+def test_what_an_interrupted_change_of_the_link_left_is_no_obstacle(results: Results) -> None:
+    (results.path / ".best_config.tmp").symlink_to("trials/0001")
+    results.set_best(results.trial("0003"))
+    assert os.readlink(results.best_link) == "trials/0003"
+    assert os.listdir(results.path) == ["best_config"]
+
+
+def test_a_folder_in_the_place_of_the_link_is_told(results: Results) -> None:
+    results.best_link.mkdir()
+    with pytest.raises(StorageError, match="cannot write .*best_config: "):
+        results.set_best(results.trial("0003"))
+
+
+# The journal.
+
+
+@pytest.fixture
+def journal(results: Results) -> Journal:
+    for number in range(3):
+        results.journal.append({"event": "trial", "trial": number})
+    return results.journal
+
+
+EVENTS = [{"event": "trial", "trial": number} for number in range(3)]
+
+
+def test_events_come_back_in_order(journal: Journal) -> None:
+    assert journal.events() == EVENTS
+    assert Journal(journal.path).events() == EVENTS
+
+
+def test_a_journal_that_was_not_begun_has_no_events(results: Results) -> None:
+    assert results.journal.events() == []
+    assert not results.journal.path.exists()
+
+
+@pytest.mark.parametrize("kept", [1, 5, 27])
+def test_a_torn_last_line_is_cut_off_and_the_next_event_stands_alone(journal: Journal, kept: int) -> None:
+    content = journal.path.read_bytes()
+    line = b'{"event": "end", "of": "it"}\n'
+    journal.path.write_bytes(content + line[:kept])
+    assert journal.events() == EVENTS
+    assert journal.path.read_bytes() == content
+    journal.append({"event": "end"})
+    assert journal.events() == [*EVENTS, {"event": "end"}]
+
+
+def test_a_journal_of_one_torn_line_is_empty(results: Results) -> None:
+    results.journal.path.parent.mkdir()
+    results.journal.path.write_bytes(b'{"event": "sea')
+    assert results.journal.events() == []
+
+
+@pytest.mark.parametrize("damage", [b'{"event": "tri', b"", b"\xff\xfe"])
+def test_a_damaged_line_before_the_last_is_told_by_its_number(journal: Journal, damage: bytes) -> None:
+    lines = journal.path.read_bytes().splitlines()
+    lines[1] = damage
+    journal.path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(StorageError, match=f"{journal.path}, line 2: not JSON"):
+        journal.events()
+
+
+def test_an_event_is_on_the_disk_before_append_returns(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(journal.path.read_bytes().count(b"\n")))
+    journal.append({"event": "end"})
+    assert synced == [4]
+
+
+def test_a_full_disk_is_told(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match=f"cannot write {journal.path}: No space left on device"):
+        journal.append({"event": "end"})
+
+
+def test_a_folder_in_the_place_of_the_journal_is_told(results: Results) -> None:
+    results.journal.path.mkdir(parents=True)
+    with pytest.raises(StorageError, match="cannot write .*journal.jsonl: Is a directory"):
+        results.journal.append({})
+    with pytest.raises(StorageError, match="cannot read .*journal.jsonl: Is a directory"):
+        results.journal.events()
+
+
+# The lock.
+
+HOLDER = """
+import sys
+from helixband.results import Results
+with Results(sys.argv[1]).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def hold(results: Results) -> "subprocess.Popen[str]":
+    """A process that holds the lock until its input ends."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(results.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    return holder
+
+
+def test_a_second_process_is_refused_and_told_of_the_first(results: Results) -> None:
+    with hold(results) as holder:
+        with pytest.raises(UsageError, match=rf"at work in {results.path} \(process {holder.pid} on "):
+            with results.locked():
+                pass
+        holder.communicate("")
+    with results.locked():
+        pass
+
+
+def test_the_lock_goes_with_a_process_that_is_killed(results: Results) -> None:
+    with hold(results) as holder:
+        holder.kill()
+        assert holder.wait() == -signal.SIGKILL
+        with results.locked():
+            assert (results.path / "lock").read_text() == f"{os.getpid()} on {os.uname().nodename}\n"
+
+
+def test_the_lock_is_released_when_the_work_fails(results: Results) -> None:
+    with pytest.raises(KeyError), results.locked():
+        raise KeyError
+    with results.locked():
+        with pytest.raises(UsageError, match=f"process {os.getpid()}"), Results(results.path).locked():
+            pass
+
+
+def test_a_directory_that_cannot_be_written_is_told(results: Results) -> None:
+    (results.path / "lock").mkdir()
+    with pytest.raises(StorageError, match=f"cannot write to the result directory {results.path}: Is a dir"):
+        with results.locked():
+            pass
+
+
+def test_a_file_system_that_cannot_lock_is_told(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(StorageError, match="No locks available"), results.locked():
+        pass

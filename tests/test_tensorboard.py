@@ -1,0 +1,56 @@
+"""TensorBoard logs: what is in them, and that nothing happens without the package."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+
+from helixband.training.tensorboard import TensorBoardLog
+
+
+def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """(epoch, value) of each tag, as TensorBoard reads them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(directory))
+    events.Reload()
+    return {
+        tag: [(event.step, round(event.value, 6)) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_each_epoch_is_logged_under_its_names_where_it_is_defined(tmp_path: Path) -> None:
+    with TensorBoardLog(tmp_path) as log:
+        log.add(
+            {"epoch": 1, "train_loss": 0.5, "val_loss": 0.75, "val_pr_auc": math.nan, "reward": -math.inf}
+        )
+        log.add({"epoch": 2, "train_loss": 0.25, "val_loss": 0.5, "val_pr_auc": 0.125, "reward": -0.5})
+    assert scalars(tmp_path) == {
+        "loss/train": [(1, 0.5), (2, 0.25)],
+        "loss/val": [(1, 0.75), (2, 0.5)],
+        "pr_auc/val": [(2, 0.125)],
+        "reward": [(2, -0.5)],
+    }
+
+
+def test_a_continued_training_replaces_the_epochs_it_does_again(tmp_path: Path) -> None:
+    for first, value in ((1, 0.5), (2, 0.25)):
+        with TensorBoardLog(tmp_path) as log:
+            for epoch in range(first, first + 2):
+                log.add({"epoch": epoch, "reward": value})
+    assert scalars(tmp_path) == {"reward": [(1, 0.5), (2, 0.25), (3, 0.25)]}
+
+
+def test_a_log_of_nothing_makes_no_file(tmp_path: Path) -> None:
+    with TensorBoardLog(tmp_path / "logs"):
+        pass
+    assert not (tmp_path / "logs").exists()
+
+
+def test_without_the_package_nothing_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with TensorBoardLog(tmp_path / "logs") as log:
+        log.add({"epoch": 1, "reward": 0.5})
+    assert not (tmp_path / "logs").exists()
