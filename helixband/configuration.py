@@ -1,7 +1,7 @@
 """A configuration: the hyperparameters of one trial, by name.
 
 Its values are what JSON holds (numbers, strings, booleans, null, lists, dicts) and schedules. Stored, a
-schedule is a dict with the key `schedule`.
+schedule is a dict with the key `__schedule__`.
 """
 
 import json
@@ -92,7 +92,7 @@ def from_json(document: Mapping[str, Any]) -> Config:
 
 def _revive(value: Any) -> Any:
     if isinstance(value, dict):
-        if isinstance(value.get("schedule"), str):
+        if "__schedule__" in value:
             return Schedule.from_json(value)
         return {key: _revive(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -200,6 +200,19 @@ def test_evaluation_and_prediction_change_nothing() -> None:
     np.testing.assert_array_equal(first[0], model.predict(X))
 
 
+def test_a_network_that_works_in_place_does_not_change_the_data() -> None:
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Sequential(nn.Hardtanh(0.0, 0.1, inplace=True), nn.Linear(3, 1))
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), lr=0.1))
+
+    x = X.copy()
+    model, generator = Model(), MatrixBatchGenerator(x, Y, 8)
+    model.fit(generator, generator, epochs=1)
+    model.predict(x)
+    np.testing.assert_array_equal(x, X)
+
+
 # Invariances.
 
 

@@ -41,8 +41,11 @@ def as_tensor(leaf: Any) -> Tensor:
 
 
 def to_device(nested: Any, device: torch.device) -> Any:
-    """Arrays and tensors, nested or not, as tensors on `device`."""
-    return map_leaves(lambda leaf: as_tensor(leaf).to(device, non_blocking=True), nested)
+    """Arrays and tensors, nested or not, as new tensors on `device`.
+
+    On the CPU they are copies too: a network that works in place must not change the generator's data.
+    """
+    return map_leaves(lambda leaf: as_tensor(leaf).to(device, non_blocking=True, copy=True), nested)
 
 
 def to_numpy(nested: Any) -> Any:

@@ -51,14 +51,14 @@ class Schedule(float):
         return self.value(epoch if self.unit == "epoch" else step, **self.parameters)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"schedule": name, "unit": …, parameters…}`; `from_json` reads it back."""
-        return {"schedule": type(self).__name__, "unit": self.unit, **self.parameters}
+        """`{"__schedule__": name, "unit": …, parameters…}`; `from_json` reads it back."""
+        return {"__schedule__": type(self).__name__, "unit": self.unit, **self.parameters}
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> "Schedule":
         """The schedule that `to_json` wrote; raises `UsageError` for a name that is not known."""
         arguments = dict(document)
-        name = arguments.pop("schedule")
+        name = arguments.pop("__schedule__")
         if name not in Schedule._classes:
             known = ", ".join(sorted(Schedule._classes))
             raise UsageError(f"no schedule is called {name!r}; there are: {known}")
