@@ -262,7 +262,7 @@ class BaseModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights, whole or not at all."""
-        checkpoints.save(path, self._weights())
+        checkpoints.save(path, self._weights(state.copied(self.network.state_dict())))
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read weights that `save` or `fit` wrote; raises `StorageError` where they do not fit."""
@@ -292,11 +292,11 @@ class BaseModel:
                 self.scheduler.step()
         row = {"epoch": self.epoch, **result, "reward": reward}
         self.history.append(row)
+        self._last = self._state(train)
         if reward > self.best_reward or self.best_epoch == 0:
             self.best_epoch = self.epoch
             self.best_reward = -math.inf if math.isnan(reward) else reward
-            self._best = self._weights()
-        self._last = self._state(train)
+            self._best = self._weights(self._last["network"])
         return row
 
     def _timed_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
@@ -341,9 +341,8 @@ class BaseModel:
         finally:
             self._sampled = []
 
-    def _weights(self) -> dict[str, Any]:
-        weights = state.copied(self.network.state_dict())
-        return {"epoch": self.epoch, "reward": self.best_reward, "network": weights}
+    def _weights(self, network: dict[str, Any]) -> dict[str, Any]:
+        return {"epoch": self.epoch, "reward": self.best_reward, "network": network}
 
     def _state(self, train: Generator) -> dict[str, Any]:
         assert self.optimizer is not None

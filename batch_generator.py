@@ -39,6 +39,10 @@ POOL_BLOCKS = 16
 """So many blocks, drawn from anywhere in the files, are shuffled together when streaming."""
 
 
+GATHER_BYTES = 1 << 20
+"""Shuffled examples are gathered in blocks of about this size: of small examples many batches at a time."""
+
+
 class BatchGenerator:
     """Base class: examples, by index, in batches.
 
@@ -255,12 +259,22 @@ class H5pyBatchGenerator(BatchGenerator):
 def _cut(
     x: Any, y: Any, n_examples: int, batch_size: int | None, rng: np.random.Generator | None
 ) -> Iterator[tuple[Any, Any]]:
-    """Batches of data in memory: slices in the stored order, gathers in a drawn one."""
+    """Batches of data in memory: slices of it in the stored order, of gathered blocks in a drawn one."""
     step = batch_size or n_examples
-    order = None if rng is None else rng.permutation(n_examples)
-    for start in range(0, n_examples, step):
-        stop = start + step
-        chosen = slice(start, stop) if order is None else order[start:stop]
+    if rng is None:
+        yield from _slices(x, y, n_examples, step)
+        return
+    order = rng.permutation(n_examples)
+    row_bytes = sum(leaf[:1].nbytes for leaf in leaves(x))
+    block = step * max(1, GATHER_BYTES // (step * max(1, row_bytes)))
+    for start in range(0, n_examples, block):
+        chosen = order[start : start + block]
+        yield from _slices(_take(x, chosen), _take(y, chosen), len(chosen), step)
+
+
+def _slices(x: Any, y: Any, rows: int, step: int) -> Iterator[tuple[Any, Any]]:
+    for start in range(0, rows, step):
+        chosen = slice(start, start + step)
         yield _take(x, chosen), _take(y, chosen)
 
 

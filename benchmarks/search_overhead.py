@@ -174,9 +174,7 @@ def summarise(ledger: Ledger, trials: int) -> dict[str, Any]:
 
 
 def describe(name: str, result: dict[str, Any]) -> str:
-    rows = [
-        [part, f"{found['ms_per_trial']:.2f}", found["calls"]] for part, found in result["parts"].items()
-    ]
+    rows = [[part, f"{found['ms_per_trial']:.2f}", found["calls"]] for part, found in result["parts"].items()]
     rows.append(["together", f"{result['runner_ms_per_trial']:.2f}", ""])
     return (
         f"{table([name, 'ms/trial', 'calls'], rows)}\n"

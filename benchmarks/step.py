@@ -65,6 +65,7 @@ class Task:
 
 class Outcome(NamedTuple):
     seconds: float
+    cpu_seconds: float  # of the process, which other work on the machine hardly changes
     train_loss: float  # of the last epoch, as val_loss
     val_loss: float
 
@@ -125,6 +126,11 @@ def order_of(epoch: int, n: int) -> Array:
     return np.random.default_rng([SEED, epoch]).permutation(n)
 
 
+def clocks() -> Array:
+    """The wall clock and the processor time of this process, in seconds."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def outputs_of(network_output: Any) -> tuple[Tensor, Tensor]:
     """(prediction, what the criterion takes) of the examples' networks."""
     if isinstance(network_output, dict):
@@ -140,13 +146,13 @@ def bound_norms(weights: list[Tensor]) -> None:
 
 
 def train_bare(task: Task, epochs: int, args: Namespace) -> Outcome:
-    """The loop as one writes it by hand: data on the device, index gathers, no copy back but at an epoch's end."""
+    """The loop as one writes it by hand: data on the device, index gathers, no copy back within an epoch."""
     model = task.new_model(args)
     network, optimizer, device = model.network, model.optimizer, model.device
     weights = [network.get_submodule(name).weight.detach() for name in task.max_norm_of]
     criterion = task.criterion
 
-    started = time.perf_counter()
+    started = clocks()
     X, Y = (torch.from_numpy(part).to(device) for part in task.train)
     X_val, Y_val = (torch.from_numpy(part).to(device) for part in task.val)
     history = []
@@ -167,20 +173,20 @@ def train_bare(task: Task, epochs: int, args: Namespace) -> Outcome:
             val_loss = criterion(for_loss, Y_val).item()
         val = task.eval_metrics(task.val[1], prediction.numpy(force=True))
         history.append({"train_loss": total.item() / len(X), "val_loss": val_loss, **val})
-    seconds = time.perf_counter() - started
-    return Outcome(seconds, history[-1]["train_loss"], history[-1]["val_loss"])
+    times = clocks() - started
+    return Outcome(*times, history[-1]["train_loss"], history[-1]["val_loss"])
 
 
 def train_runner(task: Task, epochs: int, args: Namespace) -> Outcome:
     """As the command line trains a trial: with its checkpoints and its history on disk."""
     model = task.new_model(args)
     with tempfile.TemporaryDirectory() as directory:
-        started = time.perf_counter()
+        started = clocks()
         train = MatrixBatchGenerator(*task.train, BATCH_SIZE, shuffle=True)
         val = MatrixBatchGenerator(*task.val)
         history = model.fit(train, val, epochs, Trial(Path(directory) / "trial"), SEED)
-        seconds = time.perf_counter() - started
-    return Outcome(seconds, history[-1]["train_loss"], history[-1]["val_loss"])
+        times = clocks() - started
+    return Outcome(*times, history[-1]["train_loss"], history[-1]["val_loss"])
 
 
 def train_lightning(task: Task, epochs: int, args: Namespace) -> Outcome:
@@ -228,13 +234,13 @@ def train_lightning(task: Task, epochs: int, args: Namespace) -> Outcome:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    started = time.perf_counter()
+    started = clocks()
     train = DataLoader(TensorDataset(*map(torch.from_numpy, task.train)), BATCH_SIZE, shuffle=True)
     val = DataLoader(TensorDataset(*map(torch.from_numpy, task.val)), len(task.val[0]))
     trainer.fit(module, train, val)
-    seconds = time.perf_counter() - started
+    times = clocks() - started
     values = trainer.callback_metrics
-    return Outcome(seconds, float(values["train_loss"]), float(values["val_loss"]))
+    return Outcome(*times, float(values["train_loss"]), float(values["val_loss"]))
 
 
 CONTESTANTS = {"bare": train_bare, "lightning": train_lightning, "runner": train_runner}
@@ -253,9 +259,9 @@ def measure(task: Task, rounds: int, epochs: int, args: Namespace) -> dict[str, 
             gc.collect()
             outcomes[name].append(train(task, epochs, args))
 
-    def ratio(one: str, other: str) -> float:
-        pairs = zip(outcomes[one], outcomes[other], strict=True)
-        return statistics.median(a.seconds / b.seconds for a, b in pairs)
+    def over_bare(name: str, clock: str) -> list[float]:
+        pairs = zip(outcomes[name], outcomes["bare"], strict=True)
+        return sorted(getattr(one, clock) / getattr(bare, clock) for one, bare in pairs)
 
     steps = epochs * -(-len(task.train[0]) // BATCH_SIZE)
     bare, runner = outcomes["bare"][0], outcomes["runner"][0]
@@ -265,7 +271,9 @@ def measure(task: Task, rounds: int, epochs: int, args: Namespace) -> dict[str, 
             name: {
                 "seconds": statistics.median(outcome.seconds for outcome in found),
                 "us_per_step": statistics.median(outcome.seconds for outcome in found) / steps * 1e6,
-                "over_bare": ratio(name, "bare"),
+                "over_bare": statistics.median(over_bare(name, "seconds")),
+                "over_bare_by_round": over_bare(name, "seconds"),
+                "cpu_over_bare": statistics.median(over_bare(name, "cpu_seconds")),
                 "train_loss": found[0].train_loss,
                 "val_loss": found[0].val_loss,
             }
@@ -278,6 +286,12 @@ def measure(task: Task, rounds: int, epochs: int, args: Namespace) -> dict[str, 
     }
 
 
+def middle(values: list[float]) -> tuple[float, float]:
+    """The ends of the middle half of sorted values."""
+    quarter = len(values) // 4
+    return values[quarter], values[-1 - quarter]
+
+
 def describe(name: str, result: dict[str, Any]) -> str:
     rows = [
         [
@@ -285,12 +299,14 @@ def describe(name: str, result: dict[str, Any]) -> str:
             f"{found['seconds']:.3f}",
             f"{found['us_per_step']:.0f}",
             f"{found['over_bare']:.3f}",
+            "{:.2f} to {:.2f}".format(*middle(found["over_bare_by_round"])),
+            f"{found['cpu_over_bare']:.3f}",
             f"{found['train_loss']:.6f}",
             f"{found['val_loss']:.6f}",
         ]
         for contestant, found in result["contestants"].items()
     ]
-    head = [name, "seconds", "us/step", "x bare", "train_loss", "val_loss"]
+    head = [name, "seconds", "us/step", "x bare", "middle half", "x bare, CPU time", "train_loss", "val_loss"]
     same = "reach the same loss" if result["same_loss"] else "DIFFER in loss"
     return f"{table(head, rows)}\nwanted on a CPU: runner at most {result['wanted']} x bare; the two {same}"
 

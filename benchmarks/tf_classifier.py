@@ -1,7 +1,8 @@
 """Train the conv_seq_classifier example on real CTCF data: validation AUROC and seconds of each epoch.
 
-77,174 training and 1,000 validation sequences of 101 bp, bound or the dinucleotide shuffle of one that is. They
-are embedded with the example's embedH5.py, and one fixed configuration is trained as the command line does it.
+77,174 training and 1,000 validation sequences of 101 bp, bound or the dinucleotide shuffle of one that is.
+They are embedded with the example's embedH5.py, and one fixed configuration is trained as the command line
+does it.
 """
 
 import gzip
@@ -102,7 +103,9 @@ def main() -> int:
         "wanted_val_auroc": WANTED_AUROC,
     }
     head = ["epoch", "seconds", "train_loss", "val_loss", "val_auroc"]
-    shown = [[row["epoch"], f"{row['seconds']:.1f}"] + [f"{row[name]:.4f}" for name in head[2:]] for row in rows]
+    shown = [
+        [row["epoch"], f"{row['seconds']:.1f}"] + [f"{row[name]:.4f}" for name in head[2:]] for row in rows
+    ]
     told = f"best validation AUROC {best:.4f}; wanted: at least {WANTED_AUROC} within 3 epochs"
     report(document, [table(head, shown), told], args.json)
     return 0 if best >= WANTED_AUROC else 1

@@ -49,7 +49,7 @@ def zip_leaves(function: Callable[[list[Any]], Any], parts: list[Any]) -> Any:
 
 def length(nested: Any) -> int:
     """The number of examples: the first dimension of the first leaf."""
-    return len(next(leaves(nested)))
+    return len(next(leaves(nested)) if isinstance(nested, _CONTAINERS) else nested)
 
 
 def like(sequence: tuple[Any, ...] | list[Any], values: list[Any]) -> Any:

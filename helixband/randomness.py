@@ -30,8 +30,9 @@ def get_state() -> dict[str, Any]:
     """The global generators' states, as numbers and tensors alone (loads with `weights_only=True`)."""
     numpy_state: Any = np.random.get_state(legacy=True)
     name, keys, position, has_gauss, gauss = numpy_state
+    version, internal, gauss_next = random.getstate()
     return {
-        "python": random.getstate(),
+        "python": (version, torch.from_numpy(np.array(internal, dtype=np.int64)), gauss_next),
         "numpy": (name, torch.from_numpy(keys), int(position), int(has_gauss), float(gauss)),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -41,7 +42,7 @@ def get_state() -> dict[str, Any]:
 def set_state(state: dict[str, Any]) -> None:
     """Put back what `get_state` gave."""
     version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
+    random.setstate((version, tuple(internal.tolist()), gauss_next))
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy(), position, has_gauss, gauss))
     torch.set_rng_state(state["torch"])

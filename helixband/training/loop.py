@@ -3,6 +3,7 @@
 Nothing is copied from the device while a pass runs; losses and results are read at its end.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -146,7 +147,7 @@ class _BatchMetrics:
     def _compute(self) -> None:
         for y_true, y_pred, rows in self._waiting:
             for name, value in self._metrics(to_numpy(y_true), to_numpy(y_pred)).items():
-                defined = not np.isnan(value)
+                defined = not math.isnan(value)
                 self._sums[name] = self._sums.get(name, 0.0) + (value * rows if defined else 0.0)
                 self._weights[name] = self._weights.get(name, 0) + (rows if defined else 0)
         self._waiting, self._bytes = [], 0
