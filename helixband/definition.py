@@ -139,11 +139,8 @@ class Definition:
             codes = [tb.tb_frame.f_code for tb in own]
             names = " > ".join(code.co_name for code in codes if not code.co_name.startswith("<"))
             return f"{codes[-1].co_filename}, line {own[-1].tb_lineno}" + (f", in {names}" if names else "")
-        return (
-            str(self.path)
-            if isinstance(error, DefinitionError) and str(self.path) not in str(error)
-            else None
-        )
+        named = str(self.path) in str(error)
+        return str(self.path) if isinstance(error, DefinitionError) and not named else None
 
     def _own_tracebacks(self, error: BaseException) -> list[TracebackType]:
         """The entries of the definition's own code in a traceback, from the first one on."""
@@ -154,7 +151,7 @@ class Definition:
 
         Helixband itself, or installed packages, can lie in the definition's folder too.
         """
-        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        module = str(frame.f_globals.get("__name__")).partition(".")[0]
         return (
             frame.f_code.co_filename.startswith(str(self.path.parent) + os.sep)
             and "site-packages" not in frame.f_code.co_filename

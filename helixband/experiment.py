@@ -75,8 +75,7 @@ class Experiment:
         elif self._to_train():
             self._train()
         else:
-            trial = self._trained_trial()
-            self.progress.say(f"training: done already, to epoch {trial.epochs()}, {trial.path}")
+            self._tell_model()
         if self.args.eval:
             self._evaluate()
         for name, path in self.inputs.items():
@@ -216,6 +215,14 @@ class Experiment:
             self.progress.say(
                 f"training: the reward was finite in no epoch; epoch {model.best_epoch} is kept"
             )
+
+    def _tell_model(self) -> None:
+        """Which model is there, where nothing is trained."""
+        trial = self._trained_trial()
+        what = f"training: done already, to epoch {trial.epochs()}, {trial.path}"
+        if trial.id != SINGLE and not self.results.journal.events()[-1:] == [{"event": "end"}]:
+            what = f"training: {trial.path} is the best of an unfinished search; go on with it by --hyper"
+        self.progress.say(what)
 
     def _show_network(self, trial: Trial, config: dict[str, Any]) -> None:
         """What `--debug` is for: the network of a configuration, layer by layer."""

@@ -126,8 +126,8 @@ class PlainProgress(Progress):
     def end_job(self, config: Mapping[str, Any], reward: float, error: str | None) -> None:
         super().end_job(config, reward, error)
         what = f"failed: {first_line(error)}" if error else f"reward {show_number(reward)}"
-        percent = 100 * self.done // max(1, self.total)
-        self.say(f"  {self.place}, epoch {self.job_total}: {what}  [{percent} %, {self.time_left()}]")
+        stand = [f"{100 * self.done // max(1, self.total)} %", self.time_left()]
+        self.say(f"  {self.place}, epoch {self.job_total}: {what}  [{', '.join(filter(None, stand))}]")
 
 
 class LiveProgress(Progress):
@@ -240,5 +240,7 @@ def _shown_values(row: Row) -> list[str]:
 
 def show_config(config: Mapping[str, Any]) -> str:
     """A configuration on one line."""
+    if not config:
+        return "no hyperparameters"
     shown = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in config.values())
     return "  ".join(f"{name}={value}" for name, value in zip(config, shown, strict=True))

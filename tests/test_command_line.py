@@ -1,10 +1,12 @@
 """What the command line does: the stages, the files they leave, and going on where a run ended."""
 
 import csv
+import itertools
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from toys import CLASSES, FASTA
 import main
 from helixband import __version__
 from helixband.nested import map_leaves
+from helixband.training import keeper
 
 SHORT = ("--epoch", "2", "--batch-size", "20")
 SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
@@ -297,6 +300,72 @@ def test_the_best_of_a_search_is_used_without_the_flag_that_made_it(project: Pro
     assert not (project.results / "trials/single").exists()
 
 
+INTERRUPTED = """
+class Model(Model):
+    steps = 0
+
+    def train_step(self, x, y):
+        Model.steps += 1
+        if Model.steps == 7:  # 3 an epoch: in the third trial of a search
+            raise KeyboardInterrupt
+        return super().train_step(x, y)
+"""
+
+
+def test_an_interrupted_search_goes_on_as_if_never_interrupted(project: Project) -> None:
+    flags = (*SEARCH, "--eval")
+    project.run(*flags)
+    whole = contents(project.results)
+    project.clear()
+
+    project.define(INTERRUPTED)
+    stopped = project.run(*flags)
+    assert stopped.code == 130
+    assert stopped.err == "stopped by Ctrl-C; the same command goes on from here\n"
+
+    told = project.run("--eval")
+    assert "is the best of an unfinished search; go on with it by --hyper" in told.out
+
+    project.define()
+    assert project.run(*flags, "--force").code == 0
+    assert contents(project.results) == whole
+
+
+def test_a_run_killed_before_any_of_its_writes_goes_on_to_the_same_end(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """As a kill: nothing that is written after it gets to the disk."""
+
+    def lasting(writes: int, write: Callable[..., None]) -> Callable[..., None]:
+        def limited(*arguments: Any) -> None:
+            if next(count) >= writes:
+                raise Killed
+            write(*arguments)
+
+        return limited
+
+    monkeypatch.setattr(keeper, "SECONDS_BETWEEN_WRITES", 0)
+    flags = (*SHORT, "--eval", "--predict", "x.fa")
+    project.run(*flags)
+    whole = contents(project.results)
+    for writes in itertools.count():
+        project.clear()
+        count = itertools.count()
+        with monkeypatch.context() as during:
+            during.setattr(os, "fsync", lasting(writes, os.fsync))
+            during.setattr(os, "replace", lasting(writes, os.replace))
+            try:
+                project.run(*flags)
+                break
+            except Killed:
+                pass
+        assert project.run(*flags).code == 0
+        assert contents(project.results) == whole, f"killed before write {writes}"
+
+    assert writes > 20
+
+
 def test_a_trial_whose_checkpoints_were_deleted_is_trained_anew(project: Project) -> None:
     project.run(*SHORT)
     best = project.results / "trials/single/checkpoints/best.pt"
@@ -546,6 +615,20 @@ def test_monte_carlo_dropout_gives_mean_and_spread(project: Project) -> None:
     assert (spread > 0).all() and not np.array_equal(mean, plain)
 
 
+def test_monte_carlo_results_do_not_depend_on_what_was_done_before(project: Project) -> None:
+    (project.data / "a.fa").write_text(FASTA)
+    random = ("--mc-dropout", "3")
+    project.run(*SHORT, *random, "--eval", "--predict", "a.fa", "x.fa")
+    result, y_pred = project.read("test_result.json"), np.load(project.results / "predictions/x.fa.npy")
+    assert not np.array_equal(np.load(project.results / "predictions/a.fa.npy"), y_pred), "other draws"
+    project.clear()
+    project.run(*SHORT, *random, "--predict", "x.fa")
+    project.run(*SHORT, *random, "--eval")
+
+    assert project.read("test_result.json") == result
+    assert np.array_equal(np.load(project.results / "predictions/x.fa.npy"), y_pred)
+
+
 # The definition and its environment.
 
 
@@ -564,6 +647,31 @@ def test_an_environment_variable_is_recorded_and_another_value_refused(
 
     monkeypatch.setenv("ROWS", "40")
     assert project.run(*SHORT).code == 0
+
+
+def test_a_variable_that_the_data_functions_read_is_held_to_its_value_too(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.define("""
+def get_train_generator(data_dir, batch_size):
+    return MatrixBatchGenerator(*table(0, env("ROWS", 60, int)), batch_size)
+""")
+    assert project.run(*SHORT).code == 0
+
+    monkeypatch.setenv("ROWS", "50")
+    refused = project.run("--epoch", "3")
+    assert refused.code == 2
+    assert "was made with ROWS=60 in the environment, and now it is 50" in refused.err
+
+
+def test_a_changed_definition_is_evaluated_anew_where_forced(project: Project) -> None:
+    project.run(*SHORT, "--eval")
+    project.define("\ndef get_test_generator(data_dir):\n    return MatrixBatchGenerator(*table(9, 5))\n")
+    before = project.read("test_result.json")
+
+    assert project.run("--force", "--eval").code == 0
+
+    assert project.read("test_result.json") != before
 
 
 def test_a_changed_definition_is_refused_and_forced(project: Project) -> None:

@@ -145,6 +145,10 @@ def test_a_row_and_a_configuration_are_one_line_each() -> None:
     )
 
 
+def test_no_hyperparameters_are_called_so() -> None:
+    assert progress.show_config({}) == "no hyperparameters"
+
+
 # Lines.
 
 
@@ -158,6 +162,17 @@ def test_a_search_is_told_in_a_line_for_each_trial(clock: Clock, capsys: pytest.
         "  bracket 1/2, rung 1/2, trial 0001, epoch 1: failed: RuntimeError: no memory  [18 %, 9:00 left]",
         "  bracket 1/2, rung 1/2, trial 0002, epoch 1: reward -0.25  [27 %, 6:00 left]",
     ]
+
+
+def test_trials_of_an_earlier_run_have_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = PlainProgress()
+    shown.begin_search([[(2, 1)]])
+    shown.begin_job("0000", 0, 0, 1)
+    shown.end_job({}, 0.5, None)
+
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "  bracket 1/1, rung 1/1, trial 0000, epoch 1: reward 0.5  [50 %]"
+    )
 
 
 def test_a_training_is_told_in_a_line_for_each_epoch(
