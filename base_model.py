@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -23,14 +22,14 @@ from constraints import Constraint
 from helixband import checkpoints, metrics
 from helixband.configuration import Config
 from helixband.errors import DefinitionError
-from helixband.nested import map_leaves, zip_leaves
+from helixband.nested import map_leaves, shapes
 from helixband.networks.heads import (
     ConvClassificationNetwork,
     ConvRegressionNetwork,
     class_probabilities,
 )
 from helixband.results import Row, Trial
-from helixband.training import loop, state
+from helixband.training import loop, monte_carlo, state
 from helixband.training.batches import choose_device
 from helixband.training.keeper import Keeper
 from helixband.training.losses import Criterion, cross_entropy, match_labels, parameter_names
@@ -103,10 +102,9 @@ class BaseModel:
         parameters are named y_true… and y_pred… gets them by name. `scheduler` steps after each epoch.
         """
         criterion = criterion or self.default_criterion
-        for value, name in ((network, "network"), (criterion, "criterion")):
-            if value is None:
-                model = type(self).__name__
-                raise DefinitionError(f"{model}.init_model passed no {name} to super().init_model")
+        _check_part(self, "network", network, isinstance(network, nn.Module))
+        _check_part(self, "criterion", criterion, callable(criterion))
+        _check_part(self, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
         assert network is not None and criterion is not None
         self.network = network.to(self.device)
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
@@ -141,8 +139,7 @@ class BaseModel:
         try:
             output = self.network(x)
         except Exception as error:
-            shapes = map_leaves(lambda leaf: (tuple(leaf.shape), str(leaf.dtype)), x)
-            error.add_note(f"in the forward pass of {type(self.network).__name__}; x is {shapes}")
+            error.add_note(f"in the forward pass of {type(self.network).__name__}; x is {shapes(x)}")
             raise
         return self.split_output(output)
 
@@ -156,11 +153,15 @@ class BaseModel:
 
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
         """The criterion's mean loss of a batch, a scalar."""
-        if self._criterion_names:
-            true, pred = self._criterion_names
-            loss = self.criterion(**{true: y, pred: y_pred_loss})
-        else:
-            loss = self.criterion(y_pred_loss, y)
+        try:
+            if self._criterion_names:
+                true, pred = self._criterion_names
+                loss = self.criterion(**{true: y, pred: y_pred_loss})
+            else:
+                loss = self.criterion(y_pred_loss, y)
+        except Exception as error:
+            error.add_note(f"in the criterion; its input is {shapes(y_pred_loss)}, its target {shapes(y)}")
+            raise
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
@@ -241,7 +242,7 @@ class BaseModel:
         y_true = passes[0][1]
         result = {"loss": float(np.mean([values["loss"] for values, _, _ in passes]))}
         result |= metrics.numbers(
-            self.eval_metrics(y_true, _mean([y_pred for _, _, y_pred in passes])), "eval_metrics"
+            self.eval_metrics(y_true, monte_carlo.mean([y_pred for _, _, y_pred in passes])), "eval_metrics"
         )
         for name in list(result):
             result[f"{name}_std"] = float(np.std([values[name] for values, _, _ in passes]))
@@ -256,7 +257,7 @@ class BaseModel:
         """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""
         with self._dropout_left_on():
             passes = [self.predict(generator) for _ in range(samples)]
-        return _mean(passes), zip_leaves(lambda arrays: np.std(arrays, axis=0), passes)
+        return monte_carlo.mean(passes), monte_carlo.spread(passes)
 
     # Checkpoints.
 
@@ -331,11 +332,7 @@ class BaseModel:
 
     @contextmanager
     def _dropout_left_on(self) -> Iterator[None]:
-        self._sampled = [m for m in self.network.modules() if isinstance(m, _DropoutNd)]
-        if not self._sampled:
-            raise DefinitionError(
-                f"{type(self.network).__name__} has no dropout module: Monte Carlo passes would all be alike"
-            )
+        self._sampled = monte_carlo.dropout_modules(self.network)
         try:
             yield
         finally:
@@ -425,5 +422,9 @@ class ClassificationModel(BaseModel):
         }
 
 
-def _mean(passes: list[Any]) -> Any:
-    return zip_leaves(lambda arrays: np.mean(arrays, axis=0), passes)
+def _check_part(model: BaseModel, name: str, value: Any, fits: bool) -> None:
+    if not fits:
+        raise DefinitionError(
+            f"{type(model).__name__}.init_model passed {value!r} as the {name} to super().init_model; "
+            "it takes (network, criterion, optimizer), a torch module, a loss and a torch optimizer"
+        )

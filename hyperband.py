@@ -85,6 +85,8 @@ class Hyperband:
         self.configs: list[Document] = []
         self.best: tuple[int, float] | None = None
         """(trial, reward) of the highest finite reward so far."""
+        self.exhausted = False
+        """Whether `suggest` had no new configuration."""
         self._suggest = suggest
         self._to_draw = self.brackets[0][0].configurations
         self._waiting: list[int] = []
@@ -127,6 +129,7 @@ class Hyperband:
                 self._to_draw -= 1
                 return len(self.configs) - 1
             self._to_draw = 0
+            self.exhausted = True
             del self.brackets[self.bracket + 1 :]
         return self._waiting.pop(0) if self._waiting else None
 
@@ -155,7 +158,7 @@ def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> 
     max_epochs, eta = journal.settings["max_epochs"], journal.settings["eta"]
     search = Hyperband(max_epochs, eta, _suggestions(trainer, journal))
     failures: list[str] = []
-    progress.begin_search(search.brackets)
+    progress.begin_search(list(search.brackets))
     while (job := search.ask()) is not None:
         name = trial_name(job.trial)
         outcome = journal.outcome(job.trial, job.epochs)
@@ -173,6 +176,9 @@ def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> 
             raise _all_failed(failures, results)
     if search.best is None:
         raise _all_failed(failures, results)
+    if search.exhausted:
+        count = len(search.configs)
+        progress.say(f"the space holds {count} configurations that were found: the search ends with them")
     journal.write_end()
     return trial_name(search.best[0]), search.best[1]
 
@@ -206,6 +212,6 @@ def _suggestions(trainer: Trainer, journal: SearchJournal) -> Callable[[int], Do
 def _all_failed(failures: list[str], results: Results) -> TrainingError:
     first = results.trial(trial_name(0)).error_file
     return TrainingError(
-        f"the first {len(failures)} trials all failed, trial 0000 with: {failures[0]}\n"
+        f"no trial has succeeded of {len(failures)}; trial 0000 failed with: {failures[0]}\n"
         f"See {first}; mend the definition or its ranges, and search in another directory (--result)"
     )

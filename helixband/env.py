@@ -30,13 +30,12 @@ def env(name: str, default: T | None = None, type: Callable[[str], T] = str) -> 
     text = os.environ.get(name)
     if text is None and default is None:
         raise UsageError(f"the environment variable {name} is not set and has no default: set it")
-    value = default if text is None else _convert(name, text, type)
-    _read[name] = str(value)
-    return value  # type: ignore[return-value]
+    _read[name] = str(default) if text is None else text
+    return default if text is None else _convert(name, text, type)  # type: ignore[return-value]
 
 
 def variables_read() -> dict[str, str]:
-    """What `env` has read in this process: name to the text of the converted value."""
+    """What `env` has read in this process: name to its text, or to that of the default."""
     return dict(_read)
 
 

@@ -45,7 +45,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise StorageError(f"{path} is not JSON ({error})") from error
+        raise StorageError(f"{path} is not JSON ({error}); mend it, or delete it to do without") from error
 
 
 def natural_key(path: str) -> list[str | int]:

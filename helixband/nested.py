@@ -47,6 +47,11 @@ def zip_leaves(function: Callable[[list[Any]], Any], parts: list[Any]) -> Any:
     return function(parts)
 
 
+def shapes(nested: Any) -> Any:
+    """(shape, dtype) of each array or tensor, for messages."""
+    return map_leaves(lambda leaf: (tuple(leaf.shape), str(leaf.dtype)), nested)
+
+
 def length(nested: Any) -> int:
     """The number of examples: the first dimension of the first leaf."""
     return len(next(leaves(nested)) if isinstance(nested, _CONTAINERS) else nested)

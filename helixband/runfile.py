@@ -59,11 +59,13 @@ class RunFile:
                 f"{directory / 'def.py'}; choose another directory with --result, or go on all the same with "
                 "--force (finished work is then kept as it is)"
             )
-        for name, value in self._document["environment"].items():
-            if read.get(name, value) != value:
+        for name, value in self._environment().items():
+            # What the functions of stages that are done have read is not read again: look at it as it is.
+            now = read.get(name, os.environ.get(name, value))
+            if now != value:
                 raise ResultsMismatch(
                     f"{directory} was made with {name}={value} in the environment, and now it is "
-                    f"{read[name]}; set it back, choose another directory with --result, or use --force"
+                    f"{now}; set it back, choose another directory with --result, or use --force"
                 )
 
     def record(self, definition: Definition, args: Namespace) -> None:
@@ -76,7 +78,7 @@ class RunFile:
             "command": sys.argv,
             "definition": {"path": str(definition.path), "sha256": definition.digest},
             "settings": {name: getattr(args, name) for name in DEFAULTS},
-            "environment": variables_read(),
+            "environment": self._environment() | variables_read(),
         }
         write_whole(self.path.parent / "def.py", definition.source)
         write_json(self.path, self._document)
@@ -87,8 +89,12 @@ class RunFile:
 
     def finish_stage(self, name: str, facts: dict[str, Any]) -> None:
         """Store that a stage is done, with the facts it depended on."""
+        self._document["environment"] = self._environment() | variables_read()
         self._document.setdefault("stages", {})[name] = facts
         write_json(self.path, self._document)
+
+    def _environment(self) -> dict[str, str]:
+        return dict(self._document.get("environment", {}))
 
 
 def file_facts(path: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ WRONG_DEFINITIONS = {
     ),
     "no network": (
         model(init="super().init_model()"),
-        f"DEF, line {LINE + 3}, in init_model: Model.init_model passed no network to super().init_model\n",
+        f"DEF, line {LINE + 3}, in init_model: Model.init_model passed None as the network",
     ),
     "no optimizer": (
         model(init="super().init_model(nn.Linear(3, 1), nn.MSELoss())"),

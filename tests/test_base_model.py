@@ -555,6 +555,35 @@ def test_a_forward_pass_that_fails_tells_the_shapes_it_was_given() -> None:
     assert caught.value.__notes__ == ["in the forward pass of Sequential; x is ((2, 7), 'torch.float32')"]
 
 
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ((nn.Linear(1, 1), nn.MSELoss(), "adam"), "passed 'adam' as the optimizer"),
+        ((nn.Linear(1, 1), 3), "passed 3 as the criterion"),
+        (([nn.Linear(1, 1)],), r"passed \[Linear.* as the network"),
+    ],
+)
+def test_a_part_of_another_kind_is_named(parts: tuple[Any, ...], told: str) -> None:
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            super().init_model(*parts)
+
+    with pytest.raises(DefinitionError, match=f"Model.init_model {told}"):
+        Model()
+
+
+def test_a_criterion_that_fails_tells_the_shapes_it_was_given() -> None:
+    class Model(BaseModel):
+        def init_model(self) -> None:
+            super().init_model(nn.Linear(3, 2), nn.CrossEntropyLoss())
+
+    with pytest.raises(RuntimeError) as caught:
+        Model().evaluate(MatrixBatchGenerator(X, Y))
+    assert caught.value.__notes__ == [
+        "in the criterion; its input is ((40, 2), 'torch.float32'), its target ((40,), 'torch.float32')"
+    ]
+
+
 def test_an_optimizer_is_needed_for_training_alone() -> None:
     class Model(RegressionModel):
         def init_model(self) -> None:

@@ -892,7 +892,11 @@ def test_trials_that_fail_are_told_and_the_search_goes_on(project: Project) -> N
     journal = project.journal()
     fates = {e["trial"]: e["config"]["fate"] for e in journal if e["event"] == "trial"}
     assert set(fates.values()) == {"good", "raise", "nan", "reward"}
-    told = {"raise": "this configuration cannot be", "nan": "the loss is nan", "reward": "has to be finite"}
+    told = {
+        "raise": "this configuration cannot be",
+        "nan": "the loss is nan",
+        "reward": "the reward was nan, and finite in no epoch",
+    }
     for event in journal:
         if event["event"] == "result" and (fate := fates[event["trial"]]) != "good":
             assert event["reward"] is None
@@ -914,7 +918,7 @@ class Model(Model):
     failed = project.run("--hyper", "--epoch", "27", "--batch-size", "20")
 
     assert failed.code == 1
-    assert "the first 5 trials all failed, trial 0000 with: RuntimeError: nothing works" in failed.err
+    assert "no trial has succeeded of 5; trial 0000 failed with: RuntimeError: nothing works" in failed.err
     assert str(project.results / "trials/0000/error.txt") in failed.err
     assert len([event for event in project.journal() if event["event"] == "result"]) == 5
 

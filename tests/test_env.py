@@ -76,7 +76,7 @@ def test_text_that_cannot_be_converted_is_told(
         env("WINDOW", None, type)
 
 
-def test_what_was_read_is_recorded_as_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_read_is_recorded_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("helixband.env._read", {})
     monkeypatch.setenv("WINDOW", " 0100 ")
     monkeypatch.setenv("AUGMENT", "yes")
@@ -85,6 +85,6 @@ def test_what_was_read_is_recorded_as_converted(monkeypatch: pytest.MonkeyPatch)
     env("WINDOW", 1000, int)
     env("AUGMENT", False, bool)
     env("GENOME", "hg38")
-    assert variables_read() == {"WINDOW": "100", "AUGMENT": "True", "GENOME": "hg38"}
+    assert variables_read() == {"WINDOW": " 0100 ", "AUGMENT": "yes", "GENOME": "hg38"}
     variables_read().clear()
     assert len(variables_read()) == 3

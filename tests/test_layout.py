@@ -27,7 +27,7 @@ LEVELS = [
         "helixband.training.schedules",
         "helixband.training.tensorboard",
     ],
-    ["helixband.training.loop", "helixband.training.state"],
+    ["helixband.training.loop", "helixband.training.monte_carlo", "helixband.training.state"],
     ["batch_generator", "helixband.configuration", "helixband.progress"],
     # The model, and the definition that makes one.
     ["base_model"],

@@ -159,7 +159,10 @@ def test_training_sets_the_value_of_the_moment(unit: str) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"__schedule__": "Linear"}, "no schedule is called 'Linear'; there are: CosineSchedule, Exp.*Sawtooth"),
+        (
+            {"__schedule__": "Linear"},
+            "no schedule is called 'Linear'; there are: CosineSchedule, Exp.*Sawtooth",
+        ),
         ({"__schedule__": "LinearSchedule", "start": 0.1}, "LinearSchedule got wrong parameters: .*'end'"),
         (
             {"__schedule__": "ExponentialSchedule", "start": 0.1, "rate": 0.5},
@@ -170,12 +173,18 @@ def test_training_sets_the_value_of_the_moment(unit: str) -> None:
             "got wrong parameters: .*NoneType",
         ),
         ({"__schedule__": "StepSchedule", "start": 1, "factor": 1, "every": 0}, "every of a schedule is 0"),
-        ({"__schedule__": "LinearSchedule", "start": 1, "end": 0, "duration": 0}, "duration of a schedule is 0"),
+        (
+            {"__schedule__": "LinearSchedule", "start": 1, "end": 0, "duration": 0},
+            "duration of a schedule is 0",
+        ),
         (
             {"__schedule__": "CosineSchedule", "start": 1, "end": 0, "duration": -1},
             "duration of a schedule is -1",
         ),
-        ({"__schedule__": "Sawtooth", "height": 1, "period": 2, "unit": "batch"}, "Sawtooth: unit is 'batch'"),
+        (
+            {"__schedule__": "Sawtooth", "height": 1, "period": 2, "unit": "batch"},
+            "Sawtooth: unit is 'batch'",
+        ),
     ],
 )
 def test_wrong_names_and_parameters_are_refused(document: dict[str, Any], message: str) -> None:

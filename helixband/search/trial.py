@@ -69,7 +69,7 @@ class Trainer:
             self.results.trial(name).write_error(self._account(error))
             return Outcome(-math.inf, 0, f"{type(error).__name__}: {error}")
         if not math.isfinite(model.best_reward):
-            text = f"the reward is {model.best_reward} in each of {model.epoch} epochs; it has to be finite"
+            text = f"the reward was {model.history[-1]['reward']}, and finite in no epoch of {model.epoch}"
             self.results.trial(name).write_error(text + "\n")
             return Outcome(-math.inf, 0, text)
         return Outcome(model.best_reward, model.best_epoch)
@@ -79,5 +79,5 @@ class Trainer:
 
     def _account(self, error: Exception) -> str:
         if isinstance(error, HelixbandError):
-            return f"{error}\n"
+            return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))

@@ -108,7 +108,10 @@ class _Losses:
     def mean(self, generator: Iterable[Any]) -> float:
         """The mean over examples: the criterion's means, weighted by the sizes of the batches."""
         if not self._losses:
-            raise DataError(f"{type(generator).__name__} gave no batch; the set needs one example at least")
+            raise DataError(
+                f"{type(generator).__name__} gave no batch; a set needs one example at least, "
+                "and its __iter__ has to start again each time"
+            )
         return float(np.average(self._values(), weights=self._rows))
 
     def trouble(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from helixband.errors import StorageError
 from helixband.results import Row
 
 
@@ -20,7 +21,13 @@ class TensorBoardLog:
         return self
 
     def add(self, row: Row) -> None:
-        """Log an epoch; undefined values are left out."""
+        """Log an epoch; undefined values are left out. Raises `StorageError` where it cannot be written."""
+        try:
+            self._add(row)
+        except OSError as error:
+            raise StorageError(f"cannot write to {self._directory}: {error.strerror or error}") from error
+
+    def _add(self, row: Row) -> None:
         if self._writer is None:
             if importlib.util.find_spec("tensorboard") is None:
                 return
