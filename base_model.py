@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from batch_generator import BatchGenerator
 from constraints import Constraint
-from helixband import checkpoints, metrics
-from helixband.configuration import Config
+from helixband import checkpoints, interruption, metrics
+from helixband.configuration import Config, from_json
 from helixband.errors import DefinitionError
 from helixband.nested import map_leaves, shapes
 from helixband.networks.heads import (
@@ -49,6 +49,8 @@ Number = int | float | np.number[Any]
 
 DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0}
 DEBUG_BATCHES = 2
+_MADE_BY_INIT_MODEL = {"network", "criterion", "optimizer", "scheduler", "_module_parts", "_all_modules"}
+_MADE_BY_INIT_MODEL |= {"_criterion_names", "_constrained", "_scheduled", "_own_names"}
 
 
 class BaseModel:
@@ -64,7 +66,7 @@ class BaseModel:
     default_criterion: Criterion | None = None
 
     def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
-        self.config = config if isinstance(config, Config) else Config(config)
+        self.config = config if isinstance(config, Config) else from_json(config or {})
         self.args = Namespace(**(DEFAULT_ARGS | vars(args or Namespace())))
         self.device = choose_device(self.args.cpu)
         self.epoch = 0  # epochs trained
@@ -74,7 +76,8 @@ class BaseModel:
         self.best_reward = -math.inf
         self._last: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None
-        self._sampled: list[nn.Module] = []
+        self._sampling = False
+        self._own_names = {*vars(self), *_MADE_BY_INIT_MODEL}
         self.init_model()
         if not hasattr(self, "network"):
             name = type(self).__name__
@@ -110,7 +113,8 @@ class BaseModel:
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self._modules = list(self.network.modules())
+        self._module_parts = [part for part in (network, self.criterion) if isinstance(part, nn.Module)]
+        self._all_modules = [module for part in self._module_parts for module in part.modules()]
         self._criterion_names = parameter_names(criterion)
         self._constrained = [(c, weight) for c in constraints for weight in c.weights(network)]
         self._scheduled = [
@@ -215,6 +219,7 @@ class BaseModel:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
         keeper = Keeper(trial)
         self._go_on(train, trial)
+        keeper.go_on(self.history)
         try:
             while self.epoch < epochs:
                 row = self._fit_epoch(train, val, self.args.seed if seed is None else seed)
@@ -225,7 +230,7 @@ class BaseModel:
         finally:
             keeper.flush()
         if self._best is not None:
-            state.load_weights(self.network, self._best, "the best state")
+            self._use(self._best, "the best state")
         return self.history
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
@@ -239,11 +244,11 @@ class BaseModel:
         """
         with self._dropout_left_on():
             passes = [self._evaluate(generator) for _ in range(samples)]
-        y_true = passes[0][1]
+        predictions = [y_pred for _, _, y_pred in passes]
+        monte_carlo.spread(predictions)
         result = {"loss": float(np.mean([values["loss"] for values, _, _ in passes]))}
-        result |= metrics.numbers(
-            self.eval_metrics(y_true, monte_carlo.mean([y_pred for _, _, y_pred in passes])), "eval_metrics"
-        )
+        together = self.eval_metrics(passes[0][1], monte_carlo.mean(predictions))
+        result |= metrics.numbers(together, "eval_metrics")
         for name in list(result):
             result[f"{name}_std"] = float(np.std([values[name] for values, _, _ in passes]))
         return result
@@ -263,11 +268,11 @@ class BaseModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights, whole or not at all."""
-        checkpoints.save(path, self._weights(state.copied(self.network.state_dict())))
+        checkpoints.save(path, self._best_of(state.capture(self._inferring_parts(), None)))
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read weights that `save` or `fit` wrote; raises `StorageError` where they do not fit."""
-        state.load_weights(self.network, checkpoints.load(path), str(path))
+        self._use(checkpoints.load(path), str(path))
 
     # How it is done.
 
@@ -277,8 +282,8 @@ class BaseModel:
 
     def _fit_epoch(self, train: Generator, val: Generator, seed: int) -> Row:
         """One epoch of training and its validation; what they gave, as a row of the history."""
-        if isinstance(train, BatchGenerator):
-            train.set_epoch(seed, self.epoch)
+        for generator in state.found_in(train, BatchGenerator):  # it may be within one of the user's
+            generator.set_epoch(seed, self.epoch)
         silent = type(self).train_metrics is BaseModel.train_metrics
         train_metrics = None if silent else self._numeric_train_metrics
         trained = loop.train_epoch(self._timed_step, train, self.device, train_metrics, self._limit)
@@ -293,15 +298,17 @@ class BaseModel:
                 self.scheduler.step()
         row = {"epoch": self.epoch, **result, "reward": reward}
         self.history.append(row)
-        self._last = self._state(train)
+        counts = {"epoch": self.epoch, "steps": self.steps, "history": list(self.history)}
+        self._last = counts | state.capture(self._parts, train)
         if reward > self.best_reward or self.best_epoch == 0:
             self.best_epoch = self.epoch
             self.best_reward = -math.inf if math.isnan(reward) else reward
-            self._best = self._weights(self._last["network"])
+            self._best = self._best_of(self._last)
         return row
 
     def _timed_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
         """`train_step` with the schedules at the values of this moment."""
+        interruption.check()
         if self._scheduled:
             assert self.optimizer is not None
             for index, name, schedule in self._scheduled:
@@ -322,29 +329,32 @@ class BaseModel:
 
     def _set_training_mode(self) -> None:
         # In each step, so that no module is left in another mode; asking first costs a tenth of setting.
-        if not all(module.training for module in self._modules):
-            self.network.train()
+        if not all(module.training for module in self._all_modules):
+            for module in self._module_parts:
+                module.train()
 
     def _set_evaluation_mode(self) -> None:
-        self.network.eval()
-        for module in self._sampled:
-            module.train()
+        for module in self._module_parts:
+            module.eval()
+        if self._sampling:
+            monte_carlo.leave_dropout_on(self.network)
 
     @contextmanager
     def _dropout_left_on(self) -> Iterator[None]:
-        self._sampled = monte_carlo.dropout_modules(self.network)
+        self._sampling = True
         try:
             yield
         finally:
-            self._sampled = []
+            self._sampling = False
 
-    def _weights(self, network: dict[str, Any]) -> dict[str, Any]:
-        return {"epoch": self.epoch, "reward": self.best_reward, "network": network}
-
-    def _state(self, train: Generator) -> dict[str, Any]:
-        assert self.optimizer is not None
-        counts = {"epoch": self.epoch, "steps": self.steps, "history": list(self.history)}
-        return counts | state.capture(self.network, self.optimizer, self.scheduler, train)
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """All that has a state, by name: what training is made of, and what a user keeps on the model."""
+        trained = {"network": self.network, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        if isinstance(self.criterion, nn.Module):
+            trained["criterion"] = self.criterion
+        trained = {name: part for name, part in trained.items() if part is not None}
+        return trained | state.attributes_of(self, self._own_names, trained.values())
 
     def _go_on(self, train: Generator, trial: Trial | None) -> None:
         """Return to the last state, in memory or of the trial, where there is one."""
@@ -356,10 +366,23 @@ class BaseModel:
             self.best_epoch, self.best_reward = self._best["epoch"], self._best["reward"]
         if self._last is None:
             return
-        assert self.optimizer is not None
-        state.restore(self._last, self.network, self.optimizer, self.scheduler, train, where)
+        state.put_back(self, state.restore(self._last, self._parts, train, where))
         self.epoch, self.steps = self._last["epoch"], self._last["steps"]
         self.history = list(self._last["history"])
+
+    def _use(self, content: dict[str, Any], where: str) -> None:
+        """Take the weights of a checkpoint, and the moment of schedules that they are from."""
+        state.put_back(self, state.load_parts(content, self._inferring_parts(), where))
+        self.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
+
+    def _inferring_parts(self) -> dict[str, Any]:
+        """The parts that evaluation and prediction depend on."""
+        return {name: part for name, part in self._parts.items() if name not in ("optimizer", "scheduler")}
+
+    def _best_of(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Of a state, what a checkpoint of weights has."""
+        counts = {"epoch": self.epoch, "steps": self.steps, "reward": self.best_reward}
+        return counts | {name: content[name] for name in self._inferring_parts()}
 
 
 class RegressionModel(BaseModel):
@@ -376,7 +399,7 @@ class RegressionModel(BaseModel):
         Raises `DefinitionError` where they differ in size: torch would broadcast one against the other.
         """
         if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y.shape != y_pred_loss.shape:
-            if y.numel() != y_pred_loss.numel():
+            if [n for n in y.shape if n > 1] != [n for n in y_pred_loss.shape if n > 1]:
                 raise DefinitionError(
                     f"y has the shape {tuple(y.shape)} and the prediction {tuple(y_pred_loss.shape)}; "
                     "a regression needs one prediction for each value of y"
@@ -407,7 +430,16 @@ class ClassificationModel(BaseModel):
         return super().split_output(output)
 
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
-        """The criterion's loss, y brought to the form that goes with the logits."""
+        """The criterion's loss, y brought to the form that goes with the logits.
+
+        Raises `DefinitionError` for a softmax over one logit, whose loss is 0 whatever it is.
+        """
+        one_logit = isinstance(y_pred_loss, Tensor) and (y_pred_loss.ndim == 1 or y_pred_loss.shape[1] == 1)
+        if one_logit and isinstance(self.criterion, nn.CrossEntropyLoss):
+            raise DefinitionError(
+                f"CrossEntropyLoss got logits of shape {tuple(y_pred_loss.shape)}, one for each example; it "
+                "takes one a class: give the network 2 outputs, or leave the criterion out"
+            )
         if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y_pred_loss.ndim <= 2:
             y = match_labels(y, y_pred_loss)
         return super().compute_loss(y_pred_loss, y)

@@ -162,12 +162,13 @@ def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> 
     while (job := search.ask()) is not None:
         name = trial_name(job.trial)
         outcome = journal.outcome(job.trial, job.epochs)
+        recorded = outcome is not None
         progress.begin_job(name, job.bracket, job.rung, job.epochs)
         if outcome is None:
             outcome = trainer.attempt(name, job.config, job.epochs, progress.epoch)
             journal.write_outcome(job.trial, job.epochs, outcome)
         search.tell(job.trial, outcome.reward)
-        if search.best is not None:
+        if search.best is not None and not recorded:
             results.set_best(results.trial(trial_name(search.best[0])))
         progress.end_job(job.config, outcome.reward, outcome.error)
         if outcome.error:
@@ -176,11 +177,13 @@ def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> 
             raise _all_failed(failures, results)
     if search.best is None:
         raise _all_failed(failures, results)
+    best = trial_name(search.best[0])
+    results.set_best(results.trial(best))
     if search.exhausted:
         count = len(search.configs)
         progress.say(f"the space holds {count} configurations that were found: the search ends with them")
     journal.write_end()
-    return trial_name(search.best[0]), search.best[1]
+    return best, search.best[1]
 
 
 def trial_name(trial: int) -> str:

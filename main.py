@@ -10,9 +10,8 @@ import argparse
 import os
 import signal
 import sys
-from types import FrameType
 
-from helixband import __version__
+from helixband import __version__, interruption
 from helixband.errors import HelixbandError
 
 EPILOG = """\
@@ -73,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     args = make_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    interruption.install()
     try:
         from helixband.experiment import run  # imports torch, which --help does without
 
@@ -82,19 +81,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        by = "SIGTERM" if interrupt.args else "Ctrl-C"
+        interruption.ignore()
+        terminated = interrupt.args == (signal.SIGTERM,)
+        by = "SIGTERM" if terminated else "Ctrl-C"
         print(f"stopped by {by}; the same command goes on from here", file=sys.stderr)
-        return 143 if interrupt.args else 130
+        return 143 if terminated else 130
     except BrokenPipeError:
         # Whoever read our lines has gone, as `head` does; nothing more can be said, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return 0
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """A scheduler's SIGTERM ends a run as cleanly as Ctrl-C does."""
-    raise KeyboardInterrupt(number)
 
 
 def _positive(text: str) -> int:

@@ -1,11 +1,13 @@
-"""Time what the runner itself does in a search: all that is neither the user's code nor the bare training.
+"""Time what a search adds to the bare training of its trials.
 
-A search of the function_regressor example runs as the command line runs it. From its wall time that of the
-training is subtracted: `Model(…)`, train_step, eval_step, the reading of batches, the functions of the
-definition and the metrics. What is left is the runner's, and is shown by parts, each without those within it.
+A search of the function_regressor example runs as the command line runs it; then each of its trials is
+trained by a bare PyTorch loop in the same process, from the start to the epoch that the search took it
+to. The difference is the runner's own work; on a busy machine, read it in CPU time. A last search is timed
+in parts, to show where it goes.
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -17,10 +19,11 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from common import EXAMPLES, load_script, make_parser, report, setting, table
+from step import Array, clocks, mlp_task, train_bare
 
 import hyperband
 from base_model import BaseModel, choose_device
@@ -37,7 +40,16 @@ from helixband.training.tensorboard import TensorBoardLog
 
 EXAMPLE = EXAMPLES / "function_regressor"
 BATCH_SIZE = 100
+CLOCKS = ("wall", "cpu")
 WANTED_MS = 20.0  # of the runner's own time, for each trial
+
+
+class Trained(NamedTuple):
+    """A trial of the search: its configuration and the epochs that it had."""
+
+    config: dict[str, Any]
+    epochs: int
+
 
 TRAINING = "training"
 """The part that is not the runner's."""
@@ -143,8 +155,10 @@ def tensorboard_hidden(hidden: bool) -> Iterator[None]:
             sys.modules["tensorboard"] = before
 
 
-def search(data: Path, epochs: int, eta: int, cpu: bool) -> Ledger:
-    """One search, in a directory of its own; where its time went."""
+def search(
+    data: Path, epochs: int, eta: int, cpu: bool, ledger: Ledger | None
+) -> tuple[Array, dict[int, Trained]]:
+    """One search, in a directory of its own: its times, and how far each trial was trained."""
     with tempfile.TemporaryDirectory() as directory:
         args = Namespace(
             data=str(data), batch_size=BATCH_SIZE, epoch=epochs, eta=eta, seed=0, cpu=cpu, debug=False
@@ -153,43 +167,54 @@ def search(data: Path, epochs: int, eta: int, cpu: bool) -> Ledger:
         results = Results(directory)
         trainer = Trainer(definition, results, args)
         settings = {"max_epochs": epochs, "eta": eta, "seed": args.seed, "batch_size": BATCH_SIZE}
-        ledger = Ledger()
-        with observed(ledger, definition):
+        with observed(ledger, definition) if ledger else contextlib.nullcontext():
+            started = clocks()
             hyperband.run_search(trainer, SearchJournal(results.journal, settings), Progress())
-    return ledger
+            times = clocks() - started
+        trials: dict[int, Trained] = {}
+        configs = {e["trial"]: e["config"] for e in results.journal.events() if e["event"] == "trial"}
+        for event in results.journal.events():
+            if event["event"] == "result":
+                trials[event["trial"]] = Trained(configs[event["trial"]], event["epochs"])
+    return times, trials
 
 
-def summarise(ledger: Ledger, trials: int) -> dict[str, Any]:
-    """Seconds of the search, milliseconds of the runner's own for each trial, and of which parts."""
-    own = {part: seconds for part, seconds in ledger.seconds.items() if part != TRAINING}
-    return {
-        "wall_s": sum(ledger.seconds.values()),
-        "training_s": ledger.seconds[TRAINING],
-        "runner_ms_per_trial": sum(own.values()) / trials * 1e3,
-        "parts": {
-            part: {"ms_per_trial": own[part] / trials * 1e3, "calls": ledger.calls[part]}
-            for part in sorted(own, key=own.__getitem__, reverse=True)
-        },
-    }
+def bare(trials: dict[int, Trained], cpu: bool) -> Array:
+    """The times of a bare loop for the same trials."""
+    task = mlp_task()
+    started = clocks()
+    for trained in trials.values():
+        train_bare(dataclasses.replace(task, config=trained.config), trained.epochs, Namespace(cpu=cpu))
+    return clocks() - started
 
 
 def describe(name: str, result: dict[str, Any]) -> str:
     rows = [[part, f"{found['ms_per_trial']:.2f}", found["calls"]] for part, found in result["parts"].items()]
-    rows.append(["together", f"{result['runner_ms_per_trial']:.2f}", ""])
-    return (
-        f"{table([name, 'ms/trial', 'calls'], rows)}\n"
-        f"the search took {result['wall_s']:.2f} s, of which the training {result['training_s']:.2f} s; "
-        f"each of {result['rounds']} searches: "
-        + ", ".join(f"{value:.1f}" for value in result["runner_ms_per_trial_by_round"])
-        + " ms/trial"
-    )
+    lines = [table([f"{name}, in parts", "ms/trial", "calls"], rows)]
+    for clock in CLOCKS:
+        own, ratio = result[f"runner_ms_per_trial_{clock}"], result[f"ratio_{clock}"]
+        each = ", ".join(f"{found[clock]:.1f}" for found in result["rounds"])
+        lines.append(
+            f"{name}, {clock}: {own:.1f} ms/trial more than bare training, {ratio:.2f} times its time"
+        )
+        lines.append(f"  each round: {each}")
+    return "\n".join(lines)
+
+
+def parts_of(ledger: Ledger, trials: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a trial and calls of each of the runner's parts, the dearest first."""
+    own = {part: seconds for part, seconds in ledger.seconds.items() if part != TRAINING}
+    return {
+        part: {"ms_per_trial": own[part] / trials * 1e3, "calls": ledger.calls[part]}
+        for part in sorted(own, key=own.__getitem__, reverse=True)
+    }
 
 
 def main() -> None:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--max-epochs", type=int, default=27, help="R of Hyperband [%(default)s]")
     parser.add_argument("--eta", type=int, default=3, help="[%(default)s]")
-    parser.add_argument("--rounds", type=int, default=3, help="searches; the median counts [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="the median counts [%(default)s]")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
@@ -197,35 +222,40 @@ def main() -> None:
     if importlib.util.find_spec("tensorboard") is not None:
         modes["with TensorBoard"] = False
     brackets = hyperband.brackets(args.max_epochs, args.eta)
-    trials = sum(rungs[0].configurations for rungs in brackets)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in modes}
-    with tempfile.TemporaryDirectory() as directory:
-        data = Path(directory)
-        with contextlib.chdir(data):
-            load_script(EXAMPLE / "make_data.py").main()
-        for round_ in range(args.rounds + 1):
+    n_trials = sum(rungs[0].configurations for rungs in brackets)
+    found: dict[str, dict[str, Any]] = {name: {"rounds": [], "ratios": []} for name in modes}
+    with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        load_script(EXAMPLE / "make_data.py").main()
+        data = Path(directory) / "data"
+        for hidden in modes.values():  # what a process does once: imports, threads
+            with tensorboard_hidden(hidden):
+                bare(search(data, 1, args.eta, args.cpu, None)[1], args.cpu)
+        for _ in range(args.rounds):
             for name, hidden in modes.items():
                 with tensorboard_hidden(hidden):
-                    ledger = search(data / "data", args.max_epochs if round_ else 1, args.eta, args.cpu)
-                if round_:  # the first, of one trial, does what a process does once: imports, threads
-                    found[name].append(summarise(ledger, trials))
-    results = {name: median_round(rounds) for name, rounds in found.items()}
+                    times, trials = search(data, args.max_epochs, args.eta, args.cpu, None)
+                bare_times = bare(trials, args.cpu)
+                own_ms = (times - bare_times) / n_trials * 1e3
+                found[name]["rounds"].append(dict(zip(CLOCKS, own_ms.tolist(), strict=True)))
+                found[name]["ratios"].append(dict(zip(CLOCKS, (times / bare_times).tolist(), strict=True)))
+        for name, hidden in modes.items():
+            ledger = Ledger()
+            with tensorboard_hidden(hidden):
+                search(data, args.max_epochs, args.eta, args.cpu, ledger)
+            found[name]["parts"] = parts_of(ledger, n_trials)
+    for result in found.values():
+        for clock in CLOCKS:
+            result[f"runner_ms_per_trial_{clock}"] = statistics.median(r[clock] for r in result["rounds"])
+            result[f"ratio_{clock}"] = statistics.median(r[clock] for r in result["ratios"])
     document = {
         "setting": setting(choose_device(args.cpu), ["torch", "numpy", "tensorboard"]),
-        "trials": trials,
+        "trials": n_trials,
         "jobs": sum(rung.configurations for rungs in brackets for rung in rungs),
         "wanted_ms_per_trial": WANTED_MS,
-        "searches": results,
+        "searches": found,
     }
-    told = f"{trials} trials in {document['jobs']} jobs; wanted: at most {WANTED_MS:g} ms/trial"
-    report(document, [describe(name, result) for name, result in results.items()] + [told], args.json)
-
-
-def median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The round of the median figure, with the figures of all."""
-    values = [result["runner_ms_per_trial"] for result in rounds]
-    median = next(r for r in rounds if r["runner_ms_per_trial"] == statistics.median_low(values))
-    return median | {"rounds": len(rounds), "runner_ms_per_trial_by_round": values}
+    told = f"{n_trials} trials in {document['jobs']} jobs; wanted: at most {WANTED_MS:g} ms/trial"
+    report(document, [describe(name, result) for name, result in found.items()] + [told], args.json)
 
 
 if __name__ == "__main__":

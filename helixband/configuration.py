@@ -121,7 +121,10 @@ def read_config(path: str | None, assignments: list[str]) -> dict[str, Any]:
             document[key] = json.loads(text)
         except ValueError:
             document[key] = text
-    return dict(to_json(document, "the fixed configuration"))
+    try:
+        return dict(to_json(document, "the fixed configuration"))
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
 
 
 def _read_file(path: str) -> dict[str, Any]:

@@ -176,6 +176,11 @@ class Definition:
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
+        if name == "get_train_generator" and getattr(generator, "persistent_workers", False):
+            raise DefinitionError(
+                f"{self.path}: {name} returned a {kind} with persistent_workers=True, whose random numbers go "
+                "on in processes that no checkpoint reaches; leave it out, and the result is reproducible"
+            )
         if _is_empty(generator):
             raise DataError(
                 f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from base_model import BaseModel, choose_device
+from helixband import checkpoints, interruption
 from helixband.configuration import read_config
 from helixband.definition import Definition, load_definition
 from helixband.errors import DataError, ResultsMismatch, UsageError
@@ -33,19 +34,23 @@ def run(args: Namespace) -> None:
     Raises `HelixbandError` for what the user can mend; with the traceback, where the definition raised.
     """
     progress = make_progress(args.quiet)
-    results = Results(args.result)
+    args.data = os.path.abspath(args.data)  # whatever folder a definition changes to
+    results = Results(os.path.abspath(args.result))
     with results.locked():
         if args.debug:
             results = results.cleared_subdirectory("debug")
             args.epoch = 1
-        run_file = RunFile(results.run_file)
+        # A run that failed before its first epoch binds the next one to nothing.
+        begun = results.run_file.exists() and not results.forget_untrained()
+        run_file = RunFile(results.run_file, binding=begun)
         run_file.settle(args)
         definition = load_definition(args.model, args.seed)
         try:
             experiment = Experiment(args, definition, results, run_file, progress)
             with progress.shown():
                 experiment.run()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            interruption.check()  # what a worker's end by the same signal would hide
             explained = definition.explain(error)
             if explained is error:
                 raise
@@ -96,6 +101,8 @@ class Experiment:
             raise UsageError(f"the data directory {args.data!r} {what}; give it with --data")
         self.definition.check(self._needed())
         self.run_file.check(self.definition, args.force)
+        if args.force:
+            self.run_file.record(self.definition, args)
         self._check_fixed()
         if "get_config" in self._needed():
             draw(self.definition.module.get_config, 0)
@@ -137,6 +144,12 @@ class Experiment:
                 name = input_name(path, self.args.data)
                 if found.setdefault(name, path) != path:
                     raise UsageError(f"--predict: {found[name]} and {path} would both be named {name}")
+                earlier = (self.run_file.stage(f"predict {name}") or {}).get("facts", {}).get("path", path)
+                if os.path.exists(earlier) and not os.path.samefile(earlier, path):
+                    raise UsageError(
+                        f"--predict: {path} would be named {name}, as {earlier} was; rename it, or choose "
+                        "another directory with --result"
+                    )
         return found
 
     # The stages.
@@ -187,7 +200,9 @@ class Experiment:
             self.progress.end()
             if outcome.error:
                 self.progress.say(f"that failed ({outcome.error}); the best epoch before it is used")
-        self.progress.say(f"best: trial {trial.id}  {show_config(config)}")
+        best = checkpoints.load(self._trained_trial().best_checkpoint)
+        reward = f"reward {show_number(best['reward'])} in epoch {best['epoch']}"
+        self.progress.say(f"best: trial {trial.id}, {reward}  {show_config(config)}")
         self._show_network(trial, config)
 
     def _train(self) -> None:

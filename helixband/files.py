@@ -65,7 +65,12 @@ def matching_files(pattern: str) -> list[str]:
     """
     if os.path.exists(pattern):
         return [pattern]
-    paths = sorted(sorted(glob.glob(pattern)), key=natural_key)  # b1 and b01 have one key, and still an order
+    directory, name = os.path.split(pattern)
+    if os.path.isdir(directory):  # whose own name may hold what globs are made of
+        found = [os.path.join(directory, path) for path in glob.glob(name, root_dir=directory)]
+    else:
+        found = glob.glob(pattern)
+    paths = sorted(sorted(found), key=natural_key)  # b1 and b01 have one key, and still an order
     if not paths:
         raise DataError(f"no file matches {pattern!r} (from the folder {os.getcwd()})")
     return paths

@@ -49,7 +49,8 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     0.75
     """
     labels, scores = _labels_and_scores(y_true, y_pred)
-    return float(np.mean(labels == predicted_class(scores))) if len(labels) else UNDEFINED
+    defined = len(labels) and not np.isnan(scores).any()
+    return float(np.mean(labels == predicted_class(scores))) if defined else UNDEFINED
 
 
 def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -81,7 +82,8 @@ def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     2.0
     """
     true, pred = _paired(y_true, y_pred)
-    return float(np.mean((true - pred) ** 2)) if true.size else UNDEFINED
+    error = (true - pred).ravel()
+    return float(error @ error) / error.size if error.size else UNDEFINED
 
 
 def pearson(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -131,6 +133,8 @@ def number(value: Any, where: str) -> float:
     """A value as a plain float; raises `DefinitionError` where it is no number."""
     if isinstance(value, str) or value is None:
         raise DefinitionError(f"{where} is {value!r}; it has to be a number")
+    if np.size(value) != 1:
+        raise DefinitionError(f"{where} has the shape {np.shape(value)}; it has to be a number")
     try:
         return float(value)
     except (TypeError, ValueError) as error:

@@ -242,5 +242,11 @@ def show_config(config: Mapping[str, Any]) -> str:
     """A configuration on one line."""
     if not config:
         return "no hyperparameters"
-    shown = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in config.values())
-    return "  ".join(f"{name}={value}" for name, value in zip(config, shown, strict=True))
+    return "  ".join(f"{name}={_show_value(value)}" for name, value in config.items())
+
+
+def _show_value(value: Any) -> str:
+    if isinstance(value, dict) and "__schedule__" in value:
+        parameters = (f"{name}={_show_value(part)}" for name, part in value.items() if name != "__schedule__")
+        return f"{value['__schedule__']}({', '.join(parameters)})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

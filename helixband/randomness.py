@@ -14,7 +14,9 @@ import torch
 
 def derive_seed(root: int, *key: int | str) -> int:
     """A 63-bit seed of the stream `key` under `root`: the same on every machine and Python version."""
-    words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
+    words = [
+        zlib.crc32(part.encode(errors="surrogateescape")) if isinstance(part, str) else part for part in key
+    ]
     state = np.random.SeedSequence(root, spawn_key=words).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 

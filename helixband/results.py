@@ -106,6 +106,17 @@ class Results:
         """Where the TensorBoard files of a trial are."""
         return self.path / "logs" / trial.id
 
+    def forget_untrained(self) -> bool:
+        """Where no epoch of any trial was finished, remove what there is of trials; whether that is so."""
+        trials = [path.parent for path in self.path.glob("trials/*/config.json")]
+        if any(Trial(path).last_checkpoint.exists() for path in trials):
+            return False
+        for path in trials:
+            shutil.rmtree(path, ignore_errors=True)
+        for file in (self.journal.path, self.best_link):
+            file.unlink(missing_ok=True)
+        return True
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process; the lock goes with the process, however it ends.

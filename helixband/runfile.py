@@ -20,10 +20,14 @@ DEFAULTS = {"seed": 0, "epoch": 20, "batch_size": 100, "eta": 3}
 
 
 class RunFile:
-    """The document in a result directory's run.json, and the rules of going on with it."""
+    """The document in a result directory's run.json, and the rules of going on with it.
 
-    def __init__(self, path: Path) -> None:
+    Where it is not `binding`, for nothing was trained, it gives its settings and refuses nothing.
+    """
+
+    def __init__(self, path: Path, binding: bool = True) -> None:
         self.path = path
+        self._binding = binding
         self._document: dict[str, Any] = read_json(path) if path.exists() else {}
 
     def settle(self, args: Namespace) -> None:
@@ -32,7 +36,7 @@ class RunFile:
         Raises `ResultsMismatch` for another seed, under which a definition may split its data otherwise.
         """
         recorded = self._document.get("settings", {})
-        if args.seed is not None and args.seed != recorded.get("seed", args.seed):
+        if self._binding and args.seed is not None and args.seed != recorded.get("seed", args.seed):
             raise ResultsMismatch(
                 f"{self.path.parent} was made with --seed {recorded['seed']}, not {args.seed}; "
                 "give the same one, or another directory with --result"
@@ -50,14 +54,14 @@ class RunFile:
 
         Raises `ResultsMismatch` where they differ, unless `force`.
         """
-        if force or "definition" not in self._document:
+        if force or not self._binding or "definition" not in self._document:
             return
         directory, read = self.path.parent, variables_read()
         if self._document["definition"]["sha256"] != definition.digest:
             raise ResultsMismatch(
                 f"{directory} was made by another version of {definition.path.name}, kept in "
                 f"{directory / 'def.py'}; choose another directory with --result, or go on all the same with "
-                "--force (finished work is then kept as it is)"
+                "--force (trained models are then kept, tests and predictions made anew)"
             )
         for name, value in self._environment().items():
             # What the functions of stages that are done have read is not read again: look at it as it is.
@@ -78,7 +82,7 @@ class RunFile:
             "command": sys.argv,
             "definition": {"path": str(definition.path), "sha256": definition.digest},
             "settings": {name: getattr(args, name) for name in DEFAULTS},
-            "environment": self._environment() | variables_read(),
+            "environment": (self._environment() if self._binding else {}) | variables_read(),
         }
         write_whole(self.path.parent / "def.py", definition.source)
         write_json(self.path, self._document)

@@ -214,7 +214,7 @@ def test_an_assignment_without_key_or_value_is_refused(assignment: str) -> None:
 
 
 def test_a_number_that_is_not_finite_is_refused() -> None:
-    with pytest.raises(DefinitionError, match=r"the fixed configuration\['lr'\] is nan"):
+    with pytest.raises(UsageError, match=r"the fixed configuration\['lr'\] is nan"):
         read_config(None, ["lr=NaN"])
 
 

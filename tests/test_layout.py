@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports from the levels above its own in this list, and from no other. A new one gets a place here.
 LEVELS = [
     # No torch model, no results: what anything may use.
-    ["helixband", "helixband.errors", "helixband.nested", "helixband.randomness"],
+    ["helixband", "helixband.errors", "helixband.interruption", "helixband.nested", "helixband.randomness"],
     ["helixband.env", "helixband.files"],
     ["helixband.sequence", "helixband.sequence.alphabet", "helixband.sequence.fasta"],
     # The parts: each does one thing and knows little of the others.
@@ -41,7 +41,7 @@ LEVELS = [
     ["main"],
 ]
 
-LINES = {"base_model": 430}  # and 400 of any other
+LINES = {"base_model": 470}  # and 400 of any other
 
 
 def module_files() -> dict[str, Path]:

@@ -29,8 +29,7 @@ class SearchJournal:
         self.settings = settings
         self.finished = False
         events = journal.events()
-        if not events:
-            journal.append({"event": "search", **settings})
+        self._empty = not events
         for event in events:
             kind = event.pop("event")
             if kind == "search":
@@ -54,6 +53,9 @@ class SearchJournal:
 
     def write_config(self, trial: int, config: Document) -> None:
         """Record a draw."""
+        if self._empty:  # not before there is a trial: a search that never began binds nobody to its settings
+            self._journal.append({"event": "search", **self.settings})
+            self._empty = False
         self._journal.append({"event": "trial", "trial": trial, "config": config})
 
     def write_outcome(self, trial: int, epochs: int, outcome: Outcome) -> None:

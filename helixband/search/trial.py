@@ -65,7 +65,7 @@ class Trainer:
             model = self.train(name, config, epochs, on_epoch)
         except StorageError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.results.trial(name).write_error(self._account(error))
             return Outcome(-math.inf, 0, f"{type(error).__name__}: {error}")
         if not math.isfinite(model.best_reward):
@@ -77,7 +77,7 @@ class Trainer:
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)
 
-    def _account(self, error: Exception) -> str:
+    def _account(self, error: BaseException) -> str:
         if isinstance(error, HelixbandError):
             return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))

@@ -48,6 +48,11 @@ def to_device(nested: Any, device: torch.device) -> Any:
     return map_leaves(lambda leaf: as_tensor(leaf).to(device, non_blocking=True, copy=True), nested)
 
 
+def kept(nested: Any) -> Any:
+    """A copy on the host, for later: a generator may use its arrays again for the next batch."""
+    return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else np.array(leaf), nested)
+
+
 def to_numpy(nested: Any) -> Any:
     """Tensors and arrays, nested or not, as NumPy arrays; bfloat16, which NumPy lacks, as float32."""
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from helixband import checkpoints
-from helixband.results import Trial
+from helixband.results import Row, Trial
 
 SECONDS_BETWEEN_WRITES = 10.0
 
@@ -21,6 +21,11 @@ class Keeper:
         self._last: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None
 
+    def go_on(self, history: list[Row]) -> None:
+        """Mend the stored history where a kill left it behind the last state."""
+        if self._trial is not None and history and self._trial.epochs() != len(history):
+            self._trial.write_history(history)
+
     def keep(self, last: dict[str, Any], best: dict[str, Any] | None) -> None:
         """Take the state after an epoch, and the best one where this epoch is the best so far."""
         self._last = last
@@ -32,12 +37,13 @@ class Keeper:
         """Write what is not on disk yet."""
         if self._trial is None:
             return
-        # The last state goes last: a kill in between leaves an older one, from which the training comes to
-        # the same best and the same history again.
+        # The best goes first: a kill before the last leaves an older one, which comes to the same best again.
+        # The history goes last, so that its length tells how far the checkpoints are at least.
         if self._best is not None:
             checkpoints.save(self._trial.best_checkpoint, self._best)
+            self._best = None
         if self._last is not None:
-            self._trial.write_history(self._last["history"])
             checkpoints.save(self._trial.last_checkpoint, self._last)
-        self._last = self._best = None
+            history, self._last = self._last["history"], None
+            self._trial.write_history(history)
         self._written = time.monotonic()

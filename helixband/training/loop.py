@@ -16,6 +16,7 @@ from helixband.nested import leaves, length
 from helixband.training.batches import (
     WAITING_BYTES,
     Results,
+    kept,
     labelled,
     pieces,
     to_device,
@@ -44,11 +45,16 @@ def train_epoch(
     losses = _Losses()
     batch_metrics = _BatchMetrics(metrics) if metrics else None
     for x, y in labelled(generator, limit):
-        loss, y_pred = step(to_device(x, device), to_device(y, device))
+        result = step(to_device(x, device), to_device(y, device))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise DefinitionError(
+                f"train_step returned {type(result).__name__}; it has to return (loss, y_pred)"
+            )
+        loss, y_pred = result
         rows = length(y)
         losses.add(loss, rows)
         if batch_metrics:
-            batch_metrics.add(y, y_pred, rows)
+            batch_metrics.add(kept(y), y_pred, rows)
     means = {"loss": losses.mean(generator)}
     if not np.isfinite(means["loss"]):
         raise TrainingError(losses.trouble() + _trouble_in_data(generator, limit))
@@ -70,7 +76,7 @@ def evaluate(
             rows = length(y)
             _check_rows(y_pred, rows)
             losses.add(loss, rows)
-            true.add(y)
+            true.add(kept(y))
             predicted.add(y_pred)
     return losses.mean(generator), true.joined(), predicted.joined()
 
@@ -121,7 +127,7 @@ class _Losses:
         return f"the loss is {values[batch]} from batch {batch} of the epoch on (batches from 0)"
 
     def _values(self) -> Any:
-        return torch.stack(self._losses).numpy(force=True).astype(np.float64)
+        return torch.stack(self._losses).double().numpy(force=True)
 
 
 class _BatchMetrics:

@@ -7,20 +7,18 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.batchnorm import _NormBase
 
 from helixband.errors import DefinitionError
-from helixband.nested import zip_leaves
+from helixband.nested import leaves, zip_leaves
 
 
-def dropout_modules(network: nn.Module) -> list[nn.Module]:
-    """The dropout layers of a network; raises `DefinitionError` where there is none."""
-    found: list[nn.Module] = [module for module in network.modules() if isinstance(module, _DropoutNd)]
-    if not found:
-        raise DefinitionError(
-            f"{type(network).__name__} has no dropout module: Monte Carlo passes would all be alike"
-        )
-    return found
+def leave_dropout_on(network: nn.Module) -> None:
+    """Training mode, which is what turns any kind of dropout on, but for normalisations by the batch."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, _NormBase):
+            module.eval()
 
 
 def mean(passes: list[Any]) -> Any:
@@ -29,5 +27,16 @@ def mean(passes: list[Any]) -> Any:
 
 
 def spread(passes: list[Any]) -> Any:
-    """The standard deviation of each value over the passes."""
+    """The standard deviation of each value over the passes.
+
+    Raises `DefinitionError` where the passes are all alike, for want of anything random.
+    """
+    first = list(leaves(passes[0]))
+    others = [list(leaves(other)) for other in passes[1:]]
+    if all(
+        np.array_equal(a, b, equal_nan=True) for other in others for a, b in zip(first, other, strict=True)
+    ):
+        raise DefinitionError(
+            f"{len(passes)} passes with dropout left on are all alike: it takes two, and dropout"
+        )
     return zip_leaves(lambda arrays: np.std(arrays, axis=0), passes)

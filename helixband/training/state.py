@@ -1,74 +1,195 @@
 """The state of a training: all that its next epoch depends on, as a checkpoint holds it."""
 
-from typing import Any, Protocol, runtime_checkable
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from helixband import randomness
-from helixband.errors import StorageError
+from helixband.errors import DefinitionError, StorageError
 from helixband.nested import map_leaves
 from helixband.training.schedules import Schedule
+
+T = TypeVar("T")
+
+DEPTH = 6
+WIDTH = 50
+"""How deep in a generator, and in containers of how many items, random numbers are looked for."""
+
+_ARRAY = "__array__"
+_NO_HOLDERS: tuple[type[Any], ...] = (
+    str,
+    bytes,
+    type,
+    ModuleType,
+    FunctionType,
+    BuiltinFunctionType,
+    MethodType,
+)
+_NO_HOLDERS += (np.ndarray, Tensor, nn.Module)
+_PLAIN = (bool, int, float, str, type(None), np.ndarray, np.generic, Tensor)
+_RANDOM: tuple[type[Any], ...] = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A generator of the user's with state between epochs, as `torchdata`'s `StatefulDataLoader`."""
+    """What gives its state and takes it back: torch's parts, and what follows their example."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
-def capture(
-    network: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, generator: Any
-) -> dict[str, Any]:
-    """The state of these and of the global random numbers, copied to the CPU."""
+def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[str, Any]:
+    """What a user keeps on a model: numbers, strings, arrays, tensors, and what has a state.
+
+    `but` are the names that are not the user's; what is one of `parts`, or in it, is kept with it.
+    """
+    known = {
+        id(module) for part in parts for module in (part.modules() if isinstance(part, nn.Module) else [part])
+    }
     return {
-        "network": copied(network.state_dict()),
-        "optimizer": copied(optimizer.state_dict()),
-        "scheduler": copied(scheduler.state_dict()) if scheduler else None,
-        "generator": copied(generator.state_dict()) if isinstance(generator, Stateful) else None,
-        "random": randomness.get_state(),
+        f"self.{name}": value
+        for name, value in vars(model).items()
+        if name not in but
+        and id(value) not in known
+        and isinstance(value, (*_PLAIN, Stateful))
+        and not isinstance(value, Schedule)
     }
 
 
-def restore(
-    state: dict[str, Any],
-    network: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler | None,
-    generator: Any,
-    where: str,
-) -> None:
-    """Put back what `capture` gave; raises `StorageError` naming `where` where it does not fit."""
-    load_weights(network, state, where)
-    try:
-        optimizer.load_state_dict(copied(state["optimizer"]))
-    except ValueError as error:
-        raise StorageError(f"{where} does not fit the optimizer of this definition: {error}") from error
-    if scheduler is not None:
-        scheduler.load_state_dict(copied(state["scheduler"]))
+def put_back(model: Any, plain: Mapping[str, Any]) -> None:
+    """The plain values that `restore` gave, under their names; tensors in place, as optimizers hold them."""
+    for name, value in plain.items():
+        attribute = name.removeprefix("self.")
+        now = getattr(model, attribute)
+        if isinstance(now, Tensor) and isinstance(value, Tensor) and now.shape == value.shape:
+            with torch.no_grad():
+                now.copy_(value)
+        else:
+            setattr(model, attribute, value)
+
+
+def capture(parts: Mapping[str, Any], generator: Any) -> dict[str, Any]:
+    """The states of parts by name, of a generator's own, and of the global random numbers, on the CPU.
+
+    A part is `Stateful`, or a plain value that is kept as it is.
+    """
+    state = {name: _state_of(part, name) for name, part in parts.items()}
+    own = copied(generator.state_dict(), "the generator") if isinstance(generator, Stateful) else None
+    sources = [_random_state(source) for source in found_in(generator, _RANDOM)]
+    return state | {"generator": own, "generator_random": sources, "random": randomness.get_state()}
+
+
+def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, where: str) -> dict[str, Any]:
+    """Put back what `capture` gave; the plain values among the parts, for the caller to put back.
+
+    Raises `StorageError` naming `where` it came from, where it does not fit.
+    """
+    plain = load_parts(state, parts, where)
     if isinstance(generator, Stateful):
-        generator.load_state_dict(state["generator"])
+        generator.load_state_dict(_revived(state["generator"]))
+    sources = found_in(generator, _RANDOM)
+    for source, source_state in zip(sources, state["generator_random"], strict=True):
+        _set_random_state(source, source_state)
     randomness.set_state(state["random"])
+    return plain
 
 
-def load_weights(network: nn.Module, state: dict[str, Any], where: str) -> None:
-    """The weights of a state into a network; raises `StorageError` where they do not fit."""
-    try:
-        network.load_state_dict(state["network"])
-    except (RuntimeError, KeyError) as error:
-        raise StorageError(f"{where} does not fit the network of this definition: {error}") from error
+def load_parts(state: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The parts' states alone; parts that the state does not have are left as they are."""
+    plain = {}
+    for name, part in parts.items():
+        if name not in state:
+            continue
+        if not isinstance(part, Stateful):
+            plain[name] = _revived(state[name])
+            continue
+        try:
+            part.load_state_dict(_revived(state[name]))
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise StorageError(f"{where} does not fit the {name} of this definition: {error}") from error
+    return plain
 
 
-def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """A state with its tensors copied to the CPU, and schedules as plain numbers."""
+def copied(nested: Any, name: str) -> Any:
+    """State in what checkpoints hold: tensors copied to the CPU, arrays as marked tensors, plain numbers.
+
+    Raises `DefinitionError` naming whose state has an array that torch cannot hold.
+    """
 
     def copy(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
             return leaf.detach().to("cpu", copy=True)
+        if isinstance(leaf, np.ndarray | np.generic):
+            try:
+                return {_ARRAY: torch.from_numpy(np.array(leaf))}
+            except TypeError as error:
+                raise DefinitionError(
+                    f"the state of {name} holds {leaf!r}, which a checkpoint cannot: {error}"
+                ) from error
         return float(leaf) if isinstance(leaf, Schedule) else leaf
 
-    return dict(map_leaves(copy, dict(state)))
+    return map_leaves(copy, dict(nested) if isinstance(nested, dict) else nested)
+
+
+def found_in(root: Any, kinds: type[T] | tuple[type[T], ...]) -> list[T]:
+    """The objects of some kinds that an object holds in its attributes and containers, in a fixed order."""
+    seen: set[int] = set()
+
+    def walk(holder: Any, depth: int) -> Iterator[Any]:
+        if id(holder) in seen or isinstance(holder, _NO_HOLDERS) or depth > DEPTH:
+            return
+        seen.add(id(holder))
+        if isinstance(holder, kinds):
+            yield holder
+            return
+        items = holder.values() if isinstance(holder, dict) else holder
+        if not isinstance(holder, dict | list | tuple):
+            items = getattr(holder, "__dict__", {}).values()
+        elif len(holder) > WIDTH:
+            return
+        for item in list(items):
+            yield from walk(item, depth + 1)
+
+    return list(walk(root, 0))
+
+
+def _state_of(part: Any, name: str) -> Any:
+    return copied(part.state_dict() if isinstance(part, Stateful) else part, name)
+
+
+def _revived(nested: Any) -> Any:
+    """A copy of the state with its arrays as they were: an optimizer goes on in the tensors that it gets."""
+    if isinstance(nested, dict) and nested.keys() == {_ARRAY}:
+        return nested[_ARRAY].numpy().copy()[()]
+    if isinstance(nested, dict):
+        return {key: _revived(value) for key, value in nested.items()}
+    if isinstance(nested, list | tuple):
+        return type(nested)(_revived(value) for value in nested)
+    return nested.clone() if isinstance(nested, Tensor) else nested
+
+
+def _random_state(source: Any) -> Any:
+    if isinstance(source, torch.Generator):
+        return source.get_state()
+    if isinstance(source, random.Random):
+        return source.getstate()
+    bits = source.bit_generator.state if isinstance(source, np.random.Generator) else source.get_state(False)
+    return copied(bits, "a generator's random numbers")
+
+
+def _set_random_state(source: Any, state: Any) -> None:
+    if isinstance(source, torch.Generator):
+        source.set_state(state)
+    elif isinstance(source, random.Random):
+        version, internal, gauss_next = state
+        source.setstate((version, tuple(internal), gauss_next))
+    elif isinstance(source, np.random.Generator):
+        source.bit_generator.state = _revived(state)
+    else:
+        source.set_state(_revived(state))

@@ -1,0 +1,198 @@
+"""Training to epoch 2 and then, by another model from the files, to epoch 4 is training to epoch 4.
+
+For whatever a definition may bring that has a state of its own.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+
+from base_model import BaseModel, RegressionModel
+from batch_generator import MatrixBatchGenerator
+from helixband.results import Results
+from helixband.training.schedules import LinearSchedule
+
+X = np.random.default_rng(0).random((40, 3), dtype=np.float32)
+Y = X.sum(axis=1, keepdims=True)
+DATASET = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+
+
+class Plain(RegressionModel):
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+        super().init_model(network, optimizer=optim.Adam(network.parameters(), lr=0.01))
+
+
+class Scheduled(RegressionModel):
+    def init_model(self) -> None:
+        network = nn.Linear(3, 1)
+        optimizer = optim.SGD(network.parameters(), lr=self.config["lr"], momentum=0.9)
+        scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+        super().init_model(network, optimizer=optimizer, scheduler=scheduler)
+
+
+class Uncertain(nn.Module):
+    """A criterion that learns, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.zeros(1))
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        if self.training:
+            self.get_buffer("calls").add_(1)
+        error = (input - target).square().mean()
+        return (error / self.log_variance.exp() + self.log_variance + self.get_buffer("calls") / 100).mean()
+
+
+class LearningCriterion(BaseModel):
+    def init_model(self) -> None:
+        network, criterion = nn.Linear(3, 1), Uncertain()
+        parameters = [*network.parameters(), *criterion.parameters()]
+        super().init_model(network, criterion, optim.SGD(parameters, lr=0.05))
+
+
+class Averaging(Plain):
+    """Keeps an average of its weights, a counter, a tensor and an array of its own, and trains by them."""
+
+    def init_model(self) -> None:
+        super().init_model()
+        self.average = optim.swa_utils.AveragedModel(self.network)
+        self.steps_seen = 0
+        self.momentum = torch.zeros(1)
+        self.seen = np.zeros(2)
+
+    def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        self.steps_seen += 1
+        self.momentum.mul_(0.9).add_(x.mean())
+        self.seen = self.seen + self.steps_seen
+        loss, y_pred = super().train_step(x * (1 + self.momentum) / self.steps_seen + self.seen[0] / 1000, y)
+        self.average.update_parameters(self.network)
+        return loss, y_pred
+
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+        weight = next(iter(self.average.parameters())).detach().sum().item()
+        return {"average": weight, "steps_seen": self.steps_seen}
+
+
+class Wrapped:
+    """Ours within the user's, which augments by random numbers of its own."""
+
+    def __init__(self, rng: Any) -> None:
+        self.inner = {"batches": MatrixBatchGenerator(X, Y, 10, shuffle=True)}
+        self.rng = rng
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for x, y in self.inner["batches"]:
+            yield x + 0.1 * np.float32(self.rng.random()), y
+
+
+class Kept:
+    """Keeps its random numbers where none are looked for, and hands them over itself."""
+
+    def __init__(self) -> None:
+        self.state = np.random.RandomState(0).get_state(legacy=False)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        rng = np.random.RandomState()
+        rng.set_state(self.state)
+        for start in rng.permutation(4) * 10:
+            yield X[start : start + 10], Y[start : start + 10]
+        self.state = rng.get_state(legacy=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state["state"]
+
+
+def own_generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def weighted() -> DataLoader[Any]:
+    sampler = WeightedRandomSampler([1.0] * 20 + [3.0] * 20, 40, generator=own_generator())
+    return DataLoader(DATASET, 10, sampler=sampler)
+
+
+GENERATORS: dict[str, Callable[[], Any]] = {
+    "ours": lambda: MatrixBatchGenerator(X, Y, 10, shuffle=True),
+    "DataLoader": lambda: DataLoader(DATASET, 10, shuffle=True),
+    "DataLoader with workers": lambda: DataLoader(DATASET, 10, shuffle=True, num_workers=1),
+    "DataLoader with a generator": lambda: DataLoader(DATASET, 10, shuffle=True, generator=own_generator()),
+    "sampler with a generator": weighted,
+    "ours within the user's, numpy": lambda: Wrapped(np.random.default_rng(2)),
+    "ours within the user's, MT19937": lambda: Wrapped(np.random.RandomState(2)),
+    "ours within the user's, random": lambda: Wrapped(random.Random(2)),
+    "the user's with a state": Kept,
+}
+MODELS = {
+    "plain": (Plain, {}),
+    "a scheduler": (Scheduled, {"lr": 0.1}),
+    "a schedule": (Scheduled, {"lr": LinearSchedule(start=0.1, end=0.01, duration=16, unit="step")}),
+    "a criterion that learns": (LearningCriterion, {}),
+    "attributes with a state": (Averaging, {}),
+}
+
+
+@pytest.mark.parametrize(
+    ("generator", "model"),
+    [(generator, "plain") for generator in GENERATORS]
+    + [("ours", model) for model in MODELS if model != "plain"],
+)
+def test_going_on_from_the_files_is_not_having_stopped(tmp_path: Path, generator: str, model: str) -> None:
+    kind, config = MODELS[model]
+    whole, parts = Results(tmp_path).trial("whole"), Results(tmp_path).trial("parts")
+    val = MatrixBatchGenerator(X, Y)
+
+    def train(trial: Any, epochs: int) -> BaseModel:
+        torch.manual_seed(0)
+        np.random.seed(0)
+        model = kind(config)
+        model.fit(GENERATORS[generator](), val, epochs, trial)
+        return model
+
+    straight = train(whole, 4)
+    train(parts, 2)
+    continued = train(parts, 4)
+
+    assert continued.history == straight.history
+    assert len({row["train_loss"] for row in straight.history}) == 4
+    assert continued.evaluate(val) == straight.evaluate(val)
+    for left, right in zip(straight.network.parameters(), continued.network.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_loaded_model_reads_schedules_as_of_its_best_epoch(tmp_path: Path) -> None:
+    class Watching(Scheduled):
+        def eval_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+            return {"lr": float(self.config["lr"])}
+
+        def get_hyperband_reward(self, result: Any) -> float:
+            return self.epoch == 2  # the third
+
+    config = {"lr": LinearSchedule(start=0.4, end=0.0, duration=4)}
+    trial, val = Results(tmp_path).trial("0"), MatrixBatchGenerator(X, Y)
+    trained = Watching(config)
+    trained.fit(MatrixBatchGenerator(X, Y, 10), val, 4, trial)
+    loaded = Watching(config)
+    loaded.load(trial.best_checkpoint)
+    assert trained.evaluate(val)["lr"] == loaded.evaluate(val)["lr"] == pytest.approx(0.2)
+
+
+def test_a_history_that_a_kill_left_behind_is_mended(tmp_path: Path) -> None:
+    trial, val = Results(tmp_path).trial("0"), MatrixBatchGenerator(X, Y)
+    Plain().fit(val, val, 2, trial)
+    whole = trial.history_file.read_text()
+    trial.write_history([])
+    Plain().fit(val, val, 2, trial)
+    assert trial.history_file.read_text() == whole
