@@ -178,8 +178,8 @@ class Definition:
             )
         if name == "get_train_generator" and getattr(generator, "persistent_workers", False):
             raise DefinitionError(
-                f"{self.path}: {name} returned a {kind} with persistent_workers=True, whose random numbers go "
-                "on in processes that no checkpoint reaches; leave it out, and the result is reproducible"
+                f"{self.path}: {name} returned a {kind} with persistent_workers=True, whose random numbers "
+                "go on in processes that no checkpoint reaches; leave it out, and the result is reproducible"
             )
         if _is_empty(generator):
             raise DataError(

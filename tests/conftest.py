@@ -91,12 +91,13 @@ def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Project:
 
 @pytest.fixture(autouse=True)
 def _process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a run leaves in its process: a signal handler, the definition's modules, the environment read."""
+    """What a run leaves in its process: signal handlers, the definition's modules, the environment read."""
     monkeypatch.setattr(env, "_read", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]

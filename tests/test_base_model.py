@@ -494,6 +494,41 @@ def test_evaluation_with_dropout_left_on_tells_the_spread_of_each_metric() -> No
     assert result["loss_std"] > 0
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(1, 4, num_layers=2, dropout=0.5, batch_first=True)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x.unsqueeze(2))[0][:, -1])
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.dropout(x, 0.5, training=self.training))
+
+
+def attention() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(3, 1, dropout=0.3, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    return nn.Sequential(nn.Unflatten(1, (1, 3)), encoder, nn.Flatten(), nn.Linear(3, 1))
+
+
+@pytest.mark.parametrize("network", [Recurrent, Functional, attention])
+def test_dropout_of_every_kind_is_left_on(network: Any) -> None:
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            super().init_model(network())
+
+    _, spread = seeded(Model).predict_mc(MatrixBatchGenerator(X), samples=5)
+    assert spread.min() > 0
+
+
 def test_batch_norm_is_not_touched_by_monte_carlo_passes() -> None:
     model = seeded(Regressor)
     before = weights(model)

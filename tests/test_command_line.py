@@ -990,3 +990,93 @@ def test_a_reader_of_the_output_that_has_gone_ends_the_run_in_silence(project: P
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+# What binds a result directory, and what does not.
+
+
+def test_a_definition_that_never_trained_an_epoch_may_be_mended(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def train_step(self, x, y):
+        raise RuntimeError("nothing works")
+""")
+    assert project.run(*SEARCH).code == 1
+    assert project.run(*SHORT).code == 1
+
+    project.define()
+    mended = project.run("--hyper", "--epoch", "1", "--batch-size", "20", "--seed", "5")
+    assert (mended.code, mended.err) == (0, "")
+    assert project.json("run.json")["settings"]["seed"] == 5
+
+
+def test_force_takes_the_definition_as_it_is_now_and_tests_it(project: Project) -> None:
+    assert project.run(*SHORT, "--eval").code == 0
+    trained = (project.results / "trials/single/checkpoints/best.pt").read_bytes()
+    project.define("""
+def get_test_generator(data_dir):
+    return MatrixBatchGenerator(*table(3, 20))
+""")
+    before = project.json("test_result.json")
+
+    assert project.run("--eval").code == 2
+    assert project.run("--eval", "--force").code == 0
+
+    assert project.json("test_result.json") != before
+    assert project.read("def.py") == project.definition.read_text()
+    assert (project.results / "trials/single/checkpoints/best.pt").read_bytes() == trained
+    assert project.run("--eval").code == 0
+
+
+def test_an_input_that_would_take_the_name_of_an_earlier_one_is_refused(project: Project) -> None:
+    (project.path / "x.fa").write_text(">other\nACGT\n")
+    assert project.run(*SHORT, "--predict", "x.fa").code == 0
+    before = project.read("predictions/x.fa.tsv")
+
+    refused = project.run("--predict", "../x.fa")
+
+    assert refused.code == 2
+    assert "would be named x.fa, as " in refused.err
+    assert project.read("predictions/x.fa.tsv") == before
+
+
+def test_a_data_directory_may_be_named_with_characters_of_globs(project: Project) -> None:
+    data = project.path / "data [1] *"
+    project.data.rename(data)
+    done = project.run(*SHORT, "--data", str(data), "--predict", "*.fa")
+    assert (done.code, done.err) == (0, "")
+    assert (project.results / "predictions/x.fa.npy").exists()
+
+
+def test_a_definition_may_change_the_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.define("import os; os.chdir('/')")
+    monkeypatch.chdir(project.path)
+    assert main.main(["-f", "def.py", "-d", "data", "-r", "results", "-c", *SHORT, "-p", "x.fa"]) == 0
+    assert (project.results / "predictions/x.fa.npy").exists()
+
+
+@pytest.mark.parametrize("flags", [SHORT, SEARCH])
+def test_a_definition_that_exits_has_failed(project: Project, flags: tuple[str, ...]) -> None:
+    project.define("""
+import sys
+def get_train_generator(data_dir, batch_size):
+    sys.exit(0)
+""")
+    failed = project.run(*flags)
+    assert failed.code == 1
+    assert "in get_train_generator\n    sys.exit(0)\nSystemExit: 0" in failed.err
+
+
+def test_one_logit_under_a_softmax_is_refused(project: Project) -> None:
+    project.define(
+        CLASSES
+        + """
+class Model(ClassificationModel):
+    def init_model(self):
+        network = nn.Linear(3, 1)
+        super().init_model(network, nn.CrossEntropyLoss(), optim.Adam(network.parameters()))
+"""
+    )
+    refused = project.run(*SHORT)
+    assert refused.code == 2
+    assert "CrossEntropyLoss got logits of shape (20, 1), one for each example" in refused.err

@@ -284,7 +284,7 @@ def test_what_is_said_stands_above_the_live_display_word_for_word(clock: Clock) 
 
 def test_a_run_on_a_terminal_has_a_live_display(project: Project) -> None:
     parent, child = pty.openpty()
-    command = [sys.executable, str(ROOT / "main.py"), *project.arguments("--epoch", "3", "--hyper")]
+    command = [sys.executable, str(ROOT / "main.py"), *project.arguments("--epoch", "27", "--hyper")]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
     process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environment)
     os.close(child)
@@ -300,6 +300,6 @@ def test_a_run_on_a_terminal_has_a_live_display(project: Project) -> None:
 
     assert process.wait(timeout=60) == 0
     text = screen.decode()
-    assert "search: Hyperband to epoch 3, eta 3" in text
-    assert "best trials" in text and "/11 epochs" in text
+    assert "search: Hyperband to epoch 27, eta 3" in text
+    assert "best trials" in text and "/357 epochs" in text
     assert f"results are in {project.results}" in text

@@ -1,0 +1,73 @@
+"""Signals end a run at once, wherever they strike, and strike this process alone."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+from conftest import Project
+
+from helixband import interruption
+
+
+def test_a_signal_that_was_caught_and_forgotten_is_raised_at_the_next_check() -> None:
+    interruption.install()
+    interruption.check()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        interruption.check()
+    assert caught.value.args == (signal.SIGINT,)
+    interruption.install()
+    interruption.check()
+
+
+def test_a_run_ends_on_a_signal_that_the_definition_swallowed(project: Project) -> None:
+    project.define("""
+import os, signal, time
+
+class Model(Model):
+    def train_metrics(self, y_true, y_pred):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            pass
+        return {}
+""")
+    stopped = project.run("--epoch", "50", "--batch-size", "20")
+    assert (stopped.code, stopped.err) == (130, "stopped by Ctrl-C; the same command goes on from here\n")
+
+
+def sleep() -> None:
+    time.sleep(30)
+
+
+def test_a_forked_child_dies_of_sigterm_as_any_process() -> None:
+    interruption.install()
+    child = multiprocessing.get_context("fork").Process(target=sleep)
+    child.start()
+    time.sleep(0.2)
+    child.terminate()
+    child.join(10)
+    assert child.exitcode == -signal.SIGTERM
+
+
+def test_ctrl_c_ends_a_run_whose_data_come_from_workers(project: Project) -> None:
+    project.define("""
+from torch.utils.data import DataLoader, TensorDataset
+
+def get_train_generator(data_dir, batch_size):
+    x, y = table(0, 60)
+    dataset = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return DataLoader(dataset, batch_size, shuffle=True, num_workers=2)
+""")
+    process = project.start("--epoch", "500", "--batch-size", "20")
+    assert process.stdout is not None
+    while "epoch 2/500" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
