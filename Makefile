@@ -7,12 +7,12 @@ DEMO := examples/conv_seq_classifier
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	cd $(DEMO) && $(BIN)/python make_raw_data.py
-	cd $(DEMO) && for dtype in train valid test; do \
+	@cd $(DEMO) && $(BIN)/python make_raw_data.py
+	@cd $(DEMO) && for dtype in train valid test; do \
 	    paste - - -d' ' < raw_data/$$dtype.fa > data/tmp.tsv && \
 	    $(BIN)/python embedH5.py data/tmp.tsv raw_data/$$dtype.target data/$$dtype.h5 || exit 1; \
 	done
-	cd $(DEMO) && $(BIN)/python ../../main.py -f conv_model.py -d data -r results -ep 20 -bs 100 \
+	@cd $(DEMO) && $(BIN)/python ../../main.py -f conv_model.py -d data -r results -ep 20 -bs 100 \
 	    --hyper --eval --predict ../raw_data/unlabelled.fa
 
 test: $(VENV)/.installed-test

@@ -131,6 +131,8 @@ def numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
 
 def number(value: Any, where: str) -> float:
     """A value as a plain float; raises `DefinitionError` where it is no number."""
+    if type(value) is float:  # nearly always, and once for each training batch
+        return value
     if isinstance(value, str) or value is None:
         raise DefinitionError(f"{where} is {value!r}; it has to be a number")
     if np.size(value) != 1:
