@@ -182,8 +182,15 @@ class Experiment:
         else:
             self._prepare_training()
             self.progress.say(f"search: Hyperband to epoch {args.epoch}, eta {args.eta}")
+            if (best := self.results.best_trial()) and best.id == SINGLE:
+                self.progress.say(
+                    "  its best trial takes the place of the single configuration trained before"
+                )
             run_search(self.trainer, journal, self.progress)
             self.progress.end()
+            self.progress.say("best trials:")
+            for name, reward, config in self.progress.best():
+                self.progress.say(f"  {name}  reward {show_number(reward)}  {show_config(config)}")
         self._finish_best()
 
     def _finish_best(self) -> None:

@@ -251,3 +251,8 @@ def test_what_is_joined_is_a_copy(kind: Any) -> None:
     results.add(data)
     results.joined()[:] = 7
     assert data.tolist() == [0, 0, 0]
+
+
+def test_small_integers_count_as_the_floats_that_a_network_makes_of_them() -> None:
+    x = np.zeros((4, 1 << 17), dtype=np.uint8)  # half a mebibyte a row as float32
+    assert [len(piece) for (piece,) in pieces((x,), training_rows=1)] == [2, 2]

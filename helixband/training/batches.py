@@ -97,7 +97,8 @@ def pieces(batch: Any, training_rows: int) -> Iterator[Any]:
     if rows <= training_rows:
         yield batch
         return
-    row_bytes = sum(leaf.nbytes for leaf in leaves(batch[0])) / rows
+    # Small integers become floats, or vectors, in the network: they count as floats.
+    row_bytes = sum(leaf.nbytes * max(1, 4 // leaf.itemsize) for leaf in leaves(batch[0])) / rows
     step = max(training_rows, int(EVALUATION_BYTES / max(1, row_bytes)))
     for start in range(0, rows, step):
         rows_of_piece = slice(start, start + step)
