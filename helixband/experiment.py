@@ -137,7 +137,7 @@ class Experiment:
         found: dict[str, str] = {}
         for pattern in self.args.predict:
             try:
-                paths = matching_files(os.path.join(self.args.data, pattern))
+                paths = matching_files(os.path.normpath(os.path.join(self.args.data, pattern)))
             except DataError as error:
                 raise UsageError(f"--predict {pattern}: {error}; paths are under --data") from error
             for path in paths:
