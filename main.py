@@ -80,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     except HelixbandError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:  # of ours: one that a definition lacks is told with its traceback
+        print(f"error: {error}; install with: pip install -r requirements.txt", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interrupt:
         interruption.ignore()
         terminated = interrupt.args == (signal.SIGTERM,)

@@ -1080,3 +1080,10 @@ class Model(ClassificationModel):
     refused = project.run(*SHORT)
     assert refused.code == 2
     assert "CrossEntropyLoss got logits of shape (20, 1), one for each example" in refused.err
+
+
+def test_a_package_that_is_not_installed_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "helixband.experiment", None)
+    failed = project.run(*SHORT)
+    assert failed.code == 1
+    assert failed.err.endswith("install with: pip install -r requirements.txt\n")
