@@ -82,6 +82,8 @@ class BaseModel:
         if not hasattr(self, "network"):
             name = type(self).__name__
             raise DefinitionError(f"{name}.init_model has to end in super().init_model(network, …)")
+        self._own_names.add("_stateful_names")
+        self._stateful_names = {name for name, part in self._parts.items() if state.is_stateful(part)}
 
     @property
     def params(self) -> Config:
@@ -299,7 +301,7 @@ class BaseModel:
         row = {"epoch": self.epoch, **result, "reward": reward}
         self.history.append(row)
         counts = {"epoch": self.epoch, "steps": self.steps, "history": list(self.history)}
-        self._last = counts | state.capture(self._parts, train)
+        self._last = counts | state.capture(self._checked_parts(), train)
         if reward > self.best_reward or self.best_epoch == 0:
             self.best_epoch = self.epoch
             self.best_reward = -math.inf if math.isnan(reward) else reward
@@ -334,6 +336,7 @@ class BaseModel:
                 module.train()
 
     def _set_evaluation_mode(self) -> None:
+        interruption.check()
         for module in self._module_parts:
             module.eval()
         if self._sampling:
@@ -355,6 +358,15 @@ class BaseModel:
             trained["criterion"] = self.criterion
         trained = {name: part for name, part in trained.items() if part is not None}
         return trained | state.attributes_of(self, self._own_names, trained.values())
+
+    def _checked_parts(self) -> dict[str, Any]:
+        """The parts, for a checkpoint; what has a state has to be there before training, to take it back."""
+        for name, part in (parts := self._parts).items():
+            if state.is_stateful(part) != (name in self._stateful_names):
+                raise DefinitionError(
+                    f"{name} became a {type(part).__name__} in training; make it in init_model"
+                )
+        return parts
 
     def _go_on(self, train: Generator, trial: Trial | None) -> None:
         """Return to the last state, in memory or of the trial, where there is one."""

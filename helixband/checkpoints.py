@@ -20,11 +20,14 @@ FORMAT = 1
 def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write `content`; whatever goes wrong, an older checkpoint at `path` stays as it was.
 
-    Raises `StorageError` where the disk is full or the place is not writable.
+    Raises `StorageError` where the disk is full, the place is not writable, or something cannot be stored.
     """
     # In memory first: torch's own writer does not survive a failing disk with a usable error.
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **content}, buffer)
+    try:
+        torch.save({"format": FORMAT, **content}, buffer)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise StorageError(f"cannot write {path}: a state in it cannot be stored: {error}") from error
     write_whole(path, buffer.getbuffer())
 
 

@@ -18,7 +18,7 @@ from helixband.predictions import input_name, write_predictions
 from helixband.progress import Progress, make_progress, show_config, show_number, show_row
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import Results, Trial
-from helixband.runfile import RunFile, file_facts
+from helixband.runfile import RunFile, file_digest, file_facts
 from helixband.search.journal import SearchJournal
 from helixband.search.samplers import draw
 from helixband.search.trial import Trainer
@@ -35,14 +35,14 @@ def run(args: Namespace) -> None:
     """
     progress = make_progress(args.quiet)
     args.data = os.path.abspath(args.data)  # whatever folder a definition changes to
+    args.config = args.config and os.path.abspath(args.config)
     results = Results(os.path.abspath(args.result))
     with results.locked():
         if args.debug:
             results = results.cleared_subdirectory("debug")
             args.epoch = 1
         # A run that failed before its first epoch binds the next one to nothing.
-        begun = results.run_file.exists() and not results.forget_untrained()
-        run_file = RunFile(results.run_file, binding=begun)
+        run_file = RunFile(results.run_file, binding=results.has_trained())
         run_file.settle(args)
         definition = load_definition(args.model, args.seed)
         try:
@@ -75,6 +75,8 @@ class Experiment:
     def run(self) -> None:
         """All stages asked for."""
         self._announce()
+        if self.run_file.begun and not self.run_file.binding:
+            self.results.forget_trials()
         if self.args.hyper:
             self._search()
         elif self._to_train():
@@ -85,6 +87,7 @@ class Experiment:
             self._evaluate()
         for name, path in self.inputs.items():
             self._predict(name, path)
+        interruption.check()
         self.progress.say(f"results are in {self.results.path}")
 
     # What is checked before any work.
@@ -101,12 +104,12 @@ class Experiment:
             raise UsageError(f"the data directory {args.data!r} {what}; give it with --data")
         self.definition.check(self._needed())
         self.run_file.check(self.definition, args.force)
-        if args.force:
-            self.run_file.record(self.definition, args)
         self._check_fixed()
         if "get_config" in self._needed():
             draw(self.definition.module.get_config, 0)
         self.inputs = self._inputs()
+        if args.force:
+            self.run_file.accept(self.definition)
 
     def _needed(self) -> list[str]:
         """The functions that this run calls."""
@@ -126,7 +129,7 @@ class Experiment:
         """A model that is there has to have the configuration that is asked for."""
         best = self.results.best_trial() or self.results.trial(SINGLE)
         stored = best.config()
-        if self.fixed is not None and stored is not None and stored != self.fixed:
+        if self.run_file.binding and self.fixed is not None and stored is not None and stored != self.fixed:
             raise ResultsMismatch(
                 f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
                 "choose another directory with --result"
@@ -137,7 +140,7 @@ class Experiment:
         found: dict[str, str] = {}
         for pattern in self.args.predict:
             try:
-                paths = matching_files(os.path.normpath(os.path.join(self.args.data, pattern)))
+                paths = matching_files(pattern, self.args.data)
             except DataError as error:
                 raise UsageError(f"--predict {pattern}: {error}; paths are under --data") from error
             for path in paths:
@@ -281,6 +284,7 @@ class Experiment:
         return {
             "trial": trial.id,
             "epochs": trial.epochs(),
+            "weights": file_digest(trial.best_checkpoint),
             "definition": self.definition.digest,
             "mc_dropout": self.args.mc_dropout,
         }

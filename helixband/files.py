@@ -58,19 +58,20 @@ def natural_key(path: str) -> list[str | int]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def matching_files(pattern: str) -> list[str]:
-    """The file of that very name, or the files that a glob matches, in natural order.
+def matching_files(pattern: str, directory: str = "") -> list[str]:
+    """The file of that very name under a directory, or the files that a glob matches, in natural order.
 
     Raises `DataError` where there is none.
     """
-    if os.path.exists(pattern):
-        return [pattern]
-    directory, name = os.path.split(pattern)
-    if os.path.isdir(directory):  # whose own name may hold what globs are made of
-        found = [os.path.join(directory, path) for path in glob.glob(name, root_dir=directory)]
-    else:
-        found = glob.glob(pattern)
+    wanted = os.path.join(directory, pattern)
+    if os.path.exists(wanted):
+        return [os.path.normpath(wanted)]
+    if not directory and os.path.isdir(os.path.dirname(pattern)):
+        directory, pattern = os.path.split(pattern)
+    # Apart from the pattern, as its own name may hold what globs are made of.
+    found = glob.glob(pattern, root_dir=directory or None)
+    found = [os.path.normpath(os.path.join(directory, path)) for path in found]
     paths = sorted(sorted(found), key=natural_key)  # b1 and b01 have one key, and still an order
     if not paths:
-        raise DataError(f"no file matches {pattern!r} (from the folder {os.getcwd()})")
+        raise DataError(f"no file matches {wanted!r} (from the folder {os.getcwd()})")
     return paths

@@ -26,8 +26,9 @@ def install() -> None:
         raise KeyboardInterrupt(number)
 
     _pending.clear()
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell has it for a job behind it
+            signal.signal(number, handle)
 
 
 def ignore() -> None:

@@ -106,16 +106,19 @@ class Results:
         """Where the TensorBoard files of a trial are."""
         return self.path / "logs" / trial.id
 
-    def forget_untrained(self) -> bool:
-        """Where no epoch of any trial was finished, remove what there is of trials; whether that is so."""
-        trials = [path.parent for path in self.path.glob("trials/*/config.json")]
-        if any(Trial(path).last_checkpoint.exists() for path in trials):
-            return False
-        for path in trials:
-            shutil.rmtree(path, ignore_errors=True)
+    def has_trained(self) -> bool:
+        """Whether there is a checkpoint of any trial, or a result of the search that is no failure."""
+        if any(self.path.glob("trials/*/checkpoints/*.pt")):
+            return True
+        return any(event["event"] == "result" and not event["error"] for event in self.journal.events())
+
+    def forget_trials(self) -> None:
+        """Remove the trials that began, and the journal, for a new beginning."""
+        for config_file in self.path.glob("trials/*/config.json"):
+            shutil.rmtree(config_file.parent, ignore_errors=True)
         for file in (self.journal.path, self.best_link):
-            file.unlink(missing_ok=True)
-        return True
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

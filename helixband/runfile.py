@@ -1,5 +1,6 @@
 """run.json: what was run, so that the next run can tell whether it goes on with the same thing."""
 
+import hashlib
 import os
 import platform
 import sys
@@ -27,8 +28,13 @@ class RunFile:
 
     def __init__(self, path: Path, binding: bool = True) -> None:
         self.path = path
-        self._binding = binding
         self._document: dict[str, Any] = read_json(path) if path.exists() else {}
+        self.binding = binding or "stages" in self._document
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run was recorded here."""
+        return "definition" in self._document
 
     def settle(self, args: Namespace) -> None:
         """Give the settings that the command line left open: as recorded, or else the defaults.
@@ -36,7 +42,7 @@ class RunFile:
         Raises `ResultsMismatch` for another seed, under which a definition may split its data otherwise.
         """
         recorded = self._document.get("settings", {})
-        if self._binding and args.seed is not None and args.seed != recorded.get("seed", args.seed):
+        if self.binding and args.seed is not None and args.seed != recorded.get("seed", args.seed):
             raise ResultsMismatch(
                 f"{self.path.parent} was made with --seed {recorded['seed']}, not {args.seed}; "
                 "give the same one, or another directory with --result"
@@ -54,7 +60,7 @@ class RunFile:
 
         Raises `ResultsMismatch` where they differ, unless `force`.
         """
-        if force or not self._binding or "definition" not in self._document:
+        if force or not self.binding or not self.begun:
             return
         directory, read = self.path.parent, variables_read()
         if self._document["definition"]["sha256"] != definition.digest:
@@ -82,10 +88,18 @@ class RunFile:
             "command": sys.argv,
             "definition": {"path": str(definition.path), "sha256": definition.digest},
             "settings": {name: getattr(args, name) for name in DEFAULTS},
-            "environment": (self._environment() if self._binding else {}) | variables_read(),
+            "environment": (self._environment() if self.binding else {}) | variables_read(),
         }
         write_whole(self.path.parent / "def.py", definition.source)
         write_json(self.path, self._document)
+
+    def accept(self, definition: Definition) -> None:
+        """Store a definition and environment that finished work was not made with, as `force` has it."""
+        if self.begun:
+            self._document["definition"] = {"path": str(definition.path), "sha256": definition.digest}
+            self._document["environment"] = self._environment() | variables_read()
+            write_whole(self.path.parent / "def.py", definition.source)
+            write_json(self.path, self._document)
 
     def stage(self, name: str) -> Any:
         """What was stored when this stage was done, or None."""
@@ -105,3 +119,9 @@ def file_facts(path: str) -> dict[str, Any]:
     """What tells a changed input file from the same one."""
     status = os.stat(path)
     return {"path": os.path.abspath(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -409,7 +410,7 @@ def test_a_configuration_is_given_by_file_and_by_key(project: Project) -> None:
     [
         (("--hyper", "--set", "lr=1"), "--hyper samples configurations, --config and --set fix one"),
         (("--set", "lr"), "--set takes key=value, got 'lr'"),
-        (("--config", "nowhere.json"), "--config nowhere.json: No such file or directory"),
+        (("--config", "nowhere.json"), "nowhere.json: No such file or directory"),
     ],
 )
 def test_a_wrong_fixed_configuration_is_refused(project: Project, flags: tuple[str, ...], told: str) -> None:
@@ -1087,3 +1088,37 @@ def test_a_package_that_is_not_installed_is_named(project: Project, monkeypatch:
     failed = project.run(*SHORT)
     assert failed.code == 1
     assert failed.err.endswith("install with: pip install -r requirements.txt\n")
+
+
+def test_files_that_are_not_of_a_run_are_left_alone(project: Project) -> None:
+    mine = project.results / "trials" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "config.json").write_text("{}")
+    assert project.run(*SHORT).code == 0
+    assert (mine / "config.json").exists()
+
+
+def test_a_finished_search_needs_its_best_weights_alone(project: Project) -> None:
+    assert project.run(*SEARCH, "--eval").code == 0
+    for checkpoint in project.results.glob("trials/*/checkpoints/last.pt"):
+        checkpoint.unlink()
+    before = project.json("test_result.json")
+    again = project.run("--eval")
+    assert again.code == 0
+    assert project.json("test_result.json") == before
+    assert "single" not in os.listdir(project.results / "trials")
+
+
+def test_a_test_result_is_of_the_weights_that_are_there(project: Project) -> None:
+    assert project.run(*SHORT, "--eval").code == 0
+    before = project.json("test_result.json")
+    shutil.rmtree(project.results / "trials" / "single")
+    assert project.run(*SHORT, "--eval", "--set", "lr=0.5", "--set", "units=4").code == 0
+    assert project.json("test_result.json") != before
+
+
+def test_force_does_not_mix_batch_sizes(project: Project) -> None:
+    assert project.run(*SHORT).code == 0
+    refused = project.run("--epoch", "3", "--batch-size", "10", "--force")
+    assert refused.code == 2
+    assert "was trained with --batch-size 20, not 10" in refused.err

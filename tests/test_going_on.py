@@ -3,6 +3,7 @@
 For whatever a definition may bring that has a state of its own.
 """
 
+import enum
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from base_model import BaseModel, RegressionModel
 from batch_generator import MatrixBatchGenerator
+from helixband.errors import DefinitionError, StorageError
 from helixband.results import Results
 from helixband.training.schedules import LinearSchedule
 
@@ -196,3 +198,80 @@ def test_a_history_that_a_kill_left_behind_is_mended(tmp_path: Path) -> None:
     trial.write_history([])
     Plain().fit(val, val, 2, trial)
     assert trial.history_file.read_text() == whole
+
+
+class Late(Plain):
+    """Makes what has a state while it trains."""
+
+    def init_model(self) -> None:
+        super().init_model()
+        self.average: Any = None
+
+    def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        self.average = self.average or optim.swa_utils.AveragedModel(self.network)
+        self.last_mean = float(x.mean())  # a number may come late
+        return super().train_step(x, y)
+
+
+class LateRandom:
+    rng: Any = None
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        self.rng = self.rng or np.random.default_rng(0)
+        yield X + np.float32(self.rng.random()), Y
+
+
+def test_what_gets_a_state_too_late_is_refused(tmp_path: Path) -> None:
+    val = MatrixBatchGenerator(X, Y)
+    with pytest.raises(
+        DefinitionError, match=r"self.average became a AveragedModel in training; make it in init"
+    ):
+        Late().fit(val, val, 1)
+
+    trial = Results(tmp_path).trial("0")
+    Plain().fit(LateRandom(), val, 1, trial)
+    with pytest.raises(
+        StorageError, match=r"LateRandom: it holds the random numbers \[\], and held \['Generator'\]"
+    ):
+        Plain().fit(LateRandom(), val, 2, trial)
+
+
+class Odd(Plain):
+    """Keeps what a checkpoint does not: it trains as if it were not there."""
+
+    def init_model(self) -> None:
+        super().init_model()
+        self.kind = optim.Adam
+        self.names = np.array(["a", "b"])
+        self.big_endian = np.arange(3, dtype=">f4")
+        self.expanded = torch.zeros(1).expand(3)
+        self.function = lambda: None
+        self.colour = Colour.RED
+
+
+class Colour(int, enum.Enum):
+    RED = 1
+
+
+def test_attributes_without_a_state_do_not_disturb(tmp_path: Path) -> None:
+    trial, val = Results(tmp_path).trial("0"), MatrixBatchGenerator(X, Y)
+    Odd().fit(val, val, 1, trial)
+    model = Odd()
+    model.fit(val, val, 2, trial)
+    assert model.colour is Colour.RED
+    assert model.big_endian.tolist() == [0, 1, 2]
+
+
+class Held:
+    """Objects that random numbers are not to be looked for in."""
+
+    def __init__(self) -> None:
+        self.system = random.SystemRandom()
+        self.batches = MatrixBatchGenerator(X, Y, 10)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+
+def test_the_systems_random_numbers_have_no_state() -> None:
+    Plain().fit(Held(), MatrixBatchGenerator(X, Y), 1)

@@ -30,8 +30,8 @@ _NO_HOLDERS: tuple[type[Any], ...] = (
     BuiltinFunctionType,
     MethodType,
 )
-_NO_HOLDERS += (np.ndarray, Tensor, nn.Module)
-_PLAIN = (bool, int, float, str, type(None), np.ndarray, np.generic, Tensor)
+_NO_HOLDERS += (np.ndarray, Tensor, nn.Module, random.SystemRandom)
+_PLAIN = (bool, int, float, type(None))
 _RANDOM: tuple[type[Any], ...] = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
@@ -45,31 +45,34 @@ class Stateful(Protocol):
 
 
 def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[str, Any]:
-    """What a user keeps on a model: numbers, strings, arrays, tensors, and what has a state.
+    """What a user keeps on a model: numbers, arrays, tensors, and what has a state.
 
     `but` are the names that are not the user's; what is one of `parts`, or in it, is kept with it.
     """
-    known = {
-        id(module) for part in parts for module in (part.modules() if isinstance(part, nn.Module) else [part])
-    }
+    known = set()
+    for part in parts:
+        known |= {id(module) for module in (part.modules() if isinstance(part, nn.Module) else [part])}
     return {
         f"self.{name}": value
         for name, value in vars(model).items()
-        if name not in but
-        and id(value) not in known
-        and isinstance(value, (*_PLAIN, Stateful))
-        and not isinstance(value, Schedule)
+        if name not in but and id(value) not in known and (_is_plain(value) or is_stateful(value))
     }
+
+
+def is_stateful(value: Any) -> bool:
+    """Whether a value gives its state and takes it back; a class only says how its instances do."""
+    return isinstance(value, Stateful) and not isinstance(value, type)
 
 
 def put_back(model: Any, plain: Mapping[str, Any]) -> None:
     """The plain values that `restore` gave, under their names; tensors in place, as optimizers hold them."""
     for name, value in plain.items():
         attribute = name.removeprefix("self.")
-        now = getattr(model, attribute)
-        if isinstance(now, Tensor) and isinstance(value, Tensor) and now.shape == value.shape:
-            with torch.no_grad():
-                now.copy_(value)
+        now = getattr(model, attribute, None)
+        if isinstance(value, Tensor):
+            value = value.to(now.device if isinstance(now, Tensor) else model.device)
+        if isinstance(now, nn.Parameter) and isinstance(value, Tensor) and now.shape == value.shape:
+            now.data.copy_(value)
         else:
             setattr(model, attribute, value)
 
@@ -80,8 +83,8 @@ def capture(parts: Mapping[str, Any], generator: Any) -> dict[str, Any]:
     A part is `Stateful`, or a plain value that is kept as it is.
     """
     state = {name: _state_of(part, name) for name, part in parts.items()}
-    own = copied(generator.state_dict(), "the generator") if isinstance(generator, Stateful) else None
-    sources = [_random_state(source) for source in found_in(generator, _RANDOM)]
+    own = copied(generator.state_dict(), "the generator") if is_stateful(generator) else None
+    sources = [(type(source).__name__, _random_state(source)) for source in found_in(generator, _RANDOM)]
     return state | {"generator": own, "generator_random": sources, "random": randomness.get_state()}
 
 
@@ -91,10 +94,16 @@ def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, 
     Raises `StorageError` naming `where` it came from, where it does not fit.
     """
     plain = load_parts(state, parts, where)
-    if isinstance(generator, Stateful):
+    sources, stored = found_in(generator, _RANDOM), state["generator_random"]
+    kinds, stored_kinds = [type(source).__name__ for source in sources], [kind for kind, _ in stored]
+    if kinds != stored_kinds or is_stateful(generator) != (state["generator"] is not None):
+        raise StorageError(
+            f"{where} does not fit {type(generator).__name__}: it holds the random numbers {kinds}, and held "
+            f"{stored_kinds}; make them in __init__, and give it state_dict() always or never"
+        )
+    if is_stateful(generator):
         generator.load_state_dict(_revived(state["generator"]))
-    sources = found_in(generator, _RANDOM)
-    for source, source_state in zip(sources, state["generator_random"], strict=True):
+    for source, (_, source_state) in zip(sources, stored, strict=True):
         _set_random_state(source, source_state)
     randomness.set_state(state["random"])
     return plain
@@ -102,16 +111,19 @@ def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, 
 
 def load_parts(state: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The parts' states alone; parts that the state does not have are left as they are."""
-    plain = {}
+    plain = {name: _revived(kept) for name, kept in state.items() if name.startswith("self.")}
     for name, part in parts.items():
         if name not in state:
             continue
-        if not isinstance(part, Stateful):
-            plain[name] = _revived(state[name])
+        held = isinstance(state[name], dict) and state[name].keys() != {_ARRAY}
+        if is_stateful(part) != held:
+            raise StorageError(f"{where} does not fit the definition: {name} is of another kind there")
+        if not held:
             continue
+        plain.pop(name, None)
         try:
             part.load_state_dict(_revived(state[name]))
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise StorageError(f"{where} does not fit the {name} of this definition: {error}") from error
     return plain
 
@@ -127,7 +139,7 @@ def copied(nested: Any, name: str) -> Any:
             return leaf.detach().to("cpu", copy=True)
         if isinstance(leaf, np.ndarray | np.generic):
             try:
-                return {_ARRAY: torch.from_numpy(np.array(leaf))}
+                return {_ARRAY: torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))}
             except TypeError as error:
                 raise DefinitionError(
                     f"the state of {name} holds {leaf!r}, which a checkpoint cannot: {error}"
@@ -148,19 +160,29 @@ def found_in(root: Any, kinds: type[T] | tuple[type[T], ...]) -> list[T]:
         if isinstance(holder, kinds):
             yield holder
             return
-        items = holder.values() if isinstance(holder, dict) else holder
         if not isinstance(holder, dict | list | tuple):
-            items = getattr(holder, "__dict__", {}).values()
+            attributes = getattr(holder, "__dict__", None)
+            items = list(attributes.values()) if isinstance(attributes, dict) else []
         elif len(holder) > WIDTH:
             return
-        for item in list(items):
+        else:
+            items = list(dict.values(holder) if isinstance(holder, dict) else holder)
+        for item in items:
             yield from walk(item, depth + 1)
 
     return list(walk(root, 0))
 
 
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "biufc" and value.dtype.itemsize <= 16 and value.dtype != np.longdouble
+    if isinstance(value, Tensor):
+        return value.layout == torch.strided
+    return type(value) in _PLAIN  # exactly: an Enum or a schedule is more than its number
+
+
 def _state_of(part: Any, name: str) -> Any:
-    return copied(part.state_dict() if isinstance(part, Stateful) else part, name)
+    return copied(part.state_dict() if is_stateful(part) else part, name)
 
 
 def _revived(nested: Any) -> Any:
