@@ -49,8 +49,8 @@ Number = int | float | np.number[Any]
 
 DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0}
 DEBUG_BATCHES = 2
-_MADE_BY_INIT_MODEL = {"network", "criterion", "optimizer", "scheduler", "_module_parts", "_all_modules"}
-_MADE_BY_INIT_MODEL |= {"_criterion_names", "_constrained", "_scheduled", "_own_names"}
+_MADE_LATER = {"network", "criterion", "optimizer", "scheduler", "_module_parts", "_all_modules"}
+_MADE_LATER |= {"_criterion_names", "_constrained", "_scheduled", "_own_names", "_stateful_names"}
 
 
 class BaseModel:
@@ -77,12 +77,11 @@ class BaseModel:
         self._last: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None
         self._sampling = False
-        self._own_names = {*vars(self), *_MADE_BY_INIT_MODEL}
+        self._own_names = {*vars(self), *_MADE_LATER}
         self.init_model()
         if not hasattr(self, "network"):
             name = type(self).__name__
             raise DefinitionError(f"{name}.init_model has to end in super().init_model(network, …)")
-        self._own_names.add("_stateful_names")
         self._stateful_names = {name for name, part in self._parts.items() if state.is_stateful(part)}
 
     @property
@@ -247,7 +246,7 @@ class BaseModel:
         with self._dropout_left_on():
             passes = [self._evaluate(generator) for _ in range(samples)]
         predictions = [y_pred for _, _, y_pred in passes]
-        monte_carlo.spread(predictions)
+        monte_carlo.check(predictions)
         result = {"loss": float(np.mean([values["loss"] for values, _, _ in passes]))}
         together = self.eval_metrics(passes[0][1], monte_carlo.mean(predictions))
         result |= metrics.numbers(together, "eval_metrics")
@@ -264,6 +263,7 @@ class BaseModel:
         """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""
         with self._dropout_left_on():
             passes = [self.predict(generator) for _ in range(samples)]
+        monte_carlo.check(passes)
         return monte_carlo.mean(passes), monte_carlo.spread(passes)
 
     # Checkpoints.

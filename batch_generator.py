@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.files import matching_files
 from helixband.hdf5 import H5Table, open_tables
-from helixband.nested import leaves, like, map_leaves, zip_leaves
-from helixband.training.batches import to_numpy
+from helixband.nested import leaves, like, map_leaves
+from helixband.training.batches import concatenate, to_numpy
 
 Indexes = NDArray[np.int64]
 ProcessXY = Callable[[Any, Any], tuple[Any, Any]]
@@ -37,7 +36,6 @@ BLOCK_BYTES = 8 << 20
 
 POOL_BLOCKS = 16
 """So many blocks, drawn from anywhere in the files, are shuffled together when streaming."""
-
 
 GATHER_BYTES = 1 << 20
 """Shuffled examples are gathered in blocks of about this size: of small examples many batches at a time."""
@@ -201,7 +199,7 @@ class H5pyBatchGenerator(BatchGenerator):
         """All labels, (N, …), after `process_x_y`, or None. Reads the files once where they are streamed."""
         if self._matrix:
             return self._matrix[1]
-        return _join([self._read(*block)[1] for block in self._blocks()]) if self.labelled else None
+        return concatenate([self._read(*block)[1] for block in self._blocks()]) if self.labelled else None
 
     @property
     def _pool_blocks(self) -> int:
@@ -284,19 +282,10 @@ def _take(nested: Any, chosen: slice | Indexes) -> Any:
 
 def _concatenate(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     """Parts of (x, y) one after another; y stays None without labels."""
-
     if len(parts) == 1:
         return parts[0]
     x, y = zip(*parts, strict=True)
-    return _join(list(x)), None if y[0] is None else _join(list(y))
-
-
-def _join(parts: list[Any]) -> Any:
-    def join(leaves_of_place: list[Any]) -> Any:
-        tensors = isinstance(leaves_of_place[0], Tensor)
-        return torch.cat(leaves_of_place) if tensors else np.concatenate(leaves_of_place)
-
-    return zip_leaves(join, parts)
+    return concatenate(list(x)), None if y[0] is None else concatenate(list(y))
 
 
 def _as_arrays(nested: Any, name: str, allow_nan: bool, first_row: int = 0) -> Any:

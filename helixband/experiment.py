@@ -278,6 +278,7 @@ class Experiment:
         model.load(trial.best_checkpoint)
         return model
 
+    @functools.cached_property
     def _facts(self) -> dict[str, Any]:
         """What the outcome of evaluation and prediction depends on."""
         trial = self._trained_trial()
@@ -290,7 +291,7 @@ class Experiment:
         }
 
     def _evaluate(self) -> None:
-        facts = self._facts() | {"data": os.path.abspath(self.args.data)}
+        facts = self._facts | {"data": self.args.data}
         if self.results.test_file.exists() and self.run_file.stage("evaluate") == facts:
             self.progress.say(f"test: done already, {self.results.test_file}")
             self.progress.say(f"  {show_row(self.results.test_result())}")
@@ -305,7 +306,7 @@ class Experiment:
         self.progress.say(f"  written to {self.results.test_file}")
 
     def _predict(self, name: str, path: str) -> None:
-        facts = self._facts() | file_facts(path)
+        facts = self._facts | file_facts(path)
         stage = f"predict {name}"
         done = self.run_file.stage(stage)
         if done and done["facts"] == facts:

@@ -128,14 +128,17 @@ class Results:
     def joined(self) -> Any:
         """All results as NumPy arrays, (N, …)."""
         self._to_host()
-        return self._host[0] if len(self._host) == 1 else zip_leaves(np.concatenate, self._host)
+        return self._host[0] if len(self._host) == 1 else concatenate(self._host)
 
     def _to_host(self) -> None:
         if self._waiting:
             # Joined even where it is one: a copy, so that no metric can change the generator's own data.
-            self._host.append(to_numpy(zip_leaves(_concatenate, self._waiting)))
+            self._host.append(to_numpy(concatenate(self._waiting)))
             self._waiting, self._bytes = [], 0
 
 
-def _concatenate(parts: list[Any]) -> Any:
-    return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
+def concatenate(parts: list[Any]) -> Any:
+    """Arrays or tensors, nested alike or not, one after another along the first dimension."""
+    return zip_leaves(
+        lambda places: torch.cat(places) if isinstance(places[0], Tensor) else np.concatenate(places), parts
+    )

@@ -27,10 +27,12 @@ def mean(passes: list[Any]) -> Any:
 
 
 def spread(passes: list[Any]) -> Any:
-    """The standard deviation of each value over the passes.
+    """The standard deviation of each value over the passes."""
+    return zip_leaves(lambda arrays: np.std(arrays, axis=0), passes)
 
-    Raises `DefinitionError` where the passes are all alike, for want of anything random.
-    """
+
+def check(passes: list[Any]) -> None:
+    """Raise `DefinitionError` where the passes are all alike, for want of anything random."""
     first = list(leaves(passes[0]))
     others = [list(leaves(other)) for other in passes[1:]]
     if all(
@@ -39,4 +41,3 @@ def spread(passes: list[Any]) -> Any:
         raise DefinitionError(
             f"{len(passes)} passes with dropout left on are all alike: it takes two, and dropout"
         )
-    return zip_leaves(lambda arrays: np.std(arrays, axis=0), passes)
