@@ -147,8 +147,8 @@ class Hyperband:
         self._waiting, self._asked, self._rewards = good, [], {}
 
 
-def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> tuple[str, float]:
-    """Run a search, or what is missing of it, one trial at a time; (name, reward) of the best trial.
+def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> None:
+    """Run a search, or what is missing of it, one trial at a time; `best_config` then points to the best.
 
     The journal is the state of the search: what it holds is told to a new machine, and not done again.
 
@@ -177,13 +177,11 @@ def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> 
             raise _all_failed(failures, results)
     if search.best is None:
         raise _all_failed(failures, results)
-    best = trial_name(search.best[0])
-    results.set_best(results.trial(best))
+    results.set_best(results.trial(trial_name(search.best[0])))
     if search.exhausted:
         count = len(search.configs)
         progress.say(f"the space holds {count} configurations that were found: the search ends with them")
     journal.write_end()
-    return best, search.best[1]
 
 
 def trial_name(trial: int) -> str:

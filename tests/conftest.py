@@ -84,6 +84,16 @@ class Project:
         shutil.rmtree(self.results)
 
 
+class Clock:
+    """A clock that a test sets, in the place of the module `time`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 @pytest.fixture
 def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Project:
     return Project(tmp_path, capsys)

@@ -4,22 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Clock
 
 from helixband import checkpoints
 from helixband.errors import StorageError
 from helixband.results import Trial
 from helixband.training import keeper
 from helixband.training.keeper import Keeper
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -49,7 +40,7 @@ def test_states_are_written_every_ten_seconds_and_at_the_end(trial: Trial, clock
     states = Keeper(trial)
     found = []
     for epoch in range(1, 8):
-        clock.now += 4
+        clock.seconds += 4
         states.keep(last(epoch), {"epoch": epoch} if epoch in (1, 5) else None)
         found.append(stored(trial))
     assert found == [(0, 0, 0), (0, 0, 0), (3, 1, 3), (3, 1, 3), (3, 1, 3), (6, 5, 6), (6, 5, 6)]
@@ -70,7 +61,7 @@ def test_a_flush_without_a_new_state_writes_nothing(trial: Trial, clock: Clock) 
 
 def test_without_a_trial_nothing_is_written(tmp_path: Path, clock: Clock) -> None:
     states = Keeper(None)
-    clock.now += 100
+    clock.seconds += 100
     states.keep(last(1), {"epoch": 1})
     states.flush()
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, Project
+from conftest import ROOT, Clock, Project
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -20,16 +20,6 @@ from helixband.progress import LiveProgress, PlainProgress, Progress, planned_ep
 from hyperband import Hyperband, brackets
 
 PLAN = [[(3, 1), (1, 3)], [(2, 3)]]
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture
