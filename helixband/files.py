@@ -5,32 +5,42 @@ import glob
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from helixband.errors import DataError, StorageError
 
 
-def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview) -> None:
-    """Replace `path` by `content` in one step, synced to the disk, so that a crash leaves old or new.
+@contextlib.contextmanager
+def writing_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write that becomes `path` in one step, synced to the disk, so that a crash leaves old or new.
 
-    Raises `StorageError` where that cannot be done; the old file is then still there.
+    Raises `StorageError` where it cannot be written; the old file is then still there, as it is where the
+    body raises.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        with open(temporary, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview) -> None:
+    """Replace `path` by `content` in one step, as `writing_whole` does."""
+    with writing_whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], document: Any) -> None:

@@ -52,6 +52,10 @@ def test_a_gzipped_file_is_read(tmp_path: Path, name: str) -> None:
     assert read(tmp_path, gzip.compress(b">chr1\nACGTAC\n>chr2\nnnGT\n"), name) == TWO
 
 
+def test_a_compressed_file_is_known_by_its_content(tmp_path: Path) -> None:
+    assert read(tmp_path, gzip.compress(b">a\nACGT\n"), "a.fa") == (["a"], ["ACGT"])
+
+
 def test_names_and_letters_are_kept_as_they_stand(tmp_path: Path) -> None:
     names, sequences = read(tmp_path, ">chr1:100-200(+)|é>\nACGTacgtNRYKM*-\n")
     assert names == ["chr1:100-200(+)|é>"]
@@ -97,7 +101,6 @@ def test_what_was_written_at_any_width_is_read(
         (">a\nA\n>b\n\n", ": the record 'b' has no sequence"),
         (b">a\nAC\xff\xfeGT\n", ": cannot be read as text"),
         (b"\x7fELF\x02\x01\x01\x00\xf0\x9f", ": cannot be read as text"),
-        (gzip.compress(b">a\nACGT\n"), ": cannot be read as text"),
     ],
 )
 def test_what_is_no_fasta_is_refused_with_its_line(
@@ -191,8 +194,8 @@ def test_encoding_is_letter_by_letter(sequence: str) -> None:
 
 
 def test_an_alphabet_of_ones_own_has_its_letters_in_the_order_given() -> None:
-    protein = Alphabet("ARNDCQEGHILKMFPSTWYV", ambiguous="XBZ")
+    protein = Alphabet("ARNDCQEGHILKMFPSTWYV", ["X"], synonyms=dict.fromkeys("BZ", "X"))
     assert protein.encode("ARvxB").tolist() == [0, 1, 19, 20, 20]
-    assert protein.ambiguous_index == 20
+    assert protein.index("X") == 20
     with pytest.raises(DataError, match=r"position 1 \(from 0\) holds 'N'"):
         Alphabet("ACGT").encode("AN")

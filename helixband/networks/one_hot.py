@@ -20,7 +20,7 @@ class OneHot(nn.Module):
 
     tokens: Tensor
 
-    def __init__(self, channels: int = len(DNA.letters)) -> None:
+    def __init__(self, channels: int = DNA.n_tokens) -> None:
         super().__init__()
         self.register_buffer("tokens", torch.arange(channels).unsqueeze(1), persistent=False)
 

@@ -1,41 +1,233 @@
-"""Letters to indexes: DNA is A 0, C 1, G 2, T 3, and N, with every other IUPAC code, 4."""
+"""Alphabets: the tokens of sequences and their indexes, uint8.
+
+A token is a letter or a longer text. Tokens proper come first, 0 upwards, and are what a one-hot vector has
+a channel for; control tokens follow them. DNA is A 0, C 1, G 2, T 3, then N 4 and [MASK] 5.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError
 
+Codes = NDArray[np.uint8]
+
+UNKNOWN = 255
+"""An index that no token has."""
+
 
 class Alphabet:
-    """Letters and their indexes, 0 upwards; `ambiguous` letters share the index after the last.
+    """`tokens` and `control_tokens`, with indexes in that order.
 
-    Lower case reads as upper case.
+    `empty` names the control token for what is unknown and for padding, `mask` the one for what is hidden
+    from a masked-token model. `complement` pairs tokens with tokens; one that it does not name is its own.
+    `synonyms` are further spellings and the tokens that they stand for. A lower-case letter reads as the
+    upper-case one, unless it is a token itself. `letter_codes`, uint8 (256,), has the index of each ASCII
+    code, `UNKNOWN` where it is no token.
+
+    >>> codons = Alphabet(["ATG", "TAA"], ["[END]"])
+    >>> codons.encode("ATGTAA[END]").tolist()
+    [0, 1, 2]
+
+    Raises `DataError` where a token is empty or given twice, or there are more than 255.
     """
 
-    def __init__(self, letters: str, ambiguous: str = "") -> None:
-        self.letters = letters
-        self.ambiguous_index = len(letters)
-        self._table = np.full(256, 255, dtype=np.uint8)
-        for index, letter in enumerate(letters):
-            self._table[[ord(letter), ord(letter.lower())]] = index
-        for letter in ambiguous:
-            self._table[[ord(letter), ord(letter.lower())]] = self.ambiguous_index
+    def __init__(
+        self,
+        tokens: Iterable[str],
+        control_tokens: Iterable[str] = (),
+        *,
+        empty: str | None = None,
+        mask: str | None = None,
+        complement: Mapping[str, str] | None = None,
+        synonyms: Mapping[str, str] | None = None,
+    ) -> None:
+        self.tokens = tuple(tokens)
+        self.control_tokens = tuple(control_tokens)
+        self.n_tokens = len(self.tokens)
+        self._indexes = _indexes(self.tokens + self.control_tokens)
+        self._options: dict[str, Any] = {
+            "empty": empty,
+            "mask": mask,
+            "complement": complement,
+            "synonyms": synonyms,
+        }
+        self.empty = None if empty is None else self.index(empty)
+        self.mask = None if mask is None else self.index(mask)
+        self.complement = self._complement_table(complement) if complement else None
+        self._spellings = self._all_spellings(synonyms or {})
+        self.letter_codes = np.full(256, UNKNOWN, dtype=np.uint8)
+        for text, index in self._spellings.items():
+            if len(text) == 1 and ord(text) < 128:
+                self.letter_codes[ord(text)] = index
+        # Longer ones first, so that the longest match wins.
+        by_length = sorted(self._spellings, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, by_length)))
+        # Where letters alone could spell a longer token, a text has to be read token by token.
+        self._by_letter = all(
+            len(text) == 1 or any(letter not in self._spellings for letter in text)
+            for text in self._spellings
+        )
 
-    def encode(self, sequence: str) -> NDArray[np.uint8]:
-        """The indexes of a sequence, uint8 (L,); raises `DataError` at a letter that is not of it.
+    def __len__(self) -> int:
+        """The number of tokens, control tokens included."""
+        return len(self._indexes)
+
+    def __repr__(self) -> str:
+        return f"Alphabet({list(self.tokens)}, {list(self.control_tokens)})"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Alphabet)
+            and vars(self).keys() == vars(other).keys()
+            and ((self._indexes, self._options) == (other._indexes, other._options))
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.tokens, self.control_tokens))
+
+    def add_control_tokens(self, control_tokens: Iterable[str]) -> "Alphabet":
+        """A new alphabet with further control tokens; the indexes of this one hold in it.
+
+        >>> len(DNA), len(DNA.add_control_tokens(["[CLS]"]))
+        (6, 7)
+        """
+        return Alphabet(self.tokens, (*self.control_tokens, *control_tokens), **self._options)
+
+    def index(self, token: str) -> int:
+        """The index of a token or control token; raises `DataError` where there is none of that text."""
+        if token not in self._indexes:
+            raise DataError(f"{token!r} is no token of {self}")
+        return self._indexes[token]
+
+    def encode(self, sequence: str | bytes | NDArray[np.uint8] | Sequence[str]) -> Codes:
+        """The indexes of a text, of its bytes or of an array of ASCII codes, uint8 (L,); of texts, (N, L).
 
         >>> DNA.encode("ACgtN").tolist()
         [0, 1, 2, 3, 4]
+        >>> DNA.encode(["AC", "GT"]).tolist()
+        [[0, 1], [2, 3]]
+
+        Raises `DataError` with the position (from 0) of what is not in the alphabet, and where texts do
+        not have as many tokens each.
         """
-        letters = np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)
-        indexes: NDArray[np.uint8] = self._table[letters]
-        if indexes.size and indexes.max() == 255:
-            place = int(np.argmax(indexes == 255))
+        if isinstance(sequence, str):
+            return self._encode_text(sequence)
+        if isinstance(sequence, np.ndarray):
+            codes = self.letter_codes[sequence]
+            if codes.size and codes.max() == UNKNOWN:
+                return self._encode_text(sequence.tobytes().decode("latin-1")).reshape(sequence.shape)
+            return codes
+        if isinstance(sequence, bytes):
+            return self._encode_text(sequence.decode("latin-1"))
+        rows = [self.encode(text) for text in sequence]
+        lengths = sorted({len(row) for row in rows})
+        if len(lengths) > 1:
             raise DataError(
-                f"position {place} (from 0) holds {sequence[place]!r}, "
-                f"which is not in the alphabet {self.letters!r}"
+                f"texts of {lengths[0]} to {lengths[-1]} tokens make no array (N, L); pad them or cut them"
             )
-        return indexes
+        return np.array(rows, dtype=np.uint8)
+
+    def decode(self, codes: NDArray[np.integer]) -> str | list[str]:
+        """The text of indexes (L,), or a list of the texts of (N, L).
+
+        >>> DNA.decode(DNA.encode("acgtr"))
+        'ACGTN'
+
+        Raises `DataError` for an index that no token has.
+        """
+        codes = np.asarray(codes)
+        if codes.size and not 0 <= codes.min() <= codes.max() < len(self):
+            wrong = codes[(codes < 0) | (codes >= len(self))][0]
+            raise DataError(f"the index {wrong} has no token: {self} has {len(self)}")
+        if codes.ndim > 1:
+            return [self._decode_row(row) for row in codes]
+        return self._decode_row(codes)
+
+    def reverse_complement(self, codes: Codes) -> Codes:
+        """The other strand, 5' to 3', of codes (…, L): the complement of each, last to first.
+
+        >>> DNA.decode(DNA.reverse_complement(DNA.encode("AACGN")))
+        'NCGTT'
+
+        Raises `DataError` where the alphabet has no complement.
+        """
+        if self.complement is None:
+            raise DataError(f"{self} has no complement")
+        complement: Codes = self.complement[codes[..., ::-1]]
+        return complement
+
+    def _encode_text(self, text: str) -> Codes:
+        if self._by_letter:
+            codes: Codes = self.letter_codes[np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)]
+            if not codes.size or codes.max() != UNKNOWN:
+                return codes
+        indexes, place = [], 0
+        for match in self._pattern.finditer(text):
+            if match.start() != place:
+                break
+            indexes.append(self._spellings[match.group()])
+            place = match.end()
+        if place < len(text):
+            raise DataError(
+                f"position {place} (from 0) holds {text[place]!r}, which is not in the alphabet "
+                f"{''.join(self.tokens) if self._by_letter else list(self.tokens)!r}"
+            )
+        return np.array(indexes, dtype=np.uint8)
+
+    def _decode_row(self, codes: NDArray[np.integer]) -> str:
+        texts = [*self.tokens, *self.control_tokens]
+        return "".join([texts[code] for code in codes.tolist()])
+
+    def _all_spellings(self, synonyms: Mapping[str, str]) -> dict[str, int]:
+        upper = {**self._indexes, **{text: self.index(token) for text, token in synonyms.items()}}
+        lower = {text.lower(): index for text, index in upper.items() if len(text) == 1}
+        return {**lower, **upper}
+
+    def _complement_table(self, complement: Mapping[str, str]) -> Codes:
+        table = np.arange(256, dtype=np.uint8)
+        for token, partner in complement.items():
+            table[self.index(token)] = self.index(partner)
+        return table
 
 
-DNA = Alphabet("ACGT", ambiguous="NRYSWKMBDHV")
+def _indexes(tokens: tuple[str, ...]) -> dict[str, int]:
+    indexes = {token: index for index, token in enumerate(tokens)}
+    if len(indexes) < len(tokens) or "" in indexes or len(tokens) >= UNKNOWN:
+        raise DataError(
+            f"the tokens {list(tokens)} make no alphabet: each has to be there once, none empty, "
+            f"and at most {UNKNOWN - 1} of them"
+        )
+    return indexes
+
+
+DNA = Alphabet(
+    "ACGT",
+    ["N", "[MASK]"],
+    empty="N",
+    mask="[MASK]",
+    complement={"A": "T", "C": "G", "G": "C", "T": "A"},
+    synonyms=dict.fromkeys("RYSWKMBDHV", "N"),
+)
+"""The ambiguous letters of IUPAC-IUB (Cornish-Bowden 1985) read as N."""
+
+RNA = Alphabet(
+    "ACGU",
+    ["N", "[MASK]"],
+    empty="N",
+    mask="[MASK]",
+    complement={"A": "U", "C": "G", "G": "C", "U": "A"},
+    synonyms=dict.fromkeys("RYSWKMBDHV", "N"),
+)
+
+PROTEIN = Alphabet(
+    "ACDEFGHIKLMNPQRSTVWY",
+    ["X", "[MASK]"],
+    empty="X",
+    mask="[MASK]",
+    synonyms=dict.fromkeys("BJZUO*", "X"),
+)
+"""The twenty amino acids; ambiguous ones (B, J, Z), the rare U and O, and a stop (*) read as X."""

@@ -1,6 +1,7 @@
-"""FASTA files, plain or gzipped, read whole.
+"""FASTA files, plain or compressed by gzip or bgzip, read block by block.
 
-A record's name is its header up to the first white space, and is unique in the file.
+A record's name is its header up to the first white space, and is unique in the file. Lines may have any
+length and end in LF, CRLF or CR; blank lines, and blanks within lines, are passed over.
 """
 
 import gzip
@@ -10,56 +11,131 @@ from collections.abc import Iterator
 
 from helixband.errors import DataError
 
-SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas")
+SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas", ".faa", ".frn")
+BLANKS = b"\n\t\v\f "
+BLOCK_BYTES = 4 << 20
+GZIP_MAGIC = b"\x1f\x8b"
+
+Path = str | os.PathLike[str]
 
 
-def is_fasta(path: str | os.PathLike[str]) -> bool:
-    """Whether the name of a file says that it is FASTA, gzipped or not."""
+def is_fasta(path: Path) -> bool:
+    """Whether the name of a file says that it is FASTA, compressed or not."""
     return os.fspath(path).lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
-def read_fasta(path: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
-    """(names, sequences) of a FASTA file, the letters as they stand.
+def record_name(header: str) -> str:
+    """The name of a record, from its header without the `>`.
 
-    Blank lines are passed over. Raises `DataError` naming file and line where the file is empty, does not
-    begin with a header, has a name twice or a record without sequence, is cut short or no text.
+    >>> record_name("chr1 dna:chromosome")
+    'chr1'
     """
+    return (header.split(maxsplit=1) or [""])[0]
+
+
+def read_fasta(path: Path) -> tuple[list[str], list[str]]:
+    """(names, sequences) of a FASTA file, the letters as they stand. Raises `DataError` as `scan` does."""
     names: list[str] = []
-    parts: list[list[str]] = []
-    seen: dict[str, int] = {}
-    for number, line in _lines(path):
-        if line.startswith(">"):
-            name = (line[1:].split() or [""])[0]
-            if not name or name in seen:
-                trouble = f"the name {name!r}, as does line {seen[name]}" if name else "no name"
-                raise DataError(f"{path}, line {number}: the header has {trouble}; names have to be unique")
-            _check_record(path, names, parts)
-            seen[name] = number
-            names.append(name)
-            parts.append([])
-        elif line and not names:
-            raise DataError(f"{path}, line {number}: {line[:20]!r} before the first header; no FASTA file?")
-        elif line:
-            parts[-1].append(line)
-    if not names:
+    sequences: list[list[bytes]] = []
+    for header, letters in scan(path):
+        if header is None:
+            sequences[-1].append(letters.translate(None, BLANKS))
+        else:
+            names.append(record_name(header))
+            sequences.append([])
+    return names, [_text(path, b"".join(pieces)) for pieces in sequences]
+
+
+def scan(path: Path) -> Iterator[tuple[str | None, bytes]]:
+    """A file from its beginning to its end: (header, b"") at each header, (None, letters) after it.
+
+    Letters come in pieces of some megabytes at most, and with the `BLANKS` that stand among them.
+
+    Raises `DataError` naming file and line where the file is empty, does not begin with a header, has a
+    name twice or a record without sequence, is cut short or no text.
+    """
+    lines_of: dict[str, int] = {}
+    name, has_letters = "", True
+    line = 1
+    for is_header, piece in _pieces(path):
+        if is_header:
+            _check_record(path, name, has_letters)
+            header = _text(path, piece).strip()
+            name, has_letters = record_name(header), False
+            if not name or name in lines_of:
+                trouble = f"the name {name!r}, as does line {lines_of[name]}" if name else "no name"
+                raise DataError(f"{path}, line {line}: the header has {trouble}; names have to be unique")
+            lines_of[name] = line
+            yield header, b""
+        elif text := piece.strip():
+            if not lines_of:
+                line += piece[: piece.index(text[:1])].count(b"\n")
+                first = _text(path, text.split(b"\n", 1)[0])[:20]
+                raise DataError(f"{path}, line {line}: {first!r} before the first header; no FASTA file?")
+            has_letters = True
+            yield None, piece
+        line += piece.count(b"\n") + is_header
+    if not lines_of:
         raise DataError(f"{path}: the file has no record")
-    _check_record(path, names, parts)
-    return names, ["".join(lines) for lines in parts]
+    _check_record(path, name, has_letters)
 
 
-def _check_record(path: str | os.PathLike[str], names: list[str], parts: list[list[str]]) -> None:
-    if names and not parts[-1]:
-        raise DataError(f"{path}: the record {names[-1]!r} has no sequence")
+def _check_record(path: Path, name: str, has_letters: bool) -> None:
+    if not has_letters:
+        raise DataError(f"{path}: the record {name!r} has no sequence")
 
 
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """(number from 1, stripped text) of each line."""
+def _pieces(path: Path) -> Iterator[tuple[bool, bytes]]:
+    """(True, a header without `>` and line end) and (False, lines or parts of them), in order."""
+    header: bytes | None = None  # the part of a header that the last block ended in
+    at_line_start = True
+    for block in _blocks(path):
+        place = 0
+        while place < len(block):
+            if header is not None:
+                end = block.find(b"\n", place)
+                header += block[place : end if end >= 0 else len(block)]
+                if end < 0:
+                    break
+                yield True, header
+                header, place, at_line_start = None, end + 1, True
+            elif at_line_start and block[place : place + 1] == b">":
+                header, place = b"", place + 1
+            else:
+                end = block.find(b"\n>", place) + 1 or len(block)
+                yield False, block[place:end]
+                place, at_line_start = end, block[end - 1 : end] == b"\n"
+    if header is not None:
+        yield True, header
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, decompressed, every line end as LF, without a byte order mark."""
+    if not os.path.exists(path):
+        raise DataError(f"{path}: no such file")
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: cannot be read, for it is no regular file; give a FASTA file")
     try:
-        opener = gzip.open if os.fspath(path).lower().endswith(".gz") else open
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                yield number, line.strip()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        with open(path, "rb") as raw:
+            compressed = raw.read(2) == GZIP_MAGIC or os.fspath(path).lower().endswith(".gz")
+            raw.seek(0)
+            with gzip.open(raw) if compressed else raw as file:
+                held = file.read(3).removeprefix(b"\xef\xbb\xbf")
+                while block := file.read(BLOCK_BYTES):
+                    block = held + block
+                    held = b"\r" if block.endswith(b"\r") else b""  # its LF may be in the next block
+                    yield _with_line_feeds(block.removesuffix(b"\r"))
+                yield _with_line_feeds(held)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read as text ({error}); is the file whole?") from error
+
+
+def _with_line_feeds(block: bytes) -> bytes:
+    return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as text ({error})") from error
