@@ -103,6 +103,7 @@ def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Project:
 def _process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a run leaves in its process: signal handlers, the definition's modules, the environment read."""
     monkeypatch.setattr(env, "_read", {})
+    monkeypatch.setenv("HELIXBAND_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield

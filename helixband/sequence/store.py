@@ -5,7 +5,7 @@ The encoded file lies in the cache directory: `$HELIXBAND_CACHE`, or `helixband`
 
     the indexes of all records, one after another, uint8
     the same of the reverse strand, last to first, where it was asked for
-    a JSON document: names, lengths, a SHA-256 of the forward strand, facts of the FASTA files
+    a JSON document: headers, lengths, a SHA-256 of them and of the indexes, facts of the FASTA files
     the length of that document, 8 bytes, little-endian
 
 so that a window of either strand is one gather.
@@ -15,12 +15,14 @@ import contextlib
 import difflib
 import fcntl
 import hashlib
+import io
 import json
 import mmap
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -31,15 +33,17 @@ from helixband.files import matching_files, writing_whole
 from helixband.sequence.alphabet import DNA, UNKNOWN, Alphabet, Codes
 from helixband.sequence.fasta import BLANKS, BLOCK_BYTES, record_name, scan
 
-FORMAT = 1
+FORMAT = 2
 Indexes = NDArray[np.int64]
+Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class SequenceStore:
     """The records of FASTA files as indexes of an alphabet, memory-mapped.
 
     `names`, `headers`: of the R records, in the order of the file; `lengths`, `offsets`: int64 (R,), the
-    place of each in `codes`, uint8 (T,); `digest`: a SHA-256 of `codes`. Make one with `open`.
+    place of each in `codes`, uint8 (T,); `file_of_record`, (R,), its file's index in `paths`; `digest`: a
+    SHA-256 of `codes`, `headers` and `lengths`. Make one with `open`.
     """
 
     def __init__(self, paths: tuple[str, ...], encoded: Path, alphabet: Alphabet) -> None:
@@ -48,12 +52,15 @@ class SequenceStore:
         self._encoded = encoded
         with open(encoded, "rb") as file:
             document = _document(file)
+            if document is None:
+                raise StorageError(f"{encoded} is damaged; delete it, and it is made anew")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.headers: list[str] = document["headers"]
         self.names = [record_name(header) for header in self.headers]
         self.lengths = np.array(document["lengths"], dtype=np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
         self.total = int(self.lengths.sum())
+        self.file_of_record = np.repeat(np.arange(len(paths)), document["records_of_files"])
         self.digest: str = document["digest"]
         self.both_strands: bool = document["both_strands"]
         self._both = np.frombuffer(self._map, np.uint8, self.total * (1 + self.both_strands))
@@ -62,24 +69,31 @@ class SequenceStore:
         self._views: dict[int, Codes] = {}  # of every window of a length, (places, length)
 
     @classmethod
-    def open(
-        cls, pattern: str | os.PathLike[str], alphabet: Alphabet = DNA, both_strands: bool = False
-    ) -> "SequenceStore":
-        """The store of a FASTA file, or of those that a glob matches, in natural order of their names.
+    def open(cls, files: Files, alphabet: Alphabet = DNA, both_strands: bool = False) -> "SequenceStore":
+        """The store of a FASTA file, of those that a glob matches, in natural order of their names, or of
+        several.
 
         It is encoded where it has not been or has changed since. `both_strands`: windows of the reverse
         strand are wanted too; the encoded file is then twice as long.
 
-        Raises `DataError` for a file that is missing, or no FASTA of this alphabet, and for a name that is
-        in two files; `StorageError` where the cache cannot be written.
+        Raises `DataError` for a file that is missing, given twice or no FASTA of this alphabet, for a name
+        that is in two files, and for an alphabet whose tokens are not letters; `StorageError` where the
+        cache cannot be written.
         """
-        paths = tuple(os.path.realpath(path) for path in matching_files(os.fspath(pattern)))
+        patterns = [files] if isinstance(files, str | os.PathLike) else files
+        matching = [path for pattern in patterns for path in matching_files(os.fspath(pattern))]
+        paths = tuple(os.path.realpath(path) for path in matching)
+        _check_request(paths, alphabet)
         encoded = _cache_directory() / _encoded_name(paths, alphabet)
         if not _is_current(encoded, paths, both_strands):
             with _locked(encoded):
                 if not _is_current(encoded, paths, both_strands):
                     _encode(paths, encoded, alphabet, both_strands)
         return cls(paths, encoded, alphabet)
+
+    def with_both_strands(self) -> "SequenceStore":
+        """This store, or one of the same files that has the reverse strand too."""
+        return self if self.both_strands else _reopened(self.paths, self.alphabet, True, self.digest)
 
     @property
     def path(self) -> str:
@@ -93,7 +107,7 @@ class SequenceStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker maps the same file, and does not get a copy of what is in it.
-        return SequenceStore, (self.paths, self._encoded, self.alphabet)
+        return _reopened, (self.paths, self.alphabet, self.both_strands, self.digest)
 
     def index_of(self, name: str) -> int:
         """The record of a name; raises `DataError` with the names that are near."""
@@ -103,8 +117,10 @@ class SequenceStore:
         return self._record_of[name]
 
     def sequence(self, record: int, start: int = 0, end: int | None = None, reverse: bool = False) -> Codes:
-        """The indexes of [start, end) of a record, uint8 (L,); of the other strand where `reverse`."""
+        """The indexes of [start, end) of a record, uint8 (L,), as `windows` has them."""
         end = int(self.lengths[record]) if end is None else end
+        if end < start:
+            raise DataError(f"[{start}, {end}) of {self.names[record]!r} ends before it starts")
         places = np.array([record]), np.array([start])
         codes: Codes = self.windows(*places, end - start, np.array([reverse]))[0]
         return codes
@@ -122,14 +138,17 @@ class SequenceStore:
             self._need_both_strands()
             places = np.where(reverse, 2 * self.total - length - places, places)
         inside = (starts >= 0) & (starts + length <= self.lengths[records])
-        if inside.all():
+        if inside.all() and len(places):
             return self._every_window(length)[places]
         windows = np.empty((len(places), length), dtype=np.uint8)
         if inside.any():
             windows[inside] = self._every_window(length)[places[inside]]
-        for row in np.flatnonzero(~inside):
-            turned = reverse is not None and bool(reverse[row])
-            windows[row] = self._padded(int(records[row]), int(starts[row]), length, turned)
+        outside = np.flatnonzero(~inside)
+        if len(outside):
+            windows[outside] = self._padded(records[outside], starts[outside], length)
+        if reverse is not None:
+            turned = outside[reverse[outside]]
+            windows[turned] = self.alphabet.reverse_complement(windows[turned])
         return windows
 
     def forget_pages(self) -> None:
@@ -141,18 +160,21 @@ class SequenceStore:
             self._views[length] = sliding_window_view(self._both, length)
         return self._views[length]
 
-    def _padded(self, record: int, start: int, length: int, reverse: bool) -> Codes:
+    def _padded(self, records: Indexes, starts: Indexes, length: int) -> Codes:
+        """Windows of the forward strand that leave their records."""
         if self.alphabet.empty is None:
             raise DataError(
-                f"[{start}, {start + length}) leaves the record {self.names[record]!r} of {self.path}, and "
-                "the alphabet has no empty token to pad it with"
+                f"[{starts[0]}, {starts[0] + length}) leaves the record {self.names[records[0]]!r} of "
+                f"{self.path}, and the alphabet has no empty token to pad it with"
             )
-        window = np.full(length, self.alphabet.empty, dtype=np.uint8)
-        first, end = max(start, 0), min(start + length, int(self.lengths[record]))
-        if first < end:
-            offset = int(self.offsets[record])
-            window[first - start : end - start] = self.codes[offset + first : offset + end]
-        return self.alphabet.reverse_complement(window) if reverse else window
+        windows = np.full((len(records), length), self.alphabet.empty, dtype=np.uint8)
+        firsts = np.maximum(starts, 0)
+        ends = np.maximum(np.minimum(starts + length, self.lengths[records]), firsts)
+        shifts = self.offsets[records] + starts  # from places in the window to places in the codes
+        spans = zip((firsts - starts).tolist(), (ends - starts).tolist(), shifts.tolist(), strict=True)
+        for window, (first, end, shift) in zip(windows, spans, strict=True):
+            window[first:end] = self.codes[shift + first : shift + end]
+        return windows
 
     def _need_both_strands(self) -> None:
         if not self.both_strands:
@@ -164,10 +186,32 @@ def _cache_directory() -> Path:
     return Path(os.environ.get("HELIXBAND_CACHE") or os.path.join(home, "helixband"))
 
 
+def _check_request(paths: tuple[str, ...], alphabet: Alphabet) -> None:
+    if not paths:
+        raise DataError("no FASTA file is given")
+    path, times = Counter(paths).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{path} is given {times} times, itself or by links to it; name it once")
+    if longer := [token for token in alphabet.tokens if len(token) > 1]:
+        raise DataError(
+            f"{paths[0]} is read letter by letter, and {longer[0]!r} is a token of {len(longer[0])}; read it "
+            "with an alphabet of letters, or encode what read_fasta gives"
+        )
+
+
+def _reopened(paths: tuple[str, ...], alphabet: Alphabet, both_strands: bool, digest: str) -> SequenceStore:
+    """The store of the same files, of which `digest` says that they have not changed."""
+    store = SequenceStore.open(paths, alphabet, both_strands)
+    if store.digest != digest:
+        raise DataError(f"{store.path}: changed while it was in use; start again when it is whole")
+    return store
+
+
 def _encoded_name(paths: tuple[str, ...], alphabet: Alphabet) -> str:
-    """One for each list of files and alphabet, and so that a person sees what it is."""
-    key = hashlib.sha256(alphabet.letter_codes.tobytes() + b"\0".join(map(os.fsencode, paths))).hexdigest()
-    return f"{os.path.basename(paths[0])}.{key[:16]}.codes"
+    """One for each list of files and way to encode them, and so that a person sees what it is."""
+    tables = [alphabet.letter_codes] + ([] if alphabet.complement is None else [alphabet.complement])
+    key = hashlib.sha256(np.concatenate(tables).tobytes() + b"\0".join(map(os.fsencode, paths))).hexdigest()
+    return f"{os.path.basename(paths[0])[:40]}.{key[:16]}.codes"
 
 
 def _is_current(encoded: Path, paths: tuple[str, ...], both_strands: bool) -> bool:
@@ -175,97 +219,119 @@ def _is_current(encoded: Path, paths: tuple[str, ...], both_strands: bool) -> bo
     try:
         with open(encoded, "rb") as file:
             document = _document(file)
-    except FileNotFoundError:
-        return False
-    source = _facts(paths)
-    return (document["format"], document["source"]) == (FORMAT, source) and (
-        document["both_strands"] or not both_strands
+    except OSError:
+        return False  # where it is there, and cannot be read, writing it tells what is wrong
+    return (
+        document is not None
+        and document["source"] == _facts(paths)
+        and (document["both_strands"] or not both_strands)
     )
 
 
 def _facts(paths: tuple[str, ...]) -> list[list[int]]:
     """What tells changed files from the same ones."""
-    stats = [os.stat(path) for path in paths]
+    try:
+        stats = [os.stat(path) for path in paths]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     return [[status.st_size, status.st_mtime_ns] for status in stats]
 
 
-def _document(file: IO[bytes]) -> dict[str, Any]:
-    file.seek(-8, os.SEEK_END)
-    end = file.tell()
-    size = int.from_bytes(file.read(8), "little")
-    file.seek(end - size)
-    document: dict[str, Any] = json.loads(file.read(size))
-    return document
+def _document(file: io.BufferedReader) -> dict[str, Any] | None:
+    """The document of an encoded file, or None where that is not whole, or of another format."""
+    end = file.seek(0, os.SEEK_END) - 8
+    file.seek(max(end, 0))
+    start = end - int.from_bytes(file.read(8), "little")
+    if start < 0:
+        return None
+    file.seek(start)
+    try:
+        document: dict[str, Any] = json.loads(file.read(end - start))
+        n_codes = sum(document["lengths"]) * (1 + document["both_strands"])
+        return document if (document["format"], n_codes) == (FORMAT, start) else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 @contextlib.contextmanager
 def _locked(encoded: Path) -> Iterator[None]:
     """Hold the making of an encoded file, so that one process makes it and the others wait."""
+    remedy = "set HELIXBAND_CACHE to a folder that can be written, with room for two bytes a base"
     try:
         encoded.parent.mkdir(parents=True, exist_ok=True)
         with open(encoded.with_suffix(".lock"), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-    except PermissionError as error:
+    except OSError as error:
         raise StorageError(
-            f"cannot write encoded sequences to {encoded.parent} ({error.strerror}); "
-            "set HELIXBAND_CACHE to a folder that can be written"
+            f"cannot write encoded sequences to {encoded.parent} ({error.strerror}); {remedy}"
         ) from error
+    except StorageError as error:
+        raise StorageError(f"{error}; {remedy}") from error
 
 
 def _encode(paths: tuple[str, ...], encoded: Path, alphabet: Alphabet, both_strands: bool) -> None:
     before = _facts(paths)
     with writing_whole(encoded) as file:
-        headers, lengths, digest = _write_forward(paths, file, alphabet)
+        records = [_write_file(path, file, alphabet) for path in paths]
+        _check_names(paths, records)
+        document = {
+            "format": FORMAT,
+            "source": before,
+            "records_of_files": [len(headers) for headers, _ in records],
+            "headers": [header for headers, _ in records for header in headers],
+            "lengths": [length for _, lengths in records for length in lengths],
+            "both_strands": both_strands,
+        }
+        document["digest"] = _digest(file, [document["headers"], document["lengths"]])
         if both_strands:
             _write_reverse(file, alphabet)
         if _facts(paths) != before:
             raise DataError(f"{', '.join(paths)}: changed while it was read; start again when it is whole")
-        document = {
-            "format": FORMAT,
-            "source": before,
-            "headers": headers,
-            "lengths": lengths,
-            "digest": digest,
-            "both_strands": both_strands,
-        }
         content = json.dumps(document).encode()
         file.write(content + len(content).to_bytes(8, "little"))
 
 
-def _write_forward(
-    paths: tuple[str, ...], file: IO[bytes], alphabet: Alphabet
-) -> tuple[list[str], list[int], str]:
-    """Write the indexes of all records; (headers, lengths, SHA-256)."""
+def _write_file(path: str, file: io.BufferedRandom, alphabet: Alphabet) -> tuple[list[str], list[int]]:
+    """Write the indexes of the records of one FASTA file; (headers, lengths)."""
     table = alphabet.letter_codes.tobytes()
-    digest = hashlib.sha256()
     headers: list[str] = []
     lengths: list[int] = []
+    for header, letters in scan(path):
+        if header is not None:
+            headers.append(header)
+            lengths.append(0)
+            continue
+        codes = letters.translate(table, BLANKS)
+        wrong = codes.find(UNKNOWN)
+        if wrong >= 0:
+            letter = letters.translate(None, BLANKS)[wrong : wrong + 1].decode("latin-1")
+            raise DataError(
+                f"{path}, record {record_name(headers[-1])!r}, position {lengths[-1] + wrong} (from 0): "
+                f"{letter!r} is not in the alphabet {''.join(alphabet.tokens)!r}"
+            )
+        file.write(codes)
+        lengths[-1] += len(codes)
+    return headers, lengths
+
+
+def _check_names(paths: tuple[str, ...], records: list[tuple[list[str], list[int]]]) -> None:
+    """Names are unique in each file; they have to be over all of them."""
     file_of: dict[str, str] = {}
-    for path in paths:
-        for header, letters in scan(path):
-            if header is not None:
-                name = record_name(header)
-                if file_of.setdefault(name, path) != path:
-                    raise DataError(f"{path} and {file_of[name]} both have a record {name!r}; rename one")
-                headers.append(header)
-                lengths.append(0)
-                continue
-            codes = letters.translate(table, BLANKS)
-            wrong = codes.find(UNKNOWN)
-            if wrong >= 0:
-                letter = letters.translate(None, BLANKS)[wrong : wrong + 1].decode("latin-1")
-                raise DataError(
-                    f"{path}, record {name!r}, position {lengths[-1] + wrong} (from 0): "
-                    f"{letter!r} is not in the alphabet {''.join(alphabet.tokens)!r}"
-                )
-            file.write(codes)
-            digest.update(codes)
-            lengths[-1] += len(codes)
-    return headers, lengths, digest.hexdigest()
+    for path, (headers, _) in zip(paths, records, strict=True):
+        for name in map(record_name, headers):
+            if file_of.setdefault(name, path) != path:
+                raise DataError(f"{path} and {file_of[name]} both have a record {name!r}; rename one")
 
 
-def _write_reverse(file: IO[bytes], alphabet: Alphabet) -> None:
+def _digest(file: io.BufferedRandom, records: Any) -> str:
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(records).encode())
+    return digest.hexdigest()
+
+
+def _write_reverse(file: io.BufferedRandom, alphabet: Alphabet) -> None:
     """Write the reverse complement of what is in the file after it."""
     total = file.tell()
     for end in range(total, 0, -BLOCK_BYTES):

@@ -1,0 +1,275 @@
+"""Intervals from BED and GFF3 files, plain or compressed by gzip or bgzip.
+
+BED is read as its specification (GA4GH, version 1.0) and bedtools have it: three columns or more, in every
+line as many, separated by tabs, or by blanks where the first line has no tab. A label may hold blanks where
+tabs separate. Columns after the sixth are not read, so that narrowPeak, broadPeak and BED12, which counts
+with its whole span, are BED too.
+
+Accepted besides: blank lines, `#` comments, `browser` and `track` lines anywhere; a first line with the
+names of the columns (chrom, start, end, …); lines that end in LF, CRLF or CR, and a last one that does not
+end; a byte order mark; an empty score or strand in the place of '.'. Refused, though some readers pass them:
+an interval without a base (start equal to end), lines of different numbers of columns, a score that is no
+number, a strand that is not + - . or ?, and blanks in the first three columns of a file with tabs.
+"""
+
+import dataclasses
+import gzip
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from urllib.parse import unquote
+
+import numpy as np
+
+from helixband.errors import DataError
+from helixband.sequence.intervals import Integers, Intervals, first_fault
+
+Path = str | os.PathLike[str]
+Column = tuple[str, ...]
+
+BED_SUFFIXES = (".bed", ".narrowpeak", ".broadpeak", ".gappedpeak")
+GFF_SUFFIXES = (".gff3", ".gff")
+BLOCK_BYTES = 1 << 16  # of larger blocks the garbage collector makes slow work
+
+_START_NAMES = ("start", "chromstart", "chrom_start")
+_STRANDS = {"+", "-", ".", "?", ""}
+_LABELS = (re.compile(r"(?:^|;)\s*ID=([^;]*)"), re.compile(r"(?:^|;)\s*Name=([^;]*)"))
+_ONE_TAB = "put one tab, and no blank, between columns in every line"
+
+
+class _Fault(Exception):
+    """Raised for a single line it says what is wrong with it; for many, only that one of them is wrong."""
+
+
+def is_intervals(path: Path) -> bool:
+    """Whether the name of a file says that it is BED or GFF3, compressed or not."""
+    return _plain_name(path).endswith(BED_SUFFIXES + GFF_SUFFIXES)
+
+
+def read_intervals(path: Path) -> Intervals:
+    """The intervals of a BED or GFF3 file, which its suffix tells apart; `DataError` at any other suffix."""
+    if not is_intervals(path):
+        known = ", ".join(BED_SUFFIXES + GFF_SUFFIXES)
+        raise DataError(f"{path}: its suffix names no format of intervals; known are {known}, also with .gz")
+    return read_bed(path) if _plain_name(path).endswith(BED_SUFFIXES) else read_gff(path)
+
+
+def read_bed(path: Path, summits: bool = False) -> Intervals:
+    """The intervals of a BED file in its order; column 4 is the label, 5 the score, 6 the strand.
+
+    `summits`: of a narrowPeak file, the summit of each peak (column 10), one base, in place of the peak.
+
+    Raises `DataError` naming file, line and value where a line is not as the module has it, and naming the
+    file where that is missing, cut short, no text or without an interval.
+    """
+    parse: Callable[[list[str]], Intervals] | None = None
+    parts = []
+    for numbers, lines in _content(path):
+        if parse is None:
+            separator = "\t" if "\t" in lines[0] else None
+            first = lines[0].split(separator)
+            parse = partial(_bed_intervals, separator=separator, width=len(first), summits=summits)
+            if len(first) > 2 and first[1].lower() in _START_NAMES:
+                numbers, lines = numbers[1:], lines[1:]
+        if lines:
+            parts.append(_parsed(path, numbers, lines, parse))
+    return _whole(path, parts)
+
+
+def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
+    """The features of a GFF3 file in its order, or those of some kinds (column 3).
+
+    Positions become 0-based and ends exclusive. The label is the attribute ID or, without one, Name. What
+    follows `##FASTA` is not read. Format: Sequence Ontology, Generic Feature Format version 3, 1.26.
+
+    Raises `DataError` as `read_bed` does, and for a kind that no feature has, naming those there are.
+    """
+    wanted = {kinds} if isinstance(kinds, str) else kinds if kinds is None else set(kinds)
+    found: Counter[str] = Counter()
+    parts = []
+    for numbers, lines in _content(path, end=("##FASTA", ">")):
+        part = _parsed(path, numbers, lines, _gff_intervals)
+        found.update(part.kind)
+        parts.append(part if wanted is None else part[[kind in wanted for kind in part.kind]])
+    if wanted is not None and found and (absent := sorted(wanted - found.keys())):
+        there = ", ".join(f"{kind} ({count})" for kind, count in found.most_common(20))
+        raise DataError(f"{path}: no feature is of the kind {absent[0]!r}; the kinds in it are {there}")
+    return _whole(path, parts)
+
+
+def text_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(number from 1 of the first line, lines without their ends) of block after block of a text file.
+
+    It may be compressed by gzip. Raises `DataError` where it is missing, cut short or no text in UTF-8.
+    """
+    number = 1
+    try:
+        with open(path, "rb") as raw:
+            compressed = raw.peek(2)[:2] == b"\x1f\x8b" or os.fspath(path).lower().endswith(".gz")
+            with gzip.open(raw) if compressed else raw as file:
+                while block := file.read(BLOCK_BYTES):
+                    lines = _lines(path, number, block + file.readline())
+                    yield number, lines
+                    number += len(lines)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); is it a file, and whole?") from error
+
+
+def _lines(path: Path, number: int, block: bytes) -> list[str]:
+    wrong = block.find(b"\0")
+    if wrong < 0:
+        try:
+            text = block.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            wrong = error.start
+    if wrong >= 0:
+        line = number + block.count(b"\n", 0, wrong)
+        raise DataError(
+            f"{path}, line {line}: the byte {block[wrong]:#04x} is not of text in UTF-8; "
+            "unpack the file, or convert it with iconv -t utf-8"
+        )
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _content(path: Path, end: tuple[str, ...] = ()) -> Iterator[tuple[list[int], list[str]]]:
+    """(numbers, lines) of each block, without blank ones and comments, up to one that begins like `end`."""
+    for number, lines in text_blocks(path):
+        stop = next((place for place, line in enumerate(lines) if line.startswith(end)), len(lines))
+        held = [
+            (place, line)
+            for place, line in enumerate(lines[:stop], number)
+            if line and not line.startswith(("#", "track ", "browser ")) and not line.isspace()
+        ]
+        if held:
+            yield [place for place, _ in held], [line for _, line in held]
+        if stop < len(lines):
+            return
+
+
+def _parsed(
+    path: Path, numbers: list[int], lines: list[str], parse: Callable[[list[str]], Intervals]
+) -> Intervals:
+    """The intervals of all lines at once; where that fails, line by line up to the first that is wrong."""
+    try:
+        return parse(lines)
+    except _Fault:
+        for number, line in zip(numbers, lines, strict=True):
+            try:
+                parse([line])
+            except _Fault as fault:
+                raise DataError(f"{path}, line {number}: {fault}") from None
+        raise
+
+
+def _whole(path: Path, parts: list[Intervals]) -> Intervals:
+    whole = Intervals.concatenate(parts)
+    if not len(whole):
+        raise DataError(f"{path}: the file has no interval; is it the right one, and whole?")
+    return dataclasses.replace(whole, source=os.fspath(path))
+
+
+def _bed_intervals(lines: list[str], separator: str | None, width: int, summits: bool) -> Intervals:
+    if separator is None and any("\t" in line for line in lines):
+        raise _Fault(f"{lines[0][:60]!r} has a tab, and the first line has none; {_ONE_TAB}")
+    if width < 3:
+        raise _Fault(f"BED needs chromosome, start and end; the number of columns is {width}; {_ONE_TAB}")
+    if summits and width < 10:
+        raise _Fault(f"the summit is column 10, and there are {width} columns; only narrowPeak files have it")
+    columns = _columns(lines, separator, width)
+    names = _names(columns[0])
+    starts, ends = _positions(columns[1], "column 2 (start)"), _positions(columns[2], "column 3 (end)")
+    _check(starts, ends)
+    if summits:
+        starts = starts + _positions(columns[9], "column 10 (summit)")
+        if (starts >= ends).any():
+            raise _Fault(f"column 10 (summit) holds {columns[9][0]}, past the peak; it counts from the start")
+        ends = starts + 1
+    return Intervals.make(
+        names,
+        starts,
+        ends,
+        _strands(columns[5], "column 6") if width > 5 else None,
+        labels=columns[3] if width > 3 else None,
+        scores=_scores(columns[4], "column 5") if width > 4 else None,
+    )
+
+
+def _gff_intervals(lines: list[str]) -> Intervals:
+    columns = _columns(lines, "\t", 9)
+    names = {name: unquote(name) for name in _names(columns[0])}
+    firsts, lasts = _positions(columns[3], "column 4 (start)"), _positions(columns[4], "column 5 (end)")
+    if (firsts < 1).any():
+        raise _Fault("column 4 (start) holds 0, and GFF3 counts from 1; add 1 to each start")
+    if (lasts < firsts).any():
+        raise _Fault(f"the end {lasts[0]} is before the start {firsts[0]}; swap them and set the strand")
+    _check(firsts - 1, lasts)
+    return Intervals.make(
+        [names[name] for name in columns[0]],
+        firsts - 1,
+        lasts,
+        _strands(columns[6], "column 7"),
+        labels=map(_label, columns[8]),
+        scores=_scores(columns[5], "column 6"),
+        kinds=columns[2],
+    )
+
+
+def _columns(lines: list[str], separator: str | None, width: int) -> list[Column]:
+    rows = [line.split(separator) for line in lines]
+    if set(map(len, rows)) != {width}:
+        line, found = lines[0][:60], len(rows[0])
+        raise _Fault(f"the number of columns in {line!r} is {found}, and has to be {width}; {_ONE_TAB}")
+    return list(zip(*rows, strict=True))
+
+
+def _label(attributes: str) -> str:
+    """The ID or Name among the attributes of a GFF3 line, or ''."""
+    match = _LABELS[0].search(attributes) or _LABELS[1].search(attributes)
+    return unquote(match[1]) if match else ""
+
+
+def _check(starts: Integers, ends: Integers) -> None:
+    if fault := first_fault(starts, ends):
+        raise _Fault(fault[1])
+
+
+def _names(texts: Column) -> Column:
+    for name in set(texts):
+        if name.split() != [name]:
+            raise _Fault(f"column 1 (chromosome) holds {name!r}; {_ONE_TAB}")
+    return texts
+
+
+def _positions(texts: Column, column: str) -> Integers:
+    joined = "".join(texts)
+    if not (all(texts) and joined.isascii() and joined.isdigit()):
+        raise _Fault(
+            f"{column} holds {texts[0][:60]!r}, which is no whole number from 0 in plain digits; "
+            "write 1000, not 1,000 or 1e3, and one tab and no blank between columns"
+        )
+    if max(map(len, texts)) > 18:
+        raise _Fault(f"{column} holds {texts[0][:60]}, which is past the end of any chromosome")
+    return np.fromstring(" ".join(texts), dtype=np.int64, sep=" ")
+
+
+def _scores(texts: Column, column: str) -> list[float]:
+    try:
+        return [np.nan if text in (".", "") else float(text) for text in texts]
+    except ValueError:
+        raise _Fault(f"{column} (score) holds {texts[0][:60]!r}; it has to be a number or .") from None
+
+
+def _strands(texts: Column, column: str) -> Column:
+    if set(texts) - _STRANDS:
+        raise _Fault(f"{column} (strand) holds {texts[0][:60]!r}; it has to be + or -, or . for neither")
+    return texts
+
+
+def _plain_name(path: Path) -> str:
+    return os.fspath(path).lower().removesuffix(".gz")
