@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="predict on these inputs: paths or globs under the data directory",
     )
+    add("--check", action="store_true", help="say what a good score could come from besides biology")
     add("--mc-dropout", metavar="N", type=_positive, help="evaluate and predict N times with dropout left on")
     add("--debug", action="store_true", help="one epoch of two batches, in RESULT/debug; prints the model")
     add = parser.add_argument_group("how").add_argument
@@ -61,6 +62,14 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="a hyperparameter of the fixed configuration; may be repeated",
+    )
+    add("--stride", metavar="N", type=_positive, help="predict windows N bases apart (default: their length)")
+    add("--both-strands", action="store_true", help="predict the mean of a window's two strands")
+    add(
+        "--format",
+        nargs="+",
+        choices=["npy", "tsv", "h5", "bw"],
+        help="what predictions of windows are written as (default: npy tsv)",
     )
     add("-c", "--cpu", action="store_true", help="use the CPU though there is a GPU")
     add("--force", action="store_true", help="go on in the results of another def.py or environment")

@@ -17,7 +17,9 @@ from typing import Any
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.errors import DataError, DefinitionError, HelixbandError
+from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed, seed_everything
+from helixband.training.state import found_in
 
 FUNCTIONS = {
     "get_train_generator": ("data_dir", "batch_size"),
@@ -110,8 +112,24 @@ class Definition:
         )
 
     def prediction_data(self, path: str) -> Iterable[Any]:
-        """The generator over the x of one input."""
+        """The generator of `get_pred_generator` over the x of one input."""
         return self._check_generator(self._call_for_data("get_pred_generator", path), "get_pred_generator")
+
+    def sequence_training_data(self, data_dir: str, batch_size: int) -> SequenceBatchGenerator:
+        """The training generator as one that can make a generator for prediction.
+
+        Raises `DefinitionError` where there is neither that nor a `get_pred_generator`.
+        """
+        train, _ = self.training_data(data_dir, batch_size)
+        for generator in found_in(train, SequenceBatchGenerator):
+            return generator
+        near = self._misspelt("get_pred_generator", vars(self.module), 0.6)
+        raise DefinitionError(
+            f"{self.path}: get_pred_generator(pred_path) is missing"
+            + (f"; {near}: did you mean get_pred_generator?" if near else "")
+            + "; it can be left out only where get_train_generator gives a FastaBatchGenerator or an "
+            "IntervalBatchGenerator"
+        )
 
     def traceback_of(self, error: BaseException) -> str | None:
         """The traceback from the first line of the definition (or its folder) on, or None without one.

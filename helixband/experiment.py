@@ -11,14 +11,15 @@ import torch
 from base_model import BaseModel, choose_device
 from helixband import checkpoints, interruption
 from helixband.configuration import read_config
-from helixband.definition import Definition, load_definition
-from helixband.errors import DataError, ResultsMismatch, UsageError
-from helixband.files import matching_files
-from helixband.predictions import input_name, write_predictions
-from helixband.progress import Progress, make_progress, show_config, show_number, show_row
-from helixband.randomness import derive_seed, seed_everything
+from helixband.context import Context
+from helixband.definition import load_definition
+from helixband.errors import ResultsMismatch, UsageError
+from helixband.evaluation import Evaluation
+from helixband.prediction import Prediction
+from helixband.progress import make_progress, show_config, show_number
+from helixband.randomness import derive_seed
 from helixband.results import Results, Trial
-from helixband.runfile import RunFile, file_digest, file_facts
+from helixband.runfile import RunFile, file_digest
 from helixband.search.journal import SearchJournal
 from helixband.search.samplers import draw
 from helixband.search.trial import Trainer
@@ -46,7 +47,7 @@ def run(args: Namespace) -> None:
         run_file.settle(args)
         definition = load_definition(args.model, args.seed)
         try:
-            experiment = Experiment(args, definition, results, run_file, progress)
+            experiment = Experiment(Context(args, definition, results, run_file, progress))
             with progress.shown():
                 experiment.run()
         except (Exception, SystemExit) as error:
@@ -60,21 +61,27 @@ def run(args: Namespace) -> None:
 class Experiment:
     """A definition, its results, and the flags of this run."""
 
-    def __init__(
-        self, args: Namespace, definition: Definition, results: Results, run_file: RunFile, progress: Progress
-    ) -> None:
-        self.args = args
-        self.definition = definition
-        self.results = results
-        self.run_file = run_file
-        self.progress = progress
-        self.trainer = Trainer(definition, results, args)
-        self.fixed = read_config(args.config, args.set) if args.config or args.set else None
+    def __init__(self, context: Context) -> None:
+        self.args = context.args
+        self.definition = context.definition
+        self.results = context.results
+        self.run_file = context.run_file
+        self.progress = context.progress
+        self.trainer = Trainer(context.definition, context.results, context.args)
+        self.evaluation = Evaluation(context)
+        self.prediction = Prediction(context)
+        self.fixed = (
+            read_config(self.args.config, self.args.set) if self.args.config or self.args.set else None
+        )
         self._check()
 
     def run(self) -> None:
         """All stages asked for."""
         self._announce()
+        if self.args.check:
+            self.evaluation.check()
+            if not (self.args.hyper or self.args.eval or self.args.predict):
+                return
         if self.run_file.begun and not self.run_file.binding:
             self.results.forget_trials()
         if self.args.hyper:
@@ -84,9 +91,9 @@ class Experiment:
         else:
             self._tell_model()
         if self.args.eval:
-            self._evaluate()
-        for name, path in self.inputs.items():
-            self._predict(name, path)
+            self.evaluation.evaluate(lambda: self._model, self._facts)
+        for name, path in self.prediction.inputs.items():
+            self.prediction.predict(name, path, lambda: self._model, self._facts)
         interruption.check()
         self.progress.say(f"results are in {self.results.path}")
 
@@ -107,7 +114,7 @@ class Experiment:
         self._check_fixed()
         if "get_config" in self._needed():
             draw(self.definition.module.get_config, 0)
-        self.inputs = self._inputs()
+        self.prediction.find_inputs()
         if args.force:
             self.run_file.accept(self.definition)
 
@@ -116,9 +123,11 @@ class Experiment:
         needed = []
         if self.args.hyper or self._to_train():
             needed += ["get_train_generator"] + ["get_config"] * (self.fixed is None)
-        needed += ["get_test_generator"] * self.args.eval
-        needed += ["get_pred_generator"] * bool(self.args.predict)
-        return needed
+        if self.args.eval or self.args.check:
+            needed += ["get_train_generator", "get_test_generator"]
+        if self.args.predict and not self.definition.function("get_pred_generator"):
+            needed += ["get_train_generator"]
+        return list(dict.fromkeys(needed))
 
     def _to_train(self) -> bool:
         """Whether a single configuration has epochs to go."""
@@ -135,26 +144,6 @@ class Experiment:
                 "choose another directory with --result"
             )
 
-    def _inputs(self) -> dict[str, str]:
-        """Name -> path of each input to predict on."""
-        found: dict[str, str] = {}
-        for pattern in self.args.predict:
-            try:
-                paths = matching_files(pattern, self.args.data)
-            except DataError as error:
-                raise UsageError(f"--predict {pattern}: {error}; paths are under --data") from error
-            for path in paths:
-                name = input_name(path, self.args.data)
-                if found.setdefault(name, path) != path:
-                    raise UsageError(f"--predict: {found[name]} and {path} would both be named {name}")
-                earlier = (self.run_file.stage(f"predict {name}") or {}).get("facts", {}).get("path", path)
-                if os.path.exists(earlier) and not os.path.samefile(earlier, path):
-                    raise UsageError(
-                        f"--predict: {path} would be named {name}, as {earlier} was; rename it, or choose "
-                        "another directory with --result"
-                    )
-        return found
-
     # The stages.
 
     def _announce(self) -> None:
@@ -168,6 +157,7 @@ class Experiment:
     def _prepare_training(self) -> None:
         """Make the data, so that its faults show before anything is trained, and record the run."""
         self.definition.training_data(self.args.data, self.args.batch_size)
+        self.prediction.check_training_data()
         self.run_file.check(self.definition, self.args.force)
         self.run_file.record(self.definition, self.args)
 
@@ -289,46 +279,6 @@ class Experiment:
             "definition": self.definition.digest,
             "mc_dropout": self.args.mc_dropout,
         }
-
-    def _evaluate(self) -> None:
-        facts = self._facts | {"data": self.args.data}
-        if self.results.test_file.exists() and self.run_file.stage("evaluate") == facts:
-            self.progress.say(f"test: done already, {self.results.test_file}")
-            self.progress.say(f"  {show_row(self.results.test_result())}")
-            return
-        model, test = self._model, self.definition.test_data(self.args.data)
-        seed_everything(derive_seed(self.args.seed, "evaluate"))
-        samples = self.args.mc_dropout
-        result = model.evaluate_mc(test, samples) if samples else model.evaluate(test)
-        self.results.write_test_result(result)
-        self.run_file.finish_stage("evaluate", facts)
-        self.progress.say(f"test: {show_row(result)}")
-        self.progress.say(f"  written to {self.results.test_file}")
-
-    def _predict(self, name: str, path: str) -> None:
-        facts = self._facts | file_facts(path)
-        stage = f"predict {name}"
-        done = self.run_file.stage(stage)
-        if done and done["facts"] == facts:
-            outputs = [self.results.path / output for output in done["outputs"]]
-            if all(output.exists() for output in outputs):
-                self.progress.say(f"predict: {path} is done already" + "".join(f", {o}" for o in outputs))
-                return
-        model, data = self._model, self.definition.prediction_data(path)
-        seed_everything(derive_seed(self.args.seed, "predict", name))
-        samples = self.args.mc_dropout
-        y_pred, spread = model.predict_mc(data, samples) if samples else (model.predict(data), None)
-        save = self.definition.function("save_prediction")
-        outputs = []
-        if save:
-            save(path, y_pred)
-        else:
-            outputs = write_predictions(self.results, name, path, y_pred, spread)
-        # Relative, so that a result directory can be moved.
-        relative = [str(output.relative_to(self.results.path)) for output in outputs]
-        self.run_file.finish_stage(stage, {"facts": facts, "outputs": relative})
-        written = ", ".join(str(output) for output in outputs) or "save_prediction of the definition"
-        self.progress.say(f"predict: {path} -> {written}")
 
 
 def _epochs(trial: Trial) -> int:

@@ -2,18 +2,19 @@
 
 import contextlib
 import glob
+import io
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from helixband.errors import DataError, StorageError
 
 
 @contextlib.contextmanager
-def writing_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def writing_whole(path: str | os.PathLike[str]) -> Iterator[io.BufferedRandom]:
     """A file to write that becomes `path` in one step, synced to the disk, so that a crash leaves old or new.
 
     Raises `StorageError` where it cannot be written; the old file is then still there, as it is where the

@@ -20,6 +20,7 @@ Plan = Sequence[Sequence[tuple[int, int]]]
 """Brackets of rungs of (configurations, epochs)."""
 
 BEST_SHOWN = 5
+SECONDS_BETWEEN_LINES = 10
 WIDTH = 100  # columns, at most, of the bars
 
 
@@ -33,6 +34,8 @@ class Progress:
         self.done = 0
         self.job_total = 0  # epochs of the trial at work
         self.row: Row = {}
+        self.unit = "epochs"
+        self.bases = 0  # of a window, where windows are counted
         self.failures = 0
         self.rewards: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._name = ""
@@ -79,8 +82,18 @@ class Progress:
         else:
             self.failures += 1
 
+    def begin_windows(self, bases: int) -> None:
+        """Windows of so many bases are to be predicted."""
+        self._begin(0)
+        self.unit, self.bases = "windows", bases
+
+    def windows(self, done: int, total: int) -> None:
+        """So many of them are predicted; told first of those of an earlier run."""
+        self._timed += done - self.done if self.total else 0
+        self.done, self.total = done, total
+
     def end(self) -> None:
-        """The search or training is over."""
+        """The search, training or prediction is over."""
         self._begin(0)
 
     def best(self) -> list[tuple[str, float, Mapping[str, Any]]]:
@@ -98,8 +111,14 @@ class Progress:
         return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
 
     def _begin(self, total: int) -> None:
-        self.plan, self.total, self.done, self.row = [], total, 0, {}
+        self.plan, self.total, self.done, self.row, self.unit = [], total, 0, {}, "epochs"
         self._trained, self._timed, self._started = {}, 0, time.monotonic()
+
+    def _bases_a_second(self) -> str:
+        """The pace of a prediction, as "12.3 Mb/s"."""
+        seconds = time.monotonic() - self._started
+        counts = self.unit == "windows" and self._timed and seconds
+        return f"{self._timed * self.bases / 1e6 / seconds:.3g} Mb/s" if counts else ""
 
     def _mark(self, epochs: int) -> None:
         self.done += epochs - self._trained.get(self._name, 0)
@@ -107,7 +126,11 @@ class Progress:
 
 
 class PlainProgress(Progress):
-    """One line for each epoch of a training, and for each trial of a search."""
+    """One line for each epoch of a training, each trial of a search, and each while of a prediction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = 0.0
 
     def say(self, text: str) -> None:
         print(text, flush=True)
@@ -122,6 +145,17 @@ class PlainProgress(Progress):
         super().epoch(row)
         if not self.plan:
             self.say(f"  epoch {int(row['epoch'])}/{self.job_total}  {show_row(row)}  {self.time_left()}")
+
+    def begin_windows(self, bases: int) -> None:
+        super().begin_windows(bases)
+        self._told = time.monotonic()
+
+    def windows(self, done: int, total: int) -> None:
+        super().windows(done, total)
+        if time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
+            self._told = time.monotonic()
+            stand = [f"{100 * done // total} %", self._bases_a_second(), self.time_left()]
+            self.say(f"  {done:,}/{total:,} windows  [{', '.join(filter(None, stand))}]")
 
     def end_job(self, config: Mapping[str, Any], reward: float, error: str | None) -> None:
         super().end_job(config, reward, error)
@@ -175,7 +209,9 @@ class LiveProgress(Progress):
         grid.add_column(ratio=1)
         grid.add_column(no_wrap=True, justify="right")
         grid.add_column(no_wrap=True)
-        self._add_bar(grid, "search" if self.plan else "training", self.done, self.total, self.time_left())
+        stage = "search" if self.plan else "training" if self.unit == "epochs" else "prediction"
+        note = "  ".join(filter(None, [self._bases_a_second(), self.time_left()]))
+        self._add_bar(grid, stage, self.done, self.total, note)
         if self.plan:
             job_done = self._trained.get(self._name, 0)
             self._add_bar(
@@ -183,12 +219,11 @@ class LiveProgress(Progress):
             )
         return grid
 
-    @staticmethod
-    def _add_bar(grid: "Table", name: str, done: int, total: int, note: str) -> None:
+    def _add_bar(self, grid: "Table", name: str, done: int, total: int, note: str) -> None:
         from rich.progress_bar import ProgressBar
 
         bar = ProgressBar(total=max(1, total), completed=min(done, total))
-        grid.add_row(name, bar, f"{done}/{total} epochs", note)
+        grid.add_row(name, bar, f"{done:,}/{total:,} {self.unit}", note)
 
     def _best_table(self) -> "RenderableType":
         from rich.table import Table

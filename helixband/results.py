@@ -7,7 +7,9 @@
       search/journal.jsonl       one line an event of the search, appended and synced
       trials/<id>/               config.json, train_results.csv, checkpoints/{last,best}.pt, error.txt
       best_config                -> trials/<id> of the model that is evaluated
+      audit.json                 what --check found
       test_result.json           {metric: value}; null where undefined
+      baselines.json             {metric: value} of trivial models on the test set
       predictions/<input>.*      .npy, and .tsv where the input names its records
       logs/<id>/                 TensorBoard
 
@@ -87,7 +89,9 @@ class Results:
         self.run_file = self.path / "run.json"
         self.definition_file = self.path / "def.py"
         self.best_link = self.path / "best_config"
+        self.audit_file = self.path / "audit.json"
         self.test_file = self.path / "test_result.json"
+        self.baselines_file = self.path / "baselines.json"
         self.predictions = self.path / "predictions"
         self.journal = Journal(self.path / "search" / "journal.jsonl")
         try:
@@ -181,6 +185,22 @@ class Results:
         """The stored metrics of the test set, NaN where undefined."""
         stored = read_json(self.test_file)
         return {name: math.nan if value is None else value for name, value in stored.items()}
+
+    def write_baselines(self, scores: dict[str, float | str]) -> None:
+        """Store what trivial models score on the test set, or as `missing` why that is not known."""
+        write_json(self.baselines_file, scores)
+
+    def baselines(self) -> dict[str, Any]:
+        """What `write_baselines` stored."""
+        return dict(read_json(self.baselines_file))
+
+    def write_audit(self, report: dict[str, Any]) -> None:
+        """Store what the check of the data found."""
+        write_json(self.audit_file, report)
+
+    def audit(self) -> dict[str, Any]:
+        """What `write_audit` stored."""
+        return dict(read_json(self.audit_file))
 
     def prediction(self, name: str, suffix: str) -> Path:
         """Where the predictions of an input go, for example `predictions/unlabelled.fa.npy`."""

@@ -15,7 +15,24 @@ LEVELS = [
     # No torch model, no results: what anything may use.
     ["helixband", "helixband.errors", "helixband.interruption", "helixband.nested", "helixband.randomness"],
     ["helixband.env", "helixband.files"],
-    ["helixband.sequence", "helixband.sequence.alphabet", "helixband.sequence.fasta"],
+    # Sequences: files and arrays, NumPy alone.
+    ["helixband.sequence", "helixband.sequence.alphabet", "helixband.sequence.intervals"],
+    [
+        "helixband.sequence.augmentation",
+        "helixband.sequence.fasta",
+        "helixband.sequence.interval_files",
+        "helixband.sequence.metadata",
+        "helixband.sequence.similarity",
+        "helixband.sequence.splits",
+        "helixband.sequence.windows",
+    ],
+    [
+        "helixband.sequence.baselines",
+        "helixband.sequence.chromosomes",
+        "helixband.sequence.store",
+        "helixband.sequence.targets",
+    ],
+    ["helixband.sequence.audit", "helixband.sequence.negatives"],
     # The parts: each does one thing and knows little of the others.
     ["helixband.checkpoints", "helixband.hdf5", "helixband.metrics", "helixband.results", "constraints"],
     ["helixband.networks", "helixband.networks.heads", "helixband.networks.one_hot"],
@@ -28,12 +45,30 @@ LEVELS = [
         "helixband.training.tensorboard",
     ],
     ["helixband.training.loop", "helixband.training.monte_carlo", "helixband.training.state"],
+    ["helixband.generators", "helixband.generators.base"],
+    ["helixband.generators.sequences"],
+    ["helixband.generators.datasets", "helixband.generators.fasta"],
+    ["helixband.generators.intervals"],
     ["batch_generator", "helixband.configuration", "helixband.progress"],
+    # Pictures, made from files alone.
+    ["helixband.report", "helixband.report.logo", "helixband.report.page"],
+    ["helixband.report.tracks"],
+    ["helixband.report.scores"],
+    ["helixband.report.region"],
     # The model, and the definition that makes one.
     ["base_model"],
     ["helixband.definition"],
     # Trials, the search over them, and the whole experiment.
-    ["helixband.predictions", "helixband.runfile"],
+    ["helixband.outputs", "helixband.outputs.rows"],
+    [
+        "helixband.outputs.arrays",
+        "helixband.outputs.bigwig",
+        "helixband.outputs.parts",
+        "helixband.outputs.table",
+    ],
+    ["helixband.predictions", "helixband.runfile", "helixband.leakage"],
+    ["helixband.genome_prediction", "helixband.context"],
+    ["helixband.evaluation", "helixband.prediction"],
     ["helixband.search", "helixband.search.samplers", "helixband.search.trial"],
     ["helixband.search.journal"],
     ["hyperband"],

@@ -1,0 +1,20 @@
+"""What the stages of a run share."""
+
+from argparse import Namespace
+from dataclasses import dataclass
+
+from helixband.definition import Definition
+from helixband.progress import Progress
+from helixband.results import Results
+from helixband.runfile import RunFile
+
+
+@dataclass(frozen=True)
+class Context:
+    """A definition, its results, the record of them, and the flags of this run."""
+
+    args: Namespace
+    definition: Definition
+    results: Results
+    run_file: RunFile
+    progress: Progress

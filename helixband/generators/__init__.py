@@ -1,0 +1,1 @@
+"""Generators of batches: their base, and those over sequences."""

@@ -1,0 +1,47 @@
+"""What all generators of batches have in common."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from helixband.errors import DataError
+
+
+class BatchGenerator:
+    """Base class: examples, by index, in batches.
+
+    A subclass gives `_batches`. Its state is its data and (seed, epoch) alone: the run shares one
+    generator among trials.
+    """
+
+    def __init__(self, n_examples: int, batch_size: int | None, shuffle: bool, labelled: bool) -> None:
+        if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
+            raise DataError(f"batch_size is {batch_size!r}; it has to be None or an integer from 1")
+        if n_examples == 0:
+            raise DataError(f"{type(self).__name__}: the set is empty; it needs one example at least")
+        self.n_examples = n_examples
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.labelled = labelled
+        self._seed = 0
+        self._epoch = 0
+
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """The next iteration has the order of this epoch. Without it, each iteration is the next epoch."""
+        self._seed, self._epoch = seed, epoch
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return math.ceil(self.n_examples / (self.batch_size or self.n_examples))
+
+    def __iter__(self) -> Iterator[Any]:
+        rng = np.random.default_rng([self._seed, self._epoch]) if self.shuffle else None
+        self._epoch += 1
+        for x, y in self._batches(rng):
+            yield (x, y) if self.labelled else x
+
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+        """The batches of an epoch as (x, y), y None without labels; `rng` is None for the stored order."""
+        raise NotImplementedError

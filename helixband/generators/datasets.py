@@ -1,0 +1,56 @@
+"""The examples of a sequence generator for `torch.utils.data.DataLoader`, with workers or without."""
+
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.nested import map_leaves
+
+
+class SequenceDataset(Dataset[Any]):
+    """The examples of a generator by number: (x, y), or x alone without targets, as they stand.
+
+    Workers share the memory-mapped sequences. Raises `IndexError` beyond the last example.
+    """
+
+    def __init__(self, generator: SequenceBatchGenerator) -> None:
+        self.generator = generator.plain()
+
+    def __len__(self) -> int:
+        return self.generator.n_examples
+
+    def __getitem__(self, number: int) -> Any:
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: list[int]) -> list[Any]:
+        """Several at once, which is how a `DataLoader` asks for a batch."""
+        examples = np.asarray(numbers, dtype=np.int64)
+        if examples.size and not -len(self) <= examples.min() <= examples.max() < len(self):
+            raise IndexError(f"example {examples.max()} of {len(self)}")
+        batch = self.generator.batch(examples % len(self))
+        return [map_leaves(itemgetter(row), batch) for row in range(len(examples))]
+
+
+class SequenceStream(IterableDataset[Any]):
+    """The examples of a generator in the order of an epoch, drawn as that has them: shuffled, augmented.
+
+    It gives the generator's own batches, so a `DataLoader` of it has `batch_size=None`; of W workers each
+    takes every W-th batch. The run sets the epoch; elsewhere `generator.set_epoch(seed, epoch)` does, before
+    each iteration, as workers begin from the generator as it is in their parent.
+    """
+
+    def __init__(self, generator: SequenceBatchGenerator) -> None:
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return len(self.generator)
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        for number, batch in enumerate(self.generator):
+            if worker is None or number % worker.num_workers == worker.id:
+                yield batch

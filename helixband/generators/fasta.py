@@ -1,0 +1,222 @@
+"""`FastaBatchGenerator`: the records of FASTA files, or windows along them."""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helixband.errors import DataError
+from helixband.files import matching_files
+from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator
+from helixband.sequence.alphabet import DNA, Alphabet
+from helixband.sequence.fasta import is_fasta
+from helixband.sequence.intervals import Intervals, regions_of_headers
+from helixband.sequence.store import SequenceStore
+from helixband.sequence.targets import Targets, read_targets
+from helixband.sequence.windows import Indexes, Tiling, Whole, tile
+
+Sources = str | os.PathLike[str] | Mapping[str, float]
+
+
+class FastaBatchGenerator(SequenceBatchGenerator):
+    """Batches of the sequences of FASTA files, plain or gzipped.
+
+    `files`: a path or glob; or, of classes in files of their own, a dict `{path or glob: target}`. `targets`:
+    an array; the path of a `.target` file, a line a record; `(table, column)` of a TSV or CSV file by
+    name; or a function of the header (see `sequence.targets`).
+
+    Without a `window` each record is an example. Records of several lengths are refused, unless `unequal`
+    is "pad", which fills them up to the longest with the alphabet's empty token, or "bucket", which fills
+    them up to the longest of their batch and, in shuffled epochs, puts like lengths together.
+
+    With a `window`, each record gives windows of so many bases every `stride` bases (default: `window`), with
+    `random_offsets` from a start that is drawn in each epoch. Records below `min_length` are left out; at the
+    end of a record a window that is not whole is dropped or, with `incomplete="pad"`, filled up.
+
+    `options` are those of `SequenceBatchGenerator`: `layout`, `reverse_complement`, `augmentation`,
+    `balance`, `metadata`.
+
+    Raises `DataError` where files and targets are not as they should be, with file, line and record.
+    """
+
+    def __init__(
+        self,
+        files: Sources,
+        targets: Targets | None = None,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        *,
+        alphabet: Alphabet = DNA,
+        window: int | None = None,
+        stride: int | None = None,
+        random_offsets: bool = False,
+        min_length: int = 1,
+        incomplete: str = "drop",
+        unequal: str = "refuse",
+        **options: Any,
+    ) -> None:
+        store, targets = _open(files, targets, alphabet, bool(options.get("reverse_complement")))
+        self.window = window
+        self.unequal = unequal
+        self.random_offsets = random_offsets
+        self._tiling: dict[str, Any] = {
+            "stride": stride,
+            "min_length": min_length,
+            "incomplete": incomplete,
+        }
+        self._in_part: NDArray[np.bool_] = np.ones(len(store), dtype=np.bool_)
+        self._check_windows()
+        if window is None and unequal == "refuse":
+            _check_lengths(store)
+        plan: Tiling | Whole
+        if window is None:
+            plan = Whole(int(store.lengths.max()), len(store))
+        else:
+            plan = tile(store.lengths, window, **self._tiling)
+        of_records = None if targets is None else read_targets(targets, store.headers, store.path)
+        super().__init__(store, plan, of_records, batch_size, shuffle, **options)
+
+    def intervals(self) -> Intervals | None:
+        """Where the examples are from: by headers that are coordinates, or within the records of a genome."""
+        if self.window is not None:
+            return super().intervals()
+        regions = regions_of_headers(self.store.headers, self.store.lengths)
+        return None if regions is None else regions[self._numbers(np.arange(self.n_examples))]
+
+    def part(self, chosen: Indexes) -> Self:
+        """A generator of some of the examples; of whole records alone where offsets are drawn."""
+        made = super().part(chosen)
+        if self.random_offsets:
+            records = self.plan.places(np.arange(len(self.plan)))[0]
+            made._in_part = np.isin(np.arange(len(self.store)), records[made._chosen])
+            if made._in_part[records].sum() != made.n_examples:
+                raise DataError(
+                    "with random_offsets a record's windows are other ones in each epoch: split by chromosome"
+                )
+        return made
+
+    def plain(self) -> Self:
+        made = super().plain()
+        made.random_offsets = False
+        return made
+
+    def for_prediction(self, path: str, stride: int | None = None) -> SequenceBatchGenerator:
+        """Windows of another FASTA file of the length that the network was trained on.
+
+        Longer records are cut into windows every `stride` bases (default: the length), shorter ones filled
+        up. A generator that was trained in buckets takes whole records.
+        """
+        if not is_fasta(path):
+            raise DataError(
+                f"{path}: the model was trained on FASTA files, and predicts on such; for intervals, write a "
+                "get_pred_generator with an IntervalBatchGenerator, which knows their genome"
+            )
+        return prediction_generator(path, self, None if self.unequal == "bucket" else self.length, stride)
+
+    def _check_windows(self) -> None:
+        if self.unequal not in ("refuse", "pad", "bucket"):
+            raise DataError(f"unequal is {self.unequal!r}; it has to be 'refuse', 'pad' or 'bucket'")
+        numbers = {"window": self.window, **self._tiling}
+        for name in ("window", "stride", "min_length"):
+            if not isinstance(numbers[name], int | np.integer | None):
+                raise DataError(f"{name} is {numbers[name]!r}; it has to be a number of bases, an integer")
+        if self.window is not None:
+            if self.unequal != "refuse":
+                raise DataError(f"unequal={self.unequal!r} is for whole records: leave it out, or window")
+        elif self.random_offsets or self._tiling != {"stride": None, "min_length": 1, "incomplete": "drop"}:
+            raise DataError(
+                "stride, random_offsets, min_length and incomplete are for windows along the records: give "
+                "window too, or leave them out"
+            )
+
+    @property
+    def _is_random(self) -> bool:
+        return super()._is_random or self.random_offsets
+
+    def _of_epoch(self, rng: np.random.Generator) -> Self:
+        if not self.random_offsets:
+            return self
+        assert self.window is not None
+        stride = self._tiling["stride"] or self.window
+        # No offset leaves a record, as far as it is long enough, without a whole window.
+        offsets = rng.integers(0, np.clip(self.store.lengths - self.window + 1, 1, stride))
+        lengths = np.where(self._in_part, self.store.lengths, 0)
+        made = copy.copy(self)
+        made.plan = tile(lengths, self.window, offsets=offsets, **self._tiling)
+        made._chosen, made.n_examples = None, len(made.plan)
+        return made
+
+    def _lengths(self, records: Indexes) -> Indexes:
+        return self.store.lengths[records] if self.unequal == "bucket" else super()._lengths(records)
+
+    def _targets_of(self, numbers: Indexes) -> NDArray[Any]:
+        return super()._targets_of(self.plan.places(numbers)[0])
+
+    def _blocks(self, rng: np.random.Generator | None) -> Iterator[Indexes]:
+        if self.unequal != "bucket":
+            yield from super()._blocks(rng)
+            return
+        # A batch at a time, as each has a length of its own.
+        order = self._numbers(np.arange(self.n_examples)) if rng is None else self._drawn_order(rng)
+        pool = self._rows * BUCKET_BATCHES
+        for start in range(0, len(order), pool):
+            numbers = order[start : start + pool]
+            firsts = np.arange(0, len(numbers), self._rows)
+            if rng is not None:
+                numbers = numbers[np.argsort(self.store.lengths[numbers], kind="stable")]
+                firsts = rng.permutation(firsts)
+            for first in firsts.tolist():
+                yield numbers[first : first + self._rows]
+
+
+def prediction_generator(
+    path: str, trained: SequenceBatchGenerator, window: int | None, stride: int | None
+) -> FastaBatchGenerator:
+    """All windows of a FASTA file, or its records where `window` is None, in the form of another
+    generator."""
+    return FastaBatchGenerator(
+        path,
+        alphabet=trained.store.alphabet,
+        window=window,
+        stride=stride,
+        incomplete="pad",
+        unequal="bucket" if window is None else "refuse",
+        layout=trained.layout,
+        metadata=trained.headers is not None,
+    )
+
+
+def _check_lengths(store: SequenceStore) -> None:
+    shortest, longest = int(store.lengths.argmin()), int(store.lengths.argmax())
+    if store.lengths[shortest] != store.lengths[longest]:
+        raise DataError(
+            f"{store.path}: record {store.names[shortest]!r} has {store.lengths[shortest]} bases and "
+            f"{store.names[longest]!r} {store.lengths[longest]}; pass unequal='pad' or 'bucket' for "
+            "sequences of several lengths, or window=… for windows along them"
+        )
+
+
+def _open(
+    files: Sources, targets: Targets | None, alphabet: Alphabet, both_strands: bool
+) -> tuple[SequenceStore, Targets | None]:
+    """The store of the files, and the targets of its records."""
+    if both_strands and alphabet.complement is None:
+        raise DataError(f"{alphabet} has no complement: leave reverse_complement out")
+    if not isinstance(files, Mapping):
+        return SequenceStore.open(files, alphabet, both_strands), targets
+    if targets is not None:
+        raise DataError("the files are given with a target each; leave targets out")
+    if not files:
+        raise DataError("the files are an empty dict; it has to be {path or glob: target}")
+    target_of: dict[str, float] = {}
+    for pattern, target in files.items():
+        for path in map(os.path.realpath, matching_files(pattern)):
+            if path in target_of:
+                raise DataError(f"{path} has a target, and by {pattern!r} another: name each file once")
+            target_of[path] = target
+    store = SequenceStore.open(list(target_of), alphabet, both_strands)
+    given = list(target_of.values())
+    return store, [given[file] for file in store.file_of_record]

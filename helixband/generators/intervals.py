@@ -1,0 +1,220 @@
+"""`IntervalBatchGenerator`: windows of a genome around intervals, and negative examples for them."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helixband.errors import DataError
+from helixband.generators.fasta import prediction_generator
+from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.randomness import derive_seed
+from helixband.sequence.alphabet import DNA, Alphabet, Codes
+from helixband.sequence.chromosomes import on_genome
+from helixband.sequence.fasta import is_fasta
+from helixband.sequence.interval_files import read_intervals
+from helixband.sequence.intervals import Intervals
+from helixband.sequence.negatives import dinucleotide_shuffle, gc_matched_windows
+from helixband.sequence.store import SequenceStore
+from helixband.sequence.targets import Targets, read_targets
+from helixband.sequence.windows import Indexes, Places, windows_of
+
+IntervalSource = str | os.PathLike[str] | Intervals
+Aliases = Mapping[str, str] | str | os.PathLike[str] | None
+
+
+class IntervalBatchGenerator(SequenceBatchGenerator):
+    """Batches of windows of a genome, one around the centre of each interval.
+
+    `genome`: the path or glob of its FASTA, or a `SequenceStore`. `intervals`: the path of a BED or GFF3
+    file, or `Intervals`. `window`: bases; None for intervals that have one length. Names of chromosomes
+    that are not the genome's need `aliases` (see `sequence.chromosomes.on_genome`); windows of the strand −
+    are read from it unless `stranded=False`.
+
+    `targets` are one an interval, in the forms that `FastaBatchGenerator` takes, names being the intervals'
+    labels, or "score", the column of that name. Or `negatives` are examples of class 0 beside the intervals
+    as class 1: a number n for n windows of the genome for each interval, on its chromosome, of like GC
+    content and, wherever jitter moves them, off all intervals (and off those of `exclude`); "shuffle" for a
+    shuffle of each sequence that keeps its dinucleotides; or the path of a file of intervals, whose windows
+    may overlap none of the positives'. They are the same for the same `seed`.
+
+    `jitter`: in shuffled epochs each window is moved by up to so many bases, another draw each time.
+    `incomplete`: windows that leave their chromosome are filled up ("pad") or left out ("drop"). `options`
+    are those of `SequenceBatchGenerator`: `layout`, `reverse_complement`, `augmentation`, `balance`,
+    `metadata`.
+
+    Raises `DataError` where files do not go together, with file, line and interval.
+    """
+
+    def __init__(
+        self,
+        genome: str | os.PathLike[str] | SequenceStore,
+        intervals: IntervalSource,
+        window: int | None = None,
+        targets: Targets | None = None,
+        negatives: int | str | os.PathLike[str] | Intervals | None = None,
+        jitter: int = 0,
+        reverse_complement: float = False,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        *,
+        alphabet: Alphabet = DNA,
+        aliases: Aliases = None,
+        missing: Literal["raise", "drop"] = "raise",
+        stranded: bool = True,
+        exclude: IntervalSource | None = None,
+        incomplete: str = "pad",
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        _check(jitter, incomplete, targets, negatives, exclude)
+        self._naming: dict[str, Any] = {"aliases": aliases, "missing": missing}
+        self.stranded = stranded
+        self.jitter = jitter
+        self._shuffles: Codes | None = None  # the last examples, where negatives are shuffles
+        store = genome if isinstance(genome, SequenceStore) else SequenceStore.open(genome, alphabet)
+        placed = self._placed(store, intervals)
+        positives = _windows(placed, window)
+        if reverse_complement:
+            store = store.with_both_strands()
+        store = self._with_strands_of(positives, store)
+        labels = _targets(targets, positives)
+        kept = _kept(store, positives, incomplete)
+        examples, labels = positives[kept], None if labels is None else labels[kept]
+        if negatives is not None:
+            away = [placed] if exclude is None else [placed, self._placed(store, exclude)]
+            made = self._negatives(store, examples, negatives, Intervals.concatenate(away), seed)
+            made = made[_kept(store, made, incomplete)]
+            labels = np.repeat([1, 0], [len(examples), len(made)])
+            examples = Intervals.concatenate([examples, made])
+            store = self._with_strands_of(made, store)
+        plan = windows_of(examples, int(examples.end[0] - examples.start[0]), stranded)
+        super().__init__(
+            store, plan, labels, batch_size, shuffle, reverse_complement=reverse_complement, **options
+        )
+
+    def for_prediction(self, path: str, stride: int | None = None) -> SequenceBatchGenerator:
+        """The windows of a BED or GFF3 file on the same genome, or along the records of a FASTA file."""
+        if is_fasta(path):
+            return prediction_generator(path, self, self.length, stride)
+        if stride is not None:
+            raise DataError(f"{path}: a stride is for windows along sequences; each interval is one window")
+        form: dict[str, Any] = {"layout": self.layout, "metadata": self.headers is not None}
+        return IntervalBatchGenerator(
+            self.store, path, self.length, stranded=self.stranded, **self._naming, **form
+        )
+
+    def _read(self, numbers: Indexes, places: Places) -> Codes:
+        codes = super()._read(numbers, places)
+        if self._shuffles is not None:
+            first = len(self.plan) - len(self._shuffles)
+            here = np.flatnonzero(numbers >= first)
+            shuffles = self._shuffles[numbers[here] - first]
+            turned = (places[2] != self.plan.places(numbers)[2])[here]
+            shuffles[turned] = self.store.alphabet.reverse_complement(shuffles[turned])
+            codes[here] = shuffles
+        return codes
+
+    def _with_strands_of(self, intervals: Intervals, store: SequenceStore) -> SequenceStore:
+        """The store, with the reverse strand where windows of these are read from it."""
+        return store.with_both_strands() if self.stranded and (intervals.strand < 0).any() else store
+
+    def _placed(self, store: SequenceStore, source: IntervalSource) -> Intervals:
+        """The intervals of a source on the records of the genome."""
+        intervals = source if isinstance(source, Intervals) else read_intervals(source)
+        return on_genome(intervals, store.names, store.lengths, genome=store.path, **self._naming)
+
+    def _negatives(
+        self,
+        store: SequenceStore,
+        positives: Intervals,
+        negatives: int | IntervalSource,
+        away: Intervals,
+        seed: int,
+    ) -> Intervals:
+        """Where the negative examples are, of the positives' length."""
+        window = int(positives.end[0] - positives.start[0])
+        rng = np.random.default_rng(derive_seed(seed, "negatives"))
+        if isinstance(negatives, int | np.integer):
+            # A positive that leaves its chromosome is matched by the window next to it.
+            last = np.maximum(store.lengths[positives.chromosome] - window, 0)
+            starts = np.clip(positives.start, 0, last)
+            within = dataclasses.replace(positives, start=starts, end=starts + window)
+            return gc_matched_windows(
+                store, within, int(negatives), rng, exclude=away, min_distance=self.jitter
+            )
+        if isinstance(negatives, str) and negatives == "shuffle":
+            plan = windows_of(positives, window, self.stranded)
+            codes = store.windows(plan.records, plan.starts, window, plan.reverse)
+            self._shuffles = dinucleotide_shuffle(codes, rng)
+            return positives
+        given = _windows(self._placed(store, negatives), window)
+        common = given.overlapping(positives)
+        if common.any():
+            raise DataError(
+                f"{given.told(int(common.argmax()))} is a negative and overlaps a positive, as do "
+                f"{common.sum() - 1} more of {len(given)}; take them out (bedtools intersect -v), or give "
+                "all in one file with targets"
+            )
+        return given
+
+
+def _check(
+    jitter: int,
+    incomplete: str,
+    targets: Targets | None,
+    negatives: int | IntervalSource | None,
+    exclude: IntervalSource | None,
+) -> None:
+    if not isinstance(jitter, int | np.integer) or jitter < 0:
+        raise DataError(f"jitter is {jitter!r}; it has to be a number of bases, 0 or more")
+    if incomplete not in ("drop", "pad"):
+        raise DataError(f"incomplete is {incomplete!r}; it has to be 'drop' or 'pad'")
+    if negatives is not None and targets is not None:
+        raise DataError("negatives make the targets, 1 and 0: leave targets out, or negatives")
+    if exclude is not None and not isinstance(negatives, int | np.integer):
+        raise DataError(
+            "exclude is where windows of the genome may not be drawn as negatives: give their number as "
+            "negatives, or leave exclude out"
+        )
+
+
+def _windows(intervals: Intervals, window: int | None) -> Intervals:
+    """The intervals, each of `window` bases."""
+    if not len(intervals):
+        raise DataError(f"{intervals.source or 'the intervals'}: there is none; give one interval at least")
+    if window is not None:
+        return intervals.resized(window)
+    lengths = intervals.end - intervals.start
+    if (lengths != lengths[0]).any():
+        raise DataError(
+            f"{intervals.source or 'the intervals'}: they have {lengths.min()} to {lengths.max()} bases; "
+            "pass window=… for windows of one length around their centres"
+        )
+    return intervals
+
+
+def _targets(targets: Targets | None, intervals: Intervals) -> NDArray[Any] | None:
+    """The targets of intervals, by label."""
+    if targets is None:
+        return None
+    if isinstance(targets, str) and targets == "score":
+        if np.isnan(intervals.score).any():
+            number = int(np.isnan(intervals.score).argmax())
+            raise DataError(f"{intervals.told(number)} has no score to be its target")
+        return intervals.score
+    return read_targets(targets, intervals.label.tolist(), intervals.source or "the intervals")
+
+
+def _kept(store: SequenceStore, intervals: Intervals, incomplete: str) -> NDArray[np.bool_]:
+    """Those that are examples: where incomplete windows are dropped, the ones within their chromosome."""
+    inside = (intervals.start >= 0) & (intervals.end <= store.lengths[intervals.chromosome])
+    if incomplete == "drop" and not inside.any():
+        raise DataError(
+            f"{intervals.source or 'the intervals'}: no window of {intervals.end[0] - intervals.start[0]} "
+            "bases lies within its chromosome; pass a shorter window, or incomplete='pad' to fill them up"
+        )
+    return inside | (incomplete == "pad")

@@ -1,0 +1,312 @@
+"""The base of the generators over windows of a sequence store, and what a window becomes for a network."""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helixband.errors import DataError
+from helixband.generators.base import BatchGenerator
+from helixband.sequence import splits
+from helixband.sequence.alphabet import Codes
+from helixband.sequence.augmentation import Augmentation
+from helixband.sequence.intervals import Intervals
+from helixband.sequence.metadata import HeaderTable
+from helixband.sequence.store import SequenceStore
+from helixband.sequence.windows import Indexes, Places, Plan
+
+LAYOUTS = ("NL", "NCL", "NC1L", "NLC")
+SPLITS = ("chromosome", "interval", "cluster", "ratio")
+
+BATCH_BYTES = 16 << 20
+"""A generator without a batch size gives batches of about this size, as indexes."""
+
+BLOCK_BYTES = 1 << 20
+"""Windows are read in blocks of about this size, of many batches where those are small."""
+
+BUCKET_BATCHES = 100
+"""Sequences of so many batches are sorted by length together, to be padded little."""
+
+
+class SequenceBatchGenerator(BatchGenerator):
+    """Batches of windows of a `SequenceStore`.
+
+    `layout` is the form of x: indexes "NL", uint8 (N, L), for a network that begins with `OneHot`; or one-hot
+    float32 "NCL" (N, C, L), "NC1L" (N, C, 1, L) or "NLC" (N, L, C). With `metadata` x is a dict of `x` and
+    `metadata`, int64 (N, 2): the hash of the record's header and the window's start.
+
+    `reverse_complement` is the proportion of windows that are read from the other strand, True being half,
+    and `augmentation` what else is done to a batch; `balance` draws as many examples of each class, to
+    within one. All three take a new draw in each epoch, and need `shuffle`.
+
+    The order of an epoch, strands and jitter are functions of (seed, epoch) alone; but for buckets, the batch
+    size makes no difference to them.
+    """
+
+    jitter = 0
+
+    def __init__(
+        self,
+        store: SequenceStore,
+        plan: Plan,
+        targets: NDArray[Any] | None,
+        batch_size: int | None,
+        shuffle: bool,
+        *,
+        layout: str = "NL",
+        reverse_complement: float = 0.0,
+        augmentation: Augmentation | None = None,
+        balance: bool = False,
+        metadata: bool = False,
+    ) -> None:
+        self.store = store
+        self.plan = plan
+        self.targets = targets
+        self.layout = layout
+        self.reverse_complement = 0.5 if reverse_complement is True else reverse_complement
+        self.augmentation = augmentation
+        self.balance = balance
+        self.headers = HeaderTable(store.headers) if metadata else None
+        self._chosen: Indexes | None = None  # the examples of a part, of all there are
+        super().__init__(len(plan), batch_size, shuffle, labelled=targets is not None)
+        self._check()
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return math.ceil(self.n_examples / self._rows)
+
+    @property
+    def length(self) -> int:
+        """The bases of a window."""
+        return self.plan.length
+
+    def get_X_shape(self) -> tuple[int, ...]:
+        """The shape of one example's x."""
+        shape: tuple[int, ...] = self._laid_out(np.zeros((1, self.length), dtype=np.uint8)).shape[1:]
+        return shape
+
+    def get_Y(self) -> NDArray[Any] | None:
+        """All targets, (N, …), or None."""
+        return None if self.targets is None else self._targets_of(self._numbers(np.arange(self.n_examples)))
+
+    def codes(self, examples: Indexes) -> Codes:
+        """The indexes of examples as they stand, uint8 (N, L): unshifted, unaugmented."""
+        numbers = self._numbers(examples)
+        return self._read(numbers, self.plan.places(numbers))
+
+    def x(self, examples: Indexes, other_strand: bool = False) -> Any:
+        """What a network gets of examples, as they stand; of their other strands, if asked."""
+        codes = self.codes(examples)
+        if other_strand:
+            codes = self.store.alphabet.reverse_complement(codes)
+        return self._as_x(codes, self.plan.places(self._numbers(examples)))
+
+    def batch(self, examples: Indexes) -> Any:
+        """(x, y) of examples as they stand, or x alone without targets."""
+        x = self.x(examples)
+        return x if self.targets is None else (x, self._targets_of(self._numbers(examples)))
+
+    def regions(self, examples: Indexes) -> tuple[list[str], Indexes, Indexes, list[str]]:
+        """(record names, starts, ends, strands) of examples, cut at the ends of the records."""
+        records, starts, reverse = self.plan.places(self._numbers(examples))
+        ends = np.minimum(starts + self._lengths(records), self.store.lengths[records])
+        strands = np.where(reverse, "-", "+").tolist()
+        return [self.store.names[record] for record in records], np.maximum(starts, 0), ends, strands
+
+    def intervals(self) -> Intervals | None:
+        """Where the examples are from, in order, or None where they have no coordinates."""
+        names, starts, ends, strands = self.regions(np.arange(self.n_examples))
+        return Intervals.make(names, starts, ends, strands)
+
+    def split(
+        self,
+        by: str,
+        val: float | Sequence[str] = 0.1,
+        test: float | Sequence[str] = 0.1,
+        *,
+        gap: int = 0,
+        seed: int = 0,
+    ) -> tuple[Self, Self, Self]:
+        """Generators of a training, a validation and a test part.
+
+        `by` is "chromosome", and `val` and `test` are lists of names; or they are shares of all examples, and
+        `by` is "interval" (examples that overlap or lie within `gap` bases stay together), "cluster" (those
+        that are similar, see `sequence.similarity`) or "ratio" (at random, with like shares of each class).
+        The training part is shuffled and augmented as this generator is; the others come whole, in order and
+        as they stand.
+        """
+        _check_split(by, val, test, gap)
+        parts = self._split(by, val, test, gap, seed)
+        return self.part(parts[0]), self.part(parts[1]).plain(), self.part(parts[2]).plain()
+
+    def part(self, chosen: Indexes) -> Self:
+        """A generator of some of the examples, by number."""
+        made = copy.copy(self)
+        made._chosen = self._numbers(np.asarray(chosen, dtype=np.int64))
+        made.n_examples = len(made._chosen)
+        return made
+
+    def plain(self) -> Self:
+        """The same examples in their order, as they stand, in large batches."""
+        made = copy.copy(self)
+        made.shuffle, made.batch_size, made.balance = False, None, False
+        made.reverse_complement, made.jitter, made.augmentation = 0.0, 0, None
+        return made
+
+    def for_prediction(self, path: str, stride: int | None = None) -> "SequenceBatchGenerator":
+        """A generator over another file, without targets, in the form that this one's examples have."""
+        raise NotImplementedError
+
+    # What a kind of sequences says otherwise.
+
+    def _lengths(self, records: Indexes) -> Indexes:
+        """The bases of windows of these records, (N,)."""
+        return np.full(len(records), self.length, dtype=np.int64)
+
+    def _of_epoch(self, rng: np.random.Generator) -> Self:
+        """The generator of a shuffled epoch, where the examples themselves are drawn for it."""
+        return self
+
+    def _read(self, numbers: Indexes, places: Places) -> Codes:
+        """The windows at the places of examples, uint8 (N, L)."""
+        records, starts, reverse = places
+        return self.store.windows(records, starts, int(self._lengths(records).max()), reverse)
+
+    def _targets_of(self, numbers: Indexes) -> NDArray[Any]:
+        assert self.targets is not None
+        targets: NDArray[Any] = self.targets[numbers]
+        return targets
+
+    def _blocks(self, rng: np.random.Generator | None) -> Iterator[Indexes]:
+        """The numbers of the examples of an epoch in order, so many batches at a time."""
+        step = self._rows * max(1, BLOCK_BYTES // max(1, self._rows * self.length))
+        order = None if rng is None else self._drawn_order(rng)
+        for start in range(0, self.n_examples, step):
+            end = min(start + step, self.n_examples)
+            yield self._numbers(np.arange(start, end)) if order is None else order[start:end]
+
+    # How it is done.
+
+    @property
+    def _rows(self) -> int:
+        """The examples of a batch."""
+        return min(self.batch_size or max(1, BATCH_BYTES // max(1, self.length)), max(1, self.n_examples))
+
+    @property
+    def _is_random(self) -> bool:
+        """Whether the examples themselves differ from epoch to epoch."""
+        return bool(self.reverse_complement or self.jitter or self.augmentation or self.balance)
+
+    def _check(self) -> None:
+        name = type(self).__name__
+        if self.layout not in LAYOUTS:
+            raise DataError(f"{name}: layout is {self.layout!r}; it has to be one of {', '.join(LAYOUTS)}")
+        share = self.reverse_complement
+        if not (isinstance(share, float | int | np.number) and 0 <= share <= 1):
+            raise DataError(f"{name}: reverse_complement is {share!r}; it has to be a proportion, 0 to 1")
+        if self.augmentation is not None and self.augmentation.alphabet != self.store.alphabet:
+            raise DataError(
+                f"{name}: the augmentation is of {self.augmentation.alphabet}, and the sequences are of "
+                f"{self.store.alphabet}: give both the same alphabet"
+            )
+        if self._is_random and not self.shuffle:
+            raise DataError(
+                f"{name}: what is drawn anew in each epoch (jitter, offsets, augmentation, balance) is for "
+                "training: pass shuffle=True too"
+            )
+        if self.balance and (
+            self.targets is None or self.targets.ndim > 1 or self.targets.dtype.kind not in "bui"
+        ):
+            raise DataError(f"{name}: balance=True needs targets that are class indexes, one an example")
+
+    def _numbers(self, examples: Indexes) -> Indexes:
+        """The numbers that examples have among all."""
+        return examples if self._chosen is None else self._chosen[examples]
+
+    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+        epoch = self if rng is None else self._of_epoch(rng)
+        for numbers in epoch._blocks(rng):
+            places = epoch._places(numbers, rng)
+            codes = epoch._read(numbers, places)
+            if rng is not None and epoch.augmentation is not None:
+                codes = epoch.augmentation(codes, rng)
+            for start in range(0, len(numbers), epoch._rows):
+                batch = slice(start, start + epoch._rows)
+                y = None if epoch.targets is None else epoch._targets_of(numbers[batch])
+                yield epoch._as_x(codes[batch], (places[0][batch], places[1][batch], places[2][batch])), y
+
+    def _places(self, numbers: Indexes, rng: np.random.Generator | None) -> Places:
+        """(records, starts, reverse) of examples; with `rng`, as its epoch has them."""
+        records, starts, reverse = self.plan.places(numbers)
+        if rng is not None and (self.reverse_complement or self.jitter):
+            draws = rng.random((len(numbers), 2))  # two an example, so that their blocks make no difference
+            reverse = reverse ^ (draws[:, 0] < self.reverse_complement)
+            starts = starts + np.floor(draws[:, 1] * (2 * self.jitter + 1)).astype(np.int64) - self.jitter
+        return records, starts, reverse
+
+    def _drawn_order(self, rng: np.random.Generator) -> Indexes:
+        """The numbers of the examples of a shuffled epoch, (N,)."""
+        numbers = self._numbers(np.arange(self.n_examples))
+        return rng.permutation(self._balanced(numbers, rng) if self.balance else numbers)
+
+    def _balanced(self, numbers: Indexes, rng: np.random.Generator) -> Indexes:
+        """As many examples of each class, to within one, and in all as many; rare ones more than once."""
+        _, labels = np.unique(self._targets_of(numbers), return_inverse=True)
+        n_classes = int(labels.max()) + 1
+        drawn = []
+        for label, share in enumerate(np.diff(np.arange(n_classes + 1) * len(numbers) // n_classes).tolist()):
+            members = numbers[labels == label]
+            rounds = math.ceil(share / len(members))
+            drawn.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
+        return np.concatenate(drawn)
+
+    def _as_x(self, codes: Codes, places: Places) -> Any:
+        x = self._laid_out(codes)
+        if self.headers is None:
+            return x
+        records, starts, _ = places
+        return {"x": x, "metadata": np.column_stack([self.headers.hashes[records], starts])}
+
+    def _laid_out(self, codes: Codes) -> NDArray[Any]:
+        if self.layout == "NL":
+            return codes
+        alphabet = self.store.alphabet
+        vectors = np.zeros((len(alphabet), alphabet.n_tokens), dtype=np.float32)
+        vectors[: alphabet.n_tokens] = np.eye(alphabet.n_tokens, dtype=np.float32)
+        hot = vectors[codes]
+        if self.layout == "NLC":
+            return hot
+        hot = np.ascontiguousarray(hot.transpose(0, 2, 1))
+        return hot[:, :, None, :] if self.layout == "NC1L" else hot
+
+    def _split(self, by: str, val: Any, test: Any, gap: int, seed: int) -> splits.Parts:
+        if by in ("chromosome", "interval"):
+            intervals = self.intervals()
+            if intervals is None:
+                raise DataError(
+                    f"{self.store.path}: the headers are not where their sequences are (chr:start-end), so "
+                    f"there is no {by} to split by; split by 'cluster' or 'ratio'"
+                )
+            if by == "chromosome":
+                return splits.by_chromosome(intervals, val=val, test=test)
+            return splits.by_interval(intervals, val, test, gap=gap, seed=seed)
+        if by == "cluster":
+            from helixband.sequence.similarity import clusters
+
+            return splits.by_cluster(clusters(self.codes(np.arange(self.n_examples))), val, test, seed=seed)
+        labels = self.get_Y()
+        classes = labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "bui" else None
+        return splits.by_ratio(self.n_examples, val, test, seed=seed, labels=classes)
+
+
+def _check_split(by: str, val: Any, test: Any, gap: int) -> None:
+    if by not in SPLITS:
+        raise DataError(f"split by {by!r}: it has to be one of {', '.join(map(repr, SPLITS))}")
+    if gap and by != "interval":
+        raise DataError(f"the gap {gap} is for a split by 'interval': leave it out of one by {by!r}")
+    if any(isinstance(part, float | int | np.number) == (by == "chromosome") for part in (val, test)):
+        wanted = "lists of chromosomes, [] for none" if by == "chromosome" else "shares of all examples"
+        raise DataError(f"split by {by!r}: val is {val!r} and test {test!r}; they have to be {wanted}")
