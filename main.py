@@ -63,7 +63,12 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="a hyperparameter of the fixed configuration; may be repeated",
     )
-    add("--stride", metavar="N", type=_positive, help="predict windows N bases apart (default: their length)")
+    add(
+        "--stride",
+        metavar="N",
+        type=_positive,
+        help="of sequences predict windows N bases apart (default: their length)",
+    )
     add("--both-strands", action="store_true", help="predict the mean of a window's two strands")
     add(
         "--format",

@@ -61,8 +61,8 @@ class Evaluation:
         similar = self._similar_examples()
         facts = facts | {"data": self.args.data, "similar_examples": len(similar)}
         if self.results.test_file.exists() and self.run_file.stage("evaluate") == facts:
-            self.progress.say(f"test: done already, {self.results.test_file}")
             self._tell(self.results.test_result())
+            self.progress.say(f"  done already, {self.results.test_file}")
             return
         model, test = load_model(), self._test()
         seed_everything(derive_seed(self.args.seed, "evaluate"))

@@ -97,11 +97,9 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         )
 
     def for_prediction(self, path: str, stride: int | None = None) -> SequenceBatchGenerator:
-        """The windows of a BED or GFF3 file on the same genome, or along the records of a FASTA file."""
+        """The windows of a BED or GFF3 file on the same genome, or every `stride` bases of a FASTA file."""
         if is_fasta(path):
             return prediction_generator(path, self, self.length, stride)
-        if stride is not None:
-            raise DataError(f"{path}: a stride is for windows along sequences; each interval is one window")
         form: dict[str, Any] = {"layout": self.layout, "metadata": self.headers is not None}
         return IntervalBatchGenerator(
             self.store, path, self.length, stranded=self.stranded, **self._naming, **form
