@@ -1,45 +1,30 @@
 """Classify DNA sequences read straight from FASTA, with a search space made of hyperopt's `hp`."""
 
 import math
-import os
 
-import numpy as np
 from hyperopt import hp
 from torch import nn, optim
 
 from base_model import ClassificationModel, ConvClassificationNetwork
-from batch_generator import MatrixBatchGenerator
+from batch_generator import FastaBatchGenerator
 from helixband.networks.one_hot import OneHot
-from helixband.sequence.alphabet import DNA
-from helixband.sequence.fasta import read_fasta
 
 
-def read_x(path):
-    """Read the sequences of a FASTA file, all of one length, as indexes, uint8 (N, S)."""
-    _, sequences = read_fasta(path)
-    return np.stack([DNA.encode(sequence) for sequence in sequences])
-
-
-def read_xy(data_dir, name):
-    """Read sequences and, from one-hot lines, their class indexes, int64 (N,)."""
-    target = np.loadtxt(os.path.join(data_dir, f"{name}.target"))
-    return read_x(os.path.join(data_dir, f"{name}.fa")), target.argmax(axis=1)
+def read(data_dir, name, **options):
+    """Read the sequences of a set, and its targets, one-hot lines in the same order."""
+    return FastaBatchGenerator(f"{data_dir}/{name}.fa", f"{data_dir}/{name}.target", **options)
 
 
 def get_train_generator(data_dir, batch_size):
-    return MatrixBatchGenerator(*read_xy(data_dir, "train"), batch_size, shuffle=True)
+    return read(data_dir, "train", batch_size=batch_size, shuffle=True)
 
 
 def get_val_generator(data_dir):
-    return MatrixBatchGenerator(*read_xy(data_dir, "valid"))
+    return read(data_dir, "valid")
 
 
 def get_test_generator(data_dir):
-    return MatrixBatchGenerator(*read_xy(data_dir, "test"))
-
-
-def get_pred_generator(pred_path):
-    return MatrixBatchGenerator(read_x(pred_path))
+    return read(data_dir, "test")
 
 
 def get_config():

@@ -1,0 +1,400 @@
+"""What a good score could come from besides biology, told before training.
+
+    python -m helixband.sequence.audit TRAIN.fa TEST.fa [--json]
+    python -m helixband.sequence.audit TRAIN.bed TEST.bed --genome GENOME.fa [--window N] [--json]
+
+Test sequences that the training set has too, on either strand or nearly; test intervals that overlap
+training ones; the label copied from the most similar training sequence; and what length, GC content and
+6-mers alone score (`similarity` and `baselines` say how). It warns of
+
+    exact and reverse-complement duplicates, overlapping intervals   any
+    near duplicates                                                  more than 0.01 of the test set
+    equal training sequences with different labels                   any
+    copied labels                                                    accuracy 0.05 above the majority class
+    length alone, GC content alone                                   AUROC outside 0.4 to 0.6, |r| above 0.3
+
+Labels are read from `--train-labels` and `--test-labels`, a line of one number or of one-hot columns for each
+sequence; else from X.target beside X.fa or X.bed, where it is there. Or they are 1 and 0: by
+`--train-negatives` and `--test-negatives`, which name files of class 0, or by `--label-regex`. Without labels
+the figures that need them are null.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from helixband.errors import DataError, HelixbandError, UsageError
+from helixband.sequence.baselines import Baselines, are_classes, baselines, single_labels
+from helixband.sequence.chromosomes import match_names, on_genome
+from helixband.sequence.fasta import is_fasta
+from helixband.sequence.interval_files import is_intervals, read_intervals
+from helixband.sequence.intervals import Intervals, regions_of_headers
+from helixband.sequence.similarity import (
+    NEAR,
+    Matches,
+    Sequences,
+    SequenceSet,
+    duplicate_groups,
+    most_similar,
+)
+from helixband.sequence.store import SequenceStore
+from helixband.sequence.targets import read_targets
+
+FINDINGS = {  # in the table, the share of the test set above which it is warned of, in the warning
+    "exact_duplicates": ("exactly", 0.0, "are in the training set too"),
+    "reverse_complement_duplicates": (
+        "as the reverse complement",
+        0.0,
+        "are the reverse complement of a training sequence",
+    ),
+    "near_duplicates": ("nearly, by k-mers", 0.01, "are nearly the same as a training sequence"),
+    "overlapping_intervals": ("overlapping a training interval", 0.0, "lie where training examples lie"),
+}
+COPY_GAIN = 0.05
+AUROC_OFF = 0.1
+PEARSON_OFF = 0.3
+SHORT_BASES = 22  # shorter sequences are never near duplicates
+
+Labels = NDArray[Any]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """N examples: codes of `DNA`, (N, L) or a list of (L,); labels for `baselines`; where they lie."""
+
+    sequences: Sequences
+    labels: ArrayLike | None = None
+    intervals: Intervals | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AuditReport:
+    """What was found of a test set beside its training set.
+
+    Duplicates, near duplicates and overlapping intervals are counted in test examples. An exact duplicate is
+    not counted as one of the other strand too, and neither is counted as near. `similar`, bool (n_test,): the
+    test examples that are any of these.
+
+    `conflicting_labels`: training sequences equal on either strand to one with another label.
+    `copy_label_accuracy`, of numbers `copy_label_pearson`: of the label of the most similar training sequence
+    where that is a duplicate or near, and elsewhere of the majority class, or the mean.
+
+    What there are no coordinates or labels for is None, what is not defined is NaN; `notes` say why.
+    """
+
+    n_train: int
+    n_test: int
+    exact_duplicates: int
+    reverse_complement_duplicates: int
+    near_duplicates: int
+    overlapping_intervals: int | None
+    similar: Bools
+    conflicting_labels: int | None = None
+    copy_label_accuracy: float | None = None
+    copy_label_pearson: float | None = None
+    baselines: Baselines | None = None
+    near_threshold: float = NEAR
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """The counts of test examples by their names."""
+        return {**{name: getattr(self, name) for name in FINDINGS}, "similar": int(self.similar.sum())}
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each finding that is past its threshold."""
+        counts, sentences = self.counts, []
+        for name, (_, allowed, what) in FINDINGS.items():
+            count = counts[name] or 0
+            if count > allowed * self.n_test:
+                share = f"{count:,} of {self.n_test:,} test examples ({count / self.n_test:.2%})"
+                sentences.append(f"{share} {what}: a score on them shows memory, not understanding.")
+        if self.conflicting_labels:
+            sentences.append(
+                f"{self.conflicting_labels:,} training sequences are equal to one with another label: no "
+                "model can fit them all."
+            )
+        return sentences + (self._label_warnings(self.baselines) if self.baselines else [])
+
+    def _label_warnings(self, trivial: Baselines) -> list[str]:
+        sentences = []
+        gain = (self.copy_label_accuracy or math.nan) - trivial.majority_accuracy
+        if gain > COPY_GAIN:
+            sentences.append(
+                f"Labels copied from similar sequences are right for {self.copy_label_accuracy:.1%}, the "
+                f"majority class for {trivial.majority_accuracy:.1%}: split by similarity or chromosome."
+            )
+        features = {
+            "length": (trivial.length_auroc, trivial.length_pearson),
+            "GC content": (trivial.gc_auroc, trivial.gc_pearson),
+        }
+        for name, (auroc, pearson) in features.items():
+            remedy = f"choose examples of like {name}, or expect the model to learn it."
+            if abs(auroc - 0.5) > AUROC_OFF:
+                sentences.append(f"The {name} alone tells the classes apart, AUROC {auroc:.3f}: {remedy}")
+            if abs(pearson) > PEARSON_OFF:
+                sentences.append(f"The {name} alone predicts the labels, r = {pearson:.3f}: {remedy}")
+        return sentences
+
+    def to_json(self) -> dict[str, Any]:
+        """All but `similar` as plain values, with the share of the test set beside each count; no NaN."""
+        document: dict[str, Any] = {"n_train": self.n_train, "n_test": self.n_test}
+        for name, count in self.counts.items():
+            share = f"{name.removesuffix('s')}_share"
+            document |= {name: count, share: None if count is None else count / self.n_test}
+        for name in ("near_threshold", "conflicting_labels", "copy_label_accuracy", "copy_label_pearson"):
+            document[name] = getattr(self, name)
+        trivial = self.baselines or Baselines("")
+        document |= dataclasses.asdict(trivial) | {"task": trivial.task or None}
+        document = {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in document.items()
+        }
+        return document | {"warnings": self.warnings, "notes": list(self.notes)}
+
+
+def audit(train: Examples, test: Examples, near_threshold: float = NEAR) -> AuditReport:
+    """What test examples have in common with training ones, and what trivial models score on them.
+
+    `near_threshold`: the similarity from which a sequence is a near duplicate (`similarity.most_similar`).
+    Labels that are neither classes nor single numbers are left out, with a note.
+    Raises `DataError` where a set is empty, or sequences are not codes of `DNA`.
+    """
+    known, true = SequenceSet.of(train.sequences), SequenceSet.of(test.sequences)
+    if not (len(known) and len(true)):
+        raise DataError(f"{len(known)} training and {len(true)} test sequences: neither set can be empty")
+    matches = most_similar(true, known, near_threshold)
+    exact = matches.exact >= 0
+    turned = (matches.reverse_complement >= 0) & ~exact
+    overlapping, places_note = _overlapping(train.intervals, test.intervals)
+    labels, labels_note = _labels(train.labels, len(known), test.labels, len(true))
+    report = AuditReport(
+        n_train=len(known),
+        n_test=len(true),
+        exact_duplicates=int(exact.sum()),
+        reverse_complement_duplicates=int(turned.sum()),
+        near_duplicates=int(matches.near.sum()),
+        overlapping_intervals=None if overlapping is None else int(overlapping.sum()),
+        similar=matches.alike if overlapping is None else matches.alike | overlapping,
+        near_threshold=near_threshold,
+        notes=tuple(filter(None, (places_note, labels_note))),
+    )
+    return _with_labels(report, known, true, matches, *labels) if labels else report
+
+
+def _overlapping(train: Intervals | None, test: Intervals | None) -> tuple[Bools | None, str]:
+    """Which test intervals overlap a training one, or None and why."""
+    if train is None or test is None:
+        return None, f"There are no coordinates of {_lacking(train, test)}: overlaps are not looked for."
+    if aliases := match_names(test.names, train.names):
+        theirs, ours = next(iter(aliases.items()))
+        return None, f"{theirs!r} is {ours!r} in the training set: overlaps are not looked for."
+    return test.overlapping(train), ""
+
+
+def _labels(
+    known: ArrayLike | None, n_train: int, true: ArrayLike | None, n_test: int
+) -> tuple[tuple[Labels, Labels] | None, str]:
+    """The labels of both sets, or None and why."""
+    left_out = "what needs labels is left out."
+    if known is None or true is None:
+        return None, f"There are no labels of {_lacking(known, true)}: {left_out}"
+    try:
+        return (single_labels(known, n_train), single_labels(true, n_test)), ""
+    except DataError as error:
+        return None, f"Labels are not used ({error}): {left_out}"
+
+
+def _lacking(train: object, test: object) -> str:
+    return "either set" if train is test is None else f"the {'training' if train is None else 'test'} set"
+
+
+def _with_labels(
+    report: AuditReport, train: SequenceSet, test: SequenceSet, matches: Matches, known: Labels, true: Labels
+) -> AuditReport:
+    trivial, alike = baselines(train, known, test, true), matches.alike
+    if not are_classes(known, true):
+        copied = np.where(alike, known[matches.nearest], known.mean())
+        r = float(np.corrcoef(copied, true)[0, 1]) if np.ptp(copied) and np.ptp(true) else math.nan
+        return dataclasses.replace(report, copy_label_pearson=r, baselines=trivial)
+    classes, sizes = np.unique(known, return_counts=True)
+    copied = np.where(alike, known[matches.nearest], classes[sizes.argmax()])
+    return dataclasses.replace(
+        report,
+        copy_label_accuracy=float(np.mean(copied == true)),
+        conflicting_labels=_conflicting(duplicate_groups(train), np.searchsorted(classes, known)),
+        baselines=trivial,
+    )
+
+
+def _conflicting(groups: NDArray[np.int64], classes: NDArray[np.int64]) -> int:
+    """How many members have groups of more classes than one."""
+    n_classes = int(classes.max()) + 1
+    present = np.unique(groups * n_classes + classes) // n_classes
+    several = np.bincount(present, minlength=int(groups.max()) + 1) > 1
+    return int(several[groups].sum())
+
+
+def describe(report: AuditReport) -> str:
+    """The report as a table, warnings and notes."""
+    titles = {name: title for name, (title, _, _) in FINDINGS.items()} | {"similar": "any of these"}
+    head = f"{report.n_test:,} test examples, in the training set of {report.n_train:,}"
+    rows = [(head, "number", "share")]
+    for name, count in report.counts.items():
+        share = "" if count is None else f"{count / report.n_test:.2%}"
+        rows.append((f"  {titles[name]}", "-" if count is None else f"{count:,}", share))
+    if report.baselines:
+        rows += _figures(report, report.baselines)
+    lines = [f"{name:56}{first:>10}{second:>10}".rstrip() for name, first, second in rows]
+    lines += [f"warning: {sentence}" for sentence in report.warnings]
+    return "\n".join([*lines, *(f"note: {sentence}" for sentence in report.notes)])
+
+
+def _figures(report: AuditReport, trivial: Baselines) -> list[tuple[str, str, str]]:
+    """What the trivial models score, as rows of the table."""
+    numbers = trivial.task == "regression"
+    kind, other = ("pearson", "mse") if numbers else ("auroc", "accuracy")
+    score = dataclasses.asdict(trivial)
+    plain = (
+        ("mean", None, trivial.mean_mse) if numbers else ("majority class", None, trivial.majority_accuracy)
+    )
+    figures = [
+        plain,
+        ("copying the label if alike", report.copy_label_pearson, report.copy_label_accuracy),
+        ("length alone", score[f"length_{kind}"], None),
+        ("GC content alone", score[f"gc_{kind}"], None),
+        ("6-mers: the mark to beat", score[f"kmer_{kind}"], score[f"kmer_{other}"]),
+    ]
+    rows = [("on the test set", "Pearson r", "MSE") if numbers else ("on the test set", "AUROC", "accuracy")]
+    for name, *values in figures:
+        first, second = (
+            "" if value is None else "-" if value != value else f"{value:.3f}" for value in values
+        )
+        rows.append((f"  {name}", first, second))
+    return rows
+
+
+def _read(
+    path: str, negatives: str | None, labels: str | None, args: argparse.Namespace
+) -> tuple[Examples, str]:
+    """The examples of one set as the flags have it, and a note on where its labels are from."""
+    parts = [_read_file(file, args) for file in (path, negatives) if file]
+    sequences = SequenceSet.concatenate([part for part, _, _ in parts])
+    places = [intervals for _, _, intervals in parts if intervals is not None]
+    intervals = Intervals.concatenate(places) if len(places) == len(parts) else None
+    headers, note = [header for _, part, _ in parts for header in part], ""
+    beside = Path(path.removesuffix(".gz")).with_suffix(".target")
+    targets: Labels | None = None
+    if negatives:
+        targets = np.repeat([1, 0], [len(part) for part, _, _ in parts])
+    elif args.label_regex:
+        rule = _compiled(args.label_regex)
+        targets = np.array([int(rule.search(header) is not None) for header in headers])
+    elif labels or beside.is_file():
+        targets = read_targets(labels or beside, headers, path)
+        note = f"The labels of {path} are those of {labels or beside}."
+    return Examples(sequences, targets, intervals), note
+
+
+def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[str], Intervals | None]:
+    """(sequences, headers or labels, coordinates) of a FASTA or interval file."""
+    if is_fasta(path):
+        store = SequenceStore.open(path)
+        sequences = SequenceSet(store.codes, np.append(store.offsets, store.total))
+        return sequences, store.headers, regions_of_headers(store.headers, store.lengths)
+    if not is_intervals(path):
+        raise DataError(f"{path}: its suffix says neither FASTA (.fa, .fasta) nor intervals (.bed, .gff3)")
+    if not args.genome:
+        raise UsageError(f"{path} has intervals: --genome has to name the FASTA file that they lie on")
+    store = SequenceStore.open(args.genome)
+    intervals = on_genome(read_intervals(path), store.names, store.lengths, args.aliases, genome=store.path)
+    if args.window is not None:
+        intervals = intervals.resized(args.window)
+    lengths = intervals.end - intervals.start
+    if (median := int(np.median(lengths))) < SHORT_BASES:
+        raise UsageError(
+            f"{path}: half of the intervals have {median} bases or fewer; --window N takes N bases around "
+            f"their centres, {SHORT_BASES} at least"
+        )
+    reverse = intervals.strand < 0
+    if reverse.any():
+        store = store.with_both_strands()
+    columns = (intervals.chromosome, intervals.start, intervals.end, reverse)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return SequenceSet.of([store.sequence(*row) for row in rows]), intervals.label.tolist(), intervals
+
+
+def _compiled(regex: str) -> re.Pattern[str]:
+    try:
+        return re.compile(regex)
+    except re.error as error:
+        raise UsageError(f"--label-regex {regex!r} is no regular expression ({error})") from error
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helixband.sequence.audit",
+        description="Say what a good score on TEST could come from besides biology.",
+    )
+    parser.add_argument("train", metavar="TRAIN", help="FASTA, or BED or GFF3 with --genome")
+    parser.add_argument("test", metavar="TEST")
+    parser.add_argument("--genome", metavar="FASTA", help="what intervals lie on")
+    parser.add_argument("--window", type=int, metavar="N", help="N bases around the centre of each interval")
+    parser.add_argument(
+        "--aliases", metavar="TABLE", help="two columns, name in the intervals and in the genome; or: match"
+    )
+    for part in ("train", "test"):
+        parser.add_argument(
+            f"--{part}-labels",
+            metavar="FILE",
+            help="a line of numbers for each sequence [X.target beside X.fa]",
+        )
+        parser.add_argument(
+            f"--{part}-negatives", metavar="FILE", help=f"sequences of class 0; {part.upper()} is class 1"
+        )
+    parser.add_argument(
+        "--label-regex", metavar="REGEX", help="class 1 where it is found in the header, class 0 elsewhere"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    return parser
+
+
+def run(args: argparse.Namespace) -> AuditReport:
+    """The audit that the flags ask for."""
+    files, negatives = args.train_labels or args.test_labels, args.train_negatives or args.test_negatives
+    if sum(map(bool, (files, negatives, args.label_regex))) > 1:
+        raise UsageError("labels come from one of --train-labels, --train-negatives and --label-regex")
+    if is_fasta(args.train) and is_fasta(args.test) and (args.genome or args.window or args.aliases):
+        raise UsageError("--genome, --window and --aliases are for intervals, and both files are FASTA")
+    train, train_note = _read(args.train, args.train_negatives, args.train_labels, args)
+    test, test_note = _read(args.test, args.test_negatives, args.test_labels, args)
+    report = audit(train, test)
+    return dataclasses.replace(report, notes=(*filter(None, (train_note, test_note)), *report.notes))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(arguments)
+    try:
+        report = run(args)
+    except HelixbandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(report.to_json(), indent=2, allow_nan=False) if args.json else describe(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
