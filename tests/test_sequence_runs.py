@@ -245,13 +245,11 @@ def test_a_prediction_that_is_killed_goes_on_and_ends_the_same(unlabelled: Proje
     (unlabelled.data / "genome.fa").write_text(f">chr1\n{genome}\n")
     flags = ["--predict", "genome.fa", "--stride", "1", "--both-strands"]
     part = unlabelled.results / "predictions/genome.fa.part"
-    process = unlabelled.start(*flags)
-    deadline = time.monotonic() + 100
-    while not (part / "facts.json").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert part.exists(), process.communicate()
+    with unlabelled.start(*flags) as process:
+        while not (part / "facts.json").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert part.exists()
     assert unlabelled.run(*flags).code == 0
     outputs = {path.name: path.read_bytes() for path in (unlabelled.results / "predictions").iterdir()}
     assert set(outputs) == {"genome.fa.npy", "genome.fa.tsv"}
