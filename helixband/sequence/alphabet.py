@@ -23,16 +23,18 @@ class Alphabet:
     """`tokens` and `control_tokens`, with indexes in that order.
 
     `empty` names the control token for what is unknown and for padding, `mask` the one for what is hidden
-    from a masked-token model. `complement` pairs tokens with tokens; one that it does not name is its own.
-    `synonyms` are further spellings and the tokens that they stand for. A lower-case letter reads as the
-    upper-case one, unless it is a token itself. `letter_codes`, uint8 (256,), has the index of each ASCII
-    code, `UNKNOWN` where it is no token.
+    from a masked-token model. `complement` pairs tokens, each way (A: T and T: A); one that it does not name
+    is its own. `synonyms` are further spellings and the tokens that they stand for; a token reads as itself
+    all the same. A lower-case letter reads as the upper-case one, unless it is a token itself. A text is
+    read from its left, of tokens that begin alike the longest. `letter_codes`, uint8 (256,), has the index
+    of each ASCII code, `UNKNOWN` where it is no token.
 
     >>> codons = Alphabet(["ATG", "TAA"], ["[END]"])
     >>> codons.encode("ATGTAA[END]").tolist()
     [0, 1, 2]
 
-    Raises `DataError` where a token is empty or given twice, or there are more than 255.
+    Raises `DataError` where a token or synonym is empty, a token is given twice, there is none or more than
+    254, or the complement of a complement is another token.
     """
 
     def __init__(
@@ -66,6 +68,11 @@ class Alphabet:
         # Longer ones first, so that the longest match wins.
         by_length = sorted(self._spellings, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, by_length)))
+        self._texts = [*self.tokens, *self.control_tokens]
+        # The ASCII code of each token that is a letter, 0 for any other.
+        self._letters = np.array(
+            [ord(text) if len(text) == 1 and text.isascii() else 0 for text in self._texts], dtype=np.uint8
+        )
         # Where letters alone could spell a longer token, a text has to be read token by token.
         self._by_letter = all(
             len(text) == 1 or any(letter not in self._spellings for letter in text)
@@ -82,8 +89,8 @@ class Alphabet:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Alphabet)
-            and vars(self).keys() == vars(other).keys()
-            and ((self._indexes, self._options) == (other._indexes, other._options))
+            and (self.tokens, self.control_tokens) == (other.tokens, other.control_tokens)
+            and self._options == other._options
         )
 
     def __hash__(self) -> int:
@@ -116,20 +123,22 @@ class Alphabet:
         """
         if isinstance(sequence, str):
             return self._encode_text(sequence)
-        if isinstance(sequence, np.ndarray):
-            codes = self.letter_codes[sequence]
-            if codes.size and codes.max() == UNKNOWN:
-                return self._encode_text(sequence.tobytes().decode("latin-1")).reshape(sequence.shape)
-            return codes
         if isinstance(sequence, bytes):
             return self._encode_text(sequence.decode("latin-1"))
-        rows = [self.encode(text) for text in sequence]
+        if isinstance(sequence, np.ndarray) and sequence.dtype.kind not in "US":
+            return self._encode_array(sequence)
+        rows = []
+        for number, text in enumerate(sequence):
+            try:
+                rows.append(self.encode(text))
+            except DataError as error:
+                raise DataError(f"text {number} (from 0): {error}") from None
         lengths = sorted({len(row) for row in rows})
         if len(lengths) > 1:
             raise DataError(
                 f"texts of {lengths[0]} to {lengths[-1]} tokens make no array (N, L); pad them or cut them"
             )
-        return np.array(rows, dtype=np.uint8)
+        return np.array(rows, dtype=np.uint8) if rows else np.empty((0, 0), dtype=np.uint8)
 
     def decode(self, codes: NDArray[np.integer]) -> str | list[str]:
         """The text of indexes (L,), or a list of the texts of (N, L).
@@ -140,10 +149,14 @@ class Alphabet:
         Raises `DataError` for an index that no token has.
         """
         codes = np.asarray(codes)
+        if not codes.size:
+            codes = codes.astype(np.uint8)
+        if codes.dtype.kind not in "iu" or codes.ndim not in (1, 2):
+            raise DataError(f"an array {codes.shape} of {codes.dtype} is no indexes (L,) or (N, L) of tokens")
         if codes.size and not 0 <= codes.min() <= codes.max() < len(self):
             wrong = codes[(codes < 0) | (codes >= len(self))][0]
             raise DataError(f"the index {wrong} has no token: {self} has {len(self)}")
-        if codes.ndim > 1:
+        if codes.ndim == 2:
             return [self._decode_row(row) for row in codes]
         return self._decode_row(codes)
 
@@ -161,29 +174,50 @@ class Alphabet:
         return complement
 
     def _encode_text(self, text: str) -> Codes:
-        if self._by_letter:
-            codes: Codes = self.letter_codes[np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)]
+        if self._by_letter and text.isascii():
+            codes: Codes = self.letter_codes[np.frombuffer(text.encode(), dtype=np.uint8)]
             if not codes.size or codes.max() != UNKNOWN:
                 return codes
-        indexes, place = [], 0
+        found = self._pattern.findall(text)
+        if sum(map(len, found)) < len(text):
+            place = self._unread(text)
+            known = "".join(self.tokens) if max(map(len, self.tokens)) == 1 else list(self.tokens)
+            raise DataError(
+                f"position {place} (from 0) holds {text[place]!r}, which is not in the alphabet {known!r}"
+            )
+        return np.array([self._spellings[token] for token in found], dtype=np.uint8)
+
+    def _unread(self, text: str) -> int:
+        """The first position that is in no token."""
+        place = 0
         for match in self._pattern.finditer(text):
             if match.start() != place:
                 break
-            indexes.append(self._spellings[match.group()])
             place = match.end()
-        if place < len(text):
+        return place
+
+    def _encode_array(self, letters: NDArray[np.uint8]) -> Codes:
+        if letters.dtype != np.uint8 or letters.ndim not in (1, 2):
             raise DataError(
-                f"position {place} (from 0) holds {text[place]!r}, which is not in the alphabet "
-                f"{''.join(self.tokens) if self._by_letter else list(self.tokens)!r}"
+                f"an array {letters.shape} of {letters.dtype} is no text; "
+                "that is ASCII codes, uint8 (L,) or (N, L)"
             )
-        return np.array(indexes, dtype=np.uint8)
+        if self._by_letter:
+            codes: Codes = self.letter_codes[letters]
+            if not codes.size or codes.max() != UNKNOWN:
+                return codes
+        return self.encode(letters.tobytes() if letters.ndim == 1 else [row.tobytes() for row in letters])
 
     def _decode_row(self, codes: NDArray[np.integer]) -> str:
-        texts = [*self.tokens, *self.control_tokens]
-        return "".join([texts[code] for code in codes.tolist()])
+        letters = self._letters[codes]
+        if letters.all():
+            return bytes(letters).decode("ascii")
+        return "".join(map(self._texts.__getitem__, codes.tolist()))
 
     def _all_spellings(self, synonyms: Mapping[str, str]) -> dict[str, int]:
-        upper = {**self._indexes, **{text: self.index(token) for text, token in synonyms.items()}}
+        if "" in synonyms:
+            raise DataError(f"the synonym '' of {synonyms['']!r} is empty")
+        upper = {**{text: self.index(token) for text, token in synonyms.items()}, **self._indexes}
         lower = {text.lower(): index for text, index in upper.items() if len(text) == 1}
         return {**lower, **upper}
 
@@ -191,15 +225,20 @@ class Alphabet:
         table = np.arange(256, dtype=np.uint8)
         for token, partner in complement.items():
             table[self.index(token)] = self.index(partner)
+        if unpaired := [token for token, index in self._indexes.items() if table[table[index]] != index]:
+            raise DataError(
+                f"the complement of the complement of {unpaired[0]!r} is another token; give each pair both "
+                f"ways, as in {{'A': 'T', 'T': 'A'}}, and not as in {dict(complement)}"
+            )
         return table
 
 
 def _indexes(tokens: tuple[str, ...]) -> dict[str, int]:
     indexes = {token: index for index, token in enumerate(tokens)}
-    if len(indexes) < len(tokens) or "" in indexes or len(tokens) >= UNKNOWN:
+    if len(indexes) < len(tokens) or "" in indexes or not 0 < len(tokens) < UNKNOWN:
         raise DataError(
             f"the tokens {list(tokens)} make no alphabet: each has to be there once, none empty, "
-            f"and at most {UNKNOWN - 1} of them"
+            f"and from 1 to {UNKNOWN - 1} of them"
         )
     return indexes
 

@@ -6,6 +6,7 @@ length and end in LF, CRLF or CR; blank lines, and blanks within lines, are pass
 
 import gzip
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 
@@ -14,7 +15,12 @@ from helixband.errors import DataError
 SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas", ".faa", ".frn")
 BLANKS = b"\n\t\v\f "
 BLOCK_BYTES = 4 << 20
+HEADER_BYTES = 1 << 20
+"""A longer header is no header, but a file without line ends."""
+
 GZIP_MAGIC = b"\x1f\x8b"
+BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that a bgzip file ends in, unless it was cut between blocks (SAM 1.6, 4.1.2)."""
 
 Path = str | os.PathLike[str]
 
@@ -82,7 +88,7 @@ def scan(path: Path) -> Iterator[tuple[str | None, bytes]]:
 
 def _check_record(path: Path, name: str, has_letters: bool) -> None:
     if not has_letters:
-        raise DataError(f"{path}: the record {name!r} has no sequence")
+        raise DataError(f"{path}: the record {name!r} has no sequence; give it one, or remove it")
 
 
 def _pieces(path: Path) -> Iterator[tuple[bool, bytes]]:
@@ -95,6 +101,11 @@ def _pieces(path: Path) -> Iterator[tuple[bool, bytes]]:
             if header is not None:
                 end = block.find(b"\n", place)
                 header += block[place : end if end >= 0 else len(block)]
+                if len(header) > HEADER_BYTES:
+                    raise DataError(
+                        f"{path}: the header {header[:40].decode('utf-8', 'replace')!r}… does not end "
+                        f"within {HEADER_BYTES} bytes; does the file have line ends?"
+                    )
                 if end < 0:
                     break
                 yield True, header
@@ -111,13 +122,17 @@ def _pieces(path: Path) -> Iterator[tuple[bool, bytes]]:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """The bytes of a file, decompressed, every line end as LF, without a byte order mark."""
-    if not os.path.exists(path):
-        raise DataError(f"{path}: no such file")
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: cannot be read, for it is no regular file; give a FASTA file")
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{path}: cannot be read, for it is no regular file; give a FASTA file")
         with open(path, "rb") as raw:
-            compressed = raw.read(2) == GZIP_MAGIC or os.fspath(path).lower().endswith(".gz")
+            start = raw.read(14)
+            compressed = start.startswith(GZIP_MAGIC) or os.fspath(path).lower().endswith(".gz")
+            if (start[:4], start[12:]) == (BGZIP_END[:4], BGZIP_END[12:14]):
+                raw.seek(max(0, status.st_size - len(BGZIP_END)))
+                if raw.read() != BGZIP_END:
+                    raise DataError(f"{path}: the last block of bgzip is missing; is the file whole?")
             raw.seek(0)
             with gzip.open(raw) if compressed else raw as file:
                 held = file.read(3).removeprefix(b"\xef\xbb\xbf")
@@ -126,8 +141,10 @@ def _blocks(path: Path) -> Iterator[bytes]:
                     held = b"\r" if block.endswith(b"\r") else b""  # its LF may be in the next block
                     yield _with_line_feeds(block.removesuffix(b"\r"))
                 yield _with_line_feeds(held)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); is the file whole?") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read as gzip ({error}); is the file whole?") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _with_line_feeds(block: bytes) -> bytes:
@@ -136,6 +153,9 @@ def _with_line_feeds(block: bytes) -> bytes:
 
 def _text(path: Path, content: bytes) -> str:
     try:
-        return content.decode()
+        text = content.decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot be read as text ({error})") from error
+        raise DataError(f"{path}: cannot be read as text ({error}); is it FASTA, in UTF-8?") from error
+    if "\0" in text:
+        raise DataError(f"{path}: cannot be read as text (it has NUL characters); is it FASTA, in UTF-8?")
+    return text

@@ -1,0 +1,136 @@
+"""The targets of sequences: from an array, a `.target` file, a column of a table, or a rule on the header."""
+
+import csv
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helixband.errors import DataError
+from helixband.sequence.fasta import record_name
+
+Path = str | os.PathLike[str]
+Targets = NDArray[Any] | Sequence[float] | Path | tuple[Path, str] | Callable[[str], Any]
+
+
+def read_targets(targets: Targets, headers: Sequence[str], where: str) -> NDArray[Any]:
+    """The targets of the records with these headers, (R,) or (R, k), in their order.
+
+    `targets` is an array or list in the order of the records; a path of a file with one line of numbers a
+    record; `(path, column)` of a TSV or CSV file with titles, whose first column has the records' names,
+    and may have others; or a function from the full header to a number or a list of them. Of a file, whole
+    numbers become int64, others float64. `where` names the sequences in messages.
+
+    Raises `DataError` naming the line, record or value that does not fit.
+    """
+    if callable(targets):
+        rule = f"the values of the rule on the headers of {where}"
+        values = _array([targets(header) for header in headers], rule)
+    elif isinstance(targets, str | os.PathLike):
+        values = _read_lines(targets)
+    elif isinstance(targets, tuple) and len(targets) == 2 and isinstance(targets[1], str):
+        return _read_column(*targets, headers, where)
+    else:
+        values = _array(targets, "the targets")
+    if values.ndim == 0 or len(values) != len(headers):
+        raise DataError(
+            f"{where} has {len(headers)} records, and the targets"
+            f"{f' of {targets}' if isinstance(targets, str | os.PathLike) else ''} have the shape "
+            f"{values.shape}; one a record is needed"
+        )
+    return values
+
+
+def _array(values: Any, what: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} make no array ({error})") from error
+    if array.dtype.kind not in "biuf":
+        strange = [value for value in array.ravel().tolist() if not isinstance(value, int | float)]
+        raise DataError(f"{what} have to be numbers, and {(strange or [values])[0]!r} is none")
+    return array
+
+
+def _read_lines(path: Path) -> NDArray[Any]:
+    """A line of numbers a record: (R,) of one a line, (R, k) of more."""
+    rows = []
+    for number, line in enumerate(_lines(path), 1):
+        parts = line.replace(",", " ").split()
+        try:
+            rows.append([float(part) for part in parts])
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {line.strip()!r} is no line of numbers") from error
+        if not parts or len(parts) != len(rows[0]):
+            raise DataError(
+                f"{path}, line {number}: {len(parts)} numbers, and {len(rows[0])} in line 1; "
+                "a line of as many for each record is needed"
+            )
+    return _as_whole_numbers(np.array(rows))
+
+
+def _read_column(path: Path, column: str, headers: Sequence[str], where: str) -> NDArray[Any]:
+    """A column by the names in the first one."""
+    titles, *rows = _read_table(path)
+    if titles[1:].count(column) != 1:
+        times = "more than one" if column in titles[1:] else "no"
+        raise DataError(f"{path} has {times} column {column!r} after its first; it has {titles}")
+    place = titles.index(column, 1)
+    values: dict[str, float] = {}
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(titles):
+            raise DataError(
+                f"{path}, row {number}: {len(row)} cells, and {len(titles)} titles; give each one"
+            )
+        try:
+            value = float(row[place])
+        except ValueError as error:
+            raise DataError(
+                f"{path}, row {number}: column {column!r} holds {row[place]!r}, which is no number"
+            ) from error
+        if row[0] in values:
+            raise DataError(f"{path}, row {number}: the name {row[0]!r} is there twice")
+        values[row[0]] = value
+    names = [record_name(header) for header in headers]
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise DataError(
+            f"{path} has no row for {missing[0]!r} and {len(missing) - 1} more of the {len(names)} records "
+            f"of {where}; its first column has to hold their names"
+        )
+    return _as_whole_numbers(np.array([[values[name]] for name in names]))
+
+
+def _read_table(path: Path) -> list[list[str]]:
+    """The rows of a TSV or CSV file, titles first."""
+    lines = _lines(path)
+    try:
+        return list(csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ","))
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as a table ({error})") from error
+
+
+def _as_whole_numbers(values: NDArray[np.float64]) -> NDArray[Any]:
+    """One column as (R,); class indexes as int64, as criteria want them."""
+    if values.shape[1:] == (1,):
+        values = values[:, 0]
+    with np.errstate(invalid="ignore"):  # NaN, and what is too large
+        whole = values.astype(np.int64)
+    return whole if np.array_equal(whole, values) else values
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file without their ends, but for blank ones at its end."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError(f"{path}: cannot be read, for it is no regular file")
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not text:
+        raise DataError(f"{path}: the file is empty; a line for each record is needed")
+    return text.split("\n")

@@ -1,0 +1,261 @@
+"""Targets: in every form, and every fault of each."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helixband.errors import DataError
+from helixband.sequence.targets import Targets, read_targets
+
+HEADERS = ["a first", "b", "c the third"]
+
+
+def read(targets: Targets, headers: list[str] = HEADERS) -> np.ndarray:
+    return read_targets(targets, headers, "x.fa")
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refuses(targets: Targets, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(targets)
+    assert str(caught.value) == message
+
+
+# Arrays.
+
+
+@pytest.mark.parametrize(
+    ("targets", "dtype"),
+    [
+        ([1, 0, 1], np.int64),
+        ((1.0, 0.5, 2.0), np.float64),
+        (np.array([1, 0, 1], np.uint8), np.uint8),
+        (np.array([True, False, True]), np.bool_),
+        (np.array([[1, 2], [3, 4], [5, 6]], np.float32), np.float32),
+        (torch.tensor([0.5, 1.0, 2.0]), np.float32),
+    ],
+)
+def test_an_array_is_taken_as_it_stands(targets: Any, dtype: type) -> None:
+    values = read(targets)
+    assert values.dtype == dtype
+    assert values.tolist() == np.asarray(targets).tolist()
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([1, 0], "x.fa has 3 records, and the targets have the shape (2,); one a record is needed"),
+        ([], "x.fa has 3 records, and the targets have the shape (0,); one a record is needed"),
+        (np.array(1), "x.fa has 3 records, and the targets have the shape (); one a record is needed"),
+        (
+            np.zeros((1, 3)),
+            "x.fa has 3 records, and the targets have the shape (1, 3); one a record is needed",
+        ),
+        (["1", "0", "1"], "the targets have to be numbers, and '1' is none"),
+        ([1, None, 0], "the targets have to be numbers, and None is none"),
+        (np.array([1j, 2, 3]), "the targets have to be numbers, and 1j is none"),
+        (np.array([], dtype=str), "the targets have to be numbers, and array([], dtype='<U1') is none"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(targets: Any, message: str) -> None:
+    refuses(targets, message)
+
+
+def test_lists_of_different_length_are_refused() -> None:
+    with pytest.raises(DataError, match="^the targets make no array "):
+        read([[1, 2], [3], [4, 5]])  # type: ignore[list-item]
+
+
+# A line a record.
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "dtype"),
+    [
+        ("1\n0\n1\n", [1, 0, 1], np.int64),
+        ("1\n0\n1", [1, 0, 1], np.int64),
+        ("1\r\n0\r\n1\r\n", [1, 0, 1], np.int64),
+        ("1\r0\r1\r", [1, 0, 1], np.int64),
+        ("\ufeff1\n0\n1\n\n\n", [1, 0, 1], np.int64),
+        ("1.0\n-2e0\n3\n", [1, -2, 3], np.int64),
+        ("0.5\n1\n2\n", [0.5, 1, 2], np.float64),
+        ("1 0\n0 1\n1 0\n", [[1, 0], [0, 1], [1, 0]], np.int64),
+        ("1,0.5\n0,1\n1,\t0 \n", [[1, 0.5], [0, 1], [1, 0]], np.float64),
+        ("1e300\n0\n1\n", [1e300, 0, 1], np.float64),
+        ("inf\n0\n1\n", [np.inf, 0, 1], np.float64),
+    ],
+)
+def test_a_file_has_a_line_of_numbers_for_each_record(
+    tmp_path: Path, content: str, expected: list[Any], dtype: type
+) -> None:
+    path = written(tmp_path / "x.target", content)
+    for form in (path, str(path)):
+        values = read(form)
+        assert (values.tolist(), values.dtype) == (expected, dtype)
+
+
+def test_a_value_that_is_missing_stays_nan(tmp_path: Path) -> None:
+    values = read(written(tmp_path / "x.target", "1\nnan\n0\n"))
+    assert values.dtype == np.float64
+    assert np.array_equal(values, [1, np.nan, 0], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1\nx\n1\n", ", line 2: 'x' is no line of numbers"),
+        ("y\n1\n0\n1\n", ", line 1: 'y' is no line of numbers"),
+        ("a\t1\nb\t0\nc\t1\n", ", line 1: 'a\\t1' is no line of numbers"),
+        (
+            "1\n\n0\n1\n",
+            ", line 2: 0 numbers, and 1 in line 1; a line of as many for each record is needed",
+        ),
+        (
+            "1 0\n0 1 1\n1 0\n",
+            ", line 2: 3 numbers, and 2 in line 1; a line of as many for each record is needed",
+        ),
+        (
+            " \n1\n",
+            ", line 1: 0 numbers, and 0 in line 1; a line of as many for each record is needed",
+        ),
+        ("", ": the file is empty; a line for each record is needed"),
+        ("\n\n", ": the file is empty; a line for each record is needed"),
+    ],
+)
+def test_a_line_that_is_none_of_numbers_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = written(tmp_path / "x.target", content)
+    refuses(path, f"{path}{message}")
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_more_or_fewer_lines_than_records_are_refused(tmp_path: Path, count: int) -> None:
+    path = written(tmp_path / "x.target", "1\n" * count)
+    refuses(
+        path,
+        f"x.fa has 3 records, and the targets of {path} have the shape ({count},); one a record is needed",
+    )
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    written(tmp_path / "binary", b"\x1f\x8b\xff\xfe")
+    for name, reason in [
+        ("nowhere", r"cannot be read \(\[Errno 2\] No such file or directory"),
+        (".", "cannot be read, for it is no regular file"),
+        ("pipe", "cannot be read, for it is no regular file"),
+        ("binary", r"cannot be read \('utf-8' codec can't decode"),
+    ]:
+        for targets in (tmp_path / name, (tmp_path / name, "y")):
+            with pytest.raises(DataError, match=f"^{tmp_path / name}: {reason}"):
+                read(targets)
+
+
+# A column of a table.
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "name\ty\na\t1\nb\t0\nc\t2\n",
+        "name,y\na,1\nb,0\nc,2\n",
+        "y,x,y2,y\n" + "c,9,9,2\na,9,9,1\nd,9,9,9\nb,9,9,0\n",
+        '"name","y"\r\n"a","1"\r\n"b","0"\r\n"c","2"\r\n\r\n',
+        '\ufeffname,text,y\na,"x, y",1\nb,"two\nlines",0\nc,,2',
+        "name\ty\tnote\na\t1\tx\nb\t0\tx\nc\t2\t\n",
+    ],
+    ids=[
+        "TSV",
+        "CSV",
+        "any order, more columns and rows",
+        "quoted",
+        "quoted text",
+        "an empty cell at the end",
+    ],
+)
+def test_a_column_is_read_by_name(tmp_path: Path, content: str) -> None:
+    path = written(tmp_path / "x.tsv", content)
+    for form in ((path, "y"), (str(path), "y")):
+        values = read(form)
+        assert (values.tolist(), values.dtype) == ([1, 0, 2], np.int64)
+
+
+def test_numbers_of_a_column_that_are_not_all_whole_stay_so(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.csv", "name,y\na,1\nb,0.25\nc,-3\n")
+    assert read((path, "y")).tolist() == [1, 0.25, -3]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,z\na,1\n", " has no column 'y' after its first; it has ['name', 'z']"),
+        ("y,z\na,1\n", " has no column 'y' after its first; it has ['y', 'z']"),
+        ("name;y\na;1\n", " has no column 'y' after its first; it has ['name;y']"),
+        (
+            "name,y,y\na,1,2\n",
+            " has more than one column 'y' after its first; it has ['name', 'y', 'y']",
+        ),
+        ("name,y\na,1\nb,high\nc,1\n", ", row 3: column 'y' holds 'high', which is no number"),
+        ("name,y\na,1\nb,\nc,1\n", ", row 3: column 'y' holds '', which is no number"),
+        ("name,y\na,1\nb\nc,1\n", ", row 3: 1 cells, and 2 titles; give each one"),
+        ("name,y\na,1\n\nb,1\nc,1\n", ", row 3: 0 cells, and 2 titles; give each one"),
+        ("name,y\na,1\nb,1,000\nc,1\n", ", row 3: 3 cells, and 2 titles; give each one"),
+        ("x\ty\na\t1\t2\n", ", row 2: 3 cells, and 2 titles; give each one"),
+        ("name,y\na,1\nb,0\na,1\nc,1\n", ", row 4: the name 'a' is there twice"),
+        (
+            "name,y\nb,1\n",
+            " has no row for 'a' and 1 more of the 3 records of x.fa; its first column has "
+            "to hold their names",
+        ),
+        (
+            "name,y\na first,1\nb,1\nc,1\n",
+            " has no row for 'a' and 0 more of the 3 records of x.fa; its first column has "
+            "to hold their names",
+        ),
+        ("", ": the file is empty; a line for each record is needed"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = written(tmp_path / "x.csv", content)
+    refuses((path, "y"), f"{path}{message}")
+
+
+def test_a_cell_that_is_too_long_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.csv", f"name,sequence,y\na,{'ACGT' * 50_000},1\n")
+    refuses((path, "y"), f"{path}: cannot be read as a table (field larger than field limit (131072))")
+
+
+# A rule on the header.
+
+
+def test_a_rule_is_given_the_full_header() -> None:
+    values = read(lambda header: float("third" in header))
+    assert (values.tolist(), values.dtype) == ([0, 0, 1], np.float64)
+    assert read(len).tolist() == [7, 1, 11]
+    assert read(lambda header: [len(header), 0]).tolist() == [[7, 0], [1, 0], [11, 0]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            lambda header: header[0],
+            "^the values of the rule on the headers of x.fa have to be num.* 'a' is none$",
+        ),
+        (
+            lambda header: None,
+            "^the values of the rule on the headers of x.fa have to be num.* None is none$",
+        ),
+        (lambda header: [1] * len(header), "^the values of the rule on the headers of x.fa make no array"),
+    ],
+)
+def test_a_rule_that_gives_no_numbers_is_told(rule: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(rule)
