@@ -166,7 +166,7 @@ def test_a_bad_row_of_a_table_is_named(tmp_path: Path, content: str, message: st
 
 
 def test_a_table_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="mach: no such file"):
+    with pytest.raises(DataError, match="mach: cannot be read"):
         on_genome(peaks("chr1"), YEAST, LENGTHS, tmp_path / "mach")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyfaidx import Fasta
 
 from helixband.errors import DataError
-from helixband.sequence import fasta
+from helixband.sequence import fasta, reading
 from helixband.sequence.fasta import is_fasta, read_fasta, record_name, scan
 
 
@@ -92,7 +92,7 @@ def test_bgzip_and_other_gzip_of_several_members_is_read(tmp_path: Path, block: 
 
 def test_a_line_is_of_any_length(tmp_path: Path) -> None:
     sequence = "ACGTN" * 2_000_000
-    assert len(sequence) > 2 * fasta.BLOCK_BYTES
+    assert len(sequence) > 2 * reading.BLOCK_BYTES
     names, sequences = read(tmp_path, f">a\n{sequence}\n>b\nAC")
     assert (names, sequences[1]) == (["a", "b"], "AC")
     assert sequences[0] == sequence
@@ -183,7 +183,7 @@ def test_pyfaidx_reads_the_same(
 def outcome(path: Path, block: int) -> object:
     """What reading comes to with blocks of so many bytes; of an error, all but the text that it quotes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fasta, "BLOCK_BYTES", block)
+        patch.setattr(reading, "BLOCK_BYTES", block)
         try:
             return read_fasta(path)
         except DataError as error:

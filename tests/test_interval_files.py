@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helixband.errors import DataError
-from helixband.sequence import interval_files
+from helixband.sequence import reading
 from helixband.sequence.interval_files import is_intervals, read_bed, read_gff, read_intervals
 from helixband.sequence.intervals import Intervals
 
@@ -149,7 +149,7 @@ def test_what_was_written_is_read_whatever_the_blocks(
     )
     path = written(tmp_path_factory.mktemp("bed"), content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interval_files, "BLOCK_BYTES", block)
+        patch.setattr(reading, "LINES_BLOCK_BYTES", block)
         assert rows(read_bed(path)) == expected
 
 
@@ -237,7 +237,7 @@ def test_the_first_of_many_faults_is_told_wherever_blocks_end(
 ) -> None:
     path = written(tmp_path, "chr1\t0\t5\n" * 9 + "chr1\t5\n" + "chr1\tx\t5\n" * 9)
     for block in (1, 10, 25, 1000):
-        monkeypatch.setattr(interval_files, "BLOCK_BYTES", block)
+        monkeypatch.setattr(reading, "LINES_BLOCK_BYTES", block)
         assert refusal(path).startswith(", line 10: the number of columns")
 
 
@@ -282,8 +282,8 @@ GZIPPED = gzip.compress(b"".join(b"chr1\t%d\t%d\n" % (i * i, i * i + 9) for i in
 )
 def test_a_file_that_is_no_whole_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
     message = refusal(written(tmp_path, content, "x.bed.gz"))
-    assert message.startswith(": cannot be read (")
-    assert message.endswith("; is it a file, and whole?")
+    assert message.startswith(": cannot be read as gzip (")
+    assert message.endswith("; is the file whole?")
 
 
 @settings(deadline=None, max_examples=200)
@@ -306,9 +306,18 @@ def test_whatever_a_file_holds_it_is_intervals_or_an_error_that_names_it(
             assert all(name.split() == [name] for name in found.names)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "x.bed") == ": no such file"
-    assert refusal(tmp_path).startswith(": cannot be read ([Errno 21] Is a directory")
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "x.bed") == ": cannot be read (No such file or directory)"
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        assert refusal(path) == ": cannot be read, for it is no regular file"
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LINE_BYTES", 100)
+    monkeypatch.setattr(reading, "LINES_BLOCK_BYTES", 10)
+    path = written(tmp_path, "chr1\t0\t5\n" + "x" * 200)
+    assert refusal(path) == ", line 2: more than 100 bytes; is it the right file?"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,12 @@ LEVELS = [
     ["helixband", "helixband.errors", "helixband.interruption", "helixband.nested", "helixband.randomness"],
     ["helixband.env", "helixband.files"],
     # Sequences: files and arrays, NumPy alone.
-    ["helixband.sequence", "helixband.sequence.alphabet", "helixband.sequence.intervals"],
+    [
+        "helixband.sequence",
+        "helixband.sequence.alphabet",
+        "helixband.sequence.intervals",
+        "helixband.sequence.reading",
+    ],
     [
         "helixband.sequence.augmentation",
         "helixband.sequence.fasta",

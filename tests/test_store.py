@@ -24,7 +24,7 @@ from pyfaidx import Fasta
 from test_fasta import bgzip
 
 from helixband.errors import DataError, StorageError
-from helixband.sequence import fasta, store
+from helixband.sequence import fasta, reading, store
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, Alphabet
 from helixband.sequence.store import SequenceStore
 
@@ -252,7 +252,7 @@ def test_the_form_of_the_file_does_not_show(tmp_path: Path, genome: Path) -> Non
 def contents(path: Path, block: int) -> tuple[Any, ...]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELIXBAND_CACHE", str(path.parent / f"cache{block}"))
-        patch.setattr(fasta, "BLOCK_BYTES", block)
+        patch.setattr(reading, "BLOCK_BYTES", block)
         patch.setattr(store, "BLOCK_BYTES", block)
         opened = SequenceStore.open(path, both_strands=True)
         backwards = [text(opened.sequence(record, reverse=True)) for record in range(len(opened))]
@@ -364,7 +364,7 @@ def test_a_letter_that_is_not_in_the_alphabet_is_told_with_its_record_and_positi
 def test_the_position_is_that_in_the_record_wherever_blocks_end(
     genome: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fasta, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 4)
     genome.write_text(">a\nACGT\n>b x\nACACACAC\nACACE\n")
     with pytest.raises(DataError, match=r"record 'b', position 12 \(from 0\): 'E' is not in the alphabet"):
         SequenceStore.open(genome)
@@ -523,7 +523,7 @@ def test_a_file_that_goes_away_while_it_is_read_is_told(
 STOPPING = """
 import sys, time
 from helixband import files
-from helixband.sequence import fasta, store
+from helixband.sequence import fasta, reading, store
 
 def stop(*_):
     print("there", flush=True)

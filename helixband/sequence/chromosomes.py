@@ -6,7 +6,6 @@ which; nothing is renamed unless the caller asks for it.
 
 import dataclasses
 import difflib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -15,10 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
-from helixband.sequence.interval_files import text_blocks
 from helixband.sequence.intervals import Intervals
-
-Path = str | os.PathLike[str]
+from helixband.sequence.reading import Path, line_blocks
 
 _PREFIX = re.compile(r"^(?:chromosome|chrom|chr)_?(?=.)", re.IGNORECASE)
 _ORGANELLES = {
@@ -67,7 +64,7 @@ def read_aliases(path: Path) -> dict[str, str]:
     naming file and line where a line does not have two columns, or gives a name a second meaning.
     """
     aliases: dict[str, str] = {}
-    for first, lines in text_blocks(path):
+    for first, lines in line_blocks(path):
         for number, line in enumerate(lines, first):
             names = line.split()
             if not names or line.startswith("#"):

@@ -4,25 +4,16 @@ A record's name is its header up to the first white space, and is unique in the 
 length and end in LF, CRLF or CR; blank lines, and blanks within lines, are passed over.
 """
 
-import gzip
 import os
-import stat
-import zlib
 from collections.abc import Iterator
 
 from helixband.errors import DataError
+from helixband.sequence.reading import Path, blocks
 
 SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas", ".faa", ".frn")
 BLANKS = b"\n\t\v\f "
-BLOCK_BYTES = 4 << 20
 HEADER_BYTES = 1 << 20
 """A longer header is no header, but a file without line ends."""
-
-GZIP_MAGIC = b"\x1f\x8b"
-BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block that a bgzip file ends in, unless it was cut between blocks (SAM 1.6, 4.1.2)."""
-
-Path = str | os.PathLike[str]
 
 
 def is_fasta(path: Path) -> bool:
@@ -95,7 +86,7 @@ def _pieces(path: Path) -> Iterator[tuple[bool, bytes]]:
     """(True, a header without `>` and line end) and (False, lines or parts of them), in order."""
     header: bytes | None = None  # the part of a header that the last block ended in
     at_line_start = True
-    for block in _blocks(path):
+    for block in blocks(path):
         place = 0
         while place < len(block):
             if header is not None:
@@ -118,37 +109,6 @@ def _pieces(path: Path) -> Iterator[tuple[bool, bytes]]:
                 place, at_line_start = end, block[end - 1 : end] == b"\n"
     if header is not None:
         yield True, header
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, decompressed, every line end as LF, without a byte order mark."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path}: cannot be read, for it is no regular file; give a FASTA file")
-        with open(path, "rb") as raw:
-            start = raw.read(14)
-            compressed = start.startswith(GZIP_MAGIC) or os.fspath(path).lower().endswith(".gz")
-            if (start[:4], start[12:]) == (BGZIP_END[:4], BGZIP_END[12:14]):
-                raw.seek(max(0, status.st_size - len(BGZIP_END)))
-                if raw.read() != BGZIP_END:
-                    raise DataError(f"{path}: the last block of bgzip is missing; is the file whole?")
-            raw.seek(0)
-            with gzip.open(raw) if compressed else raw as file:
-                held = file.read(3).removeprefix(b"\xef\xbb\xbf")
-                while block := file.read(BLOCK_BYTES):
-                    block = held + block
-                    held = b"\r" if block.endswith(b"\r") else b""  # its LF may be in the next block
-                    yield _with_line_feeds(block.removesuffix(b"\r"))
-                yield _with_line_feeds(held)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read as gzip ({error}); is the file whole?") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _with_line_feeds(block: bytes) -> bytes:
-    return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
 
 
 def _text(path: Path, content: bytes) -> str:

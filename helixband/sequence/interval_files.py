@@ -13,10 +13,8 @@ number, a strand that is not + - . or ?, and blanks in the first three columns o
 """
 
 import dataclasses
-import gzip
 import os
 import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -26,13 +24,12 @@ import numpy as np
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Integers, Intervals, first_fault
+from helixband.sequence.reading import Path, line_blocks
 
-Path = str | os.PathLike[str]
 Column = tuple[str, ...]
 
 BED_SUFFIXES = (".bed", ".narrowpeak", ".broadpeak", ".gappedpeak")
 GFF_SUFFIXES = (".gff3", ".gff")
-BLOCK_BYTES = 1 << 16  # of larger blocks the garbage collector makes slow work
 
 _START_NAMES = ("start", "chromstart", "chrom_start")
 _STRANDS = {"+", "-", ".", "?", ""}
@@ -100,46 +97,9 @@ def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
     return _whole(path, parts)
 
 
-def text_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(number from 1 of the first line, lines without their ends) of block after block of a text file.
-
-    It may be compressed by gzip. Raises `DataError` where it is missing, cut short or no text in UTF-8.
-    """
-    number = 1
-    try:
-        with open(path, "rb") as raw:
-            compressed = raw.peek(2)[:2] == b"\x1f\x8b" or os.fspath(path).lower().endswith(".gz")
-            with gzip.open(raw) if compressed else raw as file:
-                while block := file.read(BLOCK_BYTES):
-                    lines = _lines(path, number, block + file.readline())
-                    yield number, lines
-                    number += len(lines)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); is it a file, and whole?") from error
-
-
-def _lines(path: Path, number: int, block: bytes) -> list[str]:
-    wrong = block.find(b"\0")
-    if wrong < 0:
-        try:
-            text = block.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            wrong = error.start
-    if wrong >= 0:
-        line = number + block.count(b"\n", 0, wrong)
-        raise DataError(
-            f"{path}, line {line}: the byte {block[wrong]:#04x} is not of text in UTF-8; "
-            "unpack the file, or convert it with iconv -t utf-8"
-        )
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return lines if lines[-1] else lines[:-1]
-
-
 def _content(path: Path, end: tuple[str, ...] = ()) -> Iterator[tuple[list[int], list[str]]]:
     """(numbers, lines) of each block, without blank ones and comments, up to one that begins like `end`."""
-    for number, lines in text_blocks(path):
+    for number, lines in line_blocks(path):
         stop = next((place for place, line in enumerate(lines) if line.startswith(end)), len(lines))
         held = [
             (place, line)

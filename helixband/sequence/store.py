@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from helixband.errors import DataError, StorageError
 from helixband.files import matching_files, writing_whole
 from helixband.sequence.alphabet import DNA, UNKNOWN, Alphabet, Codes
-from helixband.sequence.fasta import BLANKS, BLOCK_BYTES, record_name, scan
+from helixband.sequence.fasta import BLANKS, record_name, scan
+from helixband.sequence.reading import BLOCK_BYTES
 
 FORMAT = 2
 Indexes = NDArray[np.int64]

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import stat
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.fasta import record_name
+from helixband.sequence.reading import Path, line_blocks
 
-Path = str | os.PathLike[str]
 Targets = NDArray[Any] | Sequence[float] | Path | tuple[Path, str] | Callable[[str], Any]
 
 
@@ -124,13 +123,9 @@ def _as_whole_numbers(values: NDArray[np.float64]) -> NDArray[Any]:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a text file without their ends, but for blank ones at its end."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DataError(f"{path}: cannot be read, for it is no regular file")
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read().rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if not text:
+    lines = [line for _, block in line_blocks(path) for line in block]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
         raise DataError(f"{path}: the file is empty; a line for each record is needed")
-    return text.split("\n")
+    return lines
