@@ -1,6 +1,5 @@
 """Writing predictions: an array, and for inputs whose records have names a table."""
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband.files import write_whole
+from helixband.files import write_whole, writing_whole
+from helixband.outputs import table
 from helixband.results import Results
 from helixband.sequence.fasta import is_fasta, read_fasta
 
@@ -30,20 +30,27 @@ def write_predictions(results: Results, name: str, path: str, y_pred: Any, sprea
     end-exclusive), strand and the scores.
     """
     written = []
-    for suffix, array in _arrays(y_pred, spread):
+    for suffix, array in named_arrays(y_pred, spread):
         written.append(results.prediction(name, f"{suffix}.npy"))
-        buffer = io.BytesIO()
-        np.save(buffer, array)
-        write_whole(written[-1], buffer.getbuffer())
+        with writing_whole(written[-1]) as file:
+            np.save(file, array)
     if is_fasta(path) and isinstance(y_pred, np.ndarray) and y_pred.ndim <= 2:
         names, sequences = read_fasta(path)
         if len(names) == len(y_pred):
+            starts, ends = np.zeros(len(names), np.int64), np.array([len(sequence) for sequence in sequences])
+            rows = table.lines((names, starts, ends, ["+"] * len(names)), y_pred)
             written.append(results.prediction(name, ".tsv"))
-            write_whole(written[-1], _table(names, [len(sequence) for sequence in sequences], y_pred))
+            write_whole(written[-1], table.titles(y_pred.shape) + rows)
     return written
 
 
-def _arrays(y_pred: Any, spread: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+def named_arrays(y_pred: Any, spread: Any = None) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Each array of predictions and of their spread with what it adds to the name of a file.
+
+    >>> ones = np.ones(2)
+    >>> [name for name, _ in named_arrays({"height": ones, "pair": (ones, ones)}, {"height": ones})]
+    ['.height', '.pair.0', '.pair.1', '.height.std']
+    """
     for suffix, part in (("", y_pred), (".std", spread)):
         yield from ((f"{key}{suffix}", array) for key, array in _named_leaves(part))
 
@@ -54,12 +61,3 @@ def _named_leaves(nested: Any, name: str = "") -> Iterator[tuple[str, NDArray[An
             yield from _named_leaves(part, f"{name}.{key}")
     elif nested is not None:
         yield name, nested
-
-
-def _table(names: list[str], lengths: list[int], y_pred: NDArray[Any]) -> str:
-    scores = y_pred.reshape(len(names), -1)
-    titles = ["score"] if scores.shape[1] == 1 else [f"score_{k}" for k in range(scores.shape[1])]
-    lines = ["\t".join(["name", "start", "end", "strand", *titles])]
-    for name, length, row in zip(names, lengths, scores.tolist(), strict=True):
-        lines.append("\t".join([name, "0", str(length), "+", *(f"{score:.6g}" for score in row)]))
-    return "\n".join(lines) + "\n"

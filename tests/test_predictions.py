@@ -101,6 +101,30 @@ def test_several_scores_have_a_column_each(results: Results, fasta: str) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("y_pred", "shown"),
+    [
+        (np.array([3, 1234567]), ["3", "1.23457e+06"]),
+        (np.array([True, False]), ["1", "0"]),
+        (np.array([np.nan, -np.inf]), ["nan", "-inf"]),
+        (np.array([[1e-12], [123456.4]], dtype=np.float32), ["1e-12", "123456"]),
+    ],
+)
+def test_scores_have_six_significant_digits(
+    results: Results, fasta: str, y_pred: np.ndarray, shown: list[str]
+) -> None:
+    written = write_predictions(results, "x.fa", fasta, y_pred)
+
+    assert [line.split("\t")[-1] for line in written[1].read_text().splitlines()] == ["score", *shown]
+
+
+@pytest.mark.parametrize("y_pred", [np.asfortranarray(np.eye(3)[:2]), np.arange(8)[::4], np.zeros((2, 0))])
+def test_an_array_of_any_layout_reads_back_the_same(results: Results, y_pred: np.ndarray) -> None:
+    (written,) = write_predictions(results, "x", "x", y_pred)
+
+    assert np.array_equal(np.load(written), y_pred)
+
+
 def test_gzipped_fasta_has_a_table_too(results: Results, tmp_path: Path) -> None:
     path = tmp_path / "x.fa.gz"
     path.write_bytes(gzip.compress(FASTA.encode()))

@@ -1,0 +1,174 @@
+"""Prediction on windows of sequences of any length, a chunk at a time.
+
+Memory holds one chunk. What is predicted lies in a directory `<input>.part` beside the outputs until it is
+all there, so that a run that was stopped or killed goes on from its last whole chunk. The chunks are the
+same wherever a run stopped, and each has random numbers of its own, so the outputs are the same too.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from base_model import BaseModel
+from helixband import interruption
+from helixband.errors import DataError
+from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.nested import zip_leaves
+from helixband.outputs.arrays import write_h5, write_npy
+from helixband.outputs.bigwig import check_installed, write_bigwigs
+from helixband.outputs.parts import Parts
+from helixband.outputs.rows import Regions, Rows
+from helixband.outputs.table import write_table
+from helixband.predictions import named_arrays
+from helixband.randomness import derive_seed, seed_everything
+from helixband.results import Results
+from helixband.training import monte_carlo
+
+CHUNK_BASES = 2 << 20
+"""A chunk is as many windows as have this many bases together."""
+
+
+@dataclass(frozen=True)
+class WindowPredictor:
+    """A model and the windows that it is to predict on.
+
+    With `both_strands` a prediction is the mean of those for a window and for its reverse complement, value
+    by value: it is meant for scores of a window, not for profiles along it. With `mc_dropout`, it is the
+    mean of so many passes with dropout left on, and there is their standard deviation. `seed` is the root
+    of what is random in that.
+    """
+
+    model: BaseModel
+    data: SequenceBatchGenerator
+    both_strands: bool = False
+    mc_dropout: int | None = None
+    seed: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """What a prediction depends on that is known here, for `Parts`."""
+        return {
+            "sequences": self.data.store.digest,
+            "window": self.data.length,
+            "both_strands": self.both_strands,
+            "mc_dropout": self.mc_dropout,
+            "seed": self.seed,
+            "batch_size": self.model.args.batch_size,  # it sets the pieces, and they the last bits
+            "device": self.model.device.type,
+        }
+
+    def predict(self, first: int, last: int) -> dict[str, NDArray[Any]]:
+        """The arrays of the windows [first, last), by name: y_pred "" or its parts, and their spread."""
+        seed_everything(derive_seed(self.seed, "windows", first))
+        examples = np.arange(first, last)
+        forward = self._predict_strand(examples, other_strand=False)
+        if not self.both_strands:
+            return dict(named_arrays(*forward))
+        return dict(
+            named_arrays(*_mean_of_strands(forward, self._predict_strand(examples, other_strand=True)))
+        )
+
+    def regions(self, first: int, last: int) -> Regions:
+        """Where the windows [first, last) are; of both strands the strand is "."."""
+        names, starts, ends, strands = self.data.regions(np.arange(first, last))
+        return names, starts, ends, ["."] * len(names) if self.both_strands else strands
+
+    def _predict_strand(self, examples: NDArray[np.int64], other_strand: bool) -> tuple[Any, Any]:
+        """(y_pred, spread), the spread None where there is one pass."""
+        x = self.data.x(examples, other_strand)
+        if self.mc_dropout:
+            return self.model.predict_mc([x], self.mc_dropout)
+        return self.model.predict([x]), None
+
+
+def predict_windows(
+    predictor: WindowPredictor,
+    results: Results,
+    name: str,
+    facts: Mapping[str, Any],
+    formats: Collection[str] = ("npy", "tsv"),
+    on_chunk: Callable[[int, int], None] | None = None,
+    chunk_bases: int = CHUNK_BASES,
+) -> list[Path]:
+    """Predict on all windows and write the outputs of the input `name`; the files written.
+
+    `facts`, as JSON: what the predictions depend on besides what the predictor knows: weights, input, stride.
+    Chunks of an earlier run that depend on others are not used. `on_chunk(done, total)` is told how many
+    windows are predicted: once before the first chunk, and after each.
+
+    `formats`: "npy", an array (N, …), of a y_pred of several parts a file for each, and for a spread; "tsv",
+    where y_pred is (N,) or (N, k), with name, start, end (0-based, end-exclusive), strand and scores; "h5",
+    with the arrays and the places of the windows; "bw", of y_pred (N,) or (N, k), a bigWig for each column.
+
+    Raises `DataError` where a format cannot hold the predictions, or an alphabet without complement has no
+    other strand; `HelixbandError` where bigWig's package is not installed; `StorageError` where something
+    cannot be written.
+    """
+    store, total = predictor.data.store, predictor.data.n_examples
+    if predictor.both_strands and store.alphabet.complement is None:
+        raise DataError(f"{store.path}: {store.alphabet} has no complement, so there is no other strand")
+    if "bw" in formats:
+        check_installed()
+    step = max(1, chunk_bases // predictor.data.length)
+    parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, total, step)
+    tell = on_chunk or (lambda done, total: None)
+    tell(parts.done, total)
+    while parts.done < total:
+        interruption.check()
+        chunk = predictor.predict(parts.done, min(parts.done + step, total))
+        _check_formats(formats, {key: array.ndim for key, array in chunk.items()})
+        parts.append(chunk)
+        store.forget_pages()
+        tell(parts.done, total)
+    written = _write(predictor, results, name, parts.arrays, formats)
+    parts.remove()
+    return written
+
+
+def _mean_of_strands(forward: tuple[Any, Any], reverse: tuple[Any, Any]) -> tuple[Any, Any]:
+    """(y_pred, spread) of two strands together; the spread is that of the passes on either."""
+    y_pred = monte_carlo.mean([forward[0], reverse[0]])
+    if forward[1] is None:
+        return y_pred, None
+    between = monte_carlo.spread([forward[0], reverse[0]])
+    parts = [between, forward[1], reverse[1]]
+    return y_pred, zip_leaves(lambda p: np.sqrt(p[0] ** 2 + (p[1] ** 2 + p[2] ** 2) / 2), parts)
+
+
+def _check_formats(formats: Collection[str], dimensions: Mapping[str, int]) -> None:
+    """Raise `DataError` where a format asked for cannot hold arrays of so many dimensions, by name."""
+    has_scores = dimensions.get("", 3) <= 2
+    if has_scores or ("bw" not in formats and {"npy", "h5"} & set(formats)):
+        return
+    kind = "bw" if "bw" in formats else "tsv"
+    what = f"{dimensions['']} dimensions" if "" in dimensions else f"the parts {', '.join(dimensions)}"
+    raise DataError(
+        f"{kind} has one or more scores for each window, y_pred (N,) or (N, k), and y_pred has {what}; "
+        "ask for npy or h5"
+    )
+
+
+def _write(
+    predictor: WindowPredictor, results: Results, name: str, arrays: dict[str, Rows], formats: Collection[str]
+) -> list[Path]:
+    """Make the files from the arrays, block by block."""
+    _check_formats(formats, {key: len(rows.shape) for key, rows in arrays.items()})
+    store, scores, written = predictor.data.store, arrays.get(""), []
+    if "npy" in formats:
+        for key, rows in arrays.items():
+            written.append(results.prediction(name, f"{key}.npy"))
+            write_npy(written[-1], rows)
+    if "tsv" in formats and scores is not None and len(scores.shape) <= 2:
+        written.append(results.prediction(name, ".tsv"))
+        write_table(written[-1], scores, predictor.regions)
+    if "h5" in formats:
+        written.append(results.prediction(name, ".h5"))
+        write_h5(written[-1], arrays, predictor.regions, store.names)
+    if "bw" in formats and scores is not None:
+        lengths = dict(zip(store.names, store.lengths.tolist(), strict=True))
+        written += write_bigwigs(partial(results.prediction, name), scores, predictor.regions, lengths)
+    return written

@@ -1,0 +1,86 @@
+"""Predictions as arrays: NumPy's format, and HDF5 with the windows' places beside them."""
+
+import io
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.lib import format as npy_format
+
+from helixband.files import writing_whole
+from helixband.outputs.rows import BLOCK_BYTES, BLOCK_ROWS, RegionsOf, Rows
+
+
+def write_npy(path: Path, rows: Rows) -> None:
+    """Write the array as `np.save` does."""
+    header = {"descr": npy_format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": rows.shape}
+    with writing_whole(path) as file, open(rows.path, "rb") as source:
+        npy_format.write_array_header_1_0(file, header)
+        shutil.copyfileobj(source, file, BLOCK_BYTES)
+
+
+def write_h5(path: Path, arrays: Mapping[str, Rows], regions: RegionsOf, names: list[str]) -> None:
+    """Write the dataset `predictions` (N, …), and `name`, `start`, `end` and `strand`, (N,), of the windows.
+
+    Of several arrays there is one dataset each, `predictions` and their name. `names` are those that windows
+    may have. Coordinates are 0-based, end-exclusive; strings are UTF-8 of one length.
+    """
+    import h5py
+
+    with writing_whole(path) as file, _Target(file.name, "r+") as target:
+        try:
+            with h5py.File(target, "w") as h5:
+                _write_arrays(h5, arrays)
+                _write_regions(h5, len(next(iter(arrays.values()))), regions, names)
+        finally:
+            if target.error is not None:
+                raise target.error
+
+
+def _write_arrays(h5: Any, arrays: Mapping[str, Rows]) -> None:
+    for name, rows in arrays.items():
+        chunk = (min(len(rows), max(1, BLOCK_BYTES // rows.row_bytes)), *rows.shape[1:])
+        dataset = h5.create_dataset(f"predictions{name}", rows.shape, rows.dtype, chunks=chunk)
+        for first, last in rows.blocks():
+            dataset[first:last] = rows.read(first, last)
+
+
+def _write_regions(h5: Any, n_rows: int, regions: RegionsOf, names: list[str]) -> None:
+    import h5py
+
+    longest = max(len(name.encode()) for name in names)
+    types = {"name": h5py.string_dtype("utf-8", longest), "start": "i8", "end": "i8"}
+    types["strand"] = h5py.string_dtype("utf-8", 1)
+    step = min(n_rows, BLOCK_ROWS)
+    # Compressed, as names and strands are much the same all along.
+    datasets = [
+        h5.create_dataset(title, (n_rows,), dtype, chunks=(step,), compression="gzip", compression_opts=1)
+        for title, dtype in types.items()
+    ]
+    for first in range(0, n_rows, step):
+        last = min(first + step, n_rows)
+        for dataset, column in zip(datasets, regions(first, last), strict=True):
+            dataset[first:last] = column
+
+
+class _Target(io.FileIO):
+    """A file for HDF5, which crashes where a write fails: the first failure is kept, for after."""
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        left = memoryview(content).cast("B")
+        while len(left) and self.error is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return self.tell() if size is None else size
