@@ -37,7 +37,7 @@ from helixband.training.batches import EVALUATION_BYTES
 WINDOW = 500
 RECORDS = 10
 LINE = 60  # bases of a line of FASTA
-BATCH_SIZE = EVALUATION_BYTES // (4 * WINDOW)  # windows; the pieces that the library predicts on
+BATCH_SIZE = EVALUATION_BYTES["cpu"] // (4 * WINDOW)  # windows; the pieces that the library predicts on
 WANTED_MB = 500  # beyond the imports
 
 VECTORS = np.zeros((256, 4), dtype=np.float32)

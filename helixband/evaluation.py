@@ -61,8 +61,8 @@ class Evaluation:
         similar = self._similar_examples()
         facts = facts | {"data": self.args.data, "similar_examples": len(similar)}
         if self.results.test_file.exists() and self.run_file.stage("evaluate") == facts:
-            self._tell(self.results.test_result())
-            self.progress.say(f"  done already, {self.results.test_file}")
+            self.progress.say(f"test: done already, {self.results.test_file}")
+            self._tell(" ", self.results.test_result())
             return
         model, test = load_model(), self._test()
         seed_everything(derive_seed(self.args.seed, "evaluate"))
@@ -72,7 +72,7 @@ class Evaluation:
         self.results.write_test_result(result)
         self.results.write_baselines(self._marks(test))
         self.run_file.finish_stage("evaluate", facts)
-        self._tell(result)
+        self._tell("test:", result)
         self.progress.say(f"  written to {self.results.test_file}")
 
     def _score(self, model: BaseModel, test: Iterable[Any]) -> dict[str, float]:
@@ -106,10 +106,10 @@ class Evaluation:
         stored = self.results.audit()
         return list(stored["similar_examples"]) if stored["of"] == self._of_data() else []
 
-    def _tell(self, result: dict[str, float]) -> None:
+    def _tell(self, head: str, result: dict[str, float]) -> None:
         whole = {name: value for name, value in result.items() if not name.startswith(UNLIKE)}
         unlike = {name.removeprefix(UNLIKE): result[name] for name in result.keys() - whole.keys()}
-        self.progress.say(f"test: {show_row(whole)}")
+        self.progress.say(f"{head} {show_row(whole)}")
         if unlike:
             audit = self.results.audit()
             left = audit["n_test"] - len(audit["similar_examples"])

@@ -1,7 +1,7 @@
 """The stage that predicts: each input by the definition's own generator, or window by window."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,36 +51,49 @@ class Prediction:
         self, name: str, path: str, load_model: Callable[[], BaseModel], facts: dict[str, Any]
     ) -> None:
         """Predict on one input with the model, unless that was done with the same `facts`."""
-        facts = facts | file_facts(path) | self._window_flags()
+        facts = (
+            facts | file_facts(path) | {"stride": self.args.stride, "both_strands": self.args.both_strands}
+        )
+        formats = self.args.format or DEFAULT_FORMATS
         stage = f"predict {name}"
-        done = self.run_file.stage(stage)
-        if done and done["facts"] == facts:
-            outputs = [self.results.path / output for output in done["outputs"]]
-            if all(output.exists() for output in outputs):
-                self.progress.say(f"predict: {path} is done already" + "".join(f", {o}" for o in outputs))
-                return
+        done = self.run_file.stage(stage) or {"facts": None, "formats": [], "outputs": []}
+        earlier = [self.results.path / output for output in done["outputs"]]
+        same = done["facts"] == facts and all(output.exists() for output in earlier)
+        if same and set(formats) <= set(done["formats"]):
+            self.progress.say(f"predict: {path} is done already" + "".join(f", {o}" for o in earlier))
+            return
         model, data = load_model(), self._data(path)
         seed_everything(derive_seed(self.args.seed, "predict", name))
         save = self.definition.function("save_prediction")
         if isinstance(data, SequenceBatchGenerator) and not save:
-            outputs = self._predict_windows(name, model, data, facts)
+            outputs = self._predict_windows(name, model, data, facts, formats)
         else:
             outputs = self._predict_whole(name, path, model, data)
+        if same:
+            formats, kept = {*done["formats"], *formats}, {*earlier, *outputs}
+        else:  # what an earlier run wrote besides would be of other predictions
+            kept = set(outputs)
+            for output in set(earlier) - kept:
+                output.unlink(missing_ok=True)
         # Relative, so that a result directory can be moved.
-        relative = [str(output.relative_to(self.results.path)) for output in outputs]
-        self.run_file.finish_stage(stage, {"facts": facts, "outputs": relative})
+        relative = sorted(str(output.relative_to(self.results.path)) for output in kept)
+        self.run_file.finish_stage(stage, {"facts": facts, "formats": sorted(formats), "outputs": relative})
         written = ", ".join(str(output) for output in outputs) or "save_prediction of the definition"
         self.progress.say(f"predict: {path} -> {written}")
 
     def _predict_windows(
-        self, name: str, model: BaseModel, data: SequenceBatchGenerator, facts: dict[str, Any]
+        self,
+        name: str,
+        model: BaseModel,
+        data: SequenceBatchGenerator,
+        facts: dict[str, Any],
+        formats: Collection[str],
     ) -> list[Path]:
         args = self.args
         if args.debug:
             data = data.part(np.arange(min(data.n_examples, DEBUG_BATCHES * args.batch_size)))
         self.progress.say(f"predict: {data.n_examples:,} windows of {data.length} from {data.store.path}")
         predictor = WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed)
-        formats = args.format or DEFAULT_FORMATS
         self.progress.begin_windows(data.length)
         written = predict_windows(predictor, self.results, name, facts, formats, self.progress.windows)
         self.progress.end()
@@ -111,11 +124,6 @@ class Prediction:
                 f"--stride {self.args.stride}: the windows are those of get_pred_generator in "
                 f"{self.definition.path}; set their stride there, or leave it out"
             )
-
-    def _window_flags(self) -> dict[str, Any]:
-        """Those that were given, for the record."""
-        given = {name: getattr(self.args, name) for name in WINDOW_FLAGS.values()}
-        return {name: value for name, value in given.items() if value}
 
     def _inputs(self) -> dict[str, str]:
         """Name -> path of each input to predict on."""

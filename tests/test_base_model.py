@@ -237,7 +237,7 @@ def test_a_large_batch_is_evaluated_in_pieces() -> None:
     wide = np.zeros((300_000, 3), dtype=np.float32)
     assert seeded(Counted).predict(wide).shape == (300_000, 1)
     assert sum(rows) == 300_000
-    assert max(rows) == (1 << 20) // 12  # a mebibyte of rows of 12 bytes
+    assert max(rows) == (1 << 18) // 12  # a quarter of a mebibyte of rows of 12 bytes
 
 
 def test_predictions_keep_the_order_of_the_data() -> None:

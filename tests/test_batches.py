@@ -25,6 +25,8 @@ from helixband.training.batches import (
 
 CPU = torch.device("cpu")
 
+CPU = torch.device("cpu")
+
 
 def read_only(array: Any) -> Any:
     array.flags.writeable = False
@@ -187,8 +189,8 @@ def test_the_pieces_of_a_batch_are_the_batch_and_each_is_bounded(
     x = {"a": np.arange(rows * width).reshape(rows, width), "b": torch.arange(rows, dtype=torch.uint8)}
     y = torch.arange(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "EVALUATION_BYTES", limit)
-        cut = list(pieces((x, y), training_rows))
+        patch.setattr(batches, "EVALUATION_BYTES", {"cpu": limit})
+        cut = list(pieces((x, y), training_rows, CPU))
     assert np.concatenate([part["a"] for part, _ in cut]).tolist() == x["a"].tolist()
     assert torch.cat([part["b"] for part, _ in cut]).equal(x["b"])
     assert torch.cat([part for _, part in cut]).equal(y)
@@ -197,13 +199,13 @@ def test_the_pieces_of_a_batch_are_the_batch_and_each_is_bounded(
 
 
 def test_a_batch_of_few_rows_or_few_bytes_is_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "EVALUATION_BYTES", 80)
+    monkeypatch.setattr(batches, "EVALUATION_BYTES", {"cpu": 80})
     x = np.zeros(20)
-    assert [len(part) for (part,) in pieces((x,), training_rows=20)] == [20]
-    assert [len(part) for (part,) in pieces((x[:10],), training_rows=2)] == [10]
-    assert [len(part) for (part,) in pieces((x,), training_rows=2)] == [10, 10]
-    assert [len(part) for (part,) in pieces((x,), training_rows=15)] == [15, 5]
-    assert [len(part) for (part,) in pieces((x[:0],), training_rows=2)] == [0]
+    assert [len(part) for (part,) in pieces((x,), training_rows=20, device=CPU)] == [20]
+    assert [len(part) for (part,) in pieces((x[:10],), training_rows=2, device=CPU)] == [10]
+    assert [len(part) for (part,) in pieces((x,), training_rows=2, device=CPU)] == [10, 10]
+    assert [len(part) for (part,) in pieces((x,), training_rows=15, device=CPU)] == [15, 5]
+    assert [len(part) for (part,) in pieces((x[:0],), training_rows=2, device=CPU)] == [0]
 
 
 # Results.
@@ -254,5 +256,5 @@ def test_what_is_joined_is_a_copy(kind: Any) -> None:
 
 
 def test_small_integers_count_as_the_floats_that_a_network_makes_of_them() -> None:
-    x = np.zeros((4, 1 << 17), dtype=np.uint8)  # half a mebibyte a row as float32
-    assert [len(piece) for (piece,) in pieces((x,), training_rows=1)] == [2, 2]
+    x = np.zeros((4, 1 << 15), dtype=np.uint8)  # an eighth of a mebibyte a row as float32
+    assert [len(piece) for (piece,) in pieces((x,), training_rows=1, device=CPU)] == [2, 2]

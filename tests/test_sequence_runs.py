@@ -210,6 +210,18 @@ def test_what_is_predicted_is_not_predicted_again_unless_flags_differ(unlabelled
     assert "is done already" not in unlabelled.run("--predict", "new.fa", "--stride", "20").out
 
 
+def test_a_further_format_is_added_and_outputs_of_other_windows_are_removed(unlabelled: Project) -> None:
+    def outputs() -> set[str]:
+        return {path.name for path in (unlabelled.results / "predictions").iterdir()}
+
+    unlabelled.run("--predict", "new.fa")
+    unlabelled.run("--predict", "new.fa", "--format", "h5")
+    assert outputs() == {"new.fa.npy", "new.fa.tsv", "new.fa.h5"}
+    assert "is done already" in unlabelled.run("--predict", "new.fa", "--format", "npy").out
+    unlabelled.run("--predict", "new.fa", "--format", "npy", "--stride", "20")
+    assert outputs() == {"new.fa.npy"}
+
+
 def test_a_definition_whose_data_are_no_sequences_needs_its_own_generator(project: Project) -> None:
     text = project.definition.read_text().replace("def get_pred_generator", "def get_prediction_generator")
     project.definition.write_text(text)

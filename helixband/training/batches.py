@@ -12,9 +12,10 @@ from torch import Tensor
 from helixband.errors import DataError
 from helixband.nested import leaves, length, map_leaves, zip_leaves
 
-EVALUATION_BYTES = 1 << 20
+EVALUATION_BYTES = {"cpu": 1 << 18, "cuda": 1 << 20}
 """A batch is cut for evaluation where its x has more bytes than this, and more rows than a training batch:
-activations take tens to hundreds of times the memory of their input."""
+activations take tens to hundreds of times the memory of their input. On a CPU those of larger pieces are
+returned to the system after each piece, and asked for anew, which takes longer than computing them."""
 
 WAITING_BYTES = 1 << 26
 """Results wait on the device until they have this many bytes, then move to the host together."""
@@ -91,7 +92,7 @@ def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[A
         yield x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
 
 
-def pieces(batch: Any, training_rows: int) -> Iterator[Any]:
+def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any]:
     """A batch (x, …) cut along the first dimension so that the device's memory stays bounded."""
     rows = length(batch)
     if rows <= training_rows:
@@ -99,7 +100,7 @@ def pieces(batch: Any, training_rows: int) -> Iterator[Any]:
         return
     # Small integers become floats, or vectors, in the network: they count as floats.
     row_bytes = sum(leaf.nbytes * max(1, 4 // leaf.itemsize) for leaf in leaves(batch[0])) / rows
-    step = max(training_rows, int(EVALUATION_BYTES / max(1, row_bytes)))
+    step = max(training_rows, int(EVALUATION_BYTES[device.type] / max(1, row_bytes)))
     for start in range(0, rows, step):
         rows_of_piece = slice(start, start + step)
         yield map_leaves(itemgetter(rows_of_piece), batch)

@@ -71,7 +71,7 @@ def evaluate(
     """
     losses, true, predicted = _Losses(), Results(), Results()
     for batch in labelled(generator, limit):
-        for x, y in pieces(batch, training_rows):
+        for x, y in pieces(batch, training_rows, device):
             loss, y_pred = step(to_device(x, device), to_device(y, device))
             rows = length(y)
             _check_rows(y_pred, rows)
@@ -91,7 +91,7 @@ def predict(
     """y_pred over a whole set, as NumPy arrays (N, …); `step(x) -> y_pred`. Pieces as in `evaluate`."""
     predicted = Results()
     for batch in unlabelled(generator, limit):
-        for (x,) in pieces((batch,), training_rows):
+        for (x,) in pieces((batch,), training_rows, device):
             y_pred = step(to_device(x, device))
             _check_rows(y_pred, length(x))
             predicted.add(y_pred)
