@@ -29,8 +29,9 @@ class SequenceDataset(Dataset[Any]):
     def __getitems__(self, numbers: list[int]) -> list[Any]:
         """Several at once, which is how a `DataLoader` asks for a batch."""
         examples = np.asarray(numbers, dtype=np.int64)
-        if examples.size and not -len(self) <= examples.min() <= examples.max() < len(self):
-            raise IndexError(f"example {examples.max()} of {len(self)}")
+        beyond = examples[(examples < -len(self)) | (examples >= len(self))]
+        if beyond.size:
+            raise IndexError(f"example {beyond[0]} of {len(self)}")
         batch = self.generator.batch(examples % len(self))
         return [map_leaves(itemgetter(row), batch) for row in range(len(examples))]
 
@@ -38,9 +39,11 @@ class SequenceDataset(Dataset[Any]):
 class SequenceStream(IterableDataset[Any]):
     """The examples of a generator in the order of an epoch, drawn as that has them: shuffled, augmented.
 
-    It gives the generator's own batches, so a `DataLoader` of it has `batch_size=None`; of W workers each
-    takes every W-th batch. The run sets the epoch; elsewhere `generator.set_epoch(seed, epoch)` does, before
-    each iteration, as workers begin from the generator as it is in their parent.
+    It gives the generator's own batches in their order, so a `DataLoader` of it has `batch_size=None`, and
+    no `persistent_workers`: workers begin each epoch from the generator as it is in their parent. The run
+    sets the epoch; elsewhere `generator.set_epoch(seed, epoch)` does, before each iteration. Of W workers
+    each draws the whole epoch and gives every W-th batch, so they take the loading off the training process,
+    and more of them make it no faster.
     """
 
     def __init__(self, generator: SequenceBatchGenerator) -> None:

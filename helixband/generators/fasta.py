@@ -114,7 +114,11 @@ class FastaBatchGenerator(SequenceBatchGenerator):
                 f"{path}: the model was trained on FASTA files, and predicts on such; for intervals, write a "
                 "get_pred_generator with an IntervalBatchGenerator, which knows their genome"
             )
-        return prediction_generator(path, self, None if self.unequal == "bucket" else self.length, stride)
+        if self.unequal != "bucket":
+            return prediction_generator(path, self, self.length, stride)
+        if stride is not None:
+            raise DataError(f"{path}: the model was trained on whole records, and takes such: give no stride")
+        return prediction_generator(path, self, None, None)
 
     def _check_windows(self) -> None:
         if self.unequal not in ("refuse", "pad", "bucket"):
@@ -177,16 +181,11 @@ def prediction_generator(
 ) -> FastaBatchGenerator:
     """All windows of a FASTA file, or its records where `window` is None, in the form of another
     generator."""
-    return FastaBatchGenerator(
-        path,
-        alphabet=trained.store.alphabet,
-        window=window,
-        stride=stride,
-        incomplete="pad",
-        unequal="bucket" if window is None else "refuse",
-        layout=trained.layout,
-        metadata=trained.headers is not None,
-    )
+    pieces: dict[str, Any] = {"unequal": "bucket"}
+    if window is not None:
+        pieces = {"window": window, "stride": stride, "incomplete": "pad"}
+    form: dict[str, Any] = {"layout": trained.layout, "metadata": trained.headers is not None}
+    return FastaBatchGenerator(path, alphabet=trained.store.alphabet, **pieces, **form)
 
 
 def _check_lengths(store: SequenceStore) -> None:

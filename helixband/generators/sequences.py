@@ -14,7 +14,7 @@ from helixband.sequence import splits
 from helixband.sequence.alphabet import Codes
 from helixband.sequence.augmentation import Augmentation
 from helixband.sequence.intervals import Intervals
-from helixband.sequence.metadata import HeaderTable
+from helixband.sequence.metadata import HeaderTable, Metadata
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.windows import Indexes, Places, Plan
 
@@ -24,7 +24,7 @@ SPLITS = ("chromosome", "interval", "cluster", "ratio")
 BATCH_BYTES = 16 << 20
 """A generator without a batch size gives batches of about this size, as indexes."""
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 """Windows are read in blocks of about this size, of many batches where those are small."""
 
 BUCKET_BATCHES = 100
@@ -102,7 +102,7 @@ class SequenceBatchGenerator(BatchGenerator):
         codes = self.codes(examples)
         if other_strand:
             codes = self.store.alphabet.reverse_complement(codes)
-        return self._as_x(codes, self.plan.places(self._numbers(examples)))
+        return self._as_x(codes, self._metadata(self.plan.places(self._numbers(examples))))
 
     def batch(self, examples: Indexes) -> Any:
         """(x, y) of examples as they stand, or x alone without targets."""
@@ -228,15 +228,18 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
         epoch = self if rng is None else self._of_epoch(rng)
+        rows = epoch._rows
         for numbers in epoch._blocks(rng):
             places = epoch._places(numbers, rng)
             codes = epoch._read(numbers, places)
             if rng is not None and epoch.augmentation is not None:
                 codes = epoch.augmentation(codes, rng)
-            for start in range(0, len(numbers), epoch._rows):
-                batch = slice(start, start + epoch._rows)
-                y = None if epoch.targets is None else epoch._targets_of(numbers[batch])
-                yield epoch._as_x(codes[batch], (places[0][batch], places[1][batch], places[2][batch])), y
+            metadata = epoch._metadata(places)
+            y = None if epoch.targets is None else epoch._targets_of(numbers)
+            for start in range(0, len(numbers), rows):
+                batch = slice(start, start + rows)
+                x = epoch._as_x(codes[batch], None if metadata is None else metadata[batch])
+                yield x, None if y is None else y[batch]
 
     def _places(self, numbers: Indexes, rng: np.random.Generator | None) -> Places:
         """(records, starts, reverse) of examples; with `rng`, as its epoch has them."""
@@ -263,24 +266,25 @@ class SequenceBatchGenerator(BatchGenerator):
             drawn.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
         return np.concatenate(drawn)
 
-    def _as_x(self, codes: Codes, places: Places) -> Any:
-        x = self._laid_out(codes)
-        if self.headers is None:
-            return x
+    def _metadata(self, places: Places) -> Metadata | None:
         records, starts, _ = places
-        return {"x": x, "metadata": np.column_stack([self.headers.hashes[records], starts])}
+        return None if self.headers is None else np.column_stack([self.headers.hashes[records], starts])
+
+    def _as_x(self, codes: Codes, metadata: Metadata | None) -> Any:
+        x = self._laid_out(codes)
+        return x if metadata is None else {"x": x, "metadata": metadata}
 
     def _laid_out(self, codes: Codes) -> NDArray[Any]:
         if self.layout == "NL":
             return codes
         alphabet = self.store.alphabet
-        vectors = np.zeros((len(alphabet), alphabet.n_tokens), dtype=np.float32)
-        vectors[: alphabet.n_tokens] = np.eye(alphabet.n_tokens, dtype=np.float32)
-        hot = vectors[codes]
         if self.layout == "NLC":
-            return hot
-        hot = np.ascontiguousarray(hot.transpose(0, 2, 1))
-        return hot[:, :, None, :] if self.layout == "NC1L" else hot
+            vectors = np.eye(len(alphabet), alphabet.n_tokens, dtype=np.float32)
+            rows: NDArray[Any] = vectors.take(codes, axis=0)
+            return rows
+        tokens = np.arange(alphabet.n_tokens, dtype=np.uint8)[:, None]
+        hot: NDArray[Any] = (codes[:, None] == tokens).astype(np.float32)
+        return hot[:, :, None] if self.layout == "NC1L" else hot
 
     def _split(self, by: str, val: Any, test: Any, gap: int, seed: int) -> splits.Parts:
         if by in ("chromosome", "interval"):
