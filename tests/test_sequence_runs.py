@@ -253,7 +253,7 @@ def test_a_bed_of_a_model_without_a_genome_is_refused_with_the_remedy(unlabelled
 
 def test_a_prediction_that_is_killed_goes_on_and_ends_the_same(unlabelled: Project) -> None:
     rng = np.random.default_rng(0)
-    genome = "".join(rng.choice(list(BASES), 200_000))
+    genome = "".join(rng.choice(list(BASES), 120_000))
     (unlabelled.data / "genome.fa").write_text(f">chr1\n{genome}\n")
     flags = ["--predict", "genome.fa", "--stride", "1", "--both-strands"]
     part = unlabelled.results / "predictions/genome.fa.part"

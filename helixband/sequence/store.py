@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from helixband.errors import DataError, StorageError
@@ -67,7 +66,7 @@ class SequenceStore:
         self._both = np.frombuffer(self._map, np.uint8, self.total * (1 + self.both_strands))
         self.codes = self._both[: self.total]
         self._record_of = {name: record for record, name in enumerate(self.names)}
-        self._views: dict[int, Codes] = {}  # of every window of a length, (places, length)
+        self._views: dict[int, NDArray[np.void]] = {}  # of every window of a length, by place
 
     @classmethod
     def open(cls, files: Files, alphabet: Alphabet = DNA, both_strands: bool = False) -> "SequenceStore":
@@ -140,10 +139,10 @@ class SequenceStore:
             places = np.where(reverse, 2 * self.total - length - places, places)
         inside = (starts >= 0) & (starts + length <= self.lengths[records])
         if inside.all() and len(places):
-            return self._every_window(length)[places]
+            return self._gathered(places, length)
         windows = np.empty((len(places), length), dtype=np.uint8)
         if inside.any():
-            windows[inside] = self._every_window(length)[places[inside]]
+            windows[inside] = self._gathered(places[inside], length)
         outside = np.flatnonzero(~inside)
         if len(outside):
             windows[outside] = self._padded(records[outside], starts[outside], length)
@@ -156,10 +155,13 @@ class SequenceStore:
         """Give back the memory that the pages read so far take; they are read anew when they are needed."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
-    def _every_window(self, length: int) -> Codes:
+    def _gathered(self, places: Indexes, length: int) -> Codes:
+        """Windows that begin at places of both strands, uint8 (N, length)."""
         if length not in self._views:
-            self._views[length] = sliding_window_view(self._both, length)
-        return self._views[length]
+            # Every window as one item of so many bytes: NumPy copies items faster than rows of a view.
+            shape = (len(self._both) - length + 1,)
+            self._views[length] = np.ndarray(shape, f"V{length}", self._both, strides=(1,))
+        return self._views[length][places].view(np.uint8).reshape(len(places), length)
 
     def _padded(self, records: Indexes, starts: Indexes, length: int) -> Codes:
         """Windows of the forward strand that leave their records."""
