@@ -144,7 +144,9 @@ class BaseModel:
         try:
             output = self.network(x)
         except Exception as error:
-            error.add_note(f"in the forward pass of {type(self.network).__name__}; x is {shapes(x)}")
+            is_bytes = isinstance(x, Tensor) and x.dtype == torch.uint8
+            hint = ": indexes of letters, which OneHot() as the first layer takes" if is_bytes else ""
+            error.add_note(f"in the forward pass of {type(self.network).__name__}; x is {shapes(x)}{hint}")
             raise
         return self.split_output(output)
 

@@ -1,5 +1,6 @@
 """The stages that look at the test set: the check for leakage before training, the evaluation after it."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -121,6 +122,11 @@ class Evaluation:
         else:
             shown = [f"{SHOWN[name]} {show_number(value)}" for name, value in found.items()]
             self.progress.say(f"  baselines: {', '.join(shown)}")
+            for name, mark in found.items():
+                scored = whole.get(name.partition("_")[2], math.nan)
+                if scored < mark and not name.endswith("_mse"):
+                    below = f"{show_number(scored)} < {show_number(mark)}"
+                    self.progress.say(f"  the model does not reach the {SHOWN[name]}: {below}")
 
     def _of_data(self) -> dict[str, str]:
         """What the check depends on."""

@@ -13,6 +13,7 @@ from helixband.errors import DataError, UsageError
 from helixband.files import matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.genome_prediction import WindowPredictor, predict_windows
+from helixband.outputs.bigwig import check_installed
 from helixband.predictions import input_name, write_predictions
 from helixband.randomness import derive_seed, seed_everything
 from helixband.runfile import file_facts
@@ -92,7 +93,7 @@ class Prediction:
         args = self.args
         if args.debug:
             data = data.part(np.arange(min(data.n_examples, DEBUG_BATCHES * args.batch_size)))
-        self.progress.say(f"predict: {data.n_examples:,} windows of {data.length} from {data.store.path}")
+        self.progress.say(f"predict: {data.n_examples:,} windows of {data.length} bases of {name}")
         predictor = WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed)
         self.progress.begin_windows(data.length)
         written = predict_windows(predictor, self.results, name, facts, formats, self.progress.windows)
@@ -119,6 +120,8 @@ class Prediction:
         return trained_on.for_prediction(path, self.args.stride)
 
     def _check_flags(self) -> None:
+        if "bw" in (self.args.format or ()):
+            check_installed()
         if self._own_generator and self.args.stride:
             raise UsageError(
                 f"--stride {self.args.stride}: the windows are those of get_pred_generator in "

@@ -202,8 +202,9 @@ def test_all_the_room_there_is_is_found_and_no_more(open_store: Opener) -> None:
     with pytest.raises(DataError) as caught:
         gc_matched_windows(store, positive, 28, rng(), exclude=exclude, min_distance=3)
     assert str(caught.value) == (
-        f"{store.path}, chromosome 'one': 28 negatives of 4 bases are wanted, and there is room for 27; "
-        "lower per_positive or min_distance, or allow more N by max_empty"
+        f"{store.path}, chromosome 'one', of {store.lengths[0]} bases: 28 negatives of 4 bases are wanted, "
+        "and away from the positives there is room for 27; take fewer negatives, smaller windows, or this "
+        "chromosome's positives out"
     )
 
 
@@ -253,7 +254,7 @@ def test_a_tolerance_that_cannot_be_kept_is_told_with_one_that_can(open_store: O
         gc_matched_windows(store, positive, 3, rng(), tolerance=0.2)
     assert str(caught.value) == (
         f"{store.path}, chromosome 'one': 2 of 3 negatives differ from their positives by more than 0.2 in "
-        "GC content; a tolerance of 0.25 would do, or a lower per_positive"
+        "GC content; a tolerance of 0.25 would do, or fewer negatives"
     )
 
 
@@ -272,7 +273,7 @@ def test_a_window_that_is_rare_is_looked_for_among_more(
 def test_windows_with_unknown_letters_are_taken_up_to_a_share(open_store: Opener) -> None:
     store = open_store(one="GGANNNNNNN" + "ACGGN")
     positive = place(store, ("one", 0, 5))  # two G of three known letters
-    with pytest.raises(DataError, match="and there is room for 0;"):
+    with pytest.raises(DataError, match="there is room for 0;"):
         gc_matched_windows(store, positive, 1, rng(), tolerance=0.1)
     found = gc_matched_windows(store, positive, 1, rng(), tolerance=0.1, max_empty=0.2)
     assert letters_of(store, found) == ["ACGGN"]

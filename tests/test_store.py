@@ -356,7 +356,8 @@ def test_a_letter_that_is_not_in_the_alphabet_is_told_with_its_record_and_positi
     with pytest.raises(DataError) as caught:
         SequenceStore.open(genome)
     assert str(caught.value) == (
-        f"{genome}, record 'b', position 6 (from 0): 'E' is not in the alphabet 'ACGT'"
+        f"{genome}, record 'b', position 6 (from 0): 'E' is not in the alphabet 'ACGT'; "
+        "for PROTEIN pass alphabet=PROTEIN, of helixband.sequence.alphabet"
     )
     assert encoded_files(tmp_path) == []
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import matching_files
-from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator
+from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator, check_options
 from helixband.sequence.alphabet import DNA, Alphabet
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.intervals import Intervals, regions_of_headers
@@ -58,6 +58,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         unequal: str = "refuse",
         **options: Any,
     ) -> None:
+        check_options(FastaBatchGenerator, options)
         store, targets = _open(files, targets, alphabet, bool(options.get("reverse_complement")))
         self.window = window
         self.unequal = unequal

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.generators.fasta import prediction_generator
-from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.generators.sequences import SequenceBatchGenerator, check_options
 from helixband.randomness import derive_seed
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import is_fasta
-from helixband.sequence.interval_files import read_intervals
+from helixband.sequence.interval_files import is_intervals, read_intervals
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.negatives import dinucleotide_shuffle, gc_matched_windows
 from helixband.sequence.store import SequenceStore
@@ -70,6 +70,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         seed: int = 0,
         **options: Any,
     ) -> None:
+        check_options(IntervalBatchGenerator, options)
         _check(jitter, incomplete, targets, negatives, exclude)
         self._naming: dict[str, Any] = {"aliases": aliases, "missing": missing}
         self.stranded = stranded
@@ -149,6 +150,11 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
             codes = store.windows(plan.records, plan.starts, window, plan.reverse)
             self._shuffles = dinucleotide_shuffle(codes, rng)
             return positives
+        if isinstance(negatives, str) and not is_intervals(negatives):
+            raise DataError(
+                f"negatives is {negatives!r}; it has to be a number of windows for each interval, "
+                "'shuffle', or the path of a BED or GFF3 file"
+            )
         given = _windows(self._placed(store, negatives), window)
         common = given.overlapping(positives)
         if common.any():

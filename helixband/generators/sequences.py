@@ -1,8 +1,10 @@
 """The base of the generators over windows of a sequence store, and what a window becomes for a network."""
 
 import copy
+import difflib
+import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -304,6 +306,16 @@ class SequenceBatchGenerator(BatchGenerator):
         labels = self.get_Y()
         classes = labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "bui" else None
         return splits.by_ratio(self.n_examples, val, test, seed=seed, labels=classes)
+
+
+def check_options(kind: type[SequenceBatchGenerator], options: Collection[str]) -> None:
+    """Raise `DataError` for an option that a kind of generator does not have, with the one that is near."""
+    known = [name for cls in (kind, SequenceBatchGenerator) for name in inspect.signature(cls).parameters]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known))}"
+            raise DataError(f"{kind.__name__} has no option {name}; {hint}")
 
 
 def _check_split(by: str, val: Any, test: Any, gap: int) -> None:

@@ -32,7 +32,7 @@ def check_installed() -> None:
         import pybigtools  # noqa: F401
     except ModuleNotFoundError as error:
         raise HelixbandError(
-            "bigWig files need pybigtools; install it with: pip install 'helixband[tracks]', or ask for no bw"
+            "bigWig files need pybigtools; install it with: pip install pybigtools, or ask for no bw"
         ) from error
 
 

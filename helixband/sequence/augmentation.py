@@ -63,7 +63,7 @@ class Augmentation:
                 f"max_shift {self.max_shift} can leave nothing of rows of length {x.shape[1]}; "
                 "it has to be less than their length"
             )
-        draws = rng.random((5, len(x)))
+        draws = rng.random((len(x), 5)).T  # five a row, so that the size of batches makes no difference
         x = x.copy()
         both = draws[2] < self.reverse_complement
         turned = (draws[0] < self.reverse) ^ both

@@ -144,7 +144,7 @@ def _other_names(intervals: Intervals, matched: dict[str, str], genome: str) -> 
     more = ", …" if len(matched) > 3 else ""
     return DataError(
         f'{intervals.source or "the file"} says {ours!r}, {genome} says {theirs!r}: pass aliases="match" '
-        f"({pairs}{more}), or a table of two columns"
+        f"({pairs}{more}), or a table of two columns; of a command, --aliases match"
     )
 
 

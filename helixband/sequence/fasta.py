@@ -61,14 +61,19 @@ def scan(path: Path) -> Iterator[tuple[str | None, bytes]]:
             name, has_letters = record_name(header), False
             if not name or name in lines_of:
                 trouble = f"the name {name!r}, as does line {lines_of[name]}" if name else "no name"
-                raise DataError(f"{path}, line {line}: the header has {trouble}; names have to be unique")
+                raise DataError(
+                    f"{path}, line {line}: the header has {trouble}; names have to be unique, and end at the "
+                    'first blank. To number them: awk \'/^>/ {sub(/^>/, ">" ++n "_")} 1\' FILE > NEW'
+                )
             lines_of[name] = line
             yield header, b""
         elif text := piece.strip():
             if not lines_of:
                 line += piece[: piece.index(text[:1])].count(b"\n")
                 first = _text(path, text.split(b"\n", 1)[0])[:20]
-                raise DataError(f"{path}, line {line}: {first!r} before the first header; no FASTA file?")
+                raise DataError(
+                    f"{path}, line {line}: {first!r} before the first header; is this the FASTA file?"
+                )
             has_letters = True
             yield None, piece
         line += piece.count(b"\n") + is_header

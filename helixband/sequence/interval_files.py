@@ -33,7 +33,7 @@ GFF_SUFFIXES = (".gff3", ".gff")
 
 _START_NAMES = ("start", "chromstart", "chrom_start")
 _STRANDS = {"+", "-", ".", "?", ""}
-_LABELS = (re.compile(r"(?:^|;)\s*ID=([^;]*)"), re.compile(r"(?:^|;)\s*Name=([^;]*)"))
+_LABELS = (re.compile(r"(?:^|;)\s*Name=([^;]*)"), re.compile(r"(?:^|;)\s*ID=([^;]*)"))
 _ONE_TAB = "put one tab, and no blank, between columns in every line"
 
 
@@ -79,7 +79,7 @@ def read_bed(path: Path, summits: bool = False) -> Intervals:
 def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
     """The features of a GFF3 file in its order, or those of some kinds (column 3).
 
-    Positions become 0-based and ends exclusive. The label is the attribute ID or, without one, Name. What
+    Positions become 0-based and ends exclusive. The label is the attribute Name or, without one, ID. What
     follows `##FASTA` is not read. Format: Sequence Ontology, Generic Feature Format version 3, 1.26.
 
     Raises `DataError` as `read_bed` does, and for a kind that no feature has, naming those there are.
@@ -189,7 +189,7 @@ def _columns(lines: list[str], separator: str | None, width: int) -> list[Column
 
 
 def _label(attributes: str) -> str:
-    """The ID or Name among the attributes of a GFF3 line, or ''."""
+    """The Name or ID among the attributes of a GFF3 line, or ''."""
     match = _LABELS[0].search(attributes) or _LABELS[1].search(attributes)
     return unquote(match[1]) if match else ""
 

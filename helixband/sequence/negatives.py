@@ -144,13 +144,14 @@ def _matched(
     name = f"{background.store.path}, chromosome {background.store.names[background.record]!r}"
     if len(starts) < len(wanted):
         raise DataError(
-            f"{name}: {len(wanted)} negatives of {background.window} bases are wanted, and there is room for "
-            f"{len(starts)}; lower per_positive or min_distance, or allow more N by max_empty"
+            f"{name}, of {background.store.lengths[background.record]} bases: {len(wanted)} negatives of "
+            f"{background.window} bases are wanted, and away from the positives there is room for "
+            f"{len(starts)}; take fewer negatives, smaller windows, or this chromosome's positives out"
         )
     enough = np.ceil(off.max() * 1000) / 1000
     raise DataError(
         f"{name}: {(off > tolerance + 1e-9).sum()} of {len(wanted)} negatives differ from their positives by "
-        f"more than {tolerance!r} in GC content; a tolerance of {enough:g} would do, or a lower per_positive"
+        f"more than {tolerance!r} in GC content; a tolerance of {enough:g} would do, or fewer negatives"
     )
 
 

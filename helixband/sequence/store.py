@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError, StorageError
 from helixband.files import matching_files, writing_whole
-from helixband.sequence.alphabet import DNA, UNKNOWN, Alphabet, Codes
+from helixband.sequence.alphabet import DNA, PROTEIN, RNA, UNKNOWN, Alphabet, Codes
 from helixband.sequence.fasta import BLANKS, record_name, scan
 from helixband.sequence.reading import BLOCK_BYTES
 
@@ -311,11 +311,19 @@ def _write_file(path: str, file: io.BufferedRandom, alphabet: Alphabet) -> tuple
             letter = letters.translate(None, BLANKS)[wrong : wrong + 1].decode("latin-1")
             raise DataError(
                 f"{path}, record {record_name(headers[-1])!r}, position {lengths[-1] + wrong} (from 0): "
-                f"{letter!r} is not in the alphabet {''.join(alphabet.tokens)!r}"
+                f"{letter!r} is not in the alphabet {''.join(alphabet.tokens)!r}{_hint(letter, alphabet)}"
             )
         file.write(codes)
         lengths[-1] += len(codes)
     return headers, lengths
+
+
+def _hint(letter: str, alphabet: Alphabet) -> str:
+    """Which alphabet has a letter that this one lacks."""
+    for name, other in {"RNA": RNA, "PROTEIN": PROTEIN}.items():
+        if letter.isalpha() and other != alphabet and other.letter_codes[ord(letter)] != UNKNOWN:
+            return f"; for {name} pass alphabet={name}, of helixband.sequence.alphabet"
+    return ""
 
 
 def _check_names(paths: tuple[str, ...], records: list[tuple[list[str], list[int]]]) -> None:

@@ -62,7 +62,10 @@ def _read_lines(path: Path) -> NDArray[Any]:
         try:
             rows.append([float(part) for part in parts])
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: {line.strip()!r} is no line of numbers") from error
+            raise DataError(
+                f"{path}, line {number}: {line.strip()!r} is no line of numbers; for a column of a table "
+                "give (path, column)"
+            ) from error
         if not parts or len(parts) != len(rows[0]):
             raise DataError(
                 f"{path}, line {number}: {len(parts)} numbers, and {len(rows[0])} in line 1; "

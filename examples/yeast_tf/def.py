@@ -1,0 +1,96 @@
+"""Find the sites of a transcription factor: a genome, its peaks, and windows of it that are none.
+
+GENOME (FASTA) and PEAKS (BED) name the files, VAL and TEST the chromosomes that are kept apart.
+"""
+
+import random
+
+import torch
+from torch import nn, optim
+
+from base_model import ClassificationModel
+from batch_generator import IntervalBatchGenerator
+from helixband import metrics
+from helixband.env import env
+from helixband.networks.one_hot import OneHot
+
+GENOME = env("GENOME", "genome.fa")
+PEAKS = env("PEAKS", "peaks.bed")
+VAL = env("VAL", "chr5").split(",")
+TEST = env("TEST", "chr6").split(",")
+NEGATIVES_SEED = env("NEGATIVES_SEED", 0, int)
+
+
+def read_parts(data_dir, batch_size=None):
+    """Split 201 bases around each peak, and three windows of like GC content for each, by chromosome."""
+    windows = IntervalBatchGenerator(
+        f"{data_dir}/{GENOME}",
+        f"{data_dir}/{PEAKS}",
+        window=201,
+        negatives=3,
+        seed=NEGATIVES_SEED,
+        jitter=5,
+        aliases="match",  # chr1 of the peaks is I of the genome
+        batch_size=batch_size,
+        shuffle=True,
+    )
+    return windows.split(by="chromosome", val=VAL, test=TEST)
+
+
+def get_train_generator(data_dir, batch_size):
+    train, val, _ = read_parts(data_dir, batch_size)
+    return train, val
+
+
+def get_test_generator(data_dir):
+    return read_parts(data_dir)[2]
+
+
+def get_config():
+    return {
+        "lr": 10 ** random.uniform(-2.3, -1.3),
+        "weight_decay": 10 ** random.uniform(-2, -0.5),
+        "motifs": random.choice([16, 32]),
+        "width": random.choice([8, 10, 12]),
+        "hidden": random.choice([0.05, 0.1, 0.15, 0.2]),
+        "dropout": random.choice([0.1, 0.3, 0.5]),
+    }
+
+
+class Scanner(nn.Module):
+    """Score motifs along both strands: the best match, the best near the middle, and the mean of all.
+
+    In training a share of the bases, `hidden`, is N, so that no motif hangs on a single one.
+    """
+
+    def __init__(self, motifs, width, hidden, dropout):
+        super().__init__()
+        self.one_hot = OneHot()
+        self.hidden = hidden
+        self.motifs = nn.Conv1d(4, motifs, width)
+        self.head = nn.Sequential(nn.BatchNorm1d(3 * motifs), nn.Dropout(dropout), nn.Linear(3 * motifs, 2))
+
+    def forward(self, x):  # (N, L) indexes
+        x = self.one_hot(x)  # (N, 4, L)
+        if self.training:
+            x = x * (torch.rand(len(x), 1, x.shape[2], device=x.device) > self.hidden)
+        forward, reverse = self.motifs(x), self.motifs(x.flip(1, 2)).flip(2)
+        scores = torch.maximum(forward, reverse)  # (N, motifs, places), the same for either strand
+        places = scores.shape[2]
+        middle = scores[:, :, places // 2 - 15 : places // 2 + 16]
+        means = (forward.relu() + reverse.relu()).mean(2)
+        return self.head(torch.cat([scores.amax(2).relu(), middle.amax(2).relu(), means], dim=1))
+
+
+class Model(ClassificationModel):
+    def init_model(self):
+        config = self.config
+        network = Scanner(config["motifs"], config["width"], config["hidden"], config["dropout"])
+        optimizer = optim.AdamW(network.parameters(), config["lr"], weight_decay=config["weight_decay"])
+        super().init_model(network, nn.CrossEntropyLoss(), optimizer)
+
+    def eval_metrics(self, y_true, y_pred):
+        return {"auroc": metrics.auroc(y_true, y_pred), "auprc": metrics.auprc(y_true, y_pred)}
+
+    def get_hyperband_reward(self, result):
+        return result["val_auroc"]
