@@ -1,19 +1,20 @@
 """The stages that look at the test set: the check for leakage before training, the evaluation after it."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from base_model import BaseModel
+from base_model import BaseModel, ClassificationModel, RegressionModel
 from helixband.context import Context
 from helixband.errors import DataError, HelixbandError
-from helixband.leakage import Selected, examples_of, marks
+from helixband.leakage import Unlike, digests_of, examples_of, marks
 from helixband.progress import show_number, show_row
 from helixband.randomness import derive_seed, seed_everything
-from helixband.sequence.audit import audit, describe
+from helixband.sequence.audit import Examples, audit, describe
 
 UNLIKE = "unlike_"
 
@@ -43,24 +44,26 @@ class Evaluation:
 
         Raises `DataError` where the data are no nucleic acids.
         """
-        train, test = examples_of(self._train()), examples_of(self._test())
-        if train is None or test is None:
-            which = "training" if train is None else "test"
-            raise DataError(
-                f"{self.definition.path}: --check reads DNA and RNA, as indexes or one-hot, and the x of the "
-                f"{which} generator is neither; leave --check out"
-            )
-        self.progress.say("check: the test set beside the training set")
+        train, test = self._examples()
+        self.progress.say(
+            f"check: {len(train.sequences):,} training and {len(test.sequences):,} test sequences"
+        )
         report = audit(train, test)
         self.progress.say(describe(report))
-        similar = np.flatnonzero(report.similar).tolist()
-        self.results.write_audit({**report.to_json(), "similar_examples": similar, "of": self._of_data()})
+        digests, similar = digests_of(test.sequences), np.flatnonzero(report.similar).tolist()
+        found = {
+            "similar_examples": similar,
+            "similar_digests": sorted({digests[number] for number in similar}),
+            "of": self._of_data(),
+        }
+        self.results.write_audit({**report.to_json(), **found})
         self.progress.say(f"  written to {self.results.audit_file}")
 
     def evaluate(self, load_model: Callable[[], BaseModel], facts: dict[str, Any]) -> None:
         """Score the test set, and trivial models on it, unless that was done with the same `facts`."""
-        similar = self._similar_examples()
-        facts = facts | {"data": self.args.data, "similar_examples": len(similar)}
+        similar = self._similar_digests()
+        told = hashlib.sha256("".join(similar).encode()).hexdigest() if similar else None
+        facts = facts | {"data": self.args.data, "similar": told}
         if self.results.test_file.exists() and self.run_file.stage("evaluate") == facts:
             self.progress.say(f"test: done already, {self.results.test_file}")
             self._tell(" ", self.results.test_result())
@@ -71,50 +74,66 @@ class Evaluation:
         if similar:
             result |= self._score_unlike(model, test, similar)
         self.results.write_test_result(result)
-        self.results.write_baselines(self._marks(test))
+        self.results.write_baselines(self._marks(model, test))
         self.run_file.finish_stage("evaluate", facts)
         self._tell("test:", result)
         self.progress.say(f"  written to {self.results.test_file}")
+
+    def _examples(self) -> tuple[Examples, Examples]:
+        """All training and test examples, with coordinates where both have them on the same genome."""
+        generators = {"training": self._train(), "test": self._test()}
+        examples = []
+        for which, generator in generators.items():
+            found = examples_of(generator)
+            if found is None:
+                raise DataError(
+                    f"{self.definition.path}: --check reads DNA and RNA, as indexes or one-hot, and the x of "
+                    f"the {which} generator is neither; leave --check out"
+                )
+            examples.append(found)
+        genomes = {getattr(generator, "coordinates", None) for generator in generators.values()}
+        if len(genomes) > 1 or None in genomes:
+            examples = [replace(found, intervals=None) for found in examples]
+        return examples[0], examples[1]
 
     def _score(self, model: BaseModel, test: Iterable[Any]) -> dict[str, float]:
         samples = self.args.mc_dropout
         return model.evaluate_mc(test, samples) if samples else model.evaluate(test)
 
-    def _score_unlike(self, model: BaseModel, test: Iterable[Any], similar: list[int]) -> dict[str, float]:
+    def _score_unlike(self, model: BaseModel, test: Iterable[Any], similar: list[str]) -> dict[str, float]:
         """The metrics, as `unlike_<name>`, of the test examples that the check did not find similar."""
-        n_test = self.results.audit()["n_test"]
-        unlike = np.ones(n_test, dtype=np.bool_)
-        unlike[similar] = False
-        if not unlike.any():
-            return {}
-        scores = self._score(model, Selected(test, unlike))
-        return {f"{UNLIKE}{name}": value for name, value in scores.items()}
+        unlike = Unlike(test, similar)
+        if next(iter(unlike), None) is None:
+            return {f"{UNLIKE}examples": 0}
+        scores = self._score(model, unlike)
+        return {f"{UNLIKE}examples": unlike.count, **{f"{UNLIKE}{k}": value for k, value in scores.items()}}
 
-    def _marks(self, test: Iterable[Any]) -> dict[str, float | str]:
+    def _marks(self, model: BaseModel, test: Iterable[Any]) -> dict[str, float | str]:
         """What trivial models score, or why that is not known."""
+        kinds = {ClassificationModel: True, RegressionModel: False}
+        classes = next((classes for kind, classes in kinds.items() if isinstance(model, kind)), None)
         try:
-            found = marks(self._train(), test)
+            found = marks(self._train(), test, classes)
         except (HelixbandError, OSError) as error:  # the model can be tested where its training data are not
             return {"missing": f"the training data cannot be read ({error})"}
         if found is None:
             return {"missing": "the labels are neither classes nor single numbers"}
         return {name: value for name, value in asdict(found).items() if name in SHOWN and value == value}
 
-    def _similar_examples(self) -> list[int]:
-        """The test examples that the check found similar to training ones, if it was of the same data."""
+    def _similar_digests(self) -> list[str]:
+        """Of the test sequences that the check found similar to training ones, if it was of the same data."""
         if not self.results.audit_file.exists():
             return []
         stored = self.results.audit()
-        return list(stored["similar_examples"]) if stored["of"] == self._of_data() else []
+        return list(stored["similar_digests"]) if stored["of"] == self._of_data() else []
 
     def _tell(self, head: str, result: dict[str, float]) -> None:
         whole = {name: value for name, value in result.items() if not name.startswith(UNLIKE)}
         unlike = {name.removeprefix(UNLIKE): result[name] for name in result.keys() - whole.keys()}
         self.progress.say(f"{head} {show_row(whole)}")
         if unlike:
-            audit = self.results.audit()
-            left = audit["n_test"] - len(audit["similar_examples"])
-            row = {name: unlike[name] for name in whole}
+            row = {name: unlike[name] for name in whole if name in unlike}
+            left = round(unlike["examples"])
             self.progress.say(f"  on the {left:,} examples unlike the training set: {show_row(row)}")
         found = self.results.baselines()
         if "missing" in found:
@@ -128,9 +147,11 @@ class Evaluation:
                     below = f"{show_number(scored)} < {show_number(mark)}"
                     self.progress.say(f"  the model does not reach the {SHOWN[name]}: {below}")
 
-    def _of_data(self) -> dict[str, str]:
-        """What the check depends on."""
-        return {"definition": self.definition.digest, "data": self.args.data}
+    def _of_data(self) -> dict[str, Any]:
+        """What the check depends on, as far as it can be told at once."""
+        store = getattr(self._test(), "store", None)
+        digest = None if store is None else store.digest
+        return {"definition": self.definition.digest, "data": self.args.data, "test": digest}
 
     def _train(self) -> Iterable[Any]:
         return self.definition.training_data(self.args.data, self.args.batch_size)[0]

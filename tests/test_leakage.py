@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from batch_generator import FastaBatchGenerator, MatrixBatchGenerator
-from helixband.leakage import Selected, codes_of, examples_of, marks
+from helixband.errors import DataError
+from helixband.leakage import Unlike, codes_of, digests_of, examples_of, marks
 from helixband.networks.one_hot import OneHot
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA
 from helixband.training.batches import labelled
@@ -68,13 +69,32 @@ def test_what_is_no_sequence_is_told_apart(x: Any) -> None:
 def test_examples_do_not_depend_on_the_batch_size(batch_size: int | None) -> None:
     examples = examples_of(MatrixBatchGenerator(HOT, np.array([0, 1, 1]), batch_size))
     assert examples is not None
-    assert examples.sequences.codes.tolist() == CODES.ravel().tolist()  # type: ignore[union-attr]
+    assert examples.sequences.codes.tolist() == DNA.encode("ACGTTTTTTGGGGG").tolist()  # type: ignore[union-attr]
     assert np.asarray(examples.labels).tolist() == [0, 1, 1]
 
 
-def test_of_a_large_training_set_enough_is_read() -> None:
-    examples = examples_of(MatrixBatchGenerator(CODES, np.arange(3), batch_size=1), enough_bases=6)
-    assert examples is not None and len(examples.sequences) == 2
+def test_of_a_large_training_set_enough_is_read_from_all_over() -> None:
+    letters = np.tile(np.arange(4, dtype=np.uint8), (1000, 5))
+    batches = MatrixBatchGenerator(letters, np.repeat([0, 1], 500), batch_size=100)
+    examples = examples_of(batches, enough_bases=4000)
+    assert examples is not None
+    assert 150 < len(examples.sequences) < 250
+    assert 0.3 < np.mean(np.asarray(examples.labels)) < 0.7
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64])
+def test_small_numbers_without_all_letters_are_no_sequences(kind: type) -> None:
+    assert examples_of(MatrixBatchGenerator(np.eye(3, dtype=kind), np.arange(3))) is None
+
+
+@pytest.mark.parametrize("unequal", ["pad", "bucket"])
+def test_padding_is_no_part_of_a_sequence(tmp_path: Path, unequal: str) -> None:
+    (tmp_path / "x.fa").write_text(">a\nACGT\n>b\nACNGTACGT\n>c\nNNN\n")
+    examples = examples_of(FastaBatchGenerator(str(tmp_path / "x.fa"), [0, 1, 2], unequal=unequal))
+    assert examples is not None
+    lengths = examples.sequences.lengths.tolist()  # type: ignore[union-attr]
+    assert lengths[:2] == [4, 9]
+    assert examples.sequences.codes[:13].tolist() == DNA.encode("ACGTACNGTACGT").tolist()  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -87,15 +107,19 @@ def fasta(tmp_path: Path) -> str:
 def test_sequences_of_a_file_have_their_coordinates(fasta: str) -> None:
     examples = examples_of(FastaBatchGenerator(fasta, [0, 1, 1]))
     assert examples is not None and examples.intervals is not None
-    assert examples.sequences.codes.tolist() == CODES.ravel().tolist()  # type: ignore[union-attr]
+    assert examples.sequences.codes.tolist() == DNA.encode("ACGTTTTTTGGGGG").tolist()  # type: ignore[union-attr]
     assert examples.intervals.start.tolist() == [10, 100, 0]
     assert examples.intervals.chromosome_names().tolist() == ["chr1", "chr1", "chr2"]
 
 
-def test_of_a_large_file_sequences_from_all_over_are_taken(fasta: str) -> None:
+def test_of_a_large_file_some_sequences_are_taken(fasta: str) -> None:
     examples = examples_of(FastaBatchGenerator(fasta, [0, 1, 2]), enough_bases=10)
-    assert examples is not None
-    assert np.asarray(examples.labels).tolist() == [0, 2]
+    assert examples is not None and len(examples.sequences) == 2
+
+
+def test_a_file_without_targets_is_refused(fasta: str) -> None:
+    with pytest.raises(DataError, match="has no targets, and needs them"):
+        examples_of(FastaBatchGenerator(fasta))
 
 
 def test_proteins_are_no_nucleic_acids(tmp_path: Path) -> None:
@@ -126,11 +150,17 @@ def test_labels_of_several_numbers_have_no_marks() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, None])
-def test_selected_examples_are_those_that_are_marked(batch_size: int | None) -> None:
-    batches = MatrixBatchGenerator({"x": np.arange(5)}, np.arange(5) * 10, batch_size)
-    found = [
-        (x["x"].tolist(), y.tolist())
-        for x, y in labelled(Selected(batches, np.array([True, False, False, True, True])))
-    ]
-    assert sum((x for x, _ in found), []) == [0, 3, 4]
-    assert sum((y for _, y in found), []) == [0, 30, 40]
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_examples_unlike_some_are_told_by_their_sequences(batch_size: int | None, shuffle: bool) -> None:
+    batches = MatrixBatchGenerator({"x": CODES}, np.arange(3), batch_size, shuffle)
+    unlike = Unlike(batches, digests_of(CODES[:1, :4]))  # its N counts for nothing
+    for _ in range(2):
+        assert sorted(int(label) for _, y in labelled(unlike) for label in y) == [1, 2]
+        assert unlike.count == 2
+
+
+def test_whole_numbers_are_classes_or_not_as_the_model_has_them() -> None:
+    x = np.zeros((4, 3), np.float32)
+    batches = MatrixBatchGenerator(x, np.array([0, 1, 1, 2]))
+    assert marks(batches, batches, classes=True).task == "classification"  # type: ignore[union-attr]
+    assert marks(batches, batches, classes=False).task == "regression"  # type: ignore[union-attr]

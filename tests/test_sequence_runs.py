@@ -100,7 +100,9 @@ def test_the_check_of_what_is_no_sequence_says_so(project: Project) -> None:
 def test_after_a_check_the_evaluation_scores_the_unlike_examples_too(experiment: Project) -> None:
     done = experiment.run("--check", "--eval", "--epoch", "1")
     result = experiment.json("test_result.json")
-    assert set(result) == {"loss", "accuracy", "auroc", "unlike_loss", "unlike_accuracy", "unlike_auroc"}
+    names = {"loss", "accuracy", "auroc"}
+    assert set(result) == names | {f"unlike_{name}" for name in (*names, "examples")}
+    assert result["unlike_examples"] == 16
     assert "on the 16 examples unlike the training set: loss" in done.out
 
 
@@ -112,6 +114,31 @@ def test_the_unlike_examples_have_the_score_that_they_have_alone(experiment: Pro
     (experiment.results / "audit.json").unlink()
     experiment.run("--eval")
     assert experiment.json("test_result.json")["loss"] == pytest.approx(unlike, rel=1e-6)
+
+
+def test_the_order_of_the_test_set_makes_no_difference(experiment: Project) -> None:
+    experiment.run("--check", "--eval", "--epoch", "1")
+    unlike = experiment.json("test_result.json")["unlike_loss"]
+    text = (
+        DEFINITION
+        + """
+
+def get_test_generator(data_dir):
+    return read(data_dir, "test", shuffle=True, batch_size=3)
+"""
+    )
+    experiment.definition.write_text(text)
+    experiment.clear()
+    experiment.run("--check", "--eval", "--epoch", "1")
+    assert experiment.json("test_result.json")["unlike_loss"] == pytest.approx(unlike, rel=1e-5)
+
+
+def test_a_check_of_other_test_data_is_not_used(experiment: Project) -> None:
+    experiment.run("--check", "--eval", "--epoch", "1")
+    write(experiment.data / "test", sequences(20, seed=9))
+    (experiment.results / "test_result.json").unlink()
+    experiment.run("--eval")
+    assert set(experiment.json("test_result.json")) == {"loss", "accuracy", "auroc"}
 
 
 def test_a_check_of_another_definition_is_not_used(experiment: Project) -> None:

@@ -52,12 +52,17 @@ class Baselines:
 
 
 def baselines(
-    train: Sequences, train_labels: ArrayLike, test: Sequences, test_labels: ArrayLike
+    train: Sequences,
+    train_labels: ArrayLike,
+    test: Sequences,
+    test_labels: ArrayLike,
+    classes: bool | None = None,
 ) -> Baselines:
     """What trivial models score on the test set that learned on the training set.
 
-    Sequences are codes of `DNA`, an array (N, L) or a list of (L,); labels as in `single_labels`. Whole
-    numbers of at most 50 values are classes; others are numbers, to be regressed on.
+    Sequences are codes of `DNA`, an array (N, L) or a list of (L,); labels as in `single_labels`. `classes`
+    says whether they are classes or numbers to be regressed on; where it is None, whole numbers of at most
+    50 values are classes.
 
     Length, in known bases, so that padding counts for nothing, goes through a decision tree of at most 16
     leaves, which finds a range or a single length too. GC content and its square, and 6-mers of both strands
@@ -69,7 +74,7 @@ def baselines(
     train, test = SequenceSet.of(train), SequenceSet.of(test)
     known, true = single_labels(train_labels, len(train)), single_labels(test_labels, len(test))
     learned = _learned(train)
-    if are_classes(known, true):
+    if are_classes(known, true) if classes is None else classes:
         _, numbered = np.unique(np.concatenate([known, true]), return_inverse=True)
         known, true = np.split(numbered.astype(np.int64), [len(train)])
         majority = float(np.mean(true == np.bincount(known).argmax()))
