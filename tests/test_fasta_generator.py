@@ -18,6 +18,7 @@ from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.networks.one_hot import OneHot
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, Alphabet
 from helixband.sequence.augmentation import Augmentation
+from helixband.sequence.intervals import parse_region
 from helixband.sequence.metadata import header_hash
 
 Write = Callable[..., str]
@@ -382,9 +383,18 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_the_reverse_strand_of_a_sequence_that_is_filled_up_is_that_of_the_whole_window(write: Write) -> None:
-    generator = FastaBatchGenerator(write(UNEQUAL), unequal="pad", reverse_complement=1, shuffle=True)
-    assert sorted(flat(generator)) == sorted(["NNNGT", "TACGT", "NNCCC", "NNNNA"])
+def test_what_fills_up_stands_behind_on_either_strand(write: Write) -> None:
+    path = write(UNEQUAL)
+    turned = {"reverse_complement": 1, "shuffle": True}
+    padded = FastaBatchGenerator(path, unequal="pad", **turned)
+    assert sorted(flat(padded)) == sorted(["GTNNN", "TACGT", "CCCNN", "ANNNN"])
+    bucketed = FastaBatchGenerator(path, unequal="bucket", **turned)
+    assert sorted(flat(bucketed)) == sorted(["GTNNN", "TACGT", "CCCNN", "ANNNN"])
+    windows = FastaBatchGenerator(path, window=3, incomplete="pad", **turned)
+    assert sorted(flat(windows)) == sorted(["GTN", "CGT", "TAN", "CCC", "ANN"])
+    for generator in (padded, windows):
+        others = generator.x(np.arange(generator.n_examples), other_strand=True)
+        assert sorted(DNA.decode(others)) == sorted(flat(generator))
 
 
 # What is drawn.
@@ -408,7 +418,7 @@ def test_windows_of_the_reverse_strand_are_those_of_pyfaidx(genome: str) -> None
         for batch in generator:
             for codes, (code, start) in zip(batch["x"], batch["metadata"].tolist(), strict=True):
                 there = reference[names[code]][start : start + 20]
-                expected = there.reverse.complement.seq.translate(str.maketrans("RY", "NN")).rjust(20, "N")
+                expected = there.reverse.complement.seq.translate(str.maketrans("RY", "NN")).ljust(20, "N")
                 assert DNA.decode(codes) == expected
 
 
@@ -595,6 +605,53 @@ def test_a_split_by_chromosome_goes_by_headers_that_are_coordinates(write: Write
     assert list(val) == []
 
 
+def test_windows_of_records_with_coordinates_are_on_their_chromosomes(write: Write) -> None:
+    path = write({"chr1:101-109": "AACCGGTTA", "chr2:11-17(-)": "CCCCCGG"})
+    generator = FastaBatchGenerator(path, [0, 1], window=4, incomplete="pad")
+    intervals = generator.intervals()
+    assert intervals.chromosome_names().tolist() == ["chr1"] * 3 + ["chr2"] * 2
+    assert intervals.start.tolist() == [100, 104, 108, 13, 10]
+    assert intervals.end.tolist() == [104, 108, 109, 17, 13]
+    assert intervals.strand.tolist() == [0, 0, 0, -1, -1]
+    assert generator.coordinates == "headers"
+    train, val, _ = generator.split("chromosome", val=["chr1"], test=[])
+    assert labelled(train) == [("CCCC", 1), ("CGGN", 1)]
+    assert val.intervals().start.tolist() == [100, 104, 108]
+    names, starts, _, _ = generator.regions(np.arange(5))
+    assert (names[3], starts.tolist()) == ("chr2:11-17(-)", [0, 4, 8, 0, 4]), "places in the file stay those"
+
+
+def test_windows_of_regions_that_overlap_stay_together(write: Write) -> None:
+    rng = np.random.default_rng(4)
+    starts = (np.arange(20) * 50).repeat(2) + np.tile([0, 5], 20)
+    path = write({f"chr1:{start + 1}-{start + 20}": random_text(rng, 20) for start in starts.tolist()})
+    for drawn in ({}, {"random_offsets": True, "shuffle": True}):
+        generator = FastaBatchGenerator(path, window=10, **drawn)
+        parts = generator.split("interval", val=0.2, test=0.2)
+        assert [part.n_examples for part in parts] == [48, 16, 16]
+        pairs = [
+            {parse_region(name)[1] // 50 for name in part.regions(np.arange(part.n_examples))[0]}
+            for part in parts
+        ]
+        assert [len(pair) for pair in pairs] == [12, 4, 4] and len(set.union(*pairs)) == 20
+
+
+def test_windows_at_random_offsets_can_be_anywhere_in_their_record(write: Write) -> None:
+    path = write({"chr1:101-109(-)": "AACCGGTTA"})
+    generator = FastaBatchGenerator(path, window=4, random_offsets=True, shuffle=True)
+    intervals = generator.intervals()
+    assert (intervals.start.tolist(), intervals.end.tolist()) == ([100, 100], [109, 109])
+    assert generator.plain().intervals().start.tolist() == [105, 101]
+
+
+def test_names_of_records_are_chromosomes_of_their_own_files_only(write: Write) -> None:
+    one = FastaBatchGenerator(write({"s0": "AACC", "s1": "ACGT"}), window=2)
+    other = FastaBatchGenerator(write({"s0": "GGGG", "s1": "TTTT"}, "y.fa"), window=2)
+    assert one.coordinates == one.plain().coordinates == one.store.digest != other.coordinates
+    assert FastaBatchGenerator(write({"s0": "AACC", "s1": "ACGT"})).coordinates is None
+    assert FastaBatchGenerator(write({"chr1:1-4": "AACC"})).coordinates == "headers"
+
+
 def test_headers_may_count_from_0_as_their_sequences_tell(write: Write) -> None:
     generator = FastaBatchGenerator(write({"chr1:0-4": "AAAA", "chr1:4-8": "CCCC"}))
     intervals = generator.intervals()
@@ -681,6 +738,7 @@ def test_parts_of_random_offsets_are_of_whole_records(genome: str) -> None:
         ({"by": "chromosome", "val": ["chr9"], "test": []}, "there is no chromosome 'chr9'"),
         ({"by": "chromosome", "val": ["chr2"], "test": ["chr2"]}, "'chr2' is named twice"),
         ({"by": "interval", "gap": -1}, "the gap is -1"),
+        ({"by": "interval", "gap": 2.5}, "the gap is 2.5; it has to be a number of bases, 0 or more"),
     ],
 )
 def test_a_split_that_makes_no_sense_is_refused(genome: str, arguments: Any, message: str) -> None:
@@ -769,6 +827,7 @@ def test_a_model_of_fasta_files_does_not_predict_on_intervals(write: Write) -> N
         ({"min_length": 2}, "are for windows along the records: give window too"),
         ({"incomplete": "pad"}, "are for windows along the records: give window too"),
         ({"random_offsets": True, "shuffle": True}, "are for windows along the records: give window too"),
+        ({"augmentation": 2, "shuffle": True}, "augmentation is 2; it has to be an Augmentation of"),
         ({"targets": [0, 1]}, "has 4 records, and the targets have the shape (2,); one a record is needed"),
         ({"targets": ["x", "y", "z", "w"]}, "have to be numbers"),
         ({"alphabet": PROTEIN, "reverse_complement": True, "shuffle": True}, "leave reverse_complement out"),

@@ -312,7 +312,7 @@ def test_windows_of_the_genome_are_negatives_like_the_positives_and_off_all_inte
         genome, broad, 50, negatives=3, exclude=exclude, jitter=jitter, shuffle=bool(jitter), metadata=True
     )
     assert generator.get_Y().tolist() == [1] * 30 + [0] * 90
-    windows = generator.intervals()
+    windows = generator.plain().intervals()
     assert windows is not None and (windows.end - windows.start == 50).all()
     positives, negatives = windows[:30], windows[30:]
     assert np.array_equal(positives.start, broad.start + 125)
@@ -332,6 +332,41 @@ def test_windows_of_the_genome_are_negatives_like_the_positives_and_off_all_inte
             drawn = Intervals.make(names, np.maximum(starts, 0), starts + 50)
             assert not drawn.overlapping(broad).any() and not drawn.overlapping(exclude).any()
     assert not negatives.overlapping(broad).any() and not negatives.overlapping(exclude).any()
+
+
+def test_no_move_by_jitter_brings_a_negative_and_a_positive_together(write: Write) -> None:
+    path = write("g.fa", ">a\n" + "AC" * 2000 + "\n")
+    peaks = Intervals.make(["a"] * 8, np.arange(8) * 480 + 60, np.arange(8) * 480 + 80)
+    generator = IntervalBatchGenerator(path, peaks, 20, negatives=60, jitter=50, shuffle=True)
+    reach = generator.intervals()
+    assert not reach[8:].overlapping(reach[:8]).any()
+    assert (reach[8:].distance_to(reach[:8]) < 3).any(), "and no more room than it takes is left free"
+
+
+def test_with_jitter_dropped_windows_are_those_that_can_be_moved_out(write: Write, toy: str) -> None:
+    bed = write("x.bed", "chr1 1 2 a 1\nchr1 2 3 b 2\nchr1 7 8 c 3\nchr1 8 9 d 4\nchr2 3 4 e 5\n")
+    options = {"incomplete": "drop", "jitter": 2, "shuffle": True}
+    generator = IntervalBatchGenerator(toy, bed, 1, "score", **options)
+    assert generator.get_Y().tolist() == [2, 3, 5]
+    assert not any("N" in sequence for _ in range(20) for sequence in flat(generator))
+    refuses(
+        "no window of 3 bases, moved by a jitter of 4, lies within its chromosome",
+        toy,
+        bed,
+        3,
+        incomplete="drop",
+        jitter=4,
+        shuffle=True,
+    )
+
+
+def test_with_jitter_dropped_negatives_are_as_many_as_asked_for(write: Write) -> None:
+    path = write("g.fa", ">a\n" + "AC" * 60 + "\n")
+    peaks = Intervals.make(["a"], [50], [60])
+    generator = IntervalBatchGenerator(path, peaks, negatives=20, jitter=10, incomplete="drop", shuffle=True)
+    assert generator.get_Y().tolist() == [1] + [0] * 20
+    starts = generator.plain().intervals().start[1:]
+    assert starts.min() >= 10 and starts.max() <= 100
 
 
 def test_negatives_are_the_same_for_the_same_seed(genome: str, broad: Intervals) -> None:
@@ -482,6 +517,40 @@ def test_a_split_by_interval_keeps_a_gap(genome: str) -> None:
         assert (distances > 61).all() and (distances < FAR).any()
 
 
+def test_intervals_have_the_bases_that_jitter_can_bring_in(write: Write, toy: str) -> None:
+    bed = write("x.bed", "chr1 1 3\nchr1 4 6\nchr1 8 10\n")
+    generator = IntervalBatchGenerator(toy, bed, jitter=2, shuffle=True)
+    drawn, plain = generator.intervals(), generator.plain().intervals()
+    assert (drawn.start.tolist(), drawn.end.tolist()) == ([0, 2, 6], [5, 8, 10])
+    assert (plain.start.tolist(), plain.end.tolist()) == ([1, 4, 8], [3, 6, 10])
+    assert generator.regions(np.arange(3))[1].tolist() == [1, 4, 8]
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(0, 60), (59, 60), (75, 75)])
+def test_a_split_by_interval_keeps_twice_the_jitter_at_least(genome: str, gap: int, kept: int) -> None:
+    generator = IntervalBatchGenerator(genome, random_peaks(5, 200), 40, jitter=30, shuffle=True)
+    parts = [part.plain().intervals() for part in generator.split("interval", val=0.2, test=0.2, gap=gap)]
+    train, val, test = parts
+    nearest = min(one.distance_to(other).min() for one, other in [(train, val), (train, test), (val, test)])
+    assert nearest > kept + 1
+    without = IntervalBatchGenerator(genome, random_peaks(5, 200), 40)
+    expected = without.split("interval", val=0.2, test=0.2, gap=kept)
+    for part, other in zip(parts, expected, strict=True):
+        assert part.start.tolist() == other.intervals().start.tolist()
+
+
+def test_intervals_of_generators_of_the_same_genome_are_on_the_same_coordinates(
+    write: Write, toy: str
+) -> None:
+    copy, other = write("copy.fa", TOY), write("other.fa", TOY.replace("CATCAT", "CATCAG"))
+    bed = write("x.bed", "chr1 2 6\n")
+    one, same, another = (IntervalBatchGenerator(path, bed).coordinates for path in (toy, copy, other))
+    assert one == same == FastaBatchGenerator(toy, window=3).coordinates
+    both = IntervalBatchGenerator(toy, bed, reverse_complement=True, shuffle=True)
+    assert both.coordinates == one
+    assert one is not None and one != another
+
+
 # Prediction.
 
 
@@ -576,7 +645,13 @@ def test_intervals_on_chromosomes_that_the_genome_lacks_can_be_left_out(write: W
         ({"window": 4, "targets": [1, 0], "negatives": 1}, "leave targets out, or negatives"),
         ({"window": 4, "targets": [1, 0, 1]}, "have the shape (3,)"),
         ({"window": 4, "negatives": 0}, "per_positive is 0"),
-        ({"window": 4, "negatives": "shufle"}, "shufle: its suffix names no format of intervals"),
+        ({"window": 4, "negatives": "shufle"}, "negatives is 'shufle'; it has to be a whole number"),
+        ({"window": 4, "negatives": 2.5}, "negatives is 2.5; it has to be a whole number of windows"),
+        ({"window": 4, "negatives": True}, "negatives is True; it has to be a whole number of windows"),
+        ({"window": 4, "negatives": ["x.bed"]}, "'shuffle', the path of a BED or GFF3 file, or Intervals"),
+        ({"window": 4, "negatives": 1, "exclude": 3}, "the intervals are 3; they have to be the path"),
+        ({"window": 4, "augmentation": 2, "shuffle": True}, "augmentation is 2; it has to be an Augm"),
+        ({"window": 4, "balance": "classes", "shuffle": True}, "balance is 'classes'; it has to be True or"),
         ({"window": 4, "negatives": "none.bed"}, "none.bed: "),
         ({"window": 4, "negatives": "shuffle", "exclude": "x.bed"}, "give their number as negatives"),
         ({"window": 4, "exclude": "x.bed"}, "give their number as negatives, or leave exclude out"),

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from helixband.errors import DataError
 from helixband.sequence import negatives
-from helixband.sequence.alphabet import DNA, Codes
+from helixband.sequence.alphabet import DNA, PROTEIN, RNA, Codes
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.negatives import dinucleotide_shuffle, gc_matched_windows
@@ -213,16 +213,17 @@ def test_all_the_room_there_is_is_found_and_no_more(open_store: Opener) -> None:
     taken=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 12)), max_size=5),
     window=st.integers(1, 20),
     min_distance=st.integers(0, 10),
+    margin=st.integers(0, 10),
 )
 def test_the_room_is_what_is_left_by_trying_every_window(
-    taken: list[tuple[int, int]], window: int, min_distance: int
+    taken: list[tuple[int, int]], window: int, min_distance: int, margin: int
 ) -> None:
     starts, ends = [start for start, _ in taken], [start + length for start, length in taken]
     intervals = Intervals.make(["one"] * len(taken), np.array(starts, int), np.array(ends, int))
-    first, end = negatives._free_starts(intervals, min_distance, 60, window)
+    first, end = negatives._free_starts(intervals, min_distance, margin, 60, window)
     expected = [
         start
-        for start in range(60 - window + 1)
+        for start in range(margin, 60 - margin - window + 1)
         if all(
             start + window <= taken_start - min_distance or start >= taken_end + min_distance
             for taken_start, taken_end in zip(starts, ends, strict=True)
@@ -309,8 +310,10 @@ def test_the_same_seed_gives_the_same_windows(open_store: Opener) -> None:
     ("options", "value"),
     [
         ({"per_positive": 0}, "per_positive is 0"),
+        ({"per_positive": 2.5}, "per_positive is 2.5"),
         ({"min_distance": -1}, "min_distance -1"),
-        ({"max_empty": 1.0}, "max_empty 1.0"),
+        ({"margin": -1}, "margin -1"),
+        ({"max_empty": 1.0}, "max_empty is 1.0"),
         ({"tolerance": -0.1}, "tolerance -0.1"),
         ({"tolerance": float("nan")}, "tolerance nan"),
     ],
@@ -339,3 +342,13 @@ def test_positives_that_cannot_be_matched_are_refused(open_store: Opener) -> Non
         gc_matched_windows(store, elsewhere, 1, rng())
     with pytest.raises(DataError, match="peaks.bed: the chromosomes are not the records of .*genome.fa"):
         gc_matched_windows(store, ones[:1], 1, rng(), exclude=elsewhere)
+
+
+def test_only_dna_and_rna_have_a_gc_content(tmp_path: Path) -> None:
+    (tmp_path / "x.fa").write_text(">one\n" + "ACGG" * 20 + "\n")
+    protein = SequenceStore.open(tmp_path / "x.fa", PROTEIN)  # which has a G and a C
+    with pytest.raises(DataError, match="x.fa is of .*which is for DNA and RNA; take shuffles"):
+        gc_matched_windows(protein, place(protein, ("one", 0, 4)), 1, rng())
+    (tmp_path / "x.fa").write_text(">one\n" + "ACGU" * 20 + "\n")
+    rna = SequenceStore.open(tmp_path / "x.fa", RNA)
+    assert len(gc_matched_windows(rna, place(rna, ("one", 0, 4)), 2, rng())) == 2

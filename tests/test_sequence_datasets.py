@@ -13,11 +13,13 @@ from torch.utils.data import DataLoader
 
 from base_model import ClassificationModel
 from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
+from helixband.errors import DataError
 from helixband.generators.datasets import SequenceDataset, SequenceStream
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.networks.one_hot import OneHot
 from helixband.randomness import seed_everything
 from helixband.sequence.alphabet import DNA
+from helixband.sequence.augmentation import Augmentation
 from helixband.sequence.intervals import Intervals
 from helixband.training.state import found_in
 
@@ -58,7 +60,7 @@ WORKERS = [(0, None), (2, "fork"), (2, "spawn")]
 
 
 def test_a_dataset_has_the_examples_as_they_stand(path: str) -> None:
-    generator = shuffled(path)
+    generator = FastaBatchGenerator(path, np.arange(N), batch_size=6, shuffle=True)
     list(generator)
     dataset = SequenceDataset(generator)
     assert not dataset.generator.shuffle
@@ -69,6 +71,28 @@ def test_a_dataset_has_the_examples_as_they_stand(path: str) -> None:
     for number in (N, -N - 1):
         with pytest.raises(IndexError, match=f"example {number} of {N}"):
             dataset[number]
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        {"reverse_complement": True},
+        {"augmentation": Augmentation(reverse=0.5)},
+        {"balance": True},
+        {"window": 5, "random_offsets": True},
+    ],
+)
+def test_what_is_drawn_in_each_epoch_has_no_numbers(path: str, drawn: dict[str, Any]) -> None:
+    generator = FastaBatchGenerator(path, np.arange(N) % 2, shuffle=True, **drawn)
+    with pytest.raises(DataError, match=r"anew in each epoch .*use SequenceStream\(generator\)"):
+        SequenceDataset(generator)
+    assert len(SequenceDataset(generator.plain())) == generator.n_examples
+
+
+def test_jitter_has_no_numbers(path: str) -> None:
+    peaks = Intervals.make(["s0", "s1"], [2, 3], [8, 9])
+    with pytest.raises(DataError, match=r"SequenceStream\(generator\)"):
+        SequenceDataset(IntervalBatchGenerator(path, peaks, jitter=1, shuffle=True))
 
 
 def test_examples_have_the_form_of_the_generator(path: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from helixband.errors import DataError
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import map_leaves
 
@@ -14,10 +15,18 @@ from helixband.nested import map_leaves
 class SequenceDataset(Dataset[Any]):
     """The examples of a generator by number: (x, y), or x alone without targets, as they stand.
 
-    Workers share the memory-mapped sequences. Raises `IndexError` beyond the last example.
+    Workers share the memory-mapped sequences. Raises `DataError` for a generator that draws its examples anew
+    in each epoch (other strands, jitter, offsets, augmentation, balance), which numbers cannot, and
+    `IndexError` beyond the last example.
     """
 
     def __init__(self, generator: SequenceBatchGenerator) -> None:
+        if generator.is_random:
+            raise DataError(
+                "the generator draws its examples anew in each epoch (reverse_complement, jitter, "
+                "random_offsets, augmentation or balance), and a SequenceDataset has them as they stand: use "
+                "SequenceStream(generator), or, as they stand, SequenceDataset(generator.plain())"
+            )
         self.generator = generator.plain()
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """`FastaBatchGenerator`: the records of FASTA files, or windows along them."""
 
 import copy
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from helixband.errors import DataError
 from helixband.files import matching_files
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator, check_options
-from helixband.sequence.alphabet import DNA, Alphabet
+from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.intervals import Intervals, regions_of_headers
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.targets import Targets, read_targets
-from helixband.sequence.windows import Indexes, Tiling, Whole, tile
+from helixband.sequence.windows import Indexes, Places, Tiling, Whole, tile
 
 Sources = str | os.PathLike[str] | Mapping[str, float]
 
@@ -35,6 +36,12 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     With a `window`, each record gives windows of so many bases every `stride` bases (default: `window`), with
     `random_offsets` from a start that is drawn in each epoch. Records below `min_length` are left out; at the
     end of a record a window that is not whole is dropped or, with `incomplete="pad"`, filled up.
+
+    What fills up a record or window stands behind it, whichever strand `reverse_complement` has it read from;
+    an `augmentation` turns rows as they are, with what fills them up.
+
+    Where all headers are regions of a genome (`sequence.intervals.regions_of_headers`), `intervals` are on
+    its chromosomes; else windows are on the records, and whole records are nowhere.
 
     `options` are those of `SequenceBatchGenerator`: `layout`, `reverse_complement`, `augmentation`,
     `balance`, `metadata`.
@@ -80,12 +87,31 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         of_records = None if targets is None else read_targets(targets, store.headers, store.path)
         super().__init__(store, plan, of_records, batch_size, shuffle, **options)
 
+    @property
+    def coordinates(self) -> str | None:
+        """What `intervals` are positions on: "headers" where these are regions of a genome; else, of windows,
+        the digest of the store, and None of whole records.
+        """
+        if self._regions_of_records() is not None:
+            return "headers"
+        return None if self.window is None else super().coordinates
+
     def intervals(self) -> Intervals | None:
-        """Where the examples are from: by headers that are coordinates, or within the records of a genome."""
-        if self.window is not None:
-            return super().intervals()
-        regions = regions_of_headers(self.store.headers, self.store.lengths)
-        return None if regions is None else regions[self._numbers(np.arange(self.n_examples))]
+        """Where the bases of the examples are from: on the chromosomes that the headers name, or, of windows,
+        within their records; with `random_offsets`, all of the record. None for whole records elsewhere.
+        """
+        regions = self._regions_of_records()
+        if regions is None:
+            return None if self.window is None else super().intervals()
+        examples = np.arange(self.n_examples)
+        of = regions[self.plan.places(self._numbers(examples))[0]]
+        starts, ends = self._extents(examples)
+        first = np.where(of.strand < 0, of.end - ends, of.start + starts)
+        return dataclasses.replace(of, start=first, end=first + (ends - starts))
+
+    @property
+    def is_random(self) -> bool:
+        return super().is_random or self.random_offsets
 
     def part(self, chosen: Indexes) -> Self:
         """A generator of some of the examples; of whole records alone where offsets are drawn."""
@@ -95,7 +121,8 @@ class FastaBatchGenerator(SequenceBatchGenerator):
             made._in_part = np.isin(np.arange(len(self.store)), records[made._chosen])
             if made._in_part[records].sum() != made.n_examples:
                 raise DataError(
-                    "with random_offsets a record's windows are other ones in each epoch: split by chromosome"
+                    "with random_offsets a record's windows are other ones in each epoch: split by "
+                    "chromosome, or by interval"
                 )
         return made
 
@@ -137,10 +164,6 @@ class FastaBatchGenerator(SequenceBatchGenerator):
                 "window too, or leave them out"
             )
 
-    @property
-    def _is_random(self) -> bool:
-        return super()._is_random or self.random_offsets
-
     def _of_epoch(self, rng: np.random.Generator) -> Self:
         if not self.random_offsets:
             return self
@@ -153,6 +176,30 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         made.plan = tile(lengths, self.window, offsets=offsets, **self._tiling)
         made._chosen, made.n_examples = None, len(made.plan)
         return made
+
+    def _regions_of_records(self) -> Intervals | None:
+        return regions_of_headers(self.store.headers, self.store.lengths)
+
+    def _extents(self, examples: Indexes) -> tuple[Indexes, Indexes]:
+        if not self.random_offsets:
+            return super()._extents(examples)
+        lengths = self.store.lengths[self.plan.places(self._numbers(examples))[0]]
+        return np.zeros_like(lengths), lengths
+
+    def _read(self, numbers: Indexes, places: Places) -> Codes:
+        return self._padding_behind(super()._read(numbers, places), places, places[2])
+
+    def _other_strand(self, codes: Codes, places: Places) -> Codes:
+        return self._padding_behind(super()._other_strand(codes, places), places, ~places[2])
+
+    def _padding_behind(self, codes: Codes, places: Places, reverse: NDArray[np.bool_]) -> Codes:
+        """The windows; of those in `reverse`, bool (N,), what is past their records' ends goes to the end."""
+        records, starts, _ = places
+        past = starts + codes.shape[1] - self.store.lengths[records]
+        rows = np.flatnonzero(reverse & (past > 0))
+        columns = (np.arange(codes.shape[1]) + past[rows, None]) % codes.shape[1]
+        codes[rows] = np.take_along_axis(codes[rows], columns, axis=1)
+        return codes
 
     def _lengths(self, records: Indexes) -> Indexes:
         return self.store.lengths[records] if self.unequal == "bucket" else super()._lengths(records)

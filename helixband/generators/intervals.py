@@ -42,9 +42,10 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     may overlap none of the positives'. They are the same for the same `seed`.
 
     `jitter`: in shuffled epochs each window is moved by up to so many bases, another draw each time.
-    `incomplete`: windows that leave their chromosome are filled up ("pad") or left out ("drop"). `options`
-    are those of `SequenceBatchGenerator`: `layout`, `reverse_complement`, `augmentation`, `balance`,
-    `metadata`.
+    `incomplete`: windows that leave their chromosome, or that jitter can move out of it, are filled up
+    ("pad") or left out ("drop"). A window that is filled up stays as it lies: on the strand − what is past
+    the chromosome's end comes first. `options` are those of `SequenceBatchGenerator`: `layout`,
+    `reverse_complement`, `augmentation`, `balance`, `metadata`.
 
     Raises `DataError` where files do not go together, with file, line and interval.
     """
@@ -83,12 +84,13 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
             store = store.with_both_strands()
         store = self._with_strands_of(positives, store)
         labels = _targets(targets, positives)
-        kept = _kept(store, positives, incomplete)
+        margin = jitter if incomplete == "drop" else None
+        kept = _kept(store, positives, margin)
         examples, labels = positives[kept], None if labels is None else labels[kept]
         if negatives is not None:
             away = [placed] if exclude is None else [placed, self._placed(store, exclude)]
-            made = self._negatives(store, examples, negatives, Intervals.concatenate(away), seed)
-            made = made[_kept(store, made, incomplete)]
+            made = self._negatives(store, examples, negatives, Intervals.concatenate(away), seed, margin)
+            made = made[_kept(store, made, margin)]
             labels = np.repeat([1, 0], [len(examples), len(made)])
             examples = Intervals.concatenate([examples, made])
             store = self._with_strands_of(made, store)
@@ -123,6 +125,10 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
 
     def _placed(self, store: SequenceStore, source: IntervalSource) -> Intervals:
         """The intervals of a source on the records of the genome."""
+        if not isinstance(source, str | os.PathLike | Intervals):
+            raise DataError(
+                f"the intervals are {source!r}; they have to be the path of a BED or GFF3 file, or Intervals"
+            )
         intervals = source if isinstance(source, Intervals) else read_intervals(source)
         return on_genome(intervals, store.names, store.lengths, genome=store.path, **self._naming)
 
@@ -133,6 +139,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         negatives: int | IntervalSource,
         away: Intervals,
         seed: int,
+        margin: int | None,
     ) -> Intervals:
         """Where the negative examples are, of the positives' length."""
         window = int(positives.end[0] - positives.start[0])
@@ -142,19 +149,21 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
             last = np.maximum(store.lengths[positives.chromosome] - window, 0)
             starts = np.clip(positives.start, 0, last)
             within = dataclasses.replace(positives, start=starts, end=starts + window)
+            # Twice the jitter, as both a positive and its neighbour can move.
             return gc_matched_windows(
-                store, within, int(negatives), rng, exclude=away, min_distance=self.jitter
+                store,
+                within,
+                int(negatives),
+                rng,
+                exclude=away,
+                min_distance=2 * self.jitter,
+                margin=margin or 0,
             )
         if isinstance(negatives, str) and negatives == "shuffle":
             plan = windows_of(positives, window, self.stranded)
             codes = store.windows(plan.records, plan.starts, window, plan.reverse)
             self._shuffles = dinucleotide_shuffle(codes, rng)
             return positives
-        if isinstance(negatives, str) and not is_intervals(negatives):
-            raise DataError(
-                f"negatives is {negatives!r}; it has to be a number of windows for each interval, "
-                "'shuffle', or the path of a BED or GFF3 file"
-            )
         given = _windows(self._placed(store, negatives), window)
         common = given.overlapping(positives)
         if common.any():
@@ -177,12 +186,25 @@ def _check(
         raise DataError(f"jitter is {jitter!r}; it has to be a number of bases, 0 or more")
     if incomplete not in ("drop", "pad"):
         raise DataError(f"incomplete is {incomplete!r}; it has to be 'drop' or 'pad'")
+    _check_negatives(negatives)
     if negatives is not None and targets is not None:
         raise DataError("negatives make the targets, 1 and 0: leave targets out, or negatives")
     if exclude is not None and not isinstance(negatives, int | np.integer):
         raise DataError(
             "exclude is where windows of the genome may not be drawn as negatives: give their number as "
             "negatives, or leave exclude out"
+        )
+
+
+def _check_negatives(negatives: Any) -> None:
+    if isinstance(negatives, str):
+        known = negatives == "shuffle" or is_intervals(negatives)
+    else:
+        known = isinstance(negatives, int | np.integer | os.PathLike | Intervals | None)
+    if not known or isinstance(negatives, bool):
+        raise DataError(
+            f"negatives is {negatives!r}; it has to be a whole number of windows for each interval, "
+            "'shuffle', the path of a BED or GFF3 file, or Intervals"
         )
 
 
@@ -213,12 +235,17 @@ def _targets(targets: Targets | None, intervals: Intervals) -> NDArray[Any] | No
     return read_targets(targets, intervals.label.tolist(), intervals.source or "the intervals")
 
 
-def _kept(store: SequenceStore, intervals: Intervals, incomplete: str) -> NDArray[np.bool_]:
-    """Those that are examples: where incomplete windows are dropped, the ones within their chromosome."""
-    inside = (intervals.start >= 0) & (intervals.end <= store.lengths[intervals.chromosome])
-    if incomplete == "drop" and not inside.any():
+def _kept(store: SequenceStore, intervals: Intervals, margin: int | None) -> NDArray[np.bool_]:
+    """Those that are examples: the ones `margin` bases or more within their chromosome, or all without it."""
+    if margin is None:
+        return np.ones(len(intervals), dtype=np.bool_)
+    last = store.lengths[intervals.chromosome] - margin
+    inside: NDArray[np.bool_] = (intervals.start >= margin) & (intervals.end <= last)
+    if not inside.any():
+        moved = f", moved by a jitter of {margin}," if margin else ""
         raise DataError(
             f"{intervals.source or 'the intervals'}: no window of {intervals.end[0] - intervals.start[0]} "
-            "bases lies within its chromosome; pass a shorter window, or incomplete='pad' to fill them up"
+            f"bases{moved} lies within its chromosome; pass a shorter window, or incomplete='pad' to fill "
+            "them up"
         )
-    return inside | (incomplete == "pad")
+    return inside

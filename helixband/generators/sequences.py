@@ -94,6 +94,11 @@ class SequenceBatchGenerator(BatchGenerator):
         """All targets, (N, …), or None."""
         return None if self.targets is None else self._targets_of(self._numbers(np.arange(self.n_examples)))
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the examples themselves, and not their order alone, differ from epoch to epoch."""
+        return bool(self.reverse_complement or self.jitter or self.augmentation or self.balance)
+
     def codes(self, examples: Indexes) -> Codes:
         """The indexes of examples as they stand, uint8 (N, L): unshifted, unaugmented."""
         numbers = self._numbers(examples)
@@ -101,10 +106,12 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def x(self, examples: Indexes, other_strand: bool = False) -> Any:
         """What a network gets of examples, as they stand; of their other strands, if asked."""
-        codes = self.codes(examples)
+        numbers = self._numbers(examples)
+        places = self.plan.places(numbers)
+        codes = self._read(numbers, places)
         if other_strand:
-            codes = self.store.alphabet.reverse_complement(codes)
-        return self._as_x(codes, self._metadata(self.plan.places(self._numbers(examples))))
+            codes = self._other_strand(codes, places)
+        return self._as_x(codes, self._metadata(places))
 
     def batch(self, examples: Indexes) -> Any:
         """(x, y) of examples as they stand, or x alone without targets."""
@@ -118,10 +125,23 @@ class SequenceBatchGenerator(BatchGenerator):
         strands = np.where(reverse, "-", "+").tolist()
         return [self.store.names[record] for record in records], np.maximum(starts, 0), ends, strands
 
+    @property
+    def coordinates(self) -> str | None:
+        """What `intervals` are positions on: "headers", the chromosomes that headers name; the digest of the
+        store, its own records; or None where there are none. Intervals of two generators can be compared
+        where this is the same.
+        """
+        return self.store.digest
+
     def intervals(self) -> Intervals | None:
-        """Where the examples are from, in order, or None where they have no coordinates."""
-        names, starts, ends, strands = self.regions(np.arange(self.n_examples))
-        return Intervals.make(names, starts, ends, strands)
+        """Where the bases of the examples are from, in order; None where they have no coordinates.
+
+        What is drawn in each epoch counts: with jitter these are the windows and what it can move them to,
+        and `plain().intervals()` are the windows as they stand.
+        """
+        examples = np.arange(self.n_examples)
+        names, _, _, strands = self.regions(examples)
+        return Intervals.make(names, *self._extents(examples), strands)
 
     def split(
         self,
@@ -135,8 +155,9 @@ class SequenceBatchGenerator(BatchGenerator):
         """Generators of a training, a validation and a test part.
 
         `by` is "chromosome", and `val` and `test` are lists of names; or they are shares of all examples, and
-        `by` is "interval" (examples that overlap or lie within `gap` bases stay together), "cluster" (those
-        that are similar, see `sequence.similarity`) or "ratio" (at random, with like shares of each class).
+        `by` is "interval" (examples that overlap or lie within `gap` bases stay together, with jitter within
+        2 * jitter at least, as both of two can move), "cluster" (those that are similar, see
+        `sequence.similarity`) or "ratio" (at random, with like shares of each class).
         The training part is shuffled and augmented as this generator is; the others come whole, in order and
         as they stand.
         """
@@ -168,6 +189,16 @@ class SequenceBatchGenerator(BatchGenerator):
         """The bases of windows of these records, (N,)."""
         return np.full(len(records), self.length, dtype=np.int64)
 
+    def _extents(self, examples: Indexes) -> tuple[Indexes, Indexes]:
+        """(starts, ends) within their records of all bases that examples can have, (N,) each."""
+        _, starts, ends, _ = self.regions(examples)
+        lengths = self.store.lengths[self.plan.places(self._numbers(examples))[0]]
+        return np.maximum(starts - self.jitter, 0), np.minimum(ends + self.jitter, lengths)
+
+    def _other_strand(self, codes: Codes, places: Places) -> Codes:
+        """The other strand of windows that were read at these places, uint8 (N, L)."""
+        return self.store.alphabet.reverse_complement(codes)
+
     def _of_epoch(self, rng: np.random.Generator) -> Self:
         """The generator of a shuffled epoch, where the examples themselves are drawn for it."""
         return self
@@ -197,11 +228,6 @@ class SequenceBatchGenerator(BatchGenerator):
         """The examples of a batch."""
         return min(self.batch_size or max(1, BATCH_BYTES // max(1, self.length)), max(1, self.n_examples))
 
-    @property
-    def _is_random(self) -> bool:
-        """Whether the examples themselves differ from epoch to epoch."""
-        return bool(self.reverse_complement or self.jitter or self.augmentation or self.balance)
-
     def _check(self) -> None:
         name = type(self).__name__
         if self.layout not in LAYOUTS:
@@ -209,12 +235,19 @@ class SequenceBatchGenerator(BatchGenerator):
         share = self.reverse_complement
         if not (isinstance(share, float | int | np.number) and 0 <= share <= 1):
             raise DataError(f"{name}: reverse_complement is {share!r}; it has to be a proportion, 0 to 1")
+        if not isinstance(self.balance, bool | np.bool_):
+            raise DataError(f"{name}: balance is {self.balance!r}; it has to be True or False")
+        if not isinstance(self.augmentation, Augmentation | None):
+            raise DataError(
+                f"{name}: augmentation is {self.augmentation!r}; it has to be an Augmentation of "
+                "helixband.sequence.augmentation, as in Augmentation(shift=0.5, max_shift=3), or None"
+            )
         if self.augmentation is not None and self.augmentation.alphabet != self.store.alphabet:
             raise DataError(
                 f"{name}: the augmentation is of {self.augmentation.alphabet}, and the sequences are of "
                 f"{self.store.alphabet}: give both the same alphabet"
             )
-        if self._is_random and not self.shuffle:
+        if self.is_random and not self.shuffle:
             raise DataError(
                 f"{name}: what is drawn anew in each epoch (jitter, offsets, augmentation, balance) is for "
                 "training: pass shuffle=True too"
@@ -298,7 +331,8 @@ class SequenceBatchGenerator(BatchGenerator):
                 )
             if by == "chromosome":
                 return splits.by_chromosome(intervals, val=val, test=test)
-            return splits.by_interval(intervals, val, test, gap=gap, seed=seed)
+            # The jitter of both is in the intervals, and that much of the gap is kept.
+            return splits.by_interval(intervals, val, test, gap=max(gap - 2 * self.jitter, 0), seed=seed)
         if by == "cluster":
             from helixband.sequence.similarity import clusters
 
@@ -321,6 +355,8 @@ def check_options(kind: type[SequenceBatchGenerator], options: Collection[str]) 
 def _check_split(by: str, val: Any, test: Any, gap: int) -> None:
     if by not in SPLITS:
         raise DataError(f"split by {by!r}: it has to be one of {', '.join(map(repr, SPLITS))}")
+    if not isinstance(gap, int | np.integer) or gap < 0:
+        raise DataError(f"the gap is {gap!r}; it has to be a number of bases, 0 or more")
     if gap and by != "interval":
         raise DataError(f"the gap {gap} is for a split by 'interval': leave it out of one by {by!r}")
     if any(isinstance(part, float | int | np.number) == (by == "chromosome") for part in (val, test)):

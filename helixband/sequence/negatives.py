@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError
-from helixband.sequence.alphabet import Codes
+from helixband.sequence.alphabet import DNA, RNA, Codes
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.store import SequenceStore
 
@@ -59,6 +59,7 @@ def gc_matched_windows(
     *,
     exclude: Intervals | None = None,
     min_distance: int = 0,
+    margin: int = 0,
     max_empty: float = 0.0,
     tolerance: float = 0.02,
 ) -> Intervals:
@@ -66,14 +67,16 @@ def gc_matched_windows(
 
     There are `per_positive` for each, those of positive i from `per_positive * i` on. `positives`, all of one
     length, and `exclude` are on the records of the store (`chromosomes.on_genome`). A window has at least
-    `min_distance` bases between it and any of these, and a share of letters that are no token (N) of at most
-    `max_empty`. The share of G and C among its tokens is that of its positive, give or take `tolerance`:
-    many windows are drawn, and each positive gets the nearest that are left. No window comes twice, but two
-    may overlap. Labels, scores and kinds are empty.
+    `min_distance` bases between it and any of these, `margin` bases between it and either end of the
+    chromosome, and a share of letters that are no token (N) of at most `max_empty`. The share of G and C
+    among its tokens is that of its positive, give or take `tolerance`: many windows are drawn, and each
+    positive gets the nearest that are left. No window comes twice, but two may overlap. Labels, scores and
+    kinds are empty.
 
-    Raises `DataError` where a chromosome has too few such windows, with the tolerance that would do.
+    Raises `DataError` where a chromosome has too few such windows, with the tolerance that would do, and for
+    sequences that are neither DNA nor RNA.
     """
-    _check(store, positives, exclude, (per_positive, min_distance, max_empty, tolerance))
+    _check(store, positives, exclude, (per_positive, min_distance, margin), (max_empty, tolerance))
     window = int(positives.end[0] - positives.start[0])
     gc = np.repeat(_gc_of(store, positives, window), per_positive)
     chromosome = np.repeat(positives.chromosome, per_positive)
@@ -81,7 +84,7 @@ def gc_matched_windows(
     taken = positives if exclude is None else Intervals.concatenate([positives, exclude])
     for record in np.unique(chromosome).tolist():
         near = taken[taken.chromosome == record]
-        runs = _free_starts(near, min_distance, int(store.lengths[record]), window)
+        runs = _free_starts(near, min_distance, margin, int(store.lengths[record]), window)
         background = _Background(store, record, window, max_empty, *runs)
         here = chromosome == record
         start[here] = _matched(background, gc[here], tolerance, rng)
@@ -195,13 +198,16 @@ def _contents(
     return gc, (window - n_tokens) / window
 
 
-def _free_starts(taken: Intervals, min_distance: int, length: int, window: int) -> tuple[Indexes, Indexes]:
-    """The runs [first, end) of starts of windows on a chromosome, `min_distance` away from those `taken`."""
+def _free_starts(
+    taken: Intervals, min_distance: int, margin: int, length: int, window: int
+) -> tuple[Indexes, Indexes]:
+    """The runs [first, end) of starts of windows on a chromosome, `min_distance` away from those `taken`, and
+    `margin` from its ends."""
     order = np.argsort(taken.start)
     past = np.maximum.accumulate(taken.end[order]) + min_distance
     before = taken.start[order] - min_distance - window
-    first = np.maximum(np.append(0, past), 0)
-    end = np.minimum(np.append(before, length) + 1, length - window + 1)
+    first = np.maximum(np.append(0, past), margin)
+    end = np.minimum(np.append(before, length) + 1, length - window + 1 - margin)
     return first[first < end], end[first < end]
 
 
@@ -209,13 +215,25 @@ def _check(
     store: SequenceStore,
     positives: Intervals,
     exclude: Intervals | None,
-    numbers: tuple[int, int, float, float],
+    counts: tuple[int, int, int],
+    shares: tuple[float, float],
 ) -> None:
-    per_positive, min_distance, max_empty, tolerance = numbers
-    if not (per_positive >= 1 and min_distance >= 0 and 0 <= max_empty < 1 and tolerance >= 0):
+    (per_positive, min_distance, margin), (max_empty, tolerance) = counts, shares
+    whole = all(isinstance(count, int | np.integer) for count in counts)
+    if not whole or per_positive < 1 or min_distance < 0 or margin < 0:
         raise DataError(
-            f"per_positive is {per_positive!r}, min_distance {min_distance!r}, max_empty {max_empty!r} and "
-            f"tolerance {tolerance!r}; they have to be from 1, from 0, from 0 and below 1, and from 0"
+            f"per_positive is {per_positive!r}, min_distance {min_distance!r} and margin {margin!r}; they "
+            "have to be integers from 1, from 0 and from 0"
+        )
+    if not (0 <= max_empty < 1 and tolerance >= 0):
+        raise DataError(
+            f"max_empty is {max_empty!r} and tolerance {tolerance!r}; they have to be from 0 and below 1, "
+            "and from 0"
+        )
+    if set(store.alphabet.tokens) not in (set(DNA.tokens), set(RNA.tokens)):
+        raise DataError(
+            f"{store.path} is of {store.alphabet}, and windows are matched by their share of G and C, which "
+            "is for DNA and RNA; take shuffles, or a file of negatives"
         )
     for intervals in (positives, exclude):
         if intervals is not None and intervals.names != tuple(store.names):
