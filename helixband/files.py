@@ -59,6 +59,21 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise StorageError(f"{path} is not JSON ({error}); mend it, or delete it to do without") from error
 
 
+def file_facts(path: str | os.PathLike[str]) -> list[int]:
+    """What tells a changed file from the same one: size, times of content and status in ns, inode.
+
+    Another file that came by the name has another inode, even where size and times are the same. The device
+    is left out, as one file system has other numbers on other machines.
+
+    Raises `DataError` where there is no such file.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
 def natural_key(path: str) -> list[str | int]:
     """Sort key under which `x.batch2` comes before `x.batch10`.
 

@@ -7,7 +7,6 @@ same wherever a run stopped, and each has random numbers of its own, so the outp
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,22 @@ from numpy.typing import NDArray
 from base_model import BaseModel
 from helixband import interruption
 from helixband.errors import DataError
+from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import zip_leaves
+from helixband.outputs import bigwig
 from helixband.outputs.arrays import write_h5, write_npy
-from helixband.outputs.bigwig import check_installed, write_bigwigs
 from helixband.outputs.parts import Parts
 from helixband.outputs.rows import Regions, Rows
 from helixband.outputs.table import write_table
 from helixband.predictions import named_arrays
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import Results
+from helixband.sequence.store import SequenceStore
 from helixband.training import monte_carlo
 
 CHUNK_BASES = 2 << 20
-"""A chunk is as many windows as have this many bases together."""
+"""A chunk is as many windows as have this many bases together, padded to the longest of them."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,15 @@ def predict_windows(
     facts: Mapping[str, Any],
     formats: Collection[str] = ("npy", "tsv"),
     on_chunk: Callable[[int, int], None] | None = None,
+    before_writing: Callable[[list[Path]], None] | None = None,
     chunk_bases: int = CHUNK_BASES,
 ) -> list[Path]:
     """Predict on all windows and write the outputs of the input `name`; the files written.
 
     `facts`, as JSON: what the predictions depend on besides what the predictor knows: weights, input, stride.
     Chunks of an earlier run that depend on others are not used. `on_chunk(done, total)` is told how many
-    windows are predicted: once before the first chunk, and after each.
+    windows are predicted: once before the first chunk, and after each. `before_writing(files)` is told which
+    files there will be, before the first of them is touched.
 
     `formats`: "npy", an array (N, …), of a y_pred of several parts a file for each, and for a spread; "tsv",
     where y_pred is (N,) or (N, k), with name, start, end (0-based, end-exclusive), strand and scores; "h5",
@@ -109,24 +112,59 @@ def predict_windows(
     cannot be written.
     """
     store, total = predictor.data.store, predictor.data.n_examples
-    if predictor.both_strands and store.alphabet.complement is None:
-        raise DataError(f"{store.path}: {store.alphabet} has no complement, so there is no other strand")
+    if predictor.both_strands:
+        check_strands(store)
     if "bw" in formats:
-        check_installed()
-    step = max(1, chunk_bases // predictor.data.length)
-    parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, total, step)
+        bigwig.check_installed()
+    chunks = _chunk_ends(predictor.data, chunk_bases)
+    parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, chunks)
     tell = on_chunk or (lambda done, total: None)
     tell(parts.done, total)
     while parts.done < total:
         interruption.check()
-        chunk = predictor.predict(parts.done, min(parts.done + step, total))
+        chunk = predictor.predict(parts.done, parts.next_end)
         _check_formats(formats, {key: array.ndim for key, array in chunk.items()})
         parts.append(chunk)
         store.forget_pages()
         tell(parts.done, total)
-    written = _write(predictor, results, name, parts.arrays, formats)
+    _check_formats(formats, {key: len(rows.shape) for key, rows in parts.arrays.items()})
+    paths = _paths(results, name, parts.arrays, formats)
+    written = [path for of_format in paths.values() for path in of_format]
+    if before_writing:
+        before_writing(written)
+    _write(predictor, parts.arrays, paths)
     parts.remove()
     return written
+
+
+def check_strands(store: SequenceStore) -> None:
+    """Raise `DataError` where sequences have no other strand."""
+    if store.alphabet.complement is None:
+        raise DataError(f"{store.path}: {store.alphabet} has no complement, so there is no other strand")
+
+
+def record_lengths(data: SequenceBatchGenerator) -> NDArray[np.int64] | None:
+    """The bases of each record, (N,), where examples are whole records; None for windows of one length."""
+    if not (isinstance(data, FastaBatchGenerator) and data.unequal == "bucket"):
+        return None
+    _, starts, ends, _ = data.regions(np.arange(data.n_examples))
+    lengths: NDArray[np.int64] = ends - starts
+    return lengths
+
+
+def _chunk_ends(data: SequenceBatchGenerator, chunk_bases: int) -> NDArray[np.int64]:
+    """The window that each chunk ends before, (chunks,)."""
+    total, lengths = data.n_examples, record_lengths(data)
+    if lengths is None:
+        step = max(1, chunk_bases // data.length)
+        return np.append(np.arange(step, total, step), total)
+    ends, first, longest = [], 0, 0
+    for number, length in enumerate(lengths.tolist()):
+        longest = max(longest, length)
+        if number > first and (number + 1 - first) * longest > chunk_bases:
+            ends.append(number)
+            first, longest = number, length
+    return np.array([*ends, total], dtype=np.int64)
 
 
 def _mean_of_strands(forward: tuple[Any, Any], reverse: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -152,23 +190,32 @@ def _check_formats(formats: Collection[str], dimensions: Mapping[str, int]) -> N
     )
 
 
-def _write(
-    predictor: WindowPredictor, results: Results, name: str, arrays: dict[str, Rows], formats: Collection[str]
-) -> list[Path]:
+def _paths(
+    results: Results, name: str, arrays: Mapping[str, Rows], formats: Collection[str]
+) -> dict[str, list[Path]]:
+    """The files of each format."""
+    scores = arrays.get("")
+    suffixes = {
+        "npy": [f"{key}.npy" for key in arrays],
+        "tsv": [".tsv"] if scores is not None and len(scores.shape) <= 2 else [],
+        "h5": [".h5"],
+        "bw": bigwig.suffixes(scores.shape) if scores is not None else [],
+    }
+    return {
+        kind: [results.prediction(name, suffix) for suffix in suffixes[kind]] if kind in formats else []
+        for kind in suffixes
+    }
+
+
+def _write(predictor: WindowPredictor, arrays: Mapping[str, Rows], paths: Mapping[str, list[Path]]) -> None:
     """Make the files from the arrays, block by block."""
-    _check_formats(formats, {key: len(rows.shape) for key, rows in arrays.items()})
-    store, scores, written = predictor.data.store, arrays.get(""), []
-    if "npy" in formats:
-        for key, rows in arrays.items():
-            written.append(results.prediction(name, f"{key}.npy"))
-            write_npy(written[-1], rows)
-    if "tsv" in formats and scores is not None and len(scores.shape) <= 2:
-        written.append(results.prediction(name, ".tsv"))
-        write_table(written[-1], scores, predictor.regions)
-    if "h5" in formats:
-        written.append(results.prediction(name, ".h5"))
-        write_h5(written[-1], arrays, predictor.regions, store.names)
-    if "bw" in formats and scores is not None:
+    store = predictor.data.store
+    for path, rows in zip(paths["npy"], arrays.values(), strict=False):
+        write_npy(path, rows)
+    for path in paths["tsv"]:
+        write_table(path, arrays[""], predictor.regions)
+    for path in paths["h5"]:
+        write_h5(path, arrays, predictor.regions, store.names)
+    if paths["bw"]:
         lengths = dict(zip(store.names, store.lengths.tolist(), strict=True))
-        written += write_bigwigs(partial(results.prediction, name), scores, predictor.regions, lengths)
-    return written
+        bigwig.write_bigwigs(paths["bw"], arrays[""], predictor.regions, lengths)

@@ -10,13 +10,14 @@ import numpy as np
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.context import Context
 from helixband.errors import DataError, UsageError
-from helixband.files import matching_files
+from helixband.files import file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.genome_prediction import WindowPredictor, predict_windows
+from helixband.genome_prediction import WindowPredictor, check_strands, predict_windows, record_lengths
 from helixband.outputs.bigwig import check_installed
-from helixband.predictions import input_name, write_predictions
+from helixband.predictions import input_name, named_arrays, write_predictions
 from helixband.randomness import derive_seed, seed_everything
-from helixband.runfile import file_facts
+from helixband.results import Results
+from helixband.runfile import RunFile
 
 WINDOW_FLAGS = {"--stride": "stride", "--both-strands": "both_strands", "--format": "format"}
 DEFAULT_FORMATS = ("npy", "tsv")
@@ -44,41 +45,43 @@ class Prediction:
         self._check_flags()
 
     def check_training_data(self) -> None:
-        """Raises `DefinitionError` where no generator for prediction can be made from the training one."""
-        if self.inputs and not self._own_generator:
-            self.definition.sequence_training_data(self.args.data, self.args.batch_size)
+        """Make the generator of each input, so that its faults show before anything is trained.
+
+        Not by a `get_pred_generator`, which may take its time. Raises `DefinitionError` where the training
+        generator can make none, `DataError` where an input or the flags do not go with it.
+        """
+        if not self._own_generator:
+            for path in self.inputs.values():
+                data = self._windows_like_training(path)
+                if self.args.both_strands:
+                    check_strands(data.store)
 
     def predict(
         self, name: str, path: str, load_model: Callable[[], BaseModel], facts: dict[str, Any]
     ) -> None:
         """Predict on one input with the model, unless that was done with the same `facts`."""
-        facts = (
-            facts | file_facts(path) | {"stride": self.args.stride, "both_strands": self.args.both_strands}
-        )
+        facts = facts | {"path": os.path.abspath(path), "file": file_facts(path)}
+        facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
+        data: Iterable[Any] | None = None
+        if not self._own_generator:
+            data = windows = self._windows_like_training(path)
+            facts["sequences"] = windows.store.digest  # of a BED file the genome
         formats = self.args.format or DEFAULT_FORMATS
-        stage = f"predict {name}"
-        done = self.run_file.stage(stage) or {"facts": None, "formats": [], "outputs": []}
-        earlier = [self.results.path / output for output in done["outputs"]]
-        same = done["facts"] == facts and all(output.exists() for output in earlier)
-        if same and set(formats) <= set(done["formats"]):
-            self.progress.say(f"predict: {path} is done already" + "".join(f", {o}" for o in earlier))
+        record = _Record(self.run_file, self.results, name, facts)
+        if record.has(formats):
+            listed = "".join(f", {output}" for output in record.outputs)
+            self.progress.say(f"predict: {path} is done already{listed}")
             return
-        model, data = load_model(), self._data(path)
+        model = load_model()
+        if data is None:
+            data = self.definition.prediction_data(path)
         seed_everything(derive_seed(self.args.seed, "predict", name))
         save = self.definition.function("save_prediction")
         if isinstance(data, SequenceBatchGenerator) and not save:
-            outputs = self._predict_windows(name, model, data, facts, formats)
+            outputs = self._predict_windows(name, model, data, record, formats)
         else:
-            outputs = self._predict_whole(name, path, model, data)
-        if same:
-            formats, kept = {*done["formats"], *formats}, {*earlier, *outputs}
-        else:  # what an earlier run wrote besides would be of other predictions
-            kept = set(outputs)
-            for output in set(earlier) - kept:
-                output.unlink(missing_ok=True)
-        # Relative, so that a result directory can be moved.
-        relative = sorted(str(output.relative_to(self.results.path)) for output in kept)
-        self.run_file.finish_stage(stage, {"facts": facts, "formats": sorted(formats), "outputs": relative})
+            outputs = self._predict_whole(name, path, model, data, record)
+        record.finish(formats, outputs)
         written = ", ".join(str(output) for output in outputs) or "save_prediction of the definition"
         self.progress.say(f"predict: {path} -> {written}")
 
@@ -87,39 +90,57 @@ class Prediction:
         name: str,
         model: BaseModel,
         data: SequenceBatchGenerator,
-        facts: dict[str, Any],
+        record: "_Record",
         formats: Collection[str],
     ) -> list[Path]:
         args = self.args
         if args.debug:
             data = data.part(np.arange(min(data.n_examples, DEBUG_BATCHES * args.batch_size)))
-        self.progress.say(f"predict: {data.n_examples:,} windows of {data.length} bases of {name}")
+        lengths = record_lengths(data)
+        what = f"windows of {data.length}" if lengths is None else f"records of up to {lengths.max()}"
+        self.progress.say(f"predict: {data.n_examples:,} {what} bases of {name}")
         predictor = WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed)
-        self.progress.begin_windows(data.length)
-        written = predict_windows(predictor, self.results, name, facts, formats, self.progress.windows)
+        self.progress.begin_windows(data.length if lengths is None else round(lengths.mean()))
+        written = predict_windows(
+            predictor, self.results, name, record.facts, formats, self.progress.windows, record.begin
+        )
         self.progress.end()
         return written
 
-    def _predict_whole(self, name: str, path: str, model: BaseModel, data: Iterable[Any]) -> list[Path]:
-        if given := [flag for flag, name in WINDOW_FLAGS.items() if getattr(self.args, name)]:
+    def _predict_whole(
+        self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: "_Record"
+    ) -> list[Path]:
+        if flag := self._window_flag():
             raise UsageError(
-                f"{given[0]} is for windows of sequences, which come from a FastaBatchGenerator or an "
-                f"IntervalBatchGenerator and do not go to save_prediction, as in {self.definition.path}"
+                f"{flag} is for windows of sequences: leave it out, or have get_pred_generator in "
+                f"{self.definition.path} return a FastaBatchGenerator or an IntervalBatchGenerator"
             )
         samples = self.args.mc_dropout
         y_pred, spread = model.predict_mc(data, samples) if samples else (model.predict(data), None)
         if save := self.definition.function("save_prediction"):
+            record.begin([])
             save(path, y_pred)
             return []
+        suffixes = [".tsv", *(f"{key}.npy" for key, _ in named_arrays(y_pred, spread))]
+        record.begin([self.results.prediction(name, suffix) for suffix in suffixes])
         return write_predictions(self.results, name, path, y_pred, spread)
 
-    def _data(self, path: str) -> Iterable[Any]:
-        if self._own_generator:
-            return self.definition.prediction_data(path)
+    def _windows_like_training(self, path: str) -> SequenceBatchGenerator:
+        """The windows of an input, in the form of the training examples."""
         trained_on = self.definition.sequence_training_data(self.args.data, self.args.batch_size)
         return trained_on.for_prediction(path, self.args.stride)
 
+    def _window_flag(self) -> str | None:
+        """A flag given that is for windows alone."""
+        return next((flag for flag, name in WINDOW_FLAGS.items() if getattr(self.args, name)), None)
+
     def _check_flags(self) -> None:
+        flag = self._window_flag()
+        if flag and self.inputs and self.definition.function("save_prediction"):
+            raise UsageError(
+                f"{flag} is for the files that are written where there is no save_prediction, and "
+                f"{self.definition.path} has one: leave out one of them"
+            )
         if "bw" in (self.args.format or ()):
             check_installed()
         if self._own_generator and self.args.stride:
@@ -147,3 +168,48 @@ class Prediction:
                         "another directory with --result"
                     )
         return found
+
+
+class _Record:
+    """What run.json has of the predictions on one input.
+
+    `facts`: what these depend on; `formats` and `outputs`: what is done of the same, none after others;
+    `begun` there: the files that a run set out to write, which are removed where it did not come to an end.
+    """
+
+    def __init__(self, run_file: RunFile, results: Results, name: str, facts: dict[str, Any]) -> None:
+        self._run_file, self._results, self._stage = run_file, results, f"predict {name}"
+        self.facts = facts
+        found = run_file.stage(self._stage) or {}
+        outputs, begun = (
+            [results.path / path for path in found.get(key, ())] for key in ("outputs", "begun")
+        )
+        same = found.get("facts") == facts and all(output.exists() for output in outputs)
+        self.formats: set[str] = set(found["formats"]) if same else set()
+        self.outputs = outputs if same else []
+        self._old = {*outputs, *begun}.difference(self.outputs)
+
+    def has(self, formats: Collection[str]) -> bool:
+        """Whether these are done."""
+        return self.formats >= set(formats)
+
+    def begin(self, files: Collection[Path]) -> None:
+        """Remove the files of other predictions, and store which ones are about to be written."""
+        for path in self._old:
+            path.unlink(missing_ok=True)
+        self._store(self.formats, self.outputs, begun=files)
+
+    def finish(self, formats: Collection[str], files: Collection[Path]) -> None:
+        """Store that these formats are done too, in these files."""
+        self._store({*self.formats, *formats}, {*self.outputs, *files})
+
+    def _store(
+        self, formats: Collection[str], outputs: Collection[Path], begun: Collection[Path] = ()
+    ) -> None:
+        # Relative, so that a result directory can be moved.
+        paths = {
+            key: sorted(str(path.relative_to(self._results.path)) for path in files)
+            for key, files in (("outputs", outputs), ("begun", begun))
+        }
+        document = {"facts": self.facts, "formats": sorted(formats), **paths}
+        self._run_file.finish_stage(self._stage, document)

@@ -115,12 +115,6 @@ class RunFile:
         return dict(self._document.get("environment", {}))
 
 
-def file_facts(path: str) -> dict[str, Any]:
-    """What tells a changed input file from the same one."""
-    status = os.stat(path)
-    return {"path": os.path.abspath(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file's content."""
     with open(path, "rb") as file:

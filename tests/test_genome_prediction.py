@@ -396,7 +396,7 @@ def test_where_pybigtools_is_missing_the_remedy_is_told_first(
     monkeypatch.setitem(sys.modules, "pybigtools", None)
     data = FastaBatchGenerator(genome, window=4)
 
-    with pytest.raises(HelixbandError, match=r"pip install 'helixband\[tracks\]'"):
+    with pytest.raises(HelixbandError, match=r"install it with: pip install pybigtools"):
         predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {}, ["npy", "bw"])
     assert names(results) == []
 
@@ -484,6 +484,60 @@ def test_predictions_of_several_shapes_are_refused(results: Results, tmp_path: P
 
     with pytest.raises(DefinitionError, match=r"windows 1 to 2 .*\[8\].* before them .*\[4\]"):
         predict_windows(WindowPredictor(model("each base"), data), results, "x.fa", {}, chunk_bases=8)
+
+
+def test_whole_records_are_in_chunks_by_their_own_lengths(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "x.fa"
+    lengths = [10] * 30 + [300] + [10] * 30
+    path.write_text("".join(f">{number}\n{'A' * length}\n" for number, length in enumerate(lengths)))
+    data = FastaBatchGenerator(str(path), unequal="bucket")
+    told: list[int] = []
+
+    predict_windows(
+        WindowPredictor(model("A"), data),
+        results,
+        "x.fa",
+        {},
+        on_chunk=lambda done, total: told.append(done),
+        chunk_bases=600,
+    )
+
+    assert told == [0, 30, 32, 61]
+    assert np.load(results.predictions / "x.fa.npy").tolist() == lengths
+
+
+def test_whole_records_go_on_from_the_last_whole_chunk(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "x.fa"
+    lengths = np.random.default_rng(0).integers(1, 60, 50).tolist()
+    path.write_text("".join(f">{number}\n{'A' * length}\n" for number, length in enumerate(lengths)))
+    data = FastaBatchGenerator(str(path), unequal="bucket")
+    predictor = WindowPredictor(model("A at random"), data, mc_dropout=3)
+    predict_windows(predictor, Results(tmp_path / "whole"), "x", {}, chunk_bases=200)
+
+    with pytest.raises(Stopped):
+        predict_windows(predictor, results, "x", {}, on_chunk=stop_after(4), chunk_bases=200)
+    told: list[int] = []
+    predict_windows(
+        predictor, results, "x", {}, on_chunk=lambda done, total: told.append(done), chunk_bases=200
+    )
+
+    assert told[0] > 0
+    assert contents(results) == contents(Results(tmp_path / "whole"))
+
+
+def test_the_files_are_told_before_one_is_touched(results: Results, genome: str) -> None:
+    data = FastaBatchGenerator(genome, window=4)
+    told: list[str] = []
+
+    def tell(files: list[Path]) -> None:
+        assert not any(file.exists() for file in files)
+        told.extend(file.name for file in files)
+
+    formats = ["bw", "tsv", "npy", "h5"]
+    predict_windows(WindowPredictor(model("A and C"), data), results, "x", {}, formats, before_writing=tell)
+
+    assert told == ["x.npy", "x.tsv", "x.h5", "x.0.bw", "x.1.bw"]
+    assert sorted(told) == names(results)
 
 
 def test_a_place_that_cannot_be_written_is_told(results: Results, genome: str) -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -425,6 +426,28 @@ def test_a_store_is_made_anew_when_the_file_has_another_size_or_time(
     assert text(old.sequence(2)) == "TTAC"  # the old one stays as it was, for who has it open
     assert new.digest != old.digest
     assert len(encoded_files(tmp_path)) == 1
+
+
+def test_a_store_is_made_anew_when_another_file_of_the_same_size_and_time_has_the_name(
+    tmp_path: Path,
+) -> None:
+    for folder, content in (("old", TEXT), ("new", CHANGED)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "genome.fa", content)
+    SequenceStore.open(tmp_path / "old" / "genome.fa")
+
+    (tmp_path / "old").rename(tmp_path / "older")
+    (tmp_path / "new").rename(tmp_path / "old")
+
+    assert text(SequenceStore.open(tmp_path / "old" / "genome.fa").sequence(2)) == "TTAG"
+
+
+def test_a_store_is_made_anew_when_a_file_was_written_over_and_its_time_set_back(genome: Path) -> None:
+    write(genome, TEXT)
+    SequenceStore.open(genome)
+    time.sleep(0.02)  # a tick of the clock of the file system
+    write(genome, CHANGED)
+    assert text(SequenceStore.open(genome).sequence(2)) == "TTAG"
 
 
 def test_a_file_that_changed_into_no_fasta_is_refused_though_there_is_an_old_store(genome: Path) -> None:

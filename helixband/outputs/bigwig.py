@@ -6,7 +6,7 @@ windows that cover it. A score that is not finite is left out: readers crash on 
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,23 +37,28 @@ def check_installed() -> None:
 
 
 def write_bigwigs(
-    path_of: Callable[[str], Path], scores: Rows, regions: RegionsOf, lengths: Mapping[str, int]
-) -> list[Path]:
-    """Write a bigWig of scores (N,) or (N, 1), or one for each column of (N, k); the files written.
+    paths: Iterable[Path], scores: Rows, regions: RegionsOf, lengths: Mapping[str, int]
+) -> None:
+    """Write a bigWig of scores (N,), or one for each column of (N, k), to as many paths.
 
-    `path_of(suffix)`: the path that ends in ".bw", or of several columns in ".0.bw", ".1.bw", …. `lengths`:
-    those of all records, by name. The windows are of one length, or cut at the ends of their records.
+    `lengths`: those of all records, by name. The windows are of one length, or cut at the ends of their
+    records.
 
     Raises `DataError` where no score is finite.
     """
-    columns = int(np.prod(scores.shape[1:], dtype=np.int64))
     track = _Track(scores, regions, lengths)
-    written = []
-    for column in range(columns):
-        path = path_of(".bw" if columns == 1 else f".{column}.bw")
+    for column, path in enumerate(paths):
         _write(path, track.entries(_averaged_along(track.windows(column))), lengths)
-        written.append(path)
-    return written
+
+
+def suffixes(shape: tuple[int, ...]) -> list[str]:
+    """What the names of the bigWigs of scores of this shape, (N,) or (N, k), end in.
+
+    >>> suffixes((5, 2))
+    ['.0.bw', '.1.bw']
+    """
+    columns = int(np.prod(shape[1:], dtype=np.int64))
+    return [".bw"] if columns == 1 else [f".{column}.bw" for column in range(columns)]
 
 
 def averaged(starts: Places, ends: Places, scores: Scores) -> Windows:

@@ -5,6 +5,7 @@
   0, 1, …        the rows of each array, one after another
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,19 +22,21 @@ from helixband.outputs.rows import Rows
 
 
 class Parts:
-    """Arrays of `n_rows` rows that grow by `chunk_rows` at a time in the files of `directory`.
+    """Arrays that grow by a chunk of rows at a time in the files of `directory`.
 
+    `ends`, int64 (chunks,): the row that each chunk ends before, in order; the last is the number of rows.
     `facts`: what the rows depend on, as JSON. Rows found there that depend on the same facts are kept, up to
     the last whole chunk; others are removed.
 
     `done`: the rows that are there. `arrays`: what they belong to, by name, from the first chunk on.
     """
 
-    def __init__(self, directory: Path, facts: Mapping[str, Any], n_rows: int, chunk_rows: int) -> None:
+    def __init__(self, directory: Path, facts: Mapping[str, Any], ends: NDArray[np.int64]) -> None:
         self._directory = directory
         self._document = directory / "facts.json"
-        self._facts = json.loads(json.dumps({**facts, "rows": n_rows, "chunk_rows": chunk_rows}))
-        self._n_rows, self._chunk_rows = n_rows, chunk_rows
+        chunks = hashlib.sha256(ends.tobytes()).hexdigest()
+        self._facts = json.loads(json.dumps({**facts, "rows": int(ends[-1]), "chunks": chunks}))
+        self._ends, self._n_rows = ends, int(ends[-1])
         self.arrays: dict[str, Rows] = {}
         self.done = 0
         found = read_json(self._document) if self._document.exists() else {}
@@ -43,9 +46,14 @@ class Parts:
         else:
             self.remove()
 
+    @property
+    def next_end(self) -> int:
+        """Where the next chunk ends."""
+        return int(self._ends[np.searchsorted(self._ends, self.done, side="right")])
+
     def append(self, chunk: Mapping[str, NDArray[Any]]) -> None:
         """Add the next chunk: arrays by name, (rows, …), of the same types and shapes each time."""
-        rows = min(self._chunk_rows, self._n_rows - self.done)
+        rows = self.next_end - self.done
         described = {name: _described(name, array, rows) for name, array in chunk.items()}
         if not self.arrays:
             self._take(described)
@@ -79,8 +87,9 @@ class Parts:
     def _cut(self) -> None:
         """Cut off what follows the last chunk that all arrays have."""
         sizes = {rows: rows.path.stat().st_size if rows.path.exists() else 0 for rows in self.arrays.values()}
-        done = min(size // rows.row_bytes for rows, size in sizes.items())
-        self.done = done if done == self._n_rows else done - done % self._chunk_rows
+        there = min(size // rows.row_bytes for rows, size in sizes.items())
+        whole = int(np.searchsorted(self._ends, there, side="right"))
+        self.done = int(self._ends[whole - 1]) if whole else 0
         for rows, size in sizes.items():
             if size > self.done * rows.row_bytes:
                 os.truncate(rows.path, self.done * rows.row_bytes)

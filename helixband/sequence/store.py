@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError, StorageError
-from helixband.files import matching_files, writing_whole
+from helixband.files import file_facts, matching_files, writing_whole
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, UNKNOWN, Alphabet, Codes
 from helixband.sequence.fasta import BLANKS, record_name, scan
 from helixband.sequence.reading import BLOCK_BYTES
@@ -226,18 +226,9 @@ def _is_current(encoded: Path, paths: tuple[str, ...], both_strands: bool) -> bo
         return False  # where it is there, and cannot be read, writing it tells what is wrong
     return (
         document is not None
-        and document["source"] == _facts(paths)
+        and document["source"] == [file_facts(path) for path in paths]
         and (document["both_strands"] or not both_strands)
     )
-
-
-def _facts(paths: tuple[str, ...]) -> list[list[int]]:
-    """What tells changed files from the same ones."""
-    try:
-        stats = [os.stat(path) for path in paths]
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    return [[status.st_size, status.st_mtime_ns] for status in stats]
 
 
 def _document(file: io.BufferedReader) -> dict[str, Any] | None:
@@ -274,7 +265,7 @@ def _locked(encoded: Path) -> Iterator[None]:
 
 
 def _encode(paths: tuple[str, ...], encoded: Path, alphabet: Alphabet, both_strands: bool) -> None:
-    before = _facts(paths)
+    before = [file_facts(path) for path in paths]
     with writing_whole(encoded) as file:
         records = [_write_file(path, file, alphabet) for path in paths]
         _check_names(paths, records)
@@ -289,7 +280,7 @@ def _encode(paths: tuple[str, ...], encoded: Path, alphabet: Alphabet, both_stra
         document["digest"] = _digest(file, [document["headers"], document["lengths"]])
         if both_strands:
             _write_reverse(file, alphabet)
-        if _facts(paths) != before:
+        if [file_facts(path) for path in paths] != before:
             raise DataError(f"{', '.join(paths)}: changed while it was read; start again when it is whole")
         content = json.dumps(document).encode()
         file.write(content + len(content).to_bytes(8, "little"))

@@ -1,0 +1,255 @@
+"""The stage that predicts: done once for the same facts, checked first, and nothing left of other facts."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Project
+from test_sequence_runs import DEFINITION, sequences, write
+
+from helixband.errors import StorageError
+
+OF_INTERVALS = (
+    DEFINITION
+    + """
+
+from batch_generator import IntervalBatchGenerator
+
+
+def peaks(data_dir, **options):
+    return IntervalBatchGenerator(f"{data_dir}/genome.fa", f"{data_dir}/peaks.bed", negatives=1, **options)
+
+
+def get_train_generator(data_dir, batch_size):
+    return peaks(data_dir, batch_size=batch_size, shuffle=True)
+
+
+def get_val_generator(data_dir):
+    return peaks(data_dir)
+"""
+)
+OF_PROTEINS = (
+    DEFINITION
+    + """
+
+from helixband.sequence.alphabet import PROTEIN
+
+
+def read(data_dir, name, **options):
+    options["alphabet"] = PROTEIN
+    return FastaBatchGenerator(f"{data_dir}/{name}.fa", f"{data_dir}/{name}.target", **options)
+
+
+class Model(Model):
+    def init_model(self):
+        network = nn.Sequential(
+            OneHot(PROTEIN), nn.Conv1d(20, 4, 3), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(4, 2)
+        )
+        BaseModel.init_model(self, network, nn.CrossEntropyLoss(), optim.Adam(network.parameters()))
+"""
+).replace("import ClassificationModel", "import BaseModel, ClassificationModel")
+IN_BUCKETS = DEFINITION.replace('.target", **options', '.target", unequal="bucket", **options')
+SAVING = """
+
+def save_prediction(pred_path, y_pred):
+    pass
+"""
+OF_NO_SEQUENCES = """
+
+def get_pred_generator(pred_path):
+    from batch_generator import MatrixBatchGenerator
+
+    return MatrixBatchGenerator(read(os.path.dirname(pred_path), "train").codes(np.arange(5)))
+
+
+import os
+
+import numpy as np
+"""
+
+
+@pytest.fixture
+def untrained(project: Project) -> Project:
+    """Sequences to train on, others to predict on, and a genome with peaks."""
+    write(project.data / "train", sequences(60, seed=1))
+    write(project.data / "test", sequences(20, seed=2))
+    (project.data / "new.fa").write_text(">long\n" + "AACGT" * 20 + "\n>short\nGGGGGGCC\n")
+    (project.data / "genome.fa").write_text(genome(seed=3))
+    (project.data / "peaks.bed").write_text("".join(f"chr1\t{n}\t{n + 40}\n" for n in range(0, 1000, 100)))
+    (project.data / "new.bed").write_text("chr1\t20\t60\nchr1\t500\t540\n")
+    (project.data / "elsewhere.bed").write_text("chr9\t20\t60\n")
+    (project.data / "protein.fa").write_text(">p\nMKLVWWEE\n")
+    project.definition.write_text(DEFINITION)
+    return project
+
+
+@pytest.fixture
+def trained(untrained: Project) -> Project:
+    assert untrained.run("--epoch", "1").code == 0
+    return untrained
+
+
+def genome(seed: int) -> str:
+    return f">chr1\n{sequences(1, seed, length=4000)[0]}\n"
+
+
+def outputs(project: Project) -> list[str]:
+    return sorted(path.name for path in (project.results / "predictions").iterdir())
+
+
+def scores(project: Project, name: str) -> list[float]:
+    found: list[float] = np.load(project.results / f"predictions/{name}.npy").tolist()
+    return found
+
+
+def fail(*_: Any) -> None:
+    """As a process that is killed there, nothing being put in order after it."""
+    raise StorageError("killed")
+
+
+# What was predicted is predicted again where it would be other.
+
+
+def test_another_input_of_the_same_size_and_time_is_predicted(trained: Project) -> None:
+    new, other = trained.data / "new.fa", trained.data / "other.fa"
+    trained.run("--predict", "new.fa")
+    before = scores(trained, "new.fa")
+    other.write_text(new.read_text().replace("AACGT", "GTTTT"))
+    os.utime(other, ns=(new.stat().st_atime_ns, new.stat().st_mtime_ns))
+    other.rename(new)
+
+    assert "is done already" not in trained.run("--predict", "new.fa").out
+
+    assert scores(trained, "new.fa") != before
+
+
+def test_intervals_are_predicted_again_when_their_genome_changed(untrained: Project) -> None:
+    untrained.definition.write_text(OF_INTERVALS)
+    assert untrained.run("--epoch", "1", "--predict", "new.bed").code == 0
+    before = scores(untrained, "new.bed")
+    assert "new.bed is done already" in untrained.run("--predict", "new.bed").out
+    (untrained.data / "genome.fa").write_text(genome(seed=4))
+
+    assert "is done already" not in untrained.run("--predict", "new.bed").out
+
+    assert scores(untrained, "new.bed") != before
+
+
+# Nothing is left of predictions that came to no end.
+
+
+def test_what_a_killed_run_wrote_is_removed_by_one_with_other_flags(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("helixband.outputs.bigwig.write_bigwigs", fail)
+        assert trained.run("--predict", "new.fa", "--format", "npy", "bw").code == 1
+    assert outputs(trained) == ["new.fa.npy", "new.fa.part"]
+
+    assert trained.run("--predict", "new.fa", "--both-strands", "--format", "tsv").code == 0
+
+    assert outputs(trained) == ["new.fa.tsv"]
+
+
+def test_what_a_killed_run_wrote_over_is_not_taken_for_what_was_there(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.run("--predict", "new.fa")
+    before = scores(trained, "new.fa")
+    with monkeypatch.context() as patched:
+        patched.setattr("helixband.genome_prediction.write_table", fail)
+        assert trained.run("--predict", "new.fa", "--both-strands").code == 1
+    assert scores(trained, "new.fa") != before
+    assert not (trained.results / "predictions/new.fa.tsv").exists()
+
+    assert "is done already" not in trained.run("--predict", "new.fa").out
+
+    assert scores(trained, "new.fa") == before
+
+
+def test_a_further_format_that_came_to_no_end_harms_no_other(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.run("--predict", "new.fa", "--format", "npy")
+    with monkeypatch.context() as patched:
+        patched.setattr("helixband.genome_prediction.write_h5", fail)
+        assert trained.run("--predict", "new.fa", "--format", "tsv", "h5").code == 1
+    assert "is done already" in trained.run("--predict", "new.fa", "--format", "npy").out
+
+    assert trained.run("--predict", "new.fa", "--format", "h5").code == 0
+
+    assert outputs(trained) == ["new.fa.h5", "new.fa.npy"]
+
+
+def test_nothing_is_left_of_a_whole_prediction_that_was_killed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("helixband.predictions.write_whole", fail)
+        assert project.run("--epoch", "1", "--predict", "x.fa", "--mc-dropout", "2").code == 1
+    assert outputs(project) == ["x.fa.npy", "x.fa.std.npy"]
+
+    assert project.run("--predict", "x.fa").code == 0
+
+    assert outputs(project) == ["x.fa.npy", "x.fa.tsv"]
+
+
+# What is checked before any work.
+
+
+@pytest.mark.parametrize(
+    ("definition", "flags", "code", "message"),
+    [
+        (DEFINITION, ["new.bed"], 1, "new.bed: the model was trained on FASTA files"),
+        (DEFINITION, ["protein.fa"], 1, "'L' is not in the alphabet 'ACGT'"),
+        (IN_BUCKETS, ["new.fa", "--stride", "5"], 1, "give no stride"),
+        (OF_INTERVALS, ["elsewhere.bed"], 1, "chr9"),
+        (OF_PROTEINS, ["protein.fa", "--both-strands"], 1, "has no complement"),
+        (DEFINITION + SAVING, ["new.fa", "--format", "h5"], 2, "--format is for the files"),
+    ],
+    ids=["BED", "protein", "stride", "chromosome", "strands", "save_prediction"],
+)
+def test_what_cannot_be_predicted_is_told_before_training(
+    untrained: Project, definition: str, flags: list[str], code: int, message: str
+) -> None:
+    untrained.definition.write_text(definition)
+
+    done = untrained.run("--epoch", "1", "--predict", *flags)
+
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert not (untrained.results / "trials").exists()
+
+
+def test_a_generator_of_ones_own_is_not_called_before_training(untrained: Project) -> None:
+    untrained.definition.write_text(
+        DEFINITION + "\n\ndef get_pred_generator(pred_path):\n    raise ValueError('too early')\n"
+    )
+    assert untrained.run("--epoch", "1", "--predict", "new.fa").code == 1
+    assert (untrained.results / "trials/single/checkpoints/best.pt").exists()
+
+
+def test_a_flag_for_windows_is_not_blamed_on_a_function_that_is_not_there(untrained: Project) -> None:
+    untrained.definition.write_text(DEFINITION + OF_NO_SEQUENCES)
+
+    done = untrained.run("--epoch", "1", "--predict", "new.fa", "--format", "h5")
+
+    assert done.code == 2
+    assert "have get_pred_generator in" in done.err
+    assert "save_prediction" not in done.err
+
+
+# Whole records.
+
+
+def test_whole_records_are_told_as_such(untrained: Project) -> None:
+    untrained.definition.write_text(IN_BUCKETS)
+
+    done = untrained.run("--epoch", "1", "--predict", "new.fa")
+
+    assert done.code == 0
+    assert "predict: 2 records of up to 100 bases of new.fa" in done.out
+    assert [line.split("\t")[:3] for line in untrained.read("predictions/new.fa.tsv").splitlines()[1:]] == [
+        ["long", "0", "100"],
+        ["short", "0", "8"],
+    ]
