@@ -12,8 +12,9 @@ from typing import NamedTuple
 from helixband.errors import TrainingError, UsageError
 from helixband.progress import Progress
 from helixband.results import Results
+from helixband.search.choice import make_sampler
+from helixband.search.evidence import Evidence
 from helixband.search.journal import SearchJournal
-from helixband.search.samplers import RandomSampler
 from helixband.search.trial import Document, Trainer
 
 FIRST_TRIALS = 5
@@ -156,7 +157,8 @@ def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> 
     """
     results = trainer.results
     max_epochs, eta = journal.settings["max_epochs"], journal.settings["eta"]
-    search = Hyperband(max_epochs, eta, _suggestions(trainer, journal))
+    evidence = Evidence()
+    search = Hyperband(max_epochs, eta, _suggestions(trainer, journal, evidence))
     failures: list[str] = []
     progress.begin_search(list(search.brackets))
     while (job := search.ask()) is not None:
@@ -168,6 +170,7 @@ def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> 
             outcome = trainer.attempt(name, job.config, job.epochs, progress.epoch)
             journal.write_outcome(job.trial, job.epochs, outcome)
         search.tell(job.trial, outcome.reward)
+        evidence.add(job.trial, job.config, job.epochs, outcome.reward)
         if search.best is not None and not recorded:
             results.set_best(results.trial(trial_name(search.best[0])))
         progress.end_job(job.config, outcome.reward, outcome.error)
@@ -193,16 +196,19 @@ def trial_name(trial: int) -> str:
     return f"{trial:04d}"
 
 
-def _suggestions(trainer: Trainer, journal: SearchJournal) -> Callable[[int], Document | None]:
+def _suggestions(
+    trainer: Trainer, journal: SearchJournal, evidence: Evidence
+) -> Callable[[int], Document | None]:
     """Configurations from the journal while it has them, then new ones, which go into it."""
-    sampler = RandomSampler(trainer.definition.module.get_config, trainer.args.seed)
+    sampler = make_sampler(
+        journal.settings["sampler"], trainer.definition.module.get_config, trainer.args.seed
+    )
 
     def suggest(trial: int) -> Document | None:
         config = journal.config(trial)
         if config is not None:
-            sampler.remember(config)
             return config
-        config = sampler.suggest(trial)
+        config = sampler.suggest(trial, evidence)
         if config is not None:
             journal.write_config(trial, config)
         return config

@@ -54,6 +54,12 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--eta", metavar="N", type=_eta, help="one trial in N goes on at each rung of the search (default: 3)"
     )
+    add(
+        "--sampler",
+        choices=["random", "auto", "tpe", "density"],
+        help="how the search finds configurations: as get_config() draws them, or modelled on the good ones, "
+        "with hyperopt expressions (tpe) or without (density) (default: random)",
+    )
     add("--seed", metavar="N", type=_natural, help="the root of all random numbers (default: 0)")
     add("--config", metavar="FILE.json", help="a fixed configuration, instead of get_config()")
     add(

@@ -54,7 +54,7 @@ def main() -> int:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="[%(default)s]")
     parser.add_argument("--epoch", type=int, default=27, help="[%(default)s]")
-    parser.add_argument("--batch-size", type=int, default=64, help="[%(default)s]")
+    parser.add_argument("--batch-size", type=int, default=100, help="[%(default)s]")
     args = parser.parse_args()
 
     data = Path(os.environ.get("HELIXBAND_DATA", ROOT / "../shared/data")) / "yeast"

@@ -90,6 +90,7 @@ class Experiment:
             self._train()
         else:
             self._tell_model()
+            self.prediction.check_training_data()
         if self.args.eval:
             self.evaluation.evaluate(lambda: self._model, self._facts)
         for name, path in self.prediction.inputs.items():
@@ -168,6 +169,7 @@ class Experiment:
             "eta": args.eta,
             "seed": args.seed,
             "batch_size": args.batch_size,
+            "sampler": args.sampler,
         }
         journal = SearchJournal(self.results.journal, settings)
         if journal.finished and self.results.best_trial():

@@ -17,7 +17,7 @@ from helixband.env import variables_read
 from helixband.errors import ResultsMismatch
 from helixband.files import read_json, write_json, write_whole
 
-DEFAULTS = {"seed": 0, "epoch": 20, "batch_size": 100, "eta": 3}
+DEFAULTS = {"seed": 0, "epoch": 20, "batch_size": 100, "eta": 3, "sampler": "random"}
 
 
 class RunFile:
@@ -106,7 +106,7 @@ class RunFile:
         return self._document.get("stages", {}).get(name)
 
     def finish_stage(self, name: str, facts: dict[str, Any]) -> None:
-        """Store that a stage is done, with the facts it depended on."""
+        """Store that a stage is done, or how far, with the facts it depended on."""
         self._document["environment"] = self._environment() | variables_read()
         self._document.setdefault("stages", {})[name] = facts
         write_json(self.path, self._document)

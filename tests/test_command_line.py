@@ -78,12 +78,13 @@ def test_a_search_with_evaluation_and_prediction_fills_the_result_directory(proj
     assert sorted(run) == [
         "command", "definition", "environment", "helixband", "numpy", "python", "settings", "stages", "torch",
     ]  # fmt: skip
-    assert run["settings"] == {"seed": 0, "epoch": 3, "batch_size": 20, "eta": 3}
+    assert run["settings"] == {"seed": 0, "epoch": 3, "batch_size": 20, "eta": 3, "sampler": "random"}
     assert run["helixband"] == __version__
     assert project.read("def.py") == project.definition.read_text()
 
     journal = project.journal()
-    assert journal[0] == {"event": "search", "max_epochs": 3, "eta": 3, "seed": 0, "batch_size": 20}
+    settings = {"max_epochs": 3, "eta": 3, "seed": 0, "batch_size": 20, "sampler": "random"}
+    assert journal[0] == {"event": "search", **settings}
     assert [(e["event"], e.get("trial"), e.get("epochs")) for e in journal[1:7]] == [
         ("trial", 0, None),
         ("result", 0, 1),
@@ -239,7 +240,7 @@ def test_raised_epochs_go_on_as_if_never_interrupted(project: Project) -> None:
 
 def test_settings_that_are_not_given_are_those_of_the_results(project: Project) -> None:
     project.run("--epoch", "3", "--batch-size", "30", "--seed", "5", "--eta", "4")
-    settings = {"seed": 5, "epoch": 3, "batch_size": 30, "eta": 4}
+    settings = {"seed": 5, "epoch": 3, "batch_size": 30, "eta": 4, "sampler": "random"}
     assert project.json("run.json")["settings"] == settings
 
     assert "done already, to epoch 3" in project.run("--eval").out
@@ -1122,3 +1123,40 @@ def test_force_does_not_mix_batch_sizes(project: Project) -> None:
     refused = project.run("--epoch", "3", "--batch-size", "10", "--force")
     assert refused.code == 2
     assert "was trained with --batch-size 20, not 10" in refused.err
+
+
+HYPEROPT = """
+
+from hyperopt import hp
+
+
+def get_config():
+    return {"lr": hp.loguniform("lr", -5.0, -3.0), "units": hp.choice("units", [4, 8])}
+"""
+
+
+@pytest.mark.parametrize(("sampler", "extra"), [("density", ""), ("tpe", HYPEROPT), ("auto", HYPEROPT)])
+def test_a_search_by_a_model_of_good_trials_is_the_same_each_time(
+    project: Project, sampler: str, extra: str
+) -> None:
+    project.define(extra)
+    flags = ["--hyper", "--epoch", "9", "--sampler", sampler]
+    assert project.run(*flags).code == 0
+    journal = project.read("search/journal.jsonl")
+    assert '"sampler": "' + sampler + '"' in journal
+    lines = journal.splitlines(keepends=True)
+    project.clear()
+    assert project.run(*flags).code == 0
+    assert project.read("search/journal.jsonl") == journal
+    project.clear()
+    search = project.results / "search"
+    search.mkdir(parents=True)
+    (search / "journal.jsonl").write_text("".join(lines[:20]))  # a search that was stopped
+    assert project.run(*flags).code == 0
+    assert project.read("search/journal.jsonl") == journal
+
+
+def test_a_sampler_that_does_not_go_with_the_space_is_told(project: Project) -> None:
+    done = project.run("--hyper", "--sampler", "tpe")
+    assert done.code == 2
+    assert "--sampler tpe: get_config() has no hyperopt expressions; take density, or auto" in done.err

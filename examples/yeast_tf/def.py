@@ -29,7 +29,7 @@ def read_parts(data_dir, batch_size=None):
         window=201,
         negatives=3,
         seed=NEGATIVES_SEED,
-        jitter=5,
+        jitter=2,
         aliases="match",  # chr1 of the peaks is I of the genome
         batch_size=batch_size,
         shuffle=True,
@@ -48,12 +48,12 @@ def get_test_generator(data_dir):
 
 def get_config():
     return {
-        "lr": 10 ** random.uniform(-2.3, -1.3),
-        "weight_decay": 10 ** random.uniform(-2, -0.5),
-        "motifs": random.choice([16, 32]),
-        "width": random.choice([8, 10, 12]),
-        "hidden": random.choice([0.05, 0.1, 0.15, 0.2]),
-        "dropout": random.choice([0.1, 0.3, 0.5]),
+        "lr": 10 ** random.uniform(-1.6, -1.0),
+        "weight_decay": 10 ** random.uniform(-1.5, -0.5),
+        "motifs": random.choice([32, 48, 64]),
+        "width": random.choice([10, 12, 15]),
+        "hidden": random.choice([0.1, 0.2, 0.3]),
+        "dropout": random.choice([0.1, 0.2, 0.3]),
     }
 
 
@@ -65,8 +65,8 @@ class Scanner(nn.Module):
 
     def __init__(self, motifs, width, hidden, dropout):
         super().__init__()
-        self.one_hot = OneHot()
         self.hidden = hidden
+        self.one_hot = OneHot()
         self.motifs = nn.Conv1d(4, motifs, width)
         self.head = nn.Sequential(nn.BatchNorm1d(3 * motifs), nn.Dropout(dropout), nn.Linear(3 * motifs, 2))
 
@@ -75,11 +75,11 @@ class Scanner(nn.Module):
         if self.training:
             x = x * (torch.rand(len(x), 1, x.shape[2], device=x.device) > self.hidden)
         forward, reverse = self.motifs(x), self.motifs(x.flip(1, 2)).flip(2)
-        scores = torch.maximum(forward, reverse)  # (N, motifs, places), the same for either strand
-        places = scores.shape[2]
-        middle = scores[:, :, places // 2 - 15 : places // 2 + 16]
-        means = (forward.relu() + reverse.relu()).mean(2)
-        return self.head(torch.cat([scores.amax(2).relu(), middle.amax(2).relu(), means], dim=1))
+        scores = torch.maximum(forward, reverse).relu()  # (N, motifs, places), the same for either strand
+        middle = scores.shape[2] // 2
+        near = scores[:, :, middle - 15 : middle + 16]
+        means = (forward.relu() + reverse.relu()).mean(2) / 2
+        return self.head(torch.cat([scores.amax(2), near.amax(2), means], dim=1))
 
 
 class Model(ClassificationModel):
@@ -87,7 +87,8 @@ class Model(ClassificationModel):
         config = self.config
         network = Scanner(config["motifs"], config["width"], config["hidden"], config["dropout"])
         optimizer = optim.AdamW(network.parameters(), config["lr"], weight_decay=config["weight_decay"])
-        super().init_model(network, nn.CrossEntropyLoss(), optimizer)
+        up_and_down = optim.lr_scheduler.OneCycleLR(optimizer, config["lr"], total_steps=self.args.epoch + 1)
+        super().init_model(network, nn.CrossEntropyLoss(), optimizer, scheduler=up_and_down)
 
     def eval_metrics(self, y_true, y_pred):
         return {"auroc": metrics.auroc(y_true, y_pred), "auprc": metrics.auprc(y_true, y_pred)}

@@ -1,6 +1,6 @@
 """The journal of a search: which configurations were drawn and what came of them, in order.
 
-    {"event": "search", "max_epochs": 27, "eta": 3, "seed": 0, "batch_size": 100}
+    {"event": "search", "max_epochs": 27, "eta": 3, "seed": 0, "batch_size": 100, "sampler": "random"}
     {"event": "trial", "trial": 0, "config": {"lr": 0.01}}
     {"event": "result", "trial": 0, "epochs": 1, "reward": -0.31, "best_epoch": 1, "error": null}
     {"event": "end"}

@@ -15,6 +15,7 @@ from helixband.configuration import canonical, to_json
 from helixband.errors import DefinitionError
 from helixband.nested import leaves
 from helixband.randomness import derive_seed, seed_everything
+from helixband.search.evidence import Evidence
 
 DRAWS_UNTIL_EXHAUSTED = 1000
 """A space is taken to be exhausted when so many draws in a row gave nothing new."""
@@ -28,11 +29,8 @@ def draw(get_config: Callable[[], Any], seed: int) -> Document:
     Raises `DefinitionError` where `get_config` does not return a dict, or a value cannot be stored.
     """
     seed_everything(seed)
-    space = get_config()
-    if not isinstance(space, dict):
-        kind = type(space).__name__
-        raise DefinitionError(f"get_config() returned {space!r} ({kind}); it has to return a dict")
-    if _holds_expressions(space):
+    space = call(get_config)
+    if holds_expressions(space):
         from hyperopt.pyll import as_apply
         from hyperopt.pyll.stochastic import sample
 
@@ -41,7 +39,17 @@ def draw(get_config: Callable[[], Any], seed: int) -> Document:
     return dict(to_json(space))
 
 
-def _holds_expressions(space: Document) -> bool:
+def call(get_config: Callable[[], Any]) -> Document:
+    """What `get_config` returns; raises `DefinitionError` where that is no dict."""
+    space = get_config()
+    if not isinstance(space, dict):
+        kind = type(space).__name__
+        raise DefinitionError(f"get_config() returned {space!r} ({kind}); it has to return a dict")
+    return space
+
+
+def holds_expressions(space: Document) -> bool:
+    """Whether a leaf is a hyperopt expression."""
     if "hyperopt" not in sys.modules:  # then there are none, and its import takes a second
         return False
     from hyperopt.pyll import Apply
@@ -55,17 +63,12 @@ class RandomSampler:
     def __init__(self, get_config: Callable[[], Any], seed: int) -> None:
         self._get_config = get_config
         self._seed = seed
-        self._seen: set[str] = set()
 
-    def remember(self, config: Document) -> None:
-        """Do not suggest this one again."""
-        self._seen.add(canonical(config))
-
-    def suggest(self, trial: int) -> Document | None:
+    def suggest(self, trial: int, evidence: Evidence) -> Document | None:
         """A configuration for trial number `trial`, or None where the space is exhausted."""
+        seen = {canonical(evidence[other].config) for other in evidence.ranked()}
         for attempt in range(DRAWS_UNTIL_EXHAUSTED):
             config = draw(self._get_config, derive_seed(self._seed, "config", trial, attempt))
-            if canonical(config) not in self._seen:
-                self.remember(config)
+            if canonical(config) not in seen:
                 return config
         return None

@@ -1,0 +1,161 @@
+"""An opaque get_config() is modelled by its draws."""
+
+import math
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from helixband.search.density import DensityModel, DensitySampler, RandomWords, flatten
+from helixband.search.evidence import Evidence
+
+
+def mixed():
+    """Nested, conditional, of odd types, from three generators."""
+    config = {
+        "lr": 10 ** random.uniform(-4, -1),
+        "layers": [int(np.random.randint(8, 65))] * random.randint(1, 3),
+    }
+    config["optimizer"] = {"name": random.choice(["sgd", "adam", None])}
+    if config["optimizer"]["name"] == "sgd":
+        config["optimizer"]["momentum"] = float(torch.rand(()))
+    return config
+
+
+def holds(config):
+    """Whether `mixed` can have drawn this."""
+    optimizer = config["optimizer"]
+    return (
+        1e-4 <= config["lr"] <= 0.1
+        and len(set(config["layers"])) == 1
+        and ("momentum" in optimizer) == (optimizer["name"] == "sgd")
+    )
+
+
+def searched(sampler, trials, reward):
+    """The configurations of a search without rungs."""
+    evidence, configs = Evidence(), []
+    for trial in range(trials):
+        configs.append(sampler.suggest(trial, evidence))
+        evidence.add(trial, configs[-1], 1, reward(configs[-1]))
+    return configs
+
+
+def test_good_values_are_found():
+    def reward(config):
+        return -abs(math.log10(config["lr"]) + 3.5) + (config["optimizer"]["name"] == "adam")
+
+    configs = searched(DensitySampler(mixed, seed=0), 80, reward)
+    late = configs[40:]
+    assert all(map(holds, configs))
+    assert np.median([abs(math.log10(config["lr"]) + 3.5) for config in late]) < 0.5  # of random draws: 0.75
+    assert sum(config["optimizer"]["name"] == "adam" for config in late) > 30
+
+
+def test_constraints_between_values_hold():
+    def draw():
+        low = random.random()
+        return {"low": low, "high": random.uniform(low, 1)}
+
+    configs = searched(DensitySampler(draw, seed=1), 60, lambda config: config["low"] - config["high"])
+    assert all(config["low"] <= config["high"] for config in configs)
+    assert np.median([config["high"] - config["low"] for config in configs[30:]]) < 0.2
+
+
+def test_a_suggestion_depends_on_its_arguments_alone():
+    evidence = Evidence()
+    for trial, config in enumerate(searched(DensitySampler(mixed, seed=5), 20, lambda config: config["lr"])):
+        evidence.add(trial, config, 1, config["lr"])
+    used = DensitySampler(mixed, seed=0)
+    used.suggest(20, evidence)
+    random.seed(99)
+    first = used.suggest(33, evidence)
+    assert first == DensitySampler(mixed, seed=0).suggest(33, evidence)
+    assert first != DensitySampler(mixed, seed=1).suggest(33, evidence)
+    assert first != used.suggest(34, evidence)
+
+
+def test_the_global_generators_are_left_as_they_were():
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+    expected = random.random(), np.random.rand(), torch.rand(())
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+    searched(DensitySampler(mixed, seed=0), 12, lambda config: 0.0)
+    assert (random.random(), np.random.rand(), torch.rand(())) == expected
+
+
+def test_words_that_are_not_exchanged_give_the_same_values():
+    space = RandomWords(lambda: {"a": random.random(), "b": random.random(), "c": float(np.random.rand())})
+    one, other = space.genomes(2, seed=0)
+    mixed_words = one.copy()
+    mixed_words[2:4] = other[2:4]  # a float takes two words
+    assert space.document(mixed_words) == {**space.document(one), "b": space.document(other)["b"]}
+
+
+def test_failures_and_pending_ones_are_avoided():
+    def draw():
+        return {"x": random.random()}
+
+    evidence = Evidence()
+    for trial in range(30):
+        x = trial / 30
+        evidence.add(trial, {"x": x}, 1, -math.inf if x > 0.5 else 0.0)
+    pending = [{"x": i / 500} for i in range(30)]
+    sampler = DensitySampler(draw, seed=0)
+    alone = [sampler.suggest(trial, evidence)["x"] for trial in range(30, 60)]
+    beside = [sampler.suggest(trial, evidence, pending)["x"] for trial in range(30, 60)]
+    assert np.median(alone) < 0.3
+    assert sum(x < 0.06 for x in beside) < sum(x < 0.06 for x in alone)
+
+
+def test_pending_ones_do_not_count_toward_the_first_trials():
+    sampler = DensitySampler(lambda: {"x": random.random()}, seed=0)
+    first = sampler.suggest(7, Evidence())
+    assert sampler.suggest(7, Evidence(), [{"x": i / 100} for i in range(50)]) == first
+
+
+def test_a_space_without_dimensions_holds_one_configuration():
+    assert searched(DensitySampler(dict, seed=0), 2, lambda config: 0.0) == [{}, None]
+
+
+def test_a_small_space_is_exhausted_without_repeats():
+    sampler = DensitySampler(lambda: {"x": random.randrange(14), "same": 1}, seed=0)
+    evidence, found = Evidence(), []
+    while (config := sampler.suggest(len(found), evidence)) is not None:
+        evidence.add(len(found), config, 1, float(config["x"]))
+        found.append(config["x"])
+    assert sorted(found) == list(range(14))
+
+
+def test_a_huge_discrete_space_with_other_keys_each_time():
+    def draw():
+        return {f"key{random.randrange(10**6)}": random.getrandbits(60)}
+
+    configs = searched(DensitySampler(draw, seed=0), 15, lambda config: 0.0)
+    assert len({str(config) for config in configs}) == 15
+
+
+def test_the_ratio_by_example():
+    model = DensityModel([{"kind": kind} for kind in "ab" * 50])
+    good, rest = np.array([[0]]), np.array([[1], [1], [1]])
+    ratio = np.exp(model.log_ratio(good, rest)[0])
+    # one prior draw's weight: (1 + 0.5) / 2 over (0 + 0.5) / 4, and 0.5 / 2 over 3.5 / 4
+    assert ratio[:2] == pytest.approx([6, 2 / 7], rel=0.01)
+
+
+def test_leaves_have_names():
+    assert dict(flatten({"a": [1, {"b": []}], "c": {}})) == {"/a/0": 1, "/a/1/b": [], "/c": {}}
+
+
+def test_a_suggestion_takes_under_20_ms_with_a_thousand_trials():
+    sampler, evidence = DensitySampler(mixed, seed=0), Evidence()
+    space = RandomWords(mixed)
+    for trial, genome in enumerate(space.genomes(1000, seed=1)):
+        config = space.document(genome)
+        evidence.add(trial, config, 1, config["lr"])
+    sampler.suggest(1000, evidence)
+    started = time.process_time()
+    for trial in range(1001, 1011):
+        sampler.suggest(trial, evidence)
+    assert (time.process_time() - started) / 10 < 0.02

@@ -1,0 +1,113 @@
+"""A space of hyperopt expressions is modelled by its labels."""
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from hyperopt import hp
+from hyperopt.pyll import scope
+
+from helixband.errors import DefinitionError
+from helixband.search.evidence import Evidence
+from helixband.search.tpe import HyperoptSpace, TpeSampler
+
+
+def mixed():
+    """Every kind of expression that can be nested."""
+    return {
+        "lr": hp.loguniform("lr", math.log(1e-4), math.log(0.1)),
+        "depth": hp.uniformint("depth", 1, 5),
+        "width": scope.int(hp.qloguniform("width", math.log(16), math.log(512), 16)),
+        "optimizer": hp.choice(
+            "optimizer", [{"name": "adam"}, {"name": "sgd", "momentum": hp.uniform("momentum", 0, 1)}]
+        ),
+        "norm": hp.pchoice("norm", [(0.2, None), (0.8, "batch")]),
+        "scales": [hp.normal("scale", 0, 1), 3],
+        "kernel": 2 ** hp.randint("kernel", 4) + 1,
+        "seed": 7,
+    }
+
+
+def searched(sampler, trials, reward):
+    evidence, configs = Evidence(), []
+    for trial in range(trials):
+        configs.append(sampler.suggest(trial, evidence))
+        evidence.add(trial, configs[-1], 1, reward(configs[-1]))
+    return configs
+
+
+def test_good_values_are_found_and_conditions_hold():
+    def reward(config):
+        return -abs(math.log10(config["lr"]) + 3.5) + config["optimizer"].get("momentum", 0)
+
+    configs = searched(TpeSampler(mixed(), seed=0), 80, reward)
+    late = configs[40:]
+    assert all(("momentum" in c["optimizer"]) == (c["optimizer"]["name"] == "sgd") for c in configs)
+    assert np.median([abs(math.log10(config["lr"]) + 3.5) for config in late]) < 0.5  # of random draws: 0.75
+    assert np.median([config["optimizer"].get("momentum", 0) for config in late]) > 0.6
+
+
+def test_values_are_plain_and_in_range():
+    for config in searched(TpeSampler(mixed(), seed=0), 30, lambda config: config["lr"]):
+        assert json.loads(json.dumps(config)) == config
+        assert list(config) == list(mixed())
+        assert type(config["depth"]) is int and 1 <= config["depth"] <= 5
+        assert type(config["width"]) is int and config["width"] % 16 == 0
+        assert config["norm"] in (None, "batch") and config["scales"][1] == 3
+        assert config["kernel"] in (2, 3, 5, 9) and config["seed"] == 7
+
+
+def test_the_prior_is_that_of_the_expressions():
+    space = HyperoptSpace(mixed())
+    drawn = [space.document(genome) for genome in space.genomes(2000, seed=0)]
+    assert np.mean([config["norm"] == "batch" for config in drawn]) == pytest.approx(0.8, abs=0.04)
+    assert np.mean([math.log10(config["lr"]) for config in drawn]) == pytest.approx(-2.5, abs=0.08)
+    depths = np.bincount([config["depth"] for config in drawn])[1:]
+    assert depths == pytest.approx(
+        [250, 500, 500, 500, 250], abs=80
+    )  # hyperopt rounds what is uniform on [1, 5]
+
+
+def test_a_suggestion_depends_on_its_arguments_alone():
+    evidence = Evidence()
+    for trial, config in enumerate(searched(TpeSampler(mixed(), seed=5), 20, lambda config: config["lr"])):
+        evidence.add(trial, config, 1, config["lr"])
+    used = TpeSampler(mixed(), seed=0)
+    used.suggest(20, evidence)
+    first = used.suggest(33, evidence)
+    assert first == TpeSampler(mixed(), seed=0).suggest(33, evidence)
+    assert first != TpeSampler(mixed(), seed=1).suggest(33, evidence)
+
+
+def test_a_space_with_one_value_or_none_ends():
+    assert searched(TpeSampler({"x": hp.choice("x", ["only"])}, seed=0), 2, lambda config: 0.0) == [
+        {"x": "only"},
+        None,
+    ]
+    assert searched(TpeSampler({}, seed=0), 2, lambda config: 0.0) == [{}, None]
+
+
+def test_two_expressions_with_one_label_are_refused():
+    with pytest.raises(DefinitionError, match="label 'x'"):
+        TpeSampler({"a": hp.uniform("x", 0, 1), "b": hp.uniform("x", 0, 2)}, seed=0)
+
+
+def test_a_value_that_cannot_be_stored_is_refused_by_name():
+    with pytest.raises(DefinitionError, match="'f'"):
+        TpeSampler({"f": hp.choice("f", [math.nan])}, seed=0).suggest(0, Evidence())
+
+
+def test_a_suggestion_takes_under_20_ms_with_a_thousand_trials():
+    space = mixed()
+    sampler, evidence = TpeSampler(space, seed=0), Evidence()
+    drawn = HyperoptSpace(space)
+    for trial, genome in enumerate(drawn.genomes(1000, seed=1)):
+        config = drawn.document(genome)
+        evidence.add(trial, config, 1, config["lr"])
+    sampler.suggest(1000, evidence)
+    started = time.process_time()
+    for trial in range(1001, 1011):
+        sampler.suggest(trial, evidence)
+    assert (time.process_time() - started) / 10 < 0.02
