@@ -18,3 +18,14 @@ class Context:
     results: Results
     run_file: RunFile
     progress: Progress
+
+
+class Stage:
+    """A part of a run, with what it shares at hand."""
+
+    def __init__(self, context: Context) -> None:
+        self.args = context.args
+        self.definition = context.definition
+        self.results = context.results
+        self.run_file = context.run_file
+        self.progress = context.progress

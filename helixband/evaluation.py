@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from base_model import BaseModel, ClassificationModel, RegressionModel
-from helixband.context import Context
+from helixband.context import Stage
 from helixband.errors import DataError, HelixbandError
 from helixband.leakage import Unlike, digests_of, examples_of, marks
 from helixband.progress import show_number, show_row
@@ -29,15 +29,8 @@ SHOWN = {
 """Of the baselines, those that an evaluation shows; the check has all."""
 
 
-class Evaluation:
+class Evaluation(Stage):
     """The test set: what it has in common with the training set, and what the model scores on it."""
-
-    def __init__(self, context: Context) -> None:
-        self.args = context.args
-        self.definition = context.definition
-        self.results = context.results
-        self.run_file = context.run_file
-        self.progress = context.progress
 
     def check(self) -> None:
         """Say what a good score could come from besides biology, and store it for the evaluation.

@@ -11,7 +11,7 @@ import torch
 from base_model import BaseModel, choose_device
 from helixband import checkpoints, interruption
 from helixband.configuration import read_config
-from helixband.context import Context
+from helixband.context import Context, Stage
 from helixband.definition import load_definition
 from helixband.errors import ResultsMismatch, UsageError
 from helixband.evaluation import Evaluation
@@ -58,15 +58,11 @@ def run(args: Namespace) -> None:
             raise explained from error
 
 
-class Experiment:
+class Experiment(Stage):
     """A definition, its results, and the flags of this run."""
 
     def __init__(self, context: Context) -> None:
-        self.args = context.args
-        self.definition = context.definition
-        self.results = context.results
-        self.run_file = context.run_file
-        self.progress = context.progress
+        super().__init__(context)
         self.trainer = Trainer(context.definition, context.results, context.args)
         self.evaluation = Evaluation(context)
         self.prediction = Prediction(context)

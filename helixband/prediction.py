@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
-from helixband.context import Context
+from helixband.context import Context, Stage
 from helixband.errors import DataError, UsageError
 from helixband.files import file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
@@ -23,7 +23,7 @@ WINDOW_FLAGS = {"--stride": "stride", "--both-strands": "both_strands", "--forma
 DEFAULT_FORMATS = ("npy", "tsv")
 
 
-class Prediction:
+class Prediction(Stage):
     """The inputs of `--predict`, and what is made of them.
 
     An input whose generator is one of sequences, by the definition's `get_pred_generator` or, where that is
@@ -31,11 +31,7 @@ class Prediction:
     """
 
     def __init__(self, context: Context) -> None:
-        self.args = context.args
-        self.definition = context.definition
-        self.results = context.results
-        self.run_file = context.run_file
-        self.progress = context.progress
+        super().__init__(context)
         self.inputs: dict[str, str] = {}
         self._own_generator = self.definition.function("get_pred_generator") is not None
 
