@@ -53,7 +53,7 @@ def tuned(data: Path, seed: int, epochs: int, batch_size: int, threads: int) -> 
 def main() -> int:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="[%(default)s]")
-    parser.add_argument("--epoch", type=int, default=27, help="[%(default)s]")
+    parser.add_argument("--epoch", type=int, default=18, help="[%(default)s]")
     parser.add_argument("--batch-size", type=int, default=100, help="[%(default)s]")
     args = parser.parse_args()
 

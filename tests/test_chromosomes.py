@@ -124,7 +124,7 @@ def test_other_names_are_told_with_the_remedy() -> None:
         on_genome(peaks("chr2", "chr1", "chr10", "chr1", "chr12"), YEAST, LENGTHS, genome="genome.fa")
     assert str(caught.value) == (
         "peaks.bed says 'chr2', genome.fa says 'II': pass aliases=\"match\" (chr2 -> II, chr1 -> I, "
-        "chr10 -> X, …), or a table of two columns"
+        "chr10 -> X, …), or a table of two columns; of a command, --aliases match"
     )
 
 

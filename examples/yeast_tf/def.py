@@ -29,7 +29,7 @@ def read_parts(data_dir, batch_size=None):
         window=201,
         negatives=3,
         seed=NEGATIVES_SEED,
-        jitter=2,
+        jitter=5,
         aliases="match",  # chr1 of the peaks is I of the genome
         batch_size=batch_size,
         shuffle=True,
@@ -48,11 +48,11 @@ def get_test_generator(data_dir):
 
 def get_config():
     return {
-        "lr": 10 ** random.uniform(-1.6, -1.0),
+        "lr": 10 ** random.uniform(-2, -1.2),
         "weight_decay": 10 ** random.uniform(-1.5, -0.5),
-        "motifs": random.choice([32, 48, 64]),
-        "width": random.choice([10, 12, 15]),
-        "hidden": random.choice([0.1, 0.2, 0.3]),
+        "motifs": random.choice([32, 48]),
+        "width": random.choice([8, 10, 12, 15]),
+        "hidden": random.choice([0.1, 0.2]),
         "dropout": random.choice([0.1, 0.2, 0.3]),
     }
 
@@ -87,11 +87,11 @@ class Model(ClassificationModel):
         config = self.config
         network = Scanner(config["motifs"], config["width"], config["hidden"], config["dropout"])
         optimizer = optim.AdamW(network.parameters(), config["lr"], weight_decay=config["weight_decay"])
-        up_and_down = optim.lr_scheduler.OneCycleLR(optimizer, config["lr"], total_steps=self.args.epoch + 1)
+        epochs = self.args.epoch  # up from a third of the rate, and down to nothing
+        up_and_down = optim.lr_scheduler.OneCycleLR(
+            optimizer, config["lr"], total_steps=epochs + 1, div_factor=3
+        )
         super().init_model(network, nn.CrossEntropyLoss(), optimizer, scheduler=up_and_down)
 
     def eval_metrics(self, y_true, y_pred):
         return {"auroc": metrics.auroc(y_true, y_pred), "auprc": metrics.auprc(y_true, y_pred)}
-
-    def get_hyperband_reward(self, result):
-        return result["val_auroc"]
