@@ -37,7 +37,8 @@ class Evaluation(Stage):
 
         Raises `DataError` where the data are no nucleic acids.
         """
-        train, test = self._examples()
+        test_data = self._test()
+        train, test = self._examples(self._train(), test_data)
         self.progress.say(
             f"check: {len(train.sequences):,} training and {len(test.sequences):,} test sequences"
         )
@@ -47,7 +48,7 @@ class Evaluation(Stage):
         found = {
             "similar_examples": similar,
             "similar_digests": sorted({digests[number] for number in similar}),
-            "of": self._of_data(),
+            "of": self._of_data(test_data),
         }
         self.results.write_audit({**report.to_json(), **found})
         self.progress.say(f"  written to {self.results.audit_file}")
@@ -72,9 +73,9 @@ class Evaluation(Stage):
         self._tell("test:", result)
         self.progress.say(f"  written to {self.results.test_file}")
 
-    def _examples(self) -> tuple[Examples, Examples]:
+    def _examples(self, train: Iterable[Any], test: Iterable[Any]) -> tuple[Examples, Examples]:
         """All training and test examples, with coordinates where both have them on the same genome."""
-        generators = {"training": self._train(), "test": self._test()}
+        generators = {"training": train, "test": test}
         examples = []
         for which, generator in generators.items():
             found = examples_of(generator)
@@ -118,7 +119,7 @@ class Evaluation(Stage):
         if not self.results.audit_file.exists():
             return []
         stored = self.results.audit()
-        return list(stored["similar_digests"]) if stored["of"] == self._of_data() else []
+        return list(stored["similar_digests"]) if stored["of"] == self._of_data(self._test()) else []
 
     def _tell(self, head: str, result: dict[str, float]) -> None:
         whole = {name: value for name, value in result.items() if not name.startswith(UNLIKE)}
@@ -140,9 +141,9 @@ class Evaluation(Stage):
                     below = f"{show_number(scored)} < {show_number(mark)}"
                     self.progress.say(f"  the model does not reach the {SHOWN[name]}: {below}")
 
-    def _of_data(self) -> dict[str, Any]:
+    def _of_data(self, test: Iterable[Any]) -> dict[str, Any]:
         """What the check depends on, as far as it can be told at once."""
-        store = getattr(self._test(), "store", None)
+        store = getattr(test, "store", None)
         digest = None if store is None else store.digest
         return {"definition": self.definition.digest, "data": self.args.data, "test": digest}
 
