@@ -293,3 +293,16 @@ def test_a_run_on_a_terminal_has_a_live_display(project: Project) -> None:
     assert "search: Hyperband to epoch 27, eta 3" in text
     assert "best trials" in text and "/357 epochs" in text
     assert f"results are in {project.results}" in text
+
+
+def test_a_prediction_tells_its_pace_and_the_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = progress.PlainProgress()
+    plain.begin_windows(500)
+    plain.windows(1000, 5000)  # of an earlier run
+    clock.seconds = 5
+    plain.windows(2000, 5000)
+    clock.seconds = 10
+    plain.windows(3000, 5000)
+    assert capsys.readouterr().out == "  3,000/5,000 windows  [60 %, 0.1 Mb/s, 0:10 left]\n"
