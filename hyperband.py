@@ -32,7 +32,8 @@ def brackets(max_epochs: int, eta: int) -> list[list[Rung]]:
     """The rungs of each bracket, the most exploring bracket first.
 
     `max_epochs` is R of the paper and `eta` the share of configurations, one in eta, that goes on at each
-    rung. All in integers: log(243, 3) is 4.999… in floating point, and would lose a bracket.
+    rung. All in integers: log(243, 3) is 4.999… in floating point, and would lose a bracket. Epochs are rounded
+    to the nearest (52 gives 2, 6, 17, 52), halves up.
 
     >>> [rungs[0].configurations for rungs in brackets(81, 3)]
     [81, 34, 15, 8, 5]
@@ -51,7 +52,8 @@ def brackets(max_epochs: int, eta: int) -> list[list[Rung]]:
 
 def _rungs(s: int, s_max: int, max_epochs: int, eta: int) -> list[Rung]:
     first = -(-(s_max + 1) * eta**s // (s + 1))  # the ceiling of (s_max + 1) eta^s / (s + 1)
-    return [Rung(first // eta**i, max_epochs // eta ** (s - i)) for i in range(s + 1)]
+    shares = [eta ** (s - i) for i in range(s + 1)]
+    return [Rung(first // eta**i, (2 * max_epochs + n) // (2 * n)) for i, n in enumerate(shares)]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ def test_r_1000_eta_10_has_four_brackets_though_its_logarithm_is_below_three_in_
     ]
 
 
-def test_r_1000_eta_3_rounds_epochs_down() -> None:
+def test_epochs_are_rounded_to_the_nearest_halves_up() -> None:
+    assert brackets(52, 3)[0] == [(27, 2), (9, 6), (3, 17), (1, 52)]
     assert brackets(1000, 3)[0] == [
         (729, 1),
         (243, 4),
@@ -82,11 +83,8 @@ def test_r_1000_eta_3_rounds_epochs_down() -> None:
         (3, 333),
         (1, 1000),
     ]
-
-
-def test_r_27_eta_2_and_4() -> None:
-    assert brackets(27, 2)[0] == [(16, 1), (8, 3), (4, 6), (2, 13), (1, 27)]
-    assert [rungs[0] for rungs in brackets(27, 4)] == [(16, 1), (6, 6), (3, 27)]
+    assert brackets(27, 2)[0] == [(16, 2), (8, 3), (4, 7), (2, 14), (1, 27)]
+    assert [rungs[0] for rungs in brackets(27, 4)] == [(16, 2), (6, 7), (3, 27)]
 
 
 def test_one_epoch_is_one_trial() -> None:
@@ -115,7 +113,9 @@ def test_brackets_are_what_the_paper_says(max_epochs: int, eta: int) -> None:
         )
         for earlier, later in zip(rungs, rungs[1:], strict=False):
             assert later.configurations <= earlier.configurations // eta
-            assert later.epochs >= eta * earlier.epochs
+            assert later.epochs > earlier.epochs
+        for share, rung in zip(range(s, -1, -1), rungs, strict=True):
+            assert abs(rung.epochs * eta**share - max_epochs) * 2 <= eta**share
 
 
 # The machine.
