@@ -7,12 +7,14 @@ import io
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from helixband.errors import StorageError
-from helixband.files import write_whole
+from helixband.files import write_together
 
 FORMAT = 1
 
@@ -22,13 +24,12 @@ def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
 
     Raises `StorageError` where the disk is full, the place is not writable, or something cannot be stored.
     """
-    # In memory first: torch's own writer does not survive a failing disk with a usable error.
-    buffer = io.BytesIO()
-    try:
-        torch.save({"format": FORMAT, **content}, buffer)
-    except (AttributeError, TypeError, pickle.PicklingError) as error:
-        raise StorageError(f"cannot write {path}: a state in it cannot be stored: {error}") from error
-    write_whole(path, buffer.getbuffer())
+    save_together({Path(path): content})
+
+
+def save_together(contents: Mapping[Path, dict[str, Any]]) -> None:
+    """Write several checkpoints one after another, in that order, each as `save` does."""
+    write_together({path: _packed(path, content) for path, content in contents.items()})
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -57,6 +58,16 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             "use the version that wrote it, or a newer one"
         )
     return content
+
+
+def _packed(path: Path, content: dict[str, Any]) -> memoryview:
+    # In memory first: torch's own writer does not survive a failing disk with a usable error.
+    buffer = io.BytesIO()
+    try:
+        torch.save({"format": FORMAT, **content}, buffer)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise StorageError(f"cannot write {path}: a state in it cannot be stored: {error}") from error
+    return buffer.getbuffer()
 
 
 def _reason(error: Exception) -> str:

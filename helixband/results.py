@@ -5,7 +5,8 @@
       def.py                     the definition as it was run
       lock                       held by the process that writes here
       search/journal.jsonl       one line an event of the search, appended and synced
-      trials/<id>/               config.json, train_results.csv, checkpoints/{last,best}.pt, error.txt
+      trials/<id>/               config.json, train_results.csv, checkpoints/{last,best}.pt, error.txt,
+                                 output.txt of a worker, attempt
       best_config                -> trials/<id> of the model that is evaluated
       audit.json                 what --check found
       test_result.json           {metric: value}; null where undefined
@@ -24,18 +25,30 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helixband.errors import StorageError, UsageError
+from helixband.errors import HelixbandError, StorageError, UsageError
 from helixband.files import read_json, write_json, write_whole
 
 Row = dict[str, float]
 
+LOCK_SECONDS = 60.0
+"""A write to a trial takes a fraction of a second; who holds it for longer is no longer at work."""
+
+
+class Superseded(HelixbandError):
+    """Another attempt at the trial has begun, and this one may no longer write: it is to end, unreported."""
+
 
 class Trial:
-    """The files of one trial."""
+    """The files of one trial.
+
+    A process that trains it begins an attempt. From then on the attempts before it, which may be of a worker
+    that was only believed dead, write nothing more: each write is made under a lock and by the latest alone.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,15 +58,64 @@ class Trial:
         self.last_checkpoint = path / "checkpoints" / "last.pt"
         self.best_checkpoint = path / "checkpoints" / "best.pt"
         self.error_file = path / "error.txt"
+        self.output_file = path / "output.txt"
+        self.attempt_file = path / "attempt"
+        self._attempt: tuple[int, int] | None = None  # its number and its process
+
+    def begin_attempt(self) -> int:
+        """Take the trial over from whoever was at it; the number of the attempt, from 1.
+
+        What is written through this object is from now on refused, with `Superseded`, once there is a later
+        attempt, and in a fork of this process.
+        """
+        with self._locked() as file:
+            number = _number_in(file) + 1
+            # In place and never shorter, so that a kill leaves this number or the last.
+            os.pwrite(file, f"{number}\n".encode(), 0)
+        self._attempt = number, os.getpid()
+        return number
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the trial while one of its files is written; raises `Superseded` where it is another's."""
+        if self._attempt is None:
+            yield
+            return
+        number, process = self._attempt
+        with self._locked() as file:
+            if _number_in(file) != number:
+                raise Superseded(f"attempt {number} at {self.path} is over: attempt {_number_in(file)} began")
+            if os.getpid() != process:
+                raise Superseded(f"attempt {number} at {self.path} is of process {process}, not of its fork")
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The file of the attempt's number, locked; a kill lets it go."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file = os.open(self.attempt_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                stack.callback(os.close, file)
+                _lock_soon(file)
+            except OSError as error:
+                raise StorageError(f"cannot lock {self.attempt_file}: {error.strerror or error}") from error
+            yield file
 
     def config(self) -> dict[str, Any] | None:
         """The stored configuration, or None where the trial has not begun."""
-        return dict(read_json(self.config_file)) if self.config_file.exists() else None
+        return dict(read_json(self.config_file)) if self._has_config() else None
 
     def write_config(self, document: dict[str, Any]) -> None:
         """Store the configuration, once; a trial's configuration does not change."""
-        if not self.config_file.exists():
-            write_json(self.config_file, document)
+        if not self._has_config():
+            with self.writing():
+                write_json(self.config_file, document, sync=False)
+
+    def _has_config(self) -> bool:
+        # Syncing takes most of the time of a short trial: what a crash leaves empty is written again instead,
+        # this, and the history from the last state.
+        return self.config_file.exists() and self.config_file.stat().st_size > 0
 
     def write_history(self, rows: list[Row]) -> None:
         """One CSV row an epoch; a column for each name that any epoch has, empty where undefined."""
@@ -64,7 +126,8 @@ class Trial:
         for row in rows:
             values = [row.get(name, math.nan) for name in columns]
             writer.writerow(["" if math.isnan(value) else str(value) for value in values])
-        write_whole(self.history_file, text.getvalue())
+        with self.writing():
+            write_whole(self.history_file, text.getvalue(), sync=False)
 
     def epochs(self) -> int:
         """How many epochs are stored."""
@@ -73,9 +136,50 @@ class Trial:
         with open(self.history_file, encoding="utf-8", newline="") as file:
             return sum(1 for _ in csv.DictReader(file))
 
+    def rewards(self) -> list[float]:
+        """The stored rewards by epoch, NaN where undefined."""
+        if not self.history_file.exists():
+            return []
+        with open(self.history_file, encoding="utf-8", newline="") as file:
+            return [float(row["reward"] or "nan") for row in csv.DictReader(file)]
+
+    def discard_checkpoints(self) -> None:
+        """Delete what the training could go on from, and its weights."""
+        try:
+            shutil.rmtree(self.last_checkpoint.parent)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StorageError(f"cannot delete {self.last_checkpoint.parent}: {error.strerror}") from error
+
     def write_error(self, traceback: str) -> None:
         """Store why the trial failed."""
-        write_whole(self.error_file, traceback)
+        with self.writing():
+            write_whole(self.error_file, traceback)
+
+    def clear_error(self) -> None:
+        """Remove what an attempt that failed has stored, now that another succeeded."""
+        if self.error_file.exists():
+            with self.writing():
+                self.error_file.unlink(missing_ok=True)
+
+
+def _number_in(file: int) -> int:
+    return int(os.pread(file, 32, 0) or 0)
+
+
+def _lock_soon(file: int) -> None:
+    """Take the lock of an open file; raises `TimeoutError` where it is held for longer than any write."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                held = f"another process has held it for {LOCK_SECONDS:.0f} seconds"
+                raise TimeoutError(f"{held}; find it with fuser, and end it") from None
+            time.sleep(0.01)
 
 
 class Results:
@@ -213,7 +317,7 @@ class Results:
 
 
 class Journal:
-    """Events, one JSON document a line, each synced to the disk before `append` returns."""
+    """Events, one JSON document a line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -240,13 +344,14 @@ class Journal:
                 ) from error
         return events
 
-    def append(self, event: dict[str, Any]) -> None:
-        """Add one event."""
+    def append(self, event: dict[str, Any], sync: bool = True) -> None:
+        """Add one event; it is on the disk when this returns, or without `sync` with the next one that is."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "ab") as file:
                 file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror}") from error

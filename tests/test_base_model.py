@@ -306,10 +306,13 @@ def test_an_error_keeps_the_epochs_before_it(tmp_path: Path) -> None:
 def test_checkpoints_are_written_at_the_end_where_epochs_are_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes: list[str] = []
-    monkeypatch.setattr(keeper.checkpoints, "save", lambda path, content: writes.append(path.name))
+    writes: list[list[str]] = []
+    monkeypatch.setattr(
+        keeper.checkpoints, "save_together", lambda files: writes.append([f.name for f in files])
+    )
+    monkeypatch.setattr(keeper, "FIRST_COST", 10.0)
     seeded(Regressor).fit(*train_and_val(), epochs=5, trial=Results(tmp_path).trial("0"))
-    assert writes == ["best.pt", "last.pt"]
+    assert writes == [["best.pt", "last.pt"]]
 
 
 def test_weights_are_saved_and_loaded(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The states of a training: in memory after every epoch, on disk every ten seconds and at the end."""
+"""The states of a training: in memory after every epoch, on disk at the end and wherever that is cheap."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,32 @@ def stored(trial: Trial) -> tuple[int, int, int]:
     return kept[0], kept[1], trial.epochs()
 
 
-def test_states_are_written_every_ten_seconds_and_at_the_end(trial: Trial, clock: Clock) -> None:
+def kept(trial: Trial, clock: Clock, seconds: float, epochs: int) -> list[int]:
+    """The epochs after which a state was written, where each epoch takes so many seconds."""
+    states, writes = Keeper(trial), []
+    for epoch in range(1, epochs + 1):
+        clock.seconds += seconds
+        states.keep(last(epoch), None)
+        if stored(trial)[0] == epoch:
+            writes.append(epoch)
+    return writes
+
+
+def writing_takes(seconds: float, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = checkpoints.save_together
+
+    def slow(*arguments: Any) -> None:
+        save(*arguments)
+        clock.seconds += seconds
+
+    monkeypatch.setattr(checkpoints, "save_together", slow)
+
+
+def test_what_is_costly_is_written_every_ten_seconds_and_at_the_end(
+    trial: Trial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "FIRST_COST", 1.0)
+    writing_takes(0.5, clock, monkeypatch)
     states = Keeper(trial)
     found = []
     for epoch in range(1, 8):
@@ -46,6 +71,21 @@ def test_states_are_written_every_ten_seconds_and_at_the_end(trial: Trial, clock
     assert found == [(0, 0, 0), (0, 0, 0), (3, 1, 3), (3, 1, 3), (3, 1, 3), (6, 5, 6), (6, 5, 6)]
     states.flush()
     assert stored(trial) == (7, 5, 7)
+
+
+def test_writing_takes_a_fiftieth_of_the_time(
+    trial: Trial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first after half a second, as its cost is not known; then after 50 times 0.031 s.
+    writing_takes(0.031, clock, monkeypatch)
+    assert kept(trial, clock, seconds=0.125, epochs=30) == [4, 17, 30]
+
+
+def test_where_writing_is_quick_against_an_epoch_each_is_written(
+    trial: Trial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing_takes(0.03, clock, monkeypatch)
+    assert kept(trial, clock, seconds=1.6, epochs=5) == [1, 2, 3, 4, 5]
 
 
 def test_a_flush_without_a_new_state_writes_nothing(trial: Trial, clock: Clock) -> None:
@@ -78,9 +118,8 @@ def test_wherever_writing_ends_the_last_state_is_no_newer_than_the_best_nor_olde
     file = getattr(trial, fails)
     file.unlink()
     file.mkdir()  # where a folder is, no file can be written
-    states.keep(last(2), {"epoch": 2})
     with pytest.raises(StorageError, match=file.name):
-        states.flush()
+        states.keep(last(2), {"epoch": 2})
     file.rmdir()
     assert (
         stored(trial)

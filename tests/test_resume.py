@@ -88,11 +88,11 @@ def run(folder: Path, result: str, delays: list[float | None], seconds_between_w
 
 
 def contents(result: Path) -> dict[str, object]:
-    """All that a run leaves, but for what is of one run alone: its command line, logs, lock."""
+    """All that a run leaves, but for what is of one run alone: its command line, logs, lock, attempts."""
     found: dict[str, object] = {}
     for path in sorted(result.rglob("*")):
         name = str(path.relative_to(result))
-        if path.is_dir() or name in ("run.json", "lock") or name.startswith("logs/"):
+        if path.is_dir() or path.name in ("run.json", "lock", "attempt") or name.startswith("logs/"):
             continue
         found[name] = torch.load(path) if path.suffix == ".pt" else path.read_bytes()
     return found

@@ -1,6 +1,8 @@
-"""Keeps the states of a training: in memory after every epoch, on disk every ten seconds and at the end.
+"""Keeps the states of a training: in memory after every epoch, on disk at the end and wherever that is cheap.
 
-An interruption therefore costs at most the epoch under way; a kill, ten seconds more.
+Writing takes at most a fiftieth of the time; states so large that this comes to more than ten seconds between
+two writes are written every ten. An interruption therefore costs at most the epoch under way, and a kill
+the epochs of a fraction of a second more, or of ten.
 """
 
 import time
@@ -10,6 +12,13 @@ from helixband import checkpoints
 from helixband.results import Row, Trial
 
 SECONDS_BETWEEN_WRITES = 10.0
+"""Two writes are at most so far apart, whatever they cost, where epochs are shorter."""
+
+COSTS_BETWEEN_WRITES = 50.0
+"""After so many times what the last write took, there may be another."""
+
+FIRST_COST = 0.01
+"""What the first write is taken to cost, in seconds: that of a small network on a disk."""
 
 
 class Keeper:
@@ -18,6 +27,7 @@ class Keeper:
     def __init__(self, trial: Trial | None) -> None:
         self._trial = trial
         self._written = time.monotonic()
+        self._cost = FIRST_COST
         self._last: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None
 
@@ -30,20 +40,24 @@ class Keeper:
         """Take the state after an epoch, and the best one where this epoch is the best so far."""
         self._last = last
         self._best = best or self._best
-        if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
+        wait = min(SECONDS_BETWEEN_WRITES, COSTS_BETWEEN_WRITES * self._cost)
+        if time.monotonic() - self._written >= wait:
             self.flush()
 
     def flush(self) -> None:
         """Write what is not on disk yet."""
         if self._trial is None:
             return
+        began = time.monotonic()
         # The best goes first: a kill before the last leaves an older one, which comes to the same best again.
         # The history goes last, so that its length tells how far the checkpoints are at least.
-        if self._best is not None:
-            checkpoints.save(self._trial.best_checkpoint, self._best)
-            self._best = None
+        files = {self._trial.best_checkpoint: self._best, self._trial.last_checkpoint: self._last}
+        states = {file: state for file, state in files.items() if state is not None}
+        if states:
+            with self._trial.writing():
+                checkpoints.save_together(states)
         if self._last is not None:
-            checkpoints.save(self._trial.last_checkpoint, self._last)
-            history, self._last = self._last["history"], None
-            self._trial.write_history(history)
+            self._trial.write_history(self._last["history"])
+        self._best = self._last = None
         self._written = time.monotonic()
+        self._cost = self._written - began

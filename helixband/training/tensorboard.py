@@ -1,7 +1,13 @@
-"""TensorBoard logs of a trial, where the package is installed (the extra `tracking`)."""
+"""TensorBoard logs of a trial, where the package is installed (the extra `tracking`).
+
+Its events are written as they come, in the package's own record format: torch's `SummaryWriter` has a thread
+for them, whose start and end take longer than a short trial.
+"""
 
 import importlib.util
 import math
+import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,14 +37,29 @@ class TensorBoardLog:
         if self._writer is None:
             if importlib.util.find_spec("tensorboard") is None:
                 return
-            from torch.utils.tensorboard import SummaryWriter
-
-            # Epochs from here on replace those of a run that was killed after logging them.
-            self._writer = SummaryWriter(str(self._directory), purge_step=int(row["epoch"]))
+            self._open(int(row["epoch"]))
+        values = []
         for name, value in row.items():
             if name != "epoch" and math.isfinite(value):
                 part, _, metric = name.partition("_")
-                self._writer.add_scalar(f"{metric}/{part}" if metric else name, value, int(row["epoch"]))
+                values.append({"tag": f"{metric}/{part}" if metric else name, "simple_value": value})
+        self._write(step=int(row["epoch"]), summary={"value": values})
+        self._writer.flush()
+
+    def _open(self, epoch: int) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+
+        self._directory.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():017.6f}.{os.uname().nodename}.{os.getpid()}"
+        self._writer = RecordWriter(open(self._directory / name, "wb"))
+        self._write(file_version="brain.Event:2")
+        # Epochs from here on replace those of a run that was killed after logging them.
+        self._write(step=epoch, session_log={"status": "START"})
+
+    def _write(self, **event: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+
+        self._writer.write(Event(wall_time=time.time(), **event).SerializeToString())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
