@@ -1,0 +1,61 @@
+"""A report of a result directory, as one HTML file to open in a browser.
+
+    python -m helixband.report results
+    python -m helixband.report results --export trials.csv
+
+It tells of a run that is finished, unfinished or at work, from the files in its directory alone.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from helixband.errors import HelixbandError
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helixband.report",
+        description="Write RESULT/report.html: the trials of a run, what became of them, and what matters.",
+    )
+    add = parser.add_argument
+    add("result", metavar="RESULT", help="the result directory of a run")
+    add(
+        "--export",
+        metavar="FILE",
+        help="write the trials to a .csv, or to an Optuna study (.db or .sqlite), besides",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write what the flags say; the exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        _write(Path(args.result), args.export)
+    except HelixbandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _write(result: Path, exported: str | None) -> None:
+    from helixband.files import write_whole
+    from helixband.report.export import check_suffix, export
+    from helixband.report.html import report_html
+    from helixband.report.summary import read_summary
+
+    if exported:
+        check_suffix(exported)
+    summary = read_summary(result)
+    write_whole(result / "report.html", report_html(summary))
+    print(f"written to {result / 'report.html'}")
+    if exported:
+        export(summary, exported)
+        print(f"written to {exported}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""A result directory as plain data: what a report and an export are made of. It is read, never written."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from helixband.errors import StorageError, UsageError
+from helixband.files import natural_key, read_json
+from helixband.results import Results, Trial
+
+Leaf = str | float | int | bool | None
+Curve = list[float | None]
+
+SINGLE = "single"  # the trial of a training without a search
+TRACEBACK_LINES = 12
+
+
+@dataclass
+class TrialSummary:
+    """One trial: what it was given, how far it came."""
+
+    name: str
+    document: dict[str, Any]
+    """The configuration as it is stored."""
+    round: int = 0
+    bracket: int = 0
+    results: list[tuple[int, float | None]] = field(default_factory=list)
+    """The epochs of each rung that it was trained for, and the reward it came to."""
+    epochs: int = 0
+    reward: float | None = None
+    best_epoch: int | None = None
+    error: str | None = None
+    traceback: str = ""
+    """The last lines of error.txt."""
+    curves: dict[str, Curve] = field(default_factory=dict)
+    """A value an epoch of each column of train_results.csv but the epoch; None where undefined."""
+
+    @property
+    def config(self) -> dict[str, Leaf]:
+        """The configuration without its nesting."""
+        return dict(flat(self.document))
+
+    @property
+    def rungs(self) -> list[int]:
+        """The epochs of the rungs that it has a result of."""
+        return [epochs for epochs, _ in self.results]
+
+
+@dataclass
+class Failure:
+    """Trials that failed alike."""
+
+    error: str
+    trials: list[TrialSummary]
+
+
+@dataclass
+class Summary:
+    """All that a report tells, in the order of the trials."""
+
+    run: dict[str, Any]
+    """run.json, or {}."""
+    search: dict[str, Any] | None
+    """The settings of the search as last extended; None of a single training."""
+    finished: bool
+    trials: list[TrialSummary]
+    best: str | None
+    """The trial that is evaluated and predicts."""
+    test_result: dict[str, float | None]
+    baselines: dict[str, Any]
+    predictions: list[tuple[str, int]]
+    """Files of predictions and their bytes."""
+
+    @property
+    def max_epochs(self) -> int | None:
+        """The epochs of a trial that is trained to the end."""
+        if self.search is not None:
+            return int(self.search["max_epochs"])
+        epochs = self.run.get("settings", {}).get("epoch")
+        return None if epochs is None else int(epochs)
+
+    @property
+    def rungs(self) -> list[int]:
+        """The epochs of all rungs, ascending."""
+        return sorted({epochs for trial in self.trials for epochs in trial.rungs})
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Failed trials by their error, numbers in it aside; the most frequent error first."""
+        failed = sorted((trial for trial in self.trials if trial.error), key=_error_kind)
+        groups = [list(group) for _, group in groupby(failed, key=_error_kind)]
+        groups.sort(key=lambda group: (-len(group), group[0].name))
+        return [Failure(str(group[0].error), group) for group in groups]
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Leaf]]:
+    """The leaves of a nested configuration with their names, which are paths as in JSON Pointer (RFC 6901).
+
+    An empty dict or list is a leaf, `"{}"` or `"[]"`.
+
+    >>> dict(flat({"lr": 0.1, "layers": [{"width": 8}, {"width": 4}], "a/b": True}))
+    {'lr': 0.1, 'layers/0/width': 8, 'layers/1/width': 4, 'a~1b': True}
+    """
+    if isinstance(value, list) and value:
+        value = {str(index): item for index, item in enumerate(value)}
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            key = key.replace("~", "~0").replace("/", "~1")
+            yield from flat(item, f"{name}/{key}" if name else key)
+    elif name:
+        yield name, str(value) if isinstance(value, dict | list) else value
+
+
+def read_summary(path: str | Path) -> Summary:
+    """Read a result directory.
+
+    Raises `UsageError` where it is none, `StorageError` where a file in it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UsageError(f"there is no directory {path}; give the result directory of a run (its --result)")
+    if not any((path / name).exists() for name in ("run.json", "search/journal.jsonl", "trials")):
+        raise UsageError(
+            f"{path} is no result directory: it has neither run.json nor search/journal.jsonl nor trials/; "
+            "give the one of a run (its --result)"
+        )
+    results = Results(path)
+    events = read_events(results.journal.path)
+    trials = _searched(results, events) if events else _single(results)
+    for trial in trials:
+        _add_history(trial, results.trial(trial.name))
+    searches = [event for event in events if event["event"] == "search"]
+    run = dict(read_json(results.run_file)) if results.run_file.exists() else {}
+    linked = results.best_trial()
+    summary = Summary(
+        run=run,
+        search=searches[-1] if searches else None,
+        finished=bool(events) and events[-1]["event"] == "end",
+        trials=trials,
+        best=linked.id if linked else None,
+        test_result=dict(read_json(results.test_file)) if results.test_file.exists() else {},
+        baselines=results.baselines() if results.baselines_file.exists() else {},
+        predictions=_predictions(results.predictions),
+    )
+    if not events:
+        summary.finished = bool(trials) and trials[0].epochs >= (summary.max_epochs or math.inf)
+    return summary
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a journal; [] where there is none. A torn last line is left out, and left there.
+
+    Raises `StorageError` naming the line that is damaged.
+    """
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    events = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            event = json.loads(line)
+            events.append(event | {"event": event["event"]})
+        except (ValueError, TypeError, KeyError) as error:
+            raise StorageError(
+                f"{path}, line {number}: no event of a search ({error}); the journal is damaged"
+            ) from error
+    return events
+
+
+def _searched(results: Results, events: list[dict[str, Any]]) -> list[TrialSummary]:
+    trials: dict[int, TrialSummary] = {}
+    for number, event in enumerate(events, 1):
+        try:
+            if event["event"] == "trial":
+                trials[event["trial"]] = TrialSummary(
+                    f"{event['trial']:04d}", event["config"], event["round"], event["bracket"]
+                )
+            elif event["event"] == "result":
+                _add_result(trials[event["trial"]], event)
+        except KeyError as error:
+            raise StorageError(
+                f"{results.journal.path}, line {number}: {error} is missing; the journal is damaged, "
+                "or of another version of Helixband"
+            ) from error
+    for trial in trials.values():
+        error_file = results.trial(trial.name).error_file
+        if trial.error and error_file.exists():
+            text = error_file.read_text(encoding="utf-8", errors="replace")
+            trial.traceback = "\n".join(text.rstrip().splitlines()[-TRACEBACK_LINES:])
+    return [trials[number] for number in sorted(trials)]
+
+
+def _add_result(trial: TrialSummary, event: dict[str, Any]) -> None:
+    trial.results.append((event["epochs"], event["reward"]))
+    trial.epochs = event["trained"]
+    trial.error = event["error"]
+    if event["reward"] is not None:
+        trial.reward, trial.best_epoch = event["reward"], event["best_epoch"]
+
+
+def _single(results: Results) -> list[TrialSummary]:
+    config = results.trial(SINGLE).config()
+    return [] if config is None else [TrialSummary(SINGLE, config)]
+
+
+def _add_history(trial: TrialSummary, files: Trial) -> None:
+    """Add the curves, and what came after the last result, for a trial may be under way."""
+    if not files.history_file.exists():
+        return
+    trial.curves = _read_history(files.history_file)
+    rewards = trial.curves.get("reward", [])
+    if len(rewards) <= trial.epochs:
+        return
+    trial.epochs = len(rewards)
+    defined = [(value, -epoch) for epoch, value in enumerate(rewards, 1) if value is not None]
+    if defined and not trial.error:
+        reward, epoch = max(defined)
+        trial.reward, trial.best_epoch = reward, -epoch
+
+
+def _read_history(path: Path) -> dict[str, Curve]:
+    """The columns of a train_results.csv but the epoch."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            names = [name for name in reader.fieldnames or () if name != "epoch"]
+        return {name: [_number(row[name]) for row in rows] for name in names}
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:  # TypeError: of a row that is too short
+        raise StorageError(f"{path} is damaged: {error}; the run that wrote it can mend it") from error
+
+
+def _number(text: str) -> float | None:
+    value = float(text) if text != "" else math.nan
+    return value if math.isfinite(value) else None
+
+
+def _predictions(path: Path) -> list[tuple[str, int]]:
+    files = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    whole = [file for file in files if not any(part.endswith(".part") for part in file.parts)]
+    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in whole}
+    return [(name, sizes[name]) for name in sorted(sizes, key=natural_key)]
+
+
+def _error_kind(trial: TrialSummary) -> str:
+    return re.sub(r"\d+", "0", trial.error or "")
