@@ -1,47 +1,123 @@
-"""What a run tells of itself while it goes: live on a terminal, plain lines in a pipe or log file.
+"""What a run tells of itself while it goes: the count, and plain lines for a pipe or log file.
 
-Progress is counted in epochs; a search knows from its brackets how many it will train at most.
+`helixband.live` has the display of a terminal. Progress is counted in epochs; a search knows from its
+brackets how many it will train at most, and from its failures how many fewer these become. Several trials
+run at a time, and each method may be called from any thread.
 """
 
+import heapq
 import math
-import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from helixband.results import Row
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.table import Table
-
 Plan = Sequence[Sequence[tuple[int, int]]]
-"""Brackets of rungs of (configurations, epochs)."""
+"""Brackets of rungs of (configurations, epochs); the rounds of Hyperband one after the other."""
 
 BEST_SHOWN = 5
 SECONDS_BETWEEN_LINES = 10
-WIDTH = 100  # columns, at most, of the bars
+
+
+@dataclass
+class RungCount:
+    """The trials of one rung."""
+
+    planned: int
+    epochs: int  # that a trial has had when it leaves the rung
+    span: int  # how many of these are trained in this rung
+    running: int = 0
+    ended: int = 0
+    out: int = 0  # of them, those that can go on to no later rung: failures, and trials stopped as hopeless
+    expected: int = 0  # how many it will have had in the end, as far as is known
+
+
+class BracketCount:
+    """The rungs of one bracket, and how many epochs their trials will take.
+
+    A trial that ended counts with all the epochs of its rung, though it failed before them: what is left to
+    do is then right, and the same after a restart, when nobody knows any more how far it came.
+
+    >>> bracket = BracketCount([(9, 1), (3, 3), (1, 9)])
+    >>> bracket.total
+    21
+    >>> bracket.rungs[0].ended, bracket.rungs[0].out = 9, 7
+    >>> bracket.recount()
+    >>> [rung.expected for rung in bracket.rungs], bracket.total
+    ([9, 2, 1], 19)
+    """
+
+    def __init__(self, rungs: Sequence[tuple[int, int]]) -> None:
+        earlier = [0] + [epochs for _, epochs in rungs]
+        spans = [epochs - had for (_, epochs), had in zip(rungs, earlier, strict=False)]
+        self.rungs = [RungCount(n, epochs, span) for (n, epochs), span in zip(rungs, spans, strict=True)]
+        self.recount()
+
+    def replan(self, rungs: Sequence[tuple[int, int]]) -> None:
+        """Other numbers of configurations for the same rungs."""
+        for rung, (configurations, _) in zip(self.rungs, rungs, strict=True):
+            rung.planned = configurations
+        self.recount()
+
+    def recount(self) -> None:
+        """How many trials each rung will have had, and with them `total` and `ended`, in epochs.
+
+        As many as planned, but no more than the rung before can give; and more where more have begun, since
+        asynchronous promotions may promote more than their share.
+        """
+        able = self.rungs[0].planned
+        for rung in self.rungs:
+            rung.expected = max(rung.running + rung.ended, min(rung.planned, able))
+            able = rung.expected - rung.out
+        self.total = sum(rung.expected * rung.span for rung in self.rungs)
+        self.ended = sum(rung.ended * rung.span for rung in self.rungs)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a trial has begun here."""
+        return any(rung.running or rung.ended for rung in self.rungs)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs and nothing is to come."""
+        return all(rung.ended == rung.expected for rung in self.rungs)
+
+
+@dataclass
+class Job:
+    """A trial that is trained now, up to `epochs` epochs."""
+
+    name: str
+    epoch: int
+    epochs: int
+    bracket: int = 0
+    rung: int = 0
+    row: Row = field(default_factory=dict)
 
 
 class Progress:
     """Keeps count, and shows nothing; the subclasses show what it counts."""
 
     def __init__(self) -> None:
-        self.plan: Plan = []
-        self.place = ""
+        self.brackets: list[BracketCount] = []
+        self.running: dict[str, Job] = {}  # in the order in which they began
+        self.at_a_time = 0  # the most trials that ran at once
         self.total = 0  # epochs of the whole search or training
         self.done = 0
-        self.job_total = 0  # epochs of the trial at work
-        self.row: Row = {}
         self.unit = "epochs"
         self.bases = 0  # of a window, where windows are counted
         self.failures = 0
+        self.last_failure = ""
         self.rewards: dict[str, tuple[float, Mapping[str, Any]]] = {}
-        self._name = ""
-        self._trained: dict[str, int] = {}
+        self._lock = threading.RLock()
         self._started = time.monotonic()
         self._timed = 0
+        self._ended = 0
+        self._deadline = math.inf
 
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
@@ -52,77 +128,156 @@ class Progress:
         """A line to the user."""
 
     def begin_search(self, plan: Plan) -> None:
-        """A search of these brackets begins or goes on."""
-        self._begin(sum(planned_epochs(rungs) for rungs in plan))
-        self.plan = plan
+        """A search of these brackets begins.
+
+        Told again before `end`, its plan has changed: brackets came or fell away, or have other numbers of
+        configurations, as where the space holds no more; what then cannot fill the later rungs is left out.
+        """
+        with self._lock:
+            if not self.brackets:
+                self._begin(0)
+            known = self.brackets[: len(plan)]
+            for bracket, rungs in zip(known, plan, strict=False):
+                bracket.replan(rungs)
+            self.brackets = known + [BracketCount(rungs) for rungs in plan[len(known) :]]
+            self.total = sum(bracket.total for bracket in self.brackets)
+            self._ended = sum(bracket.ended for bracket in self.brackets)
+            self._add_up()
+
+    def time_budget(self, seconds_left: float) -> None:
+        """The search ends after so many seconds at the latest."""
+        with self._lock:
+            self._deadline = time.monotonic() + seconds_left
 
     def begin_training(self, name: str, done: int, epochs: int) -> None:
         """One configuration is trained from `done` up to `epochs` epochs, outside a search."""
-        self._begin(epochs)
-        self._name, self.job_total = name, epochs
-        self._mark(done)
+        with self._lock:
+            self._begin(epochs)
+            self.running = {name: Job(name, done, epochs)}
+            self._add_up()
 
-    def begin_job(self, name: str, bracket: int, rung: int, epochs: int) -> None:
-        """A trial of the search is to be trained up to `epochs` epochs."""
-        rungs = len(self.plan[bracket])
-        self.place = f"bracket {bracket + 1}/{len(self.plan)}, rung {rung + 1}/{rungs}, trial {name}"
-        self._name, self.job_total, self.row = name, epochs, {}
+    def begin_job(self, name: str, bracket: int, rung: int, done: int, epochs: int) -> None:
+        """A trial of the search is to be trained from `done` up to `epochs` epochs.
 
-    def epoch(self, row: Row) -> None:
+        `bracket` is its index in the plan. Told again before `end_job`, it begins again elsewhere.
+        """
+        with self._lock:
+            if name not in self.running:
+                self._rung(bracket, rung).running += 1
+            self.running[name] = Job(name, done, epochs, bracket, rung)
+            self.at_a_time = max(self.at_a_time, len(self.running))
+            self._recount(bracket)
+
+    def epoch(self, name: str, row: Row) -> None:
         """An epoch was trained."""
-        self._mark(int(row["epoch"]))
-        self._timed += 1
-        self.row = row
+        with self._lock:
+            job = self.running.get(name)
+            if job is None:  # the last words of a worker that was given up
+                return
+            job.epoch, job.row = int(row["epoch"]), row
+            self._timed += 1
+            self._add_up()
 
-    def end_job(self, config: Mapping[str, Any], reward: float, error: str | None) -> None:
-        """The trial has had its epochs, in this run or an earlier one, or has failed."""
-        self._mark(self.job_total)
-        if error is None:
-            self.rewards[self._name] = (reward, config)
-        else:
-            self.failures += 1
+    def end_job(
+        self, name: str, config: Mapping[str, Any], reward: float, error: str | None, hopeless: bool = False
+    ) -> None:
+        """The trial has had its epochs, in this run or an earlier one, or has failed; or is `hopeless`.
+
+        That is, it was stopped before its last epoch, and goes on to no later rung.
+        """
+        with self._lock:
+            job = self.running.pop(name)
+            rung = self._rung(job.bracket, job.rung)
+            rung.running -= 1
+            rung.ended += 1
+            rung.out += error is not None or hopeless
+            if error is None:
+                self.rewards[name] = (reward, config)
+            else:
+                self.failures += 1
+                self.last_failure = f"{name}: {first_line(error)}"
+            self._recount(job.bracket)
 
     def begin_windows(self, bases: int) -> None:
         """Windows of so many bases are to be predicted."""
-        self._begin(0)
-        self.unit, self.bases = "windows", bases
+        with self._lock:
+            self._begin(0)
+            self.unit, self.bases = "windows", bases
 
     def windows(self, done: int, total: int) -> None:
         """So many of them are predicted; told first of those of an earlier run."""
-        self._timed += done - self.done if self.total else 0
-        self.done, self.total = done, total
+        with self._lock:
+            self._timed += done - self.done if self.total else 0
+            self.done, self.total = done, total
 
     def end(self) -> None:
         """The search, training or prediction is over."""
-        self._begin(0)
+        with self._lock:
+            self._begin(0)
+            self._deadline = math.inf
 
     def best(self) -> list[tuple[str, float, Mapping[str, Any]]]:
         """(name, reward, configuration) of the best trials, the best first."""
-        ranked = sorted(self.rewards.items(), key=lambda item: (-item[1][0], item[0]))
-        return [(name, reward, config) for name, (reward, config) in ranked[:BEST_SHOWN]]
+        with self._lock:
+            ranked = heapq.nsmallest(
+                BEST_SHOWN, self.rewards.items(), key=lambda item: (-item[1][0], item[0])
+            )
+        return [(name, reward, config) for name, (reward, config) in ranked]
 
     def time_left(self) -> str:
-        """At the pace so far, as "2:05 left"; nothing before there is a pace."""
-        if not self._timed:
+        """At the pace so far of all trials together, as "2:05 left"; nothing before there is a pace.
+
+        Never more than what is left of the time budget.
+        """
+        with self._lock:
+            now = time.monotonic()
+            pace = (now - self._started) / self._timed if self._timed else math.inf
+            left = pace * (self.total - self.done) if self.done < self.total else 0
+            left = min(left, max(0, self._deadline - now))
+        if math.isinf(left) or (not self._timed and not left):
             return ""
-        pace = (time.monotonic() - self._started) / self._timed
-        minutes, seconds = divmod(round(pace * max(0, self.total - self.done)), 60)
+        minutes, seconds = divmod(round(left), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
 
-    def _begin(self, total: int) -> None:
-        self.plan, self.total, self.done, self.row, self.unit = [], total, 0, {}, "epochs"
-        self._trained, self._timed, self._started = {}, 0, time.monotonic()
+    def place(self, job: Job) -> str:
+        """Where in the search, as "bracket 1/4, rung 2/3"."""
+        rungs = len(self.brackets[job.bracket].rungs)
+        return f"bracket {job.bracket + 1}/{len(self.brackets)}, rung {job.rung + 1}/{rungs}"
 
-    def _bases_a_second(self) -> str:
+    def _begin(self, total: int) -> None:
+        self.brackets, self.running, self.at_a_time = [], {}, 0
+        self.total, self.done, self.unit = total, 0, "epochs"
+        self._timed, self._ended, self._started = 0, 0, time.monotonic()
+
+    def _rung(self, bracket: int, rung: int) -> RungCount:
+        return self.brackets[bracket].rungs[rung]
+
+    def _recount(self, bracket: int) -> None:
+        """One bracket anew: a long search has many."""
+        count = self.brackets[bracket]
+        self.total -= count.total
+        self._ended -= count.ended
+        count.recount()
+        self.total += count.total
+        self._ended += count.ended
+        self._add_up()
+
+    def _add_up(self) -> None:
+        """The epochs done: those of the jobs that ended, and of those that run."""
+        running = self.running.values()
+        self.done = self._ended + sum(self._part(job) if self.brackets else job.epoch for job in running)
+
+    def _part(self, job: Job) -> int:
+        """The epochs of its rung that a running job has had."""
+        span = self._rung(job.bracket, job.rung).span
+        return max(0, min(span, job.epoch - (job.epochs - span)))
+
+    def bases_a_second(self) -> str:
         """The pace of a prediction, as "12.3 Mb/s"."""
         seconds = time.monotonic() - self._started
         counts = self.unit == "windows" and self._timed and seconds
         return f"{self._timed * self.bases / 1e6 / seconds:.3g} Mb/s" if counts else ""
-
-    def _mark(self, epochs: int) -> None:
-        self.done += epochs - self._trained.get(self._name, 0)
-        self._trained[self._name] = epochs
 
 
 class PlainProgress(Progress):
@@ -133,18 +288,32 @@ class PlainProgress(Progress):
         self._told = 0.0
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        with self._lock:  # so that the lines of two threads stay apart
+            print(text, flush=True)
 
     def begin_search(self, plan: Plan) -> None:
-        super().begin_search(plan)
-        for number, rungs in enumerate(plan, 1):
-            path = ", ".join(f"{n} to epoch {epochs}" for n, epochs in rungs)
-            self.say(f"  bracket {number}: trials: {path}")
+        with self._lock:
+            begun = bool(self.brackets)
+            super().begin_search(plan)
+            if not begun:
+                self._tell_brackets(plan)
 
-    def epoch(self, row: Row) -> None:
-        super().epoch(row)
-        if not self.plan:
-            self.say(f"  epoch {int(row['epoch'])}/{self.job_total}  {show_row(row)}  {self.time_left()}")
+    def _tell_brackets(self, plan: Plan) -> None:
+        """Each kind of bracket once."""
+        alike: dict[tuple[tuple[int, int], ...], list[int]] = {}
+        for number, rungs in enumerate(plan, 1):
+            alike.setdefault(tuple(rungs), []).append(number)
+        for path, (number, *others) in alike.items():
+            more = f" and {len(others)} more like it" if others else ""
+            trials = ", ".join(f"{n} to epoch {epochs}" for n, epochs in path)
+            self.say(f"  bracket {number}{more}: trials: {trials}")
+
+    def epoch(self, name: str, row: Row) -> None:
+        with self._lock:
+            super().epoch(name, row)
+            job = self.running.get(name)
+            if job is not None and not self.brackets:
+                self.say(f"  epoch {job.epoch}/{job.epochs}  {show_row(row)}  {self.time_left()}")
 
     def begin_windows(self, bases: int) -> None:
         super().begin_windows(bases)
@@ -154,104 +323,20 @@ class PlainProgress(Progress):
         super().windows(done, total)
         if time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
             self._told = time.monotonic()
-            stand = [f"{100 * done // total} %", self._bases_a_second(), self.time_left()]
+            stand = [f"{100 * done // total} %", self.bases_a_second(), self.time_left()]
             self.say(f"  {done:,}/{total:,} windows  [{', '.join(filter(None, stand))}]")
 
-    def end_job(self, config: Mapping[str, Any], reward: float, error: str | None) -> None:
-        super().end_job(config, reward, error)
-        what = f"failed: {first_line(error)}" if error else f"reward {show_number(reward)}"
-        stand = [f"{100 * self.done // max(1, self.total)} %", self.time_left()]
-        self.say(f"  {self.place}, epoch {self.job_total}: {what}  [{', '.join(filter(None, stand))}]")
-
-
-class LiveProgress(Progress):
-    """Bars for the search and the trial at work, the last epoch, and a table of the best trials."""
-
-    def __init__(self, console: "Console | None" = None) -> None:
-        super().__init__()
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = console or Console()
-        self._live = Live(
-            console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True
-        )
-
-    @contextmanager
-    def shown(self) -> Iterator[Progress]:
-        with self._live:
-            yield self
-
-    def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _render(self) -> "RenderableType":
-        from rich.columns import Columns
-        from rich.console import Group
-        from rich.text import Text
-
-        if not self.total:
-            return Text("")
-        # In columns, so that a narrow terminal parts no name from its value.
-        values = [Text(value, style="dim") for value in _shown_values(self.row)]
-        parts: list[RenderableType] = [self._bars(), Columns(values or [Text("")], padding=(0, 2))]
-        if self.rewards and self.plan:
-            parts.append(self._best_table())
-        return Group(*parts)
-
-    def _bars(self) -> "RenderableType":
-        """One for the whole, and in a search one for the trial at work."""
-        from rich.table import Table
-
-        grid = Table.grid(padding=(0, 2), expand=True)
-        grid.width = min(WIDTH, self._console.width)
-        grid.add_column(no_wrap=True)
-        grid.add_column(ratio=1)
-        grid.add_column(no_wrap=True, justify="right")
-        grid.add_column(no_wrap=True)
-        stage = "search" if self.plan else "training" if self.unit == "epochs" else "prediction"
-        note = "  ".join(filter(None, [self._bases_a_second(), self.time_left()]))
-        self._add_bar(grid, stage, self.done, self.total, note)
-        if self.plan:
-            job_done = self._trained.get(self._name, 0)
-            self._add_bar(
-                grid, self.place, job_done, self.job_total, f"{self.failures} failed" * bool(self.failures)
-            )
-        return grid
-
-    def _add_bar(self, grid: "Table", name: str, done: int, total: int, note: str) -> None:
-        from rich.progress_bar import ProgressBar
-
-        bar = ProgressBar(total=max(1, total), completed=min(done, total))
-        grid.add_row(name, bar, f"{done:,}/{total:,} {self.unit}", note)
-
-    def _best_table(self) -> "RenderableType":
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table("best trials", box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("reward", justify="right")
-        table.add_column("configuration", no_wrap=True)
-        for name, reward, config in self.best():
-            table.add_row(name, show_number(reward), Text(show_config(config)))
-        return table
-
-
-def make_progress(quiet: bool) -> Progress:
-    """Live on a terminal, lines elsewhere, nothing where quiet."""
-    if quiet:
-        return Progress()
-    return LiveProgress() if sys.stdout.isatty() else PlainProgress()
-
-
-def planned_epochs(rungs: Sequence[tuple[int, int]]) -> int:
-    """The epochs of a bracket, in which a promoted trial goes on from where it was.
-
-    >>> planned_epochs([(9, 1), (3, 3), (1, 9)])
-    21
-    """
-    before = [0] + [epochs for _, epochs in rungs]
-    return sum(n * (epochs - earlier) for (n, epochs), earlier in zip(rungs, before, strict=False))
+    def end_job(
+        self, name: str, config: Mapping[str, Any], reward: float, error: str | None, hopeless: bool = False
+    ) -> None:
+        with self._lock:
+            job = self.running[name]
+            super().end_job(name, config, reward, error, hopeless)
+            what = f"failed: {first_line(error)}" if error else f"reward {show_number(reward)}"
+            what += ", stopped as hopeless" if hopeless else ""
+            stand = [f"{100 * self.done // max(1, self.total)} %", self.time_left()]
+            told = f"{self.place(job)}, trial {name}, epoch {job.epochs}: {what}"
+            self.say(f"  {told}  [{', '.join(filter(None, stand))}]")
 
 
 def first_line(text: str) -> str:
@@ -266,10 +351,11 @@ def show_number(value: float) -> str:
 
 def show_row(row: Row) -> str:
     """The values of an epoch on one line."""
-    return "  ".join(_shown_values(row))
+    return "  ".join(shown_values(row))
 
 
-def _shown_values(row: Row) -> list[str]:
+def shown_values(row: Row) -> list[str]:
+    """The values of an epoch, each with its name."""
     return [f"{name} {show_number(value)}" for name, value in row.items() if name != "epoch"]
 
 
