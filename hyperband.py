@@ -1,24 +1,21 @@
-"""Hyperband: the brackets, the machine that hands out jobs and takes rewards, and the running of a search.
+"""Hyperband: the arithmetic of its brackets, and the machine that hands out jobs and takes rewards.
 
 Li, Jamieson, DeSalvo, Rostamizadeh and Talwalkar, "Hyperband: A Novel Bandit-Based Approach to
 Hyperparameter Optimization", JMLR 18 (2018), Algorithm 1.
+
+The machine knows no model, file or clock. `helixband/search/run.py` runs it; the other schedules are in
+`helixband/search/schedules.py`.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from helixband.errors import TrainingError, UsageError
-from helixband.progress import Progress
-from helixband.results import Results
-from helixband.search.choice import make_sampler
-from helixband.search.evidence import Evidence
-from helixband.search.journal import SearchJournal
-from helixband.search.trial import Document, Trainer
+from helixband.errors import UsageError
 
-FIRST_TRIALS = 5
-"""A search where all of the first so many trials fail is stopped: the fault is not in one configuration."""
+Document = dict[str, Any]
 
 
 class Rung(NamedTuple):
@@ -32,8 +29,8 @@ def brackets(max_epochs: int, eta: int) -> list[list[Rung]]:
     """The rungs of each bracket, the most exploring bracket first.
 
     `max_epochs` is R of the paper and `eta` the share of configurations, one in eta, that goes on at each
-    rung. All in integers: log(243, 3) is 4.999… in floating point, and would lose a bracket. Epochs are rounded
-    to the nearest (52 gives 2, 6, 17, 52), halves up.
+    rung. All in integers: log(243, 3) is 4.999… in floating point, and would lose a bracket. Epochs are
+    rounded to the nearest (52 gives 2, 6, 17, 52), halves up.
 
     >>> [rungs[0].configurations for rungs in brackets(81, 3)]
     [81, 34, 15, 8, 5]
@@ -56,9 +53,8 @@ def _rungs(s: int, s_max: int, max_epochs: int, eta: int) -> list[Rung]:
     return [Rung(first // eta**i, (2 * max_epochs + n) // (2 * n)) for i, n in enumerate(shares)]
 
 
-@dataclass(frozen=True)
-class Job:
-    """Train a trial until it has had `epochs` epochs."""
+class Job(NamedTuple):
+    """Train a trial until it has had `epochs` epochs; `bracket` and `rung` are places in the plan."""
 
     trial: int
     config: Document
@@ -67,160 +63,253 @@ class Job:
     rung: int
 
 
-class Hyperband:
-    """The search as a machine: `ask` for a job, `tell` its reward. It knows no model, file or clock.
+class Result(NamedTuple):
+    """The reward of a trial after a job of so many epochs; minus infinity is a failure."""
 
-    `suggest(trial)` gives the configuration of trial 0, 1, 2, … as a dict, or None where there is no new one;
-    the bracket then goes on with those it has, and no further one begins.
-    A reward of minus infinity is a failure, which is never promoted. Equal rewards go by the trials' order.
+    trial: int
+    epochs: int
+    reward: float
 
-    >>> search = Hyperband(3, 3, suggest=lambda trial: {"x": trial})
-    >>> while job := search.ask():
-    ...     search.tell(job.trial, reward=job.config["x"])
-    >>> search.best
-    (4, 4.0)
+
+Suggest = Callable[[int, Sequence[Result]], Document | None]
+
+
+@dataclass
+class Entry:
+    """A trial as a schedule sees it."""
+
+    config: Document
+    bracket: int
+    rewards: dict[int, float] = field(default_factory=dict)
+    """By the epochs of its jobs."""
+    target: int | None = None
+    """The epochs of the job under way."""
+    out: bool = False
+    """It failed, or is never promoted any more."""
+
+    def reward_at(self, epochs: int) -> float | None:
+        """The reward when it first had so many epochs or more; None where it never had."""
+        if epochs in self.rewards:
+            return self.rewards[epochs]
+        reached = [told for told in self.rewards if told > epochs]
+        return self.rewards[min(reached)] if reached else None
+
+
+class Schedule(ABC):
+    """A search as a machine: `ask` for a job, `tell` its reward.
+
+    `plan` has the rungs of each bracket. `suggest(trial, results)` gives the configuration of trial 0, 1, 2,
+    …, or None where there is no new one; the search then goes on with those it has. A failure is never
+    promoted. Equal rewards go by the trials' order. What is told alone decides what comes next, so that a
+    search which is told its earlier results anew, in whatever order, goes on as before, also under a plan
+    that has grown.
     """
 
-    def __init__(self, max_epochs: int, eta: int, suggest: Callable[[int], Document | None]) -> None:
-        self.brackets = brackets(max_epochs, eta)
-        self.bracket = 0
-        self.rung = 0
-        self.configs: list[Document] = []
+    def __init__(self, plan: Sequence[Sequence[Rung]], eta: int, suggest: Suggest) -> None:
+        self.plan = plan
+        self.eta = eta
+        self.trials: list[Entry] = []
         self.best: tuple[int, float] | None = None
         """(trial, reward) of the highest finite reward so far."""
         self.exhausted = False
         """Whether `suggest` had no new configuration."""
         self._suggest = suggest
-        self._to_draw = self.brackets[0][0].configurations
-        self._waiting: list[int] = []
-        self._asked: list[int] = []
-        self._rewards: dict[int, float] = {}
+        self._members: list[list[int]] = [[] for _ in plan]
+
+    @abstractmethod
+    def ask(self) -> Job | None:
+        """The next job, or None: because the search is finished, or jobs have to be told of first."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether there is nothing more to ask for, ever."""
+
+    @abstractmethod
+    def _losers(self, bracket: int) -> list[int]:
+        """The trials of a bracket that are in the race and cannot be promoted any more."""
+
+    def tell(self, trial: int, epochs: int, reward: float, hopeless: bool = False) -> list[int]:
+        """The reward of a job that was asked for, NaN counting as minus infinity.
+
+        Returns the trials that this puts out of the race, this one included where it is `hopeless`; of a
+        bracket's last rung, all but those that one more rung would take.
+        """
+        entry = self.trials[trial] if trial < len(self.trials) else None
+        if entry is None or entry.target != epochs:
+            raise ValueError(f"trial {trial} has no job to epoch {epochs} under way")
+        entry.target = None
+        self._take(trial, epochs, -math.inf if math.isnan(reward) else float(reward))
+        stops = [trial] if hopeless and not entry.out else []
+        entry.out = entry.out or hopeless
+        for other in self._losers(entry.bracket):
+            self.trials[other].out = True
+            stops.append(other)
+        return stops
+
+    def restore_trial(self, config: Document, bracket: int) -> None:
+        """The next trial, as an earlier run drew it."""
+        self._members[bracket].append(len(self.trials))
+        self.trials.append(Entry(config, bracket))
+
+    def restore_result(self, result: Result, stops: Iterable[int]) -> None:
+        """A result of an earlier run, and the trials that it put out of the race."""
+        self._take(*result)
+        for trial in stops:
+            self.trials[trial].out = True
+
+    def results(self) -> list[Result]:
+        """All that was told, by trial and epochs."""
+        return [
+            Result(trial, epochs, reward)
+            for trial, entry in enumerate(self.trials)
+            for epochs, reward in sorted(entry.rewards.items())
+        ]
+
+    def _take(self, trial: int, epochs: int, reward: float) -> None:
+        entry = self.trials[trial]
+        entry.rewards[epochs] = reward
+        if reward == -math.inf:
+            entry.out = True
+        elif self.best is None or (reward, -trial) > (self.best[1], -self.best[0]):
+            self.best = trial, reward
+
+    def _job(self, trial: int, rung: int) -> Job:
+        entry = self.trials[trial]
+        entry.target = self.plan[entry.bracket][rung].epochs
+        return Job(trial, entry.config, entry.target, entry.bracket, rung)
+
+    def _to_draw(self, bracket: int) -> int:
+        """How many trials a bracket lacks."""
+        planned = self.plan[bracket][0].configurations
+        return 0 if self.exhausted else max(0, planned - len(self._members[bracket]))
+
+    def _draw(self, bracket: int, results: Sequence[Result]) -> int | None:
+        config = self._suggest(len(self.trials), results)
+        if config is None:
+            self.exhausted = True
+            return None
+        self.restore_trial(config, bracket)
+        return len(self.trials) - 1
+
+    def _ranked(self, bracket: int, rung: int) -> list[int]:
+        """The trials with a result at a rung, the best first."""
+        epochs = self.plan[bracket][rung].epochs
+        found = [(self.trials[trial].reward_at(epochs), trial) for trial in self._members[bracket]]
+        return [
+            trial for _, trial in sorted((-reward, trial) for reward, trial in found if reward is not None)
+        ]
+
+    def _has_begun(self, trial: int, bracket: int, rung: int) -> bool:
+        """Whether a trial has had the job of a rung, or has it under way."""
+        entry, epochs = self.trials[trial], self.plan[bracket][rung].epochs
+        return entry.reward_at(epochs) is not None or (entry.target or 0) >= epochs
+
+    def _is_waiting(self, trial: int, bracket: int, rung: int) -> bool:
+        """Whether a trial of a rung is still to be handed out."""
+        return not self.trials[trial].out and not self._has_begun(trial, bracket, rung)
+
+
+class Hyperband(Schedule):
+    """Successive halving, bracket after bracket: a rung begins when the one before it is told of.
+
+    Where a job has to wait for that, one of the next bracket is handed out, for several workers. The results
+    that a suggestion gets are those of all jobs but the last `lag` before it, in the order in which a single
+    worker does them, and it waits for these: so it depends on neither the number of workers nor their pace.
+    With `lag` None it gets none, and waits for nothing.
+
+    >>> search = Hyperband(brackets(3, 3), 3, suggest=lambda trial, results: {"x": trial})
+    >>> while job := search.ask():
+    ...     stops = search.tell(job.trial, job.epochs, reward=job.config["x"])
+    >>> search.best
+    (4, 4.0)
+    """
+
+    def __init__(
+        self, plan: Sequence[Sequence[Rung]], eta: int, suggest: Suggest, lag: int | None = 0
+    ) -> None:
+        super().__init__(plan, eta, suggest)
+        self._lag = lag
+        self._complete = [0] * len(plan)
+        """Of each bracket, how many rungs have all their results."""
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing more to ask for, ever."""
-        return self.bracket == len(self.brackets)
+        return not any(True for _ in self._open())
 
     def ask(self) -> Job | None:
-        """The next job, or None: because the search is finished, or jobs have to be told of first."""
-        while not self.finished:
-            trial = self._next_trial()
-            if trial is not None:
-                self._asked.append(trial)
-                epochs = self.brackets[self.bracket][self.rung].epochs
-                return Job(trial, self.configs[trial], epochs, self.bracket, self.rung)
-            if len(self._rewards) < len(self._asked):
-                return None
-            self._advance()
+        for bracket in self._open():
+            rung = self._complete[bracket]
+            for trial in self._chosen(bracket, rung):
+                if self._is_waiting(trial, bracket, rung):
+                    return self._job(trial, rung)
+            if self._to_draw(bracket):
+                results = self._results_before(bracket)
+                if results is None:
+                    return None
+                drawn = self._draw(bracket, results)
+                return self.ask() if drawn is None else self._job(drawn, 0)
         return None
 
-    def tell(self, trial: int, reward: float) -> None:
-        """The reward of a job that was asked for; NaN counts as minus infinity."""
-        if trial not in self._asked or trial in self._rewards:
-            raise ValueError(f"trial {trial} has no job under way")
-        reward = -math.inf if math.isnan(reward) else float(reward)
-        self._rewards[trial] = reward
-        if reward > -math.inf and (self.best is None or (reward, -trial) > (self.best[1], -self.best[0])):
-            self.best = trial, reward
+    def _open(self) -> Iterator[int]:
+        """The brackets that lack results."""
+        for bracket, rungs in enumerate(self.plan):
+            while self._complete[bracket] < len(rungs) and self._has_all(bracket, self._complete[bracket]):
+                self._complete[bracket] += 1
+            if self._complete[bracket] < len(rungs):
+                yield bracket
 
-    def _next_trial(self) -> int | None:
-        """A trial of this rung that was not handed out yet; in a first rung, a new one."""
-        if self._to_draw:
-            config = self._suggest(len(self.configs))
-            if config is not None:
-                self.configs.append(config)
-                self._to_draw -= 1
-                return len(self.configs) - 1
-            self._to_draw = 0
-            self.exhausted = True
-            del self.brackets[self.bracket + 1 :]
-        return self._waiting.pop(0) if self._waiting else None
+    def _has_all(self, bracket: int, rung: int) -> bool:
+        """Whether all results of a rung are there, those of the rung before being there."""
+        if rung == 0 and self._to_draw(bracket):
+            return False
+        return all(self._is_told(trial, bracket, rung) for trial in self._chosen(bracket, rung))
 
-    def _advance(self) -> None:
-        """Go on to the next rung with the best of this one, or to the next bracket."""
-        ranked = sorted(self._rewards, key=lambda trial: (-self._rewards[trial], trial))
-        good = [trial for trial in ranked if self._rewards[trial] > -math.inf]
-        self.rung += 1
-        if self.rung == len(self.brackets[self.bracket]) or not good:
-            self.bracket, self.rung = self.bracket + 1, 0
-            self._to_draw = 0 if self.finished else self.brackets[self.bracket][0].configurations
-            good = []
-        else:
-            good = good[: self.brackets[self.bracket][self.rung].configurations]
-        self._waiting, self._asked, self._rewards = good, [], {}
+    def _is_told(self, trial: int, bracket: int, rung: int) -> bool:
+        entry = self.trials[trial]
+        return entry.out or entry.reward_at(self.plan[bracket][rung].epochs) is not None
 
+    def _chosen(self, bracket: int, rung: int) -> list[int]:
+        """The trials of a rung, the rung before being complete, whose best come first."""
+        if rung == 0:
+            return self._members[bracket]
+        ranked = self._ranked(bracket, rung - 1)
+        begun = {trial for trial in ranked if self._has_begun(trial, bracket, rung)}
+        new = [trial for trial in ranked if trial not in begun and not self.trials[trial].out]
+        room = max(0, self.plan[bracket][rung].configurations - len(begun))
+        chosen = begun.union(new[:room])
+        return [trial for trial in ranked if trial in chosen]
 
-def run_search(trainer: Trainer, journal: SearchJournal, progress: Progress) -> None:
-    """Run a search, or what is missing of it, one trial at a time; `best_config` then points to the best.
+    def _results_before(self, bracket: int) -> list[Result] | None:
+        """The results for the next suggestion, one in that bracket; None where some are to come."""
+        found: list[Result] = []
+        if self._lag is None:
+            return found
+        slots = sum(rung.configurations for rungs in self.plan[:bracket] for rung in rungs)
+        slots += len(self._members[bracket]) - self._lag
+        for earlier in range(bracket + 1):
+            for rung, (configurations, epochs) in enumerate(self.plan[earlier]):
+                if slots <= 0:
+                    return found
+                if rung > self._complete[earlier]:
+                    return None
+                for trial in self._chosen(earlier, rung)[:slots]:
+                    if not self._is_told(trial, earlier, rung):
+                        return None
+                    reward = self.trials[trial].reward_at(epochs)
+                    if reward is not None:
+                        found.append(Result(trial, epochs, reward))
+                slots -= configurations
+        return found
 
-    The journal is the state of the search: what it holds is told to a new machine, and not done again.
-
-    Raises `TrainingError` where the first trials all fail.
-    """
-    results = trainer.results
-    max_epochs, eta = journal.settings["max_epochs"], journal.settings["eta"]
-    evidence = Evidence()
-    search = Hyperband(max_epochs, eta, _suggestions(trainer, journal, evidence))
-    failures: list[str] = []
-    progress.begin_search(list(search.brackets))
-    while (job := search.ask()) is not None:
-        name = trial_name(job.trial)
-        outcome = journal.outcome(job.trial, job.epochs)
-        recorded = outcome is not None
-        progress.begin_job(name, job.bracket, job.rung, job.epochs)
-        if outcome is None:
-            outcome = trainer.attempt(name, job.config, job.epochs, progress.epoch)
-            journal.write_outcome(job.trial, job.epochs, outcome)
-        search.tell(job.trial, outcome.reward)
-        evidence.add(job.trial, job.config, job.epochs, outcome.reward)
-        if search.best is not None and not recorded:
-            results.set_best(results.trial(trial_name(search.best[0])))
-        progress.end_job(job.config, outcome.reward, outcome.error)
-        if outcome.error:
-            failures.append(outcome.error)
-        if search.best is None and len(failures) == FIRST_TRIALS:
-            raise _all_failed(failures, results)
-    if search.best is None:
-        raise _all_failed(failures, results)
-    results.set_best(results.trial(trial_name(search.best[0])))
-    if search.exhausted:
-        count = len(search.configs)
-        progress.say(f"the space holds {count} configurations that were found: the search ends with them")
-    journal.write_end()
-
-
-def trial_name(trial: int) -> str:
-    """The id of a trial, which is its directory's name.
-
-    >>> trial_name(7)
-    '0007'
-    """
-    return f"{trial:04d}"
-
-
-def _suggestions(
-    trainer: Trainer, journal: SearchJournal, evidence: Evidence
-) -> Callable[[int], Document | None]:
-    """Configurations from the journal while it has them, then new ones, which go into it."""
-    sampler = make_sampler(
-        journal.settings["sampler"], trainer.definition.module.get_config, trainer.args.seed
-    )
-
-    def suggest(trial: int) -> Document | None:
-        config = journal.config(trial)
-        if config is not None:
-            return config
-        config = sampler.suggest(trial, evidence)
-        if config is not None:
-            journal.write_config(trial, config)
-        return config
-
-    return suggest
-
-
-def _all_failed(failures: list[str], results: Results) -> TrainingError:
-    first = results.trial(trial_name(0)).error_file
-    return TrainingError(
-        f"no trial has succeeded of {len(failures)}; trial 0000 failed with: {failures[0]}\n"
-        f"See {first}; mend the definition or its ranges, and search in another directory (--result)"
-    )
+    def _losers(self, bracket: int) -> list[int]:
+        rungs, losers = self.plan[bracket], []
+        for rung in range(len(rungs)):
+            racing = [trial for trial in self._ranked(bracket, rung) if not self.trials[trial].out]
+            if rung + 1 == len(rungs):
+                losers += racing[max(1, rungs[rung].configurations // self.eta) :]
+            else:
+                waiting = [trial for trial in racing if not self._has_begun(trial, bracket, rung + 1)]
+                begun = len(racing) - len(waiting)
+                losers += waiting[max(0, rungs[rung + 1].configurations - begun) :]
+        return losers

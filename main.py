@@ -8,6 +8,7 @@ Ctrl-C, 143 after SIGTERM, 141 where the reader of the output has gone.
 
 import argparse
 import os
+import re
 import signal
 import sys
 
@@ -51,15 +52,6 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "-bs", "--batch-size", metavar="N", type=_positive, help="examples of a training batch (default: 100)"
     )
-    add(
-        "--eta", metavar="N", type=_eta, help="one trial in N goes on at each rung of the search (default: 3)"
-    )
-    add(
-        "--sampler",
-        choices=["random", "auto", "tpe", "density"],
-        help="how the search finds configurations: as get_config() draws them, or modelled on the good ones, "
-        "with hyperopt expressions (tpe) or without (density) (default: random)",
-    )
     add("--seed", metavar="N", type=_natural, help="the root of all random numbers (default: 0)")
     add("--config", metavar="FILE.json", help="a fixed configuration, instead of get_config()")
     add(
@@ -86,7 +78,46 @@ def make_parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="go on in the results of another def.py or environment")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"helixband {__version__}")
+    _add_search_flags(parser.add_argument_group("how to search"))
     return parser
+
+
+def _add_search_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--schedule",
+        choices=["hyperband", "asha", "sha", "none"],
+        help="how trials are stopped early: in all brackets of Hyperband, asynchronously in the first one's "
+        "rungs, in the first alone, or not (default: hyperband)",
+    )
+    add("--eta", metavar="N", type=_eta, help="one trial in N goes on at each rung (default: 3)")
+    add(
+        "--sampler",
+        choices=["auto", "random", "tpe", "density"],
+        help="how configurations are found: as get_config() draws them (random), or modelled on the good "
+        "ones, with hyperopt expressions (tpe) or without (density); auto, the default, is of these two the "
+        "one that fits",
+    )
+    add("--trials", metavar="N", type=_positive, help="configurations in all (default: those of one round)")
+    add(
+        "--time-budget",
+        metavar="TIME",
+        type=_seconds,
+        help="stop the search after so long, for example 90m or 1h30m",
+    )
+    add(
+        "--stop-hopeless",
+        action="store_true",
+        default=None,
+        help="stop trials that cannot reach the best one by anything seen so far",
+    )
+    add("--workers", metavar="N", type=_positive, help="trials at a time, in processes (default: 1)")
+    add("--trials-per-gpu", metavar="N", type=_positive, help="trials at a time on each GPU (default: 1)")
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="run the trials on a Dask cluster: tcp://host:port, slurm:[key=value,…] or ssh:host,host",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,6 +157,18 @@ def _natural(text: str) -> int:
 
 def _eta(text: str) -> int:
     return _at_least(2, text)
+
+
+def _seconds(text: str) -> float:
+    parts = re.fullmatch(r"(?:([0-9.]+)d)?(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s?)?", text)
+    try:
+        numbers = [float(number or 0) for number in parts.groups()] if parts else []
+    except ValueError:
+        numbers = []
+    seconds = sum(number * unit for number, unit in zip(numbers, (86400, 3600, 60, 1), strict=False))
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2h, 90m, 1h30m or 45s")
+    return seconds
 
 
 def _at_least(least: int, text: str) -> int:

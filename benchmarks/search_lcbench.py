@@ -10,6 +10,7 @@ median are of 20,000 random configurations, best after a local search from ten o
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -19,13 +20,24 @@ from typing import Any
 import numpy as np
 import torch
 from common import ROOT, make_parser, report, setting, table
-from search_methods import METHODS, Dimension, Task, simulate
+from search_methods import Dimension, Method, Task, simulate
+from search_packages import PACKAGES, methods_named
 
 from helixband.search.evidence import Document
+from helixband.search.run import LAG
 
 DATA = Path(os.environ.get("HELIXBAND_DATA", ROOT / "../shared/data")) / "lcbench"
+COMPARED = "helixband,hyperband,random,optuna,dehb,bohb"
 TASKS = ["3945", "7593", "126026", "167168", "189873", "189906"]
-NAMES = ["batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units", "max_dropout"]
+HYPERPARAMETERS = [
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "num_layers",
+    "max_units",
+    "max_dropout",
+]
 ACCURACY = 1  # the surrogate's column; column 0 is the time
 DRAWS = 20_000
 
@@ -46,7 +58,7 @@ class Surrogate:
         kinds = {one["name"]: one for one in found}
         self.space = [
             Dimension(key, kind["lower"], kind["upper"], kind["log"], kind["type"] == "uniform_int")
-            for key, kind in ((key, kinds[key]) for key in NAMES)
+            for key, kind in ((key, kinds[key]) for key in HYPERPARAMETERS)
         ]
         cache = Path(tempfile.gettempdir()) / f"helixband-lcbench-{name}.json"
         if not cache.exists():
@@ -54,14 +66,14 @@ class Surrogate:
         self.best, self.median = json.loads(cache.read_text())
 
     def accuracy(self, rows: Any, epochs: Any) -> Any:
-        """Of configurations (N, 7) in the order of NAMES after (N,) epochs, per cent."""
+        """Of configurations (N, 7) in the order of HYPERPARAMETERS after (N,) epochs, per cent."""
         inputs = np.column_stack([epochs, rows]).astype(np.float32)
         tasks = np.full((len(inputs), 1), self._code, np.int32)
         return self._session.run(None, {"x_cat": tasks, "x_cont": inputs})[0][:, ACCURACY]
 
     def curve(self, config: Document, trial: int) -> Callable[[int], float]:
         """Of one configuration."""
-        row = [[config[name] for name in NAMES]]
+        row = [[config[name] for name in HYPERPARAMETERS]]
         return lambda epochs: float(self.accuracy(row, [epochs])[0])
 
     def regret(self, config: Document) -> float:
@@ -88,7 +100,7 @@ class Surrogate:
     def _quality(self, units: Any) -> Any:
         columns = []
         for unit, dimension in zip(units.T, self.space, strict=True):
-            low, high = dimension._ends()
+            low, high = dimension.ends()
             value = low + unit * (high - low)
             value = np.exp(value) if dimension.log else value
             columns.append(np.rint(value) if dimension.integer else value)
@@ -100,39 +112,41 @@ def search_parser(description: str, seeds: int, budgets: list[int]) -> argparse.
     parser = make_parser(description)
     parser.add_argument("--seeds", type=int, default=seeds, help="searches a task and method [%(default)s]")
     parser.add_argument("--budgets", type=int, nargs="+", default=budgets, help="in R [%(default)s]")
-    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas [%(default)s]")
+    parser.add_argument("--methods", default=COMPARED, help="separated by commas [%(default)s]")
+    parser.add_argument("--lag", type=int, default=LAG, help="jobs unknown to a suggestion [%(default)s]")
     return parser
 
 
 def compare(tasks: Mapping[str, Callable[[int], Task]], args: argparse.Namespace) -> None:
     """Print the mean regret of each method after each budget, over tasks and seeds."""
     found: dict[str, Any] = {}
-    for method in args.methods.split(","):
+    for name, method in methods_named(args.methods.split(",")):
         started = time.perf_counter()
         regrets = np.array(
             [
-                [_regrets(make(seed), method, seed, args.budgets) for seed in range(args.seeds)]
+                [_regrets(make(seed), method, seed, args) for seed in range(args.seeds)]
                 for make in tasks.values()
             ]
         )
-        found[method] = {
+        found[name] = {
             "regret": dict(zip(args.budgets, regrets.mean(axis=(0, 1)).tolist(), strict=True)),
             "standard_error": (regrets.mean(axis=0).std(axis=0) / args.seeds**0.5).tolist(),
             "by_task": dict(zip(tasks, regrets.mean(axis=1).tolist(), strict=True)),
             "seconds": time.perf_counter() - started,
         }
-    rows = [
-        [name, *(f"{one:.3f}" for one in result["regret"].values()), f"{result['seconds']:.0f}"]
-        for name, result in found.items()
-    ]
-    head = ["method", *(f"after {budget} R" for budget in args.budgets), "seconds"]
-    document = {"setting": setting(torch.device("cpu")), "seeds": args.seeds, "methods": found}
+        print(f"{name}: {found[name]['seconds']:.0f} s", file=sys.stderr)
+    rows = []
+    for name, result in found.items():
+        means = zip(result["regret"].values(), result["standard_error"], strict=True)
+        rows.append([name, *(f"{mean:.3f} ± {error:.3f}" for mean, error in means)])
+    head = ["method", *(f"after {budget} R" for budget in args.budgets)]
+    document = {"setting": setting(torch.device("cpu"), PACKAGES), "seeds": args.seeds, "methods": found}
     report(document, [table(head, rows)], args.json)
 
 
-def _regrets(task: Task, method: str, seed: int, budgets: list[int]) -> list[float]:
-    steps = list(simulate(task, method, seed, max(budgets)))
-    return [[step.regret for step in steps if step.cost <= budget][-1] for budget in budgets]
+def _regrets(task: Task, method: Method, seed: int, args: argparse.Namespace) -> list[float]:
+    steps = simulate(task, method, seed, max(args.budgets), args.lag)
+    return [[step.regret for step in steps if step.cost <= budget][-1] for budget in args.budgets]
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
 """The stages of a run, in order: search or train, evaluate, predict. Each is done once."""
 
+import contextlib
 import functools
 import math
 import os
+import time
 from argparse import Namespace
 from typing import Any
 
@@ -15,18 +17,24 @@ from helixband.context import Context, Stage
 from helixband.definition import load_definition
 from helixband.errors import ResultsMismatch, UsageError
 from helixband.evaluation import Evaluation
+from helixband.live import make_progress
 from helixband.prediction import Prediction
-from helixband.progress import make_progress, show_config, show_number
+from helixband.progress import show_config, show_number
 from helixband.randomness import derive_seed
 from helixband.results import Results, Trial
 from helixband.runfile import RunFile, file_digest
 from helixband.search.journal import SearchJournal
+from helixband.search.run import Search
 from helixband.search.samplers import draw
 from helixband.search.trial import Trainer
-from hyperband import run_search
+from helixband.search.workers import check_workers, make_executor
 
 SINGLE = "single"
 """The id of the one trial that is trained where nothing is searched."""
+SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
+"""What stays the same as long as a search goes on."""
+SEARCH_FLAGS = ("trials", "time_budget", "workers", "trials_per_gpu", "cluster")
+"""What has no meaning without --hyper."""
 
 
 def run(args: Namespace) -> None:
@@ -35,6 +43,7 @@ def run(args: Namespace) -> None:
     Raises `HelixbandError` for what the user can mend; with the traceback, where the definition raised.
     """
     progress = make_progress(args.quiet)
+    args.directory = os.getcwd()
     args.data = os.path.abspath(args.data)  # whatever folder a definition changes to
     args.config = args.config and os.path.abspath(args.config)
     results = Results(os.path.abspath(args.result))
@@ -103,6 +112,11 @@ class Experiment(Stage):
             raise UsageError(
                 "--hyper samples configurations, --config and --set fix one: give one or the other"
             )
+        if args.hyper:
+            check_workers(args)
+        elif given := [flag for flag in SEARCH_FLAGS if getattr(args, flag) is not None]:
+            flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in given)
+            raise UsageError(f"{flags}: for a search alone; add --hyper, or leave it out")
         if not os.path.isdir(args.data):
             what = "is no directory" if os.path.exists(args.data) else "does not exist"
             raise UsageError(f"the data directory {args.data!r} {what}; give it with --data")
@@ -160,45 +174,37 @@ class Experiment(Stage):
 
     def _search(self) -> None:
         args = self.args
+        deadline = time.monotonic() + (args.time_budget or math.inf)
         settings = {
             "max_epochs": args.epoch,
-            "eta": args.eta,
-            "seed": args.seed,
-            "batch_size": args.batch_size,
-            "sampler": args.sampler,
+            "trials": args.trials,
+            **{name: getattr(args, name) for name in SEARCH_SETTINGS},
         }
         journal = SearchJournal(self.results.journal, settings)
         if journal.finished and self.results.best_trial():
             self.progress.say("search: done already")
-        else:
-            self._prepare_training()
-            self.progress.say(f"search: Hyperband to epoch {args.epoch}, eta {args.eta}")
-            if (best := self.results.best_trial()) and best.id == SINGLE:
-                self.progress.say(
-                    "  its best trial takes the place of the single configuration trained before"
-                )
-            run_search(self.trainer, journal, self.progress)
-            self.progress.end()
-            self.progress.say("best trials:")
-            for name, reward, config in self.progress.best():
-                self.progress.say(f"  {name}  reward {show_number(reward)}  {show_config(config)}")
-        self._finish_best()
+        elif not self._go_on_searching(journal, deadline):
+            self.progress.say("search: the time is spent; the same command goes on with it")
+        if self.results.best_trial():
+            self._tell_best(self._trained_trial())
 
-    def _finish_best(self) -> None:
-        """Train the best trial of the search to its full epochs, where it was stopped before."""
-        trial = self._best_trial()
-        config = trial.config() or {}
-        done = _epochs(trial)
-        if done < self.args.epoch:
-            self.progress.say(
-                f"training: trial {trial.id}, the best of the search, to epoch {self.args.epoch}"
-            )
-            self.progress.begin_training(trial.id, done, self.args.epoch)
-            outcome = self.trainer.attempt(trial.id, config, self.args.epoch, self.progress.epoch)
-            self.progress.end()
-            if outcome.error:
-                self.progress.say(f"that failed ({outcome.error}); the best epoch before it is used")
-        best = checkpoints.load(self._trained_trial().best_checkpoint)
+    def _go_on_searching(self, journal: SearchJournal, deadline: float) -> bool:
+        """Whether the search came to its end."""
+        args = self.args
+        self._prepare_training()
+        self.progress.say(f"search: {args.schedule} to epoch {args.epoch}, eta {args.eta}, {args.sampler}")
+        if (best := self.results.best_trial()) and best.id == SINGLE:
+            self.progress.say("  its best trial takes the place of the single configuration trained before")
+        with contextlib.closing(make_executor(self.trainer, self.progress.say)) as executor:
+            finished = Search(self.trainer, journal, executor, self.progress, deadline).run()
+        self.progress.end()
+        self.progress.say("best trials:")
+        for name, reward, config in self.progress.best():
+            self.progress.say(f"  {name}  reward {show_number(reward)}  {show_config(config)}")
+        return finished
+
+    def _tell_best(self, trial: Trial) -> None:
+        best, config = checkpoints.load(trial.best_checkpoint), trial.config() or {}
         reward = f"reward {show_number(best['reward'])} in epoch {best['epoch']}"
         self.progress.say(f"best: trial {trial.id}, {reward}  {show_config(config)}")
         self._show_network(trial, config)
@@ -218,7 +224,8 @@ class Experiment(Stage):
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
         self.progress.begin_training(trial.id, _epochs(trial), args.epoch)
-        model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
+        on_epoch = functools.partial(self.progress.epoch, trial.id)
+        model = self.trainer.train(trial.id, config, args.epoch, on_epoch)
         self.progress.end()
         self.results.set_best(trial)
         if math.isfinite(model.best_reward):

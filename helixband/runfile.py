@@ -17,7 +17,15 @@ from helixband.env import variables_read
 from helixband.errors import ResultsMismatch
 from helixband.files import read_json, write_json, write_whole
 
-DEFAULTS = {"seed": 0, "epoch": 20, "batch_size": 100, "eta": 3, "sampler": "random"}
+DEFAULTS = {
+    "seed": 0,
+    "epoch": 20,
+    "batch_size": 100,
+    "eta": 3,
+    "schedule": "hyperband",
+    "sampler": "auto",
+    "stop_hopeless": False,
+}
 
 
 class RunFile:

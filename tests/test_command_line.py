@@ -28,12 +28,12 @@ SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
 
 
 def contents(results: Path) -> dict[str, Any]:
-    """What is in all files but the logs and those that name the time or the place of a run."""
+    """What is in all files but the logs and those that name the time, the place or the number of a run."""
     files = {str(path.relative_to(results)): path for path in sorted(results.rglob("*")) if path.is_file()}
     return {
         name: state(path) if path.suffix == ".pt" else path.read_bytes()
         for name, path in files.items()
-        if not name.startswith("logs/") and name not in ("lock", "run.json")
+        if not name.startswith("logs/") and name not in ("lock", "run.json") and path.name != "attempt"
     }
 
 
@@ -78,13 +78,18 @@ def test_a_search_with_evaluation_and_prediction_fills_the_result_directory(proj
     assert sorted(run) == [
         "command", "definition", "environment", "helixband", "numpy", "python", "settings", "stages", "torch",
     ]  # fmt: skip
-    assert run["settings"] == {"seed": 0, "epoch": 3, "batch_size": 20, "eta": 3, "sampler": "random"}
+    assert run["settings"] == {
+        "seed": 0, "epoch": 3, "batch_size": 20, "eta": 3,
+        "schedule": "hyperband", "sampler": "auto", "stop_hopeless": False,
+    }  # fmt: skip
     assert run["helixband"] == __version__
     assert project.read("def.py") == project.definition.read_text()
 
     journal = project.journal()
-    settings = {"max_epochs": 3, "eta": 3, "seed": 0, "batch_size": 20, "sampler": "random"}
-    assert journal[0] == {"event": "search", **settings}
+    assert journal[0] == {
+        "event": "search", "max_epochs": 3, "trials": None, "schedule": "hyperband", "eta": 3,
+        "sampler": "auto", "seed": 0, "batch_size": 20, "stop_hopeless": False,
+    }  # fmt: skip
     assert [(e["event"], e.get("trial"), e.get("epochs")) for e in journal[1:7]] == [
         ("trial", 0, None),
         ("result", 0, 1),
@@ -99,9 +104,12 @@ def test_a_search_with_evaluation_and_prediction_fills_the_result_directory(proj
 
     best = max(results, key=lambda event: event["reward"])["trial"]
     assert os.readlink(project.results / "best_config") == f"trials/{best:04d}"
+    stopped = {trial for event in results for trial in event["stops"]}
+    assert len(stopped) == 3
     for trial in range(5):
         assert project.json(f"trials/{trial:04d}/config.json") == journal_config(journal, trial)
-        assert (project.results / f"trials/{trial:04d}/checkpoints/last.pt").exists()
+        kept = (project.results / f"trials/{trial:04d}/checkpoints/last.pt").exists()
+        assert kept == (trial not in stopped or trial == best)
 
     assert list(project.json("test_result.json")) == ["loss", "mse", "pearson"]
     scores = np.load(project.results / "predictions/x.fa.npy")
@@ -211,7 +219,7 @@ class Model(Model):
     project.run(*flags)
 
     assert contents(project.results) == first
-    assert "trials/0004/checkpoints/last.pt" in first
+    assert any(name.endswith("checkpoints/last.pt") for name in first)
 
 
 def test_another_seed_gives_other_results(project: Project) -> None:
@@ -240,7 +248,10 @@ def test_raised_epochs_go_on_as_if_never_interrupted(project: Project) -> None:
 
 def test_settings_that_are_not_given_are_those_of_the_results(project: Project) -> None:
     project.run("--epoch", "3", "--batch-size", "30", "--seed", "5", "--eta", "4")
-    settings = {"seed": 5, "epoch": 3, "batch_size": 30, "eta": 4, "sampler": "random"}
+    settings = {
+        "seed": 5, "epoch": 3, "batch_size": 30, "eta": 4,
+        "schedule": "hyperband", "sampler": "auto", "stop_hopeless": False,
+    }  # fmt: skip
     assert project.json("run.json")["settings"] == settings
 
     assert "done already, to epoch 3" in project.run("--eval").out
@@ -273,7 +284,8 @@ def test_other_settings_than_those_of_the_training_are_refused(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--epoch", "9"), "max_epochs was 3 and is 9"),
+        (("--epoch", "2"), "max_epochs was 3 and is 2"),
+        (("--schedule", "sha"), "schedule was hyperband and is sha"),
         (("--eta", "2"), "eta was 3 and is 2"),
         (("--batch-size", "10"), "batch_size was 20 and is 10"),
         (("--seed", "3"), "was made with --seed 0, not 3"),

@@ -93,6 +93,51 @@ def test_words_that_are_not_exchanged_give_the_same_values():
     assert space.document(mixed_words) == {**space.document(one), "b": space.document(other)["b"]}
 
 
+def test_the_places_of_a_genome_are_the_words_that_are_drawn():
+    def draw():
+        return {"a": random.random(), "b": float(np.random.rand()), "c": torch.rand(()).item()}
+
+    def places(draw):
+        space = RandomWords(draw)
+        return space.places(space.genomes(1, seed=0)[0])
+
+    assert places(draw) == [0, 1, 624, 625, 1248]
+    assert places(lambda: {"a": random.random()}) == [0, 1]
+    assert places(dict) == []
+    assert len(places(lambda: {"a": [random.random() for _ in range(400)]})) == 624
+
+
+def test_where_all_have_failed_what_failed_is_avoided():
+    evidence = Evidence()
+    for trial in range(30):
+        evidence.add(trial, {"x": 0.5 + trial / 60}, 1, -math.inf)
+    sampler = DensitySampler(lambda: {"x": random.random()}, seed=0)
+    found = [sampler.suggest(trial, evidence)["x"] for trial in range(30, 60)]
+    assert np.mean([x < 0.5 for x in found]) > 0.8
+
+
+def test_suggestions_differ_where_little_is_known_and_agree_where_much_is():
+    def spread(trials):
+        evidence = Evidence()
+        for trial in range(trials):
+            x = (trial + 0.5) / trials
+            evidence.add(trial, {"x": x}, 1, -abs(x - 0.3))
+        sampler = DensitySampler(lambda: {"x": random.random()}, seed=0)
+        found = [sampler.suggest(trials + trial, evidence)["x"] for trial in range(40)]
+        return np.quantile(found, 0.75) - np.quantile(found, 0.25)
+
+    assert spread(400) < 0.6 * spread(10)
+
+
+def test_what_is_drawn_more_often_is_not_better_for_it():
+    model = DensityModel([{"n": n} for n in [1] * 70 + [2] * 20 + [3] * 10])
+    nothing = np.empty((0, 1), np.int64)
+    assert model.log_ratio(nothing, nothing, np.ones((1, 1)))[0, :3] == pytest.approx([0, 0, 0])
+    one_each = model.encode([{"n": 1}, {"n": 3}])
+    ratio = model.log_ratio(one_each[:1], one_each[1:], np.ones((2, 1)))[0]
+    assert ratio[0] > 0 > ratio[2]
+
+
 def test_failures_and_pending_ones_are_avoided():
     def draw():
         return {"x": random.random()}
@@ -139,7 +184,7 @@ def test_a_huge_discrete_space_with_other_keys_each_time():
 def test_the_ratio_by_example():
     model = DensityModel([{"kind": kind} for kind in "ab" * 50])
     good, rest = np.array([[0]]), np.array([[1], [1], [1]])
-    ratio = np.exp(model.log_ratio(good, rest)[0])
+    ratio = np.exp(model.log_ratio(good, rest, weights=np.ones((2, 1)))[0])
     # one prior draw's weight: (1 + 0.5) / 2 over (0 + 0.5) / 4, and 0.5 / 2 over 3.5 / 4
     assert ratio[:2] == pytest.approx([6, 2 / 7], rel=0.01)
 

@@ -33,8 +33,8 @@ def test_failures_are_the_worst_wherever_they_happened():
     assert found.ranked() == [3, 1, 0, 2]
 
 
-def test_later_trials_can_be_left_out():
-    assert evidence_of((0, 1, 0.1), (1, 3, 0.2), (2, 9, 0.3)).ranked(before=2) == [1, 0]
+def test_the_configurations_with_a_result_are_told():
+    assert evidence_of((2, 1, 0.1), (0, 1, 0.2), (2, 3, 0.3)).configs() == [{"trial": 2}, {"trial": 0}]
 
 
 def test_nothing_is_known_at_first():

@@ -1,6 +1,6 @@
 """Which sampler a search has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from helixband.configuration import to_json
@@ -11,12 +11,23 @@ from helixband.search.evidence import Evidence
 from helixband.search.samplers import Document, RandomSampler, call, holds_expressions
 from helixband.search.tpe import TpeSampler
 
+SAMPLE = 8
+"""So many draws are looked at for hyperopt expressions, which may be in some of them alone."""
+
 
 class Sampler(Protocol):
     """Suggests configurations, each one once."""
 
-    def suggest(self, trial: int, evidence: Evidence) -> Document | None:
-        """A configuration for trial number `trial`, or None where the space is exhausted."""
+    uses_evidence: bool
+    """Whether a suggestion depends on results, and not on the configurations alone."""
+
+    def suggest(self, trial: int, evidence: Evidence, pending: Iterable[Document] = ()) -> Document | None:
+        """A configuration for trial number `trial`, or None where the space is exhausted.
+
+        `evidence` holds all that the suggestion may depend on. `pending` are the configurations drawn before
+        whose results it does not hold: they count as the worst and not toward the first trials. What is in
+        either is not suggested again.
+        """
         ...
 
 
@@ -26,9 +37,8 @@ def make_sampler(kind: str, get_config: Callable[[], Any], seed: int) -> Sampler
 
     Raises `UsageError` where the space is of the other kind.
     """
-    seed_everything(derive_seed(seed, "space"))
-    space = call(get_config)
-    fitting = "tpe" if holds_expressions(space) else "density"
+    kinds = [_holds_expressions(get_config, derive_seed(seed, "space", index)) for index in range(SAMPLE)]
+    fitting = "tpe" if any(kinds) else "density"
     if kind == "random":
         return RandomSampler(get_config, seed)
     if kind not in ("auto", fitting):
@@ -37,5 +47,10 @@ def make_sampler(kind: str, get_config: Callable[[], Any], seed: int) -> Sampler
             f"--sampler {kind}: get_config() {has} hyperopt expressions; take {fitting}, or auto"
         )
     if fitting == "tpe":
-        return TpeSampler(space, seed)
+        return TpeSampler(get_config, seed)
     return DensitySampler(lambda: dict(to_json(call(get_config))), seed)
+
+
+def _holds_expressions(get_config: Callable[[], Any], seed: int) -> bool:
+    seed_everything(seed)
+    return holds_expressions(call(get_config))

@@ -2,14 +2,20 @@
 
 The model is that of the tree-structured Parzen estimator (Bergstra et al., "Algorithms for Hyper-Parameter
 Optimization", NeurIPS 2011): a suggestion has a high ratio of the density of good trials to that of the rest.
-Here the space itself need not be known. `get_config()` is any function that draws from the global generators,
-so a configuration is a function of the random words that these give. Candidates are what the function
-returns for recombined words of its better draws: conditions and odd types hold, as it made each.
+As there are few good trials, their density is not taken for sure but drawn: each has a random weight, as in
+the Bayesian bootstrap (Rubin 1981), for each suggestion and each hyperparameter anew. So suggestions differ
+where the trials say little and agree where they say much (Thompson sampling, by Osband and Van Roy 2015).
+
+The space itself need not be known. `get_config()` is any function that draws from the global generators, so
+a configuration is a function of the random words that these give. Candidates are what the function returns
+for other words in one place after the other: conditions and odd types hold, as it made each.
 """
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,19 +31,23 @@ STARTUP_TRIALS = 10
 """So many finished trials before the first suggestion by the model."""
 RANDOM_SHARE = 0.05
 """Of the trials thereafter, so many are random draws still: no part of a space is given up."""
-GOOD_TRIALS = 0.25
+GOOD_TRIALS = 0.5
 """Of n finished trials, the best GOOD_TRIALS * sqrt(n), rounded up, are the good ones."""
-BANDWIDTH, BANDWIDTH_DECAY = 0.3, 0.2
+BANDWIDTH, BANDWIDTH_DECAY = 0.2, 0.2
 """The kernels of n trials have the standard deviation BANDWIDTH * n^-BANDWIDTH_DECAY, on the CDF's 0 to 1."""
 NARROWEST = 0.02
 BANK = 1000
 """Draws that give the prior distribution of each value, and the material of candidates."""
-PARENTS, CHILDREN, GENERATIONS, EXCHANGED = 8, 2, 6, 0.25
-"""Each of PARENTS candidates has CHILDREN that exchange a share of their words; the best go on."""
+TRIES = 8
+"""So many words are tried in each place."""
+CANDIDATES = 128
+"""At most so many configurations are looked at for one suggestion; in a large space fewer words are tried."""
 DRAWS_UNTIL_EXHAUSTED = 1000
 """A space is taken to be exhausted when so many draws in a row gave nothing new."""
 
 BINS = 64
+FAR = 1e3
+"""The distance between codes that have no order."""
 ABSENT: Any = object()
 WORDS = 624
 
@@ -47,13 +57,16 @@ Codes = NDArray[np.int64]
 
 
 class Space(Protocol):
-    """Configurations as a function of genomes: rows of numbers that can be recombined column by column."""
+    """Configurations as a function of genomes: rows of numbers that can be changed one by one."""
 
     def genomes(self, count: int, seed: int) -> Genome:
-        """`count` random genomes, (count, G); those of one seed may share columns."""
+        """`count` random genomes, (count, G)."""
 
     def document(self, genome: Genome) -> Document:
         """The configuration of a genome (G,)."""
+
+    def places(self, genome: Genome) -> list[int]:
+        """Those places of a genome that its configuration may depend on."""
 
 
 class RandomWords:
@@ -72,87 +85,118 @@ class RandomWords:
         return np.random.default_rng(seed).integers(2**32, size=(count, 2 * WORDS + 1), dtype=np.uint32)
 
     def document(self, genome: Genome) -> Document:
-        """The configuration that the function draws from these words."""
-        random.setstate((3, (*genome[:WORDS].tolist(), 0), None))
-        np.random.set_state(("MT19937", genome[WORDS:-1], 0, 0, 0.0))
-        torch.default_generator.manual_seed(int(genome[-1]))  # torch.manual_seed takes a millisecond
+        """What the function returns for these words."""
+        words = genome.tolist()  # NumPy takes a list in a tenth of the time of an array
+        random.setstate((3, (*words[:WORDS], 0), None))
+        np.random.set_state(("MT19937", words[WORDS:-1], 0, 0, 0.0))
+        torch.default_generator.manual_seed(words[-1])  # torch.manual_seed takes a millisecond
         return self._draw()
+
+    def places(self, genome: Genome) -> list[int]:
+        """The words that the function takes: the first ones of each generator, or none."""
+        torch.default_generator.manual_seed(int(genome[-1]))
+        fresh = torch.get_rng_state()
+        self.document(genome)
+        python = random.getstate()[1]
+        state: Any = np.random.get_state(legacy=True)
+        ends = [  # a generator that made further words has used up these
+            python[-1] if python[:WORDS] == tuple(genome[:WORDS].tolist()) else WORDS,
+            state[2] if np.array_equal(state[1], genome[WORDS:-1]) else WORDS,
+            0 if torch.get_rng_state().equal(fresh) else 1,
+        ]
+        return [WORDS * number + place for number, end in enumerate(ends) for place in range(end)]
 
 
 class DensityModel:
     """The log ratio of two densities, of good trials and of the rest, as a table by column and code.
 
-    Columns are independent of each other. A column's codes are bins of its values' CDF among the prior
-    draws where they are numbers, and the distinct values otherwise; the last code says that it is absent.
+    Columns are the places in the configurations, independent of each other. The densities are relative to
+    the prior draws, whatever their distribution: what is drawn more often is not better for it.
     """
 
     def __init__(self, documents: Sequence[Document]) -> None:
         rows = [dict(flatten(document)) for document in documents]
         names = sorted({name for row in rows for name in row})
         self._columns = [_Column(name, [row[name] for row in rows if name in row]) for name in names]
-        self.codes = np.array([self._codes(row) for row in rows], np.int64).reshape(len(rows), len(names))
+        self._width = max((column.size for column in self._columns), default=0)
+        self.codes = self.encode(documents)
         """(documents, columns): the codes of the prior draws."""
-        self._prior = (
-            np.stack([self._counts(column) for column in self.codes.T]) if names else np.zeros((0, 0))
-        )
-        self._prior /= len(rows)
-
-    def encode(self, document: Document) -> Codes:
-        """The codes of a configuration, (columns,)."""
-        return self._codes(dict(flatten(document)))
-
-    def log_ratio(self, good: Codes, rest: Codes) -> Floats:
-        """The table of two sets of trials (n, columns) each: (columns, codes)."""
-        table: Floats = np.log(self._density(good)) - np.log(self._density(rest))
-        return table
-
-    def _codes(self, row: dict[str, Any]) -> Codes:
-        return np.array([column.code(row.get(column.name, ABSENT)) for column in self._columns], np.int64)
-
-    def _counts(self, codes: Codes) -> Floats:
-        width = max(column.size for column in self._columns)
-        return np.bincount(codes, minlength=width).astype(np.float64)
-
-    def _density(self, codes: Codes) -> Floats:
-        """Kernels at the trials and, with the weight of one trial, the prior draws."""
-        count = len(codes)
-        kernel = _kernel(max(NARROWEST, BANDWIDTH * max(count, 1) ** -BANDWIDTH_DECAY))
-        density = self._prior + 1e-3 / max(self._prior.shape[1:], default=1)
+        self._prior = (self._counts(self.codes, np.ones(self.codes.shape)) + 1e-3) / len(rows)
+        self._positions = np.arange(self._width) * np.full((len(names), 1), FAR)
         for index, column in enumerate(self._columns):
-            counts = self._counts(codes[:, index])
-            if column.sorted is not None:
-                counts[:BINS] = counts[:BINS] @ kernel
-            density[index] += counts
-        return density / (count + 1)
+            prior = self._prior[index, : column.bins]
+            self._positions[index, : column.bins] = (prior.cumsum() - prior / 2) / prior.sum()
+
+    def encode(self, documents: Sequence[Document]) -> Codes:
+        """The codes of configurations, (documents, columns)."""
+        rows = [dict(flatten(document)) for document in documents]
+        codes = np.empty((len(rows), len(self._columns)), np.int64)
+        for index, column in enumerate(self._columns):
+            codes[:, index] = column.codes([row.get(column.name, ABSENT) for row in rows])
+        return codes
+
+    def log_ratio(self, good: Codes, rest: Codes, weights: Floats) -> Floats:
+        """The table of two sets of trials (n, columns) each: (columns, codes).
+
+        `weights`, (1 + good trials, columns), are those of the prior draws and of the good trials.
+        """
+        equal = np.ones((1 + len(rest), weights.shape[1]))
+        return np.log(self._density(good, weights) / self._density(rest, equal))
+
+    def _counts(self, codes: Codes, weights: Floats) -> Floats:
+        """How often each code is in each column, (columns, codes)."""
+        columns = codes.shape[1]
+        places = codes + np.arange(columns) * self._width
+        found = np.bincount(places.ravel(), weights.ravel(), minlength=columns * self._width)
+        return found.astype(np.float64).reshape(columns, self._width)
+
+    def _density(self, codes: Codes, weights: Floats) -> Floats:
+        """Kernels at the trials and, with the first weight, the prior draws."""
+        count = len(codes)
+        bandwidth = max(NARROWEST, BANDWIDTH * max(count, 1) ** -BANDWIDTH_DECAY)
+        apart = (self._positions[:, :, None] - self._positions[:, None, :]) / bandwidth
+        kernels = np.exp(-0.5 * apart**2) * self._prior[:, None, :]
+        kernels /= kernels.sum(axis=2, keepdims=True)
+        kernels = (self._counts(codes, weights[1:])[:, None, :] @ kernels)[:, 0]
+        density: Floats = (kernels + weights[0, :, None] * self._prior) / weights.sum(0)[:, None]
+        return density
 
 
 class _Column:
-    """One place in the configurations and the codes of its values."""
+    """One place in the configurations and the codes of its values.
+
+    Numbers have a code for each of theirs, in order, or for each of BINS parts with equally many prior draws;
+    other values one each, as have two numbers, between which nothing is to be smoothed. The last two codes
+    are those of values that the prior draws seldom or never had, and of none.
+    """
 
     def __init__(self, name: str, values: list[Any]) -> None:
         self.name = name
-        self.sorted: Floats | None = None
-        self._codes: dict[str, int] = {}
-        if len(set(map(canonical, values))) > 2 and all(
-            map(_is_number, values)
-        ):  # two have no order to smooth
-            self.sorted = np.sort(np.array(values, np.float64))
-            self.size = BINS + 2
+        numbers, repeats = np.unique([value for value in values if _is_number(value)], return_counts=True)
+        if len(numbers) <= BINS:
+            self._edges = (numbers[1:] + numbers[:-1]) / 2
         else:
-            texts = sorted({canonical(value) for value in values})
-            self._codes = {text: code for code, text in enumerate(texts)}
-            self.size = len(texts) + 2
+            parts = np.arange(1, BINS) * repeats.sum() // BINS
+            self._edges = np.unique(np.repeat(numbers, repeats)[parts])
+        self._numeric = len(numbers) > 2
+        self.bins = len(self._edges) + 1 if self._numeric else 0
+        texts = Counter(repr(value) for value in values if not (self._numeric and _is_number(value)))
+        frequent = sorted(texts, key=lambda text: (-texts[text], text))[:BINS]
+        self._others = {text: self.bins + index for index, text in enumerate(frequent)}
+        self.size = self.bins + len(frequent) + 2
 
-    def code(self, value: Any) -> int:
-        """A bin or a value's number; then come those of values unheard of and of none."""
+    def codes(self, values: list[Any]) -> Any:
+        """Of each value."""
+        if self._numeric and all(map(_is_number, values)):
+            return self._edges.searchsorted(values, "right")
+        return [self._code(value) for value in values]
+
+    def _code(self, value: Any) -> int:
         if value is ABSENT:
             return self.size - 1
-        if self.sorted is None:
-            return self._codes.get(canonical(value), self.size - 2)
-        if not _is_number(value):
-            return self.size - 2
-        below, up_to = self.sorted.searchsorted(value), self.sorted.searchsorted(value, "right")
-        return min(int((below + up_to) / (2 * len(self.sorted)) * BINS), BINS - 1)
+        if self._numeric and _is_number(value):
+            return int(self._edges.searchsorted(value, "right"))
+        return self._others.get(repr(value), self.size - 2)
 
 
 class ModelSampler:
@@ -161,83 +205,104 @@ class ModelSampler:
     A suggestion is a pure function of the seed, the trial's number, the evidence and what is pending.
     """
 
+    uses_evidence = True
+
     def __init__(self, space: Space, seed: int) -> None:
         self._space = space
         self._seed = seed
         self._bank: Genome | None = None
-        self._codes: dict[int, Codes] = {}
-        self._texts: dict[int, str] = {}
+        self._known: dict[int, _Known] = {}
 
     def suggest(self, trial: int, evidence: Evidence, pending: Iterable[Document] = ()) -> Document | None:
         """A configuration for trial number `trial`, or None where the space is exhausted.
 
         `pending` are the configurations without a result yet: they count as the worst, so that several
-        workers keep apart, and not toward the first trials.
+        workers keep apart, and not toward the first trials. What is in either is not suggested again.
         """
         pending = list(pending)
         ranked = evidence.ranked()
-        for number in ranked:
-            if number not in self._texts:
-                self._texts[number] = canonical(evidence[number].config)
-        seen = {self._texts[number] for number in ranked} | set(map(canonical, pending))
+        taken = {self._look_up(number, evidence).text for number in ranked} | set(map(canonical, pending))
         rng = np.random.default_rng(derive_seed(self._seed, "suggestion", trial))
         state = get_state()
         try:
             if len(ranked) >= STARTUP_TRIALS and rng.random() >= RANDOM_SHARE:
-                for document in self._candidates(evidence, ranked, pending, rng):
-                    if canonical(document) not in seen:
-                        return document
+                document = self._search(self._table(evidence, ranked, pending, rng), taken, rng)
+                if document is not None:
+                    return document
             for attempt in range(DRAWS_UNTIL_EXHAUSTED):
                 genome = self._space.genomes(1, derive_seed(self._seed, "config", trial, attempt))[0]
                 document = self._space.document(genome)
-                if canonical(document) not in seen:
+                if canonical(document) not in taken:
                     return document
             return None
         finally:
             set_state(state)
 
-    def _candidates(
+    def _table(
         self, evidence: Evidence, ranked: list[int], pending: list[Document], rng: np.random.Generator
-    ) -> Iterator[Document]:
-        """The last generation, the best first."""
-        bank = self._prepare()
-        codes = [self._encode(trial, evidence[trial].config) for trial in ranked]
-        codes += [self._model.encode(document) for document in pending]
-        good = math.ceil(GOOD_TRIALS * math.sqrt(len(ranked)))
-        table = self._model.log_ratio(np.stack(codes[:good]), np.stack(codes[good:]))
-        columns = np.arange(len(table))
-
-        # Another half of the bank for each trial, or trials would be alike.
-        drawn = rng.permutation(len(bank))[: BANK // 2]
-        scores = table[columns, self._model.codes[drawn]].sum(1)
-        order = np.argsort(-scores, kind="stable")
-        donors = bank[drawn[order[: BANK // 10]]]
-        genomes, scores = bank[drawn[order[:PARENTS]]], scores[order[:PARENTS]]
-        documents = [self._documents[index] for index in drawn[order[:PARENTS]]]
-        for _ in range(GENERATIONS):
-            parents = np.repeat(genomes, CHILDREN, axis=0)
-            given = donors[rng.integers(len(donors), size=len(parents))]
-            children = np.where(rng.random(parents.shape) < EXCHANGED, given, parents)
-            born = [self._space.document(child) for child in children]
-            found = np.stack([self._model.encode(document) for document in born])
-            scores = np.concatenate([scores, table[columns, found].sum(1)])
-            best = np.argsort(-scores, kind="stable")[:PARENTS]
-            genomes, scores = np.concatenate([genomes, children])[best], scores[best]
-            documents = [(documents + born)[index] for index in best]
-        yield from documents
-
-    def _prepare(self) -> Genome:
-        """The prior draws, made once."""
-        if self._bank is None:
+    ) -> Floats:
+        """The log ratio of good trials, weighted at random, to the rest, (columns, codes)."""
+        if self._bank is None:  # the prior draws, made once
             self._bank = self._space.genomes(BANK, derive_seed(self._seed, "bank"))
             self._documents = [self._space.document(genome) for genome in self._bank]
+            self._texts = list(map(canonical, self._documents))
             self._model = DensityModel(self._documents)
-        return self._bank
+        known = [self._look_up(number, evidence) for number in ranked]
+        new = [one for one in known if one.codes is None]
+        for one, codes in zip(new, self._model.encode([one.config for one in new]), strict=True):
+            one.codes = codes
+        codes = np.stack([one.codes for one in known if one.codes is not None])
+        successes = sum(evidence[number].reward > -math.inf for number in ranked)
+        good = min(math.ceil(GOOD_TRIALS * math.sqrt(len(ranked))), successes)
+        rest = np.concatenate([codes[good:], self._model.encode(pending)])
+        return self._model.log_ratio(codes[:good], rest, rng.exponential(size=(1 + good, codes.shape[1])))
 
-    def _encode(self, trial: int, config: Document) -> Codes:
-        if trial not in self._codes:
-            self._codes[trial] = self._model.encode(config)
-        return self._codes[trial]
+    def _search(self, table: Floats, taken: set[str], rng: np.random.Generator) -> Document | None:
+        """The configuration of the highest sum in the table that was found, of those not taken.
+
+        From the best prior draw, the words of one place after the other are replaced by those of good draws.
+        """
+        assert self._bank is not None
+        columns = np.arange(len(table))
+        scores = table[columns, self._model.codes].sum(1)
+        order = np.argsort(-scores, kind="stable")
+        free = (row for row in order if self._texts[row] not in taken)
+        row = next(free, None)
+        found, found_score = (None, -math.inf) if row is None else (self._documents[row], scores[row])
+
+        genome, score = self._bank[order[0]].copy(), scores[order[0]]
+        places = rng.permutation(self._space.places(genome))[:CANDIDATES]
+        tries = min(TRIES, CANDIDATES // max(len(places), 1))
+        for place in places:
+            children = np.repeat(genome[None], tries, axis=0)
+            children[:, place] = self._bank[rng.choice(order[: BANK // 10], tries), place]
+            documents = [self._space.document(child) for child in children]
+            child_scores = table[columns, self._model.encode(documents)].sum(1)
+            for child in np.argsort(-child_scores, kind="stable"):
+                if child_scores[child] <= found_score:
+                    break
+                if canonical(documents[child]) not in taken:
+                    found, found_score = documents[child], child_scores[child]
+            best = child_scores.argmax()
+            if child_scores[best] > score:
+                genome, score = children[best], child_scores[best]
+        return found
+
+    def _look_up(self, trial: int, evidence: Evidence) -> "_Known":
+        config = evidence[trial].config
+        known = self._known.get(trial)
+        if known is None or known.config is not config:
+            known = self._known[trial] = _Known(config, canonical(config))
+        return known
+
+
+@dataclass
+class _Known:
+    """What is remembered of a trial's configuration."""
+
+    config: Document
+    text: str
+    codes: Codes | None = None
 
 
 class DensitySampler(ModelSampler):
@@ -261,17 +326,5 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-_kernels: dict[float, Floats] = {}
-
-
-def _kernel(bandwidth: float) -> Floats:
-    """(BINS, BINS): a row is the density over the bins of a kernel in that bin, cut off at 0 and 1."""
-    bandwidth = round(bandwidth, 4)
-    if bandwidth not in _kernels:
-        centres = (np.arange(BINS) + 0.5) / BINS
-        kernel = np.exp(-0.5 * ((centres - centres[:, None]) / bandwidth) ** 2)
-        _kernels[bandwidth] = kernel / kernel.sum(axis=1, keepdims=True)
-    return _kernels[bandwidth]
+    """Whether it is one to be smoothed; integers beyond the range of floats are not."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)

@@ -34,6 +34,10 @@ class Evidence:
     def __getitem__(self, trial: int) -> Finding:
         return self._findings[trial]
 
+    def configs(self) -> list[Document]:
+        """The configurations that have a result, in the order of their first."""
+        return [finding.config for finding in self._findings.values()]
+
     def add(self, trial: int, config: Document, epochs: int, reward: float) -> None:
         """A result; minus infinity and NaN are failures. One of fewer epochs than known is ignored."""
         known = self._findings.get(trial)
@@ -41,16 +45,15 @@ class Evidence:
             reward = -math.inf if math.isnan(reward) else reward
             self._findings[trial] = Finding(config, epochs, reward)
 
-    def ranked(self, before: int | None = None) -> list[int]:
+    def ranked(self) -> list[int]:
         """The trials, best first: rung by rung from the highest, within a rung by reward, then by number.
 
         Who got further was chosen for it, so the rung comes first: rewards of different rungs are not
-        comparable, ranks are. Failures come last, wherever they happened. `before` leaves out that
-        trial and those after it.
+        comparable, ranks are. Failures come last, wherever they happened.
         """
 
         def key(trial: int) -> tuple[bool, int, float, int]:
             _, epochs, reward = self._findings[trial]
             return reward == -math.inf, -epochs, -reward, trial
 
-        return sorted((t for t in self._findings if before is None or t < before), key=key)
+        return sorted(self._findings, key=key)

@@ -1,80 +1,113 @@
 """The journal of a search: which configurations were drawn and what came of them, in order.
 
-    {"event": "search", "max_epochs": 27, "eta": 3, "seed": 0, "batch_size": 100, "sampler": "random"}
-    {"event": "trial", "trial": 0, "config": {"lr": 0.01}}
-    {"event": "result", "trial": 0, "epochs": 1, "reward": -0.31, "best_epoch": 1, "error": null}
+    {"event": "search", "max_epochs": 27, "trials": null, "schedule": "hyperband", "eta": 3, …}
+    {"event": "trial", "trial": 0, "round": 0, "bracket": 0, "config": {"lr": 0.01}}
+    {"event": "result", "trial": 0, "epochs": 1, "trained": 1, "reward": -0.31, "best_epoch": 1,
+     "error": null, "stops": []}
     {"event": "end"}
 
-It holds no time of day, so that the same search gives the same journal.
+A further "search" line says that the search goes on to more epochs or trials. `stops` are the trials that a
+result puts out of the race. There is no time of day, so that the same search gives the same journal.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
 from helixband.results import Journal
 from helixband.search.trial import Document, Outcome
+from hyperband import Result
+
+
+class Place(NamedTuple):
+    """Where a trial was drawn: the bracket of a round."""
+
+    round: int
+    bracket: int
 
 
 class SearchJournal:
     """The events of a search found in a journal, and the writing of new ones.
 
-    Raises `ResultsMismatch` where the journal is of a search with other settings.
+    `settings` are those of this run. A search may be extended: "max_epochs" may have grown, and "trials" be
+    another number; None is what was recorded. Raises `ResultsMismatch` where any other differs.
     """
 
     def __init__(self, journal: Journal, settings: dict[str, Any]) -> None:
         self._journal = journal
-        self._configs: dict[int, Document] = {}
-        self._outcomes: dict[tuple[int, int], Outcome] = {}
+        self.trials: list[tuple[Place, Document]] = []
+        self.results: list[tuple[Result, str | None, list[int]]] = []
+        """(result, error, the trials that it put out of the race)."""
         self.settings = settings
-        self.finished = False
-        events = journal.events()
-        self._empty = not events
-        for event in events:
-            kind = event.pop("event")
-            if kind == "search":
-                self._check_settings(event, settings)
-            elif kind == "trial":
-                self._configs[event["trial"]] = event["config"]
-            elif kind == "result":
-                reward = -math.inf if event["reward"] is None else event["reward"]
-                outcome = Outcome(reward, event["best_epoch"], event["error"])
-                self._outcomes[event["trial"], event["epochs"]] = outcome
-            elif kind == "end":
-                self.finished = True
+        self._recorded: dict[str, Any] = {}
+        self._has_ended = False
+        for event in journal.events():
+            self._read(event)
+        if self._recorded:
+            if settings["trials"] is None:
+                self.settings = settings | {"trials": self._recorded["trials"]}
+            self._check_settings()
 
-    def config(self, trial: int) -> Document | None:
-        """The configuration drawn for a trial, or None."""
-        return self._configs.get(trial)
+    @property
+    def finished(self) -> bool:
+        """Whether all that these settings ask for is done."""
+        return self._has_ended and self._recorded == self.settings
 
-    def outcome(self, trial: int, epochs: int) -> Outcome | None:
-        """What came of a trial trained to so many epochs, or None."""
-        return self._outcomes.get((trial, epochs))
+    def write_trial(self, trial: int, place: Place, config: Document) -> None:
+        """Record a draw; one that a crash of the machine takes is drawn again, and is the same."""
+        self._begin()
+        event = {"event": "trial", "trial": trial, **place._asdict(), "config": config}
+        self._journal.append(event, sync=False)
 
-    def write_config(self, trial: int, config: Document) -> None:
-        """Record a draw."""
-        if self._empty:  # not before there is a trial: a search that never began binds nobody to its settings
-            self._journal.append({"event": "search", **self.settings})
-            self._empty = False
-        self._journal.append({"event": "trial", "trial": trial, "config": config})
-
-    def write_outcome(self, trial: int, epochs: int, outcome: Outcome) -> None:
-        """Record a result."""
-        reward = outcome.reward if math.isfinite(outcome.reward) else None
-        found = {"reward": reward, "best_epoch": outcome.best_epoch, "error": outcome.error}
+    def write_result(self, trial: int, epochs: int, outcome: Outcome, stops: list[int]) -> None:
+        """Record what came of a trial trained to so many epochs."""
+        self._begin()
+        found = {
+            "trained": outcome.epochs,
+            "reward": outcome.reward if math.isfinite(outcome.reward) else None,
+            "best_epoch": outcome.best_epoch,
+            "error": outcome.error,
+            "stops": stops,
+        }
         self._journal.append({"event": "result", "trial": trial, "epochs": epochs, **found})
 
     def write_end(self) -> None:
         """Record that the search is finished."""
-        if not self.finished:
+        self._begin()
+        if not self._has_ended:
             self._journal.append({"event": "end"})
-            self.finished = True
+            self._has_ended = True
 
-    def _check_settings(self, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
-        other = [name for name in wanted if recorded.get(name) != wanted[name]]
+    def _begin(self) -> None:
+        """Record the settings where they are new.
+
+        Not before there is a trial: a search that never began binds nobody to its settings.
+        """
+        if self._recorded != self.settings:
+            self._journal.append({"event": "search", **self.settings})
+            self._recorded, self._has_ended = self.settings, False
+
+    def _read(self, event: dict[str, Any]) -> None:
+        kind = event.pop("event")
+        if kind == "search":
+            self._recorded, self._has_ended = event, False
+        elif kind == "trial":
+            self.trials.append((Place(event["round"], event["bracket"]), event["config"]))
+        elif kind == "result":
+            reward = -math.inf if event["reward"] is None else event["reward"]
+            result = Result(event["trial"], event["epochs"], reward)
+            self.results.append((result, event["error"], event["stops"]))
+        elif kind == "end":
+            self._has_ended = True
+
+    def _check_settings(self) -> None:
+        recorded, wanted = self._recorded, self.settings
+        other = [name for name in wanted if recorded.get(name) != wanted[name] and name != "trials"]
+        if recorded["max_epochs"] < wanted["max_epochs"]:
+            other.remove("max_epochs")
         if other:
             listed = ", ".join(f"{name} was {recorded.get(name)} and is {wanted[name]}" for name in other)
             raise ResultsMismatch(
-                f"{self._journal.path} is of a search with other settings: {listed}; "
-                "give the same ones, or another directory with --result"
+                f"{self._journal.path} is of a search with other settings: {listed}; give the same ones (the "
+                "epochs and the number of trials may grow), or another directory with --result"
             )

@@ -6,7 +6,7 @@ which are then sampled here. Draw k depends on the seed and k alone.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -58,15 +58,23 @@ def holds_expressions(space: Document) -> bool:
 
 
 class RandomSampler:
-    """Configurations by `get_config` alone, each one once."""
+    """Configurations by `get_config` alone, each one once.
+
+    That of trial k depends on the seed, k and the configurations that there are.
+    """
+
+    uses_evidence = False
 
     def __init__(self, get_config: Callable[[], Any], seed: int) -> None:
         self._get_config = get_config
         self._seed = seed
 
-    def suggest(self, trial: int, evidence: Evidence) -> Document | None:
-        """A configuration for trial number `trial`, or None where the space is exhausted."""
-        seen = {canonical(evidence[other].config) for other in evidence.ranked()}
+    def suggest(self, trial: int, evidence: Evidence, pending: Iterable[Document] = ()) -> Document | None:
+        """A configuration for trial number `trial`, or None where the space is exhausted.
+
+        It is none of the evidence's and none of the `pending` ones, those without a result yet.
+        """
+        seen = set(map(canonical, [*evidence.configs(), *pending]))
         for attempt in range(DRAWS_UNTIL_EXHAUSTED):
             config = draw(self._get_config, derive_seed(self._seed, "config", trial, attempt))
             if canonical(config) not in seen:

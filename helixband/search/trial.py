@@ -1,5 +1,6 @@
 """One trial: a configuration of a definition, trained in its own directory with its own seed."""
 
+import gc
 import math
 import traceback
 from argparse import Namespace
@@ -7,25 +8,60 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from base_model import BaseModel
 from helixband.configuration import from_json
 from helixband.definition import Definition
 from helixband.errors import HelixbandError, StorageError
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results import Results, Row
+from helixband.results import Results, Row, Superseded, Trial
 from helixband.training.tensorboard import TensorBoardLog
 
 Document = dict[str, Any]
 OnEpoch = Callable[[Row], None]
 
+# What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Train a trial until it has had `epochs` epochs, those found in its directory included.
+
+    `floors[k]` belongs to epoch k + 1 of the trial, whichever task trained it: where the best reward of the
+    first k + 1 epochs is below it, the trial goes no further. Beyond the last floor nothing stops it. All of
+    it is JSON.
+    """
+
+    name: str
+    config: Document
+    epochs: int
+    floors: tuple[float, ...] = ()
+
+    def is_hopeless(self, epoch: int, best_reward: float) -> bool:
+        """Whether the trial ends after so many epochs, its best reward being so.
+
+        >>> task = Task("0000", {}, epochs=9, floors=(-2.0, -1.0))
+        >>> [task.is_hopeless(epoch, -1.5) for epoch in (0, 1, 2, 3)]
+        [False, False, True, False]
+        """
+        return 0 < epoch <= len(self.floors) and best_reward < self.floors[epoch - 1]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: its highest reward and that epoch, or the error it failed with."""
+    """What became of a trial: its highest reward and that epoch, or the error it failed with.
+
+    `epochs` is how many it has had in all: fewer than asked for where it failed or was hopeless. A trial that
+    was `out_of_memory` may do better alone.
+    """
 
     reward: float
     best_epoch: int
+    epochs: int = 0
     error: str | None = None
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,38 +77,65 @@ class Trainer:
         seed_everything(self._seed(name))
         return self.definition.new_model(from_json(config), self.args)
 
-    def train(self, name: str, config: Document, epochs: int, on_epoch: OnEpoch) -> BaseModel:
-        """The model of a trial after `epochs` epochs, those found in its directory included."""
-        train, val = self.definition.training_data(self.args.data, self.args.batch_size)
+    def train(
+        self, name: str, config: Document, epochs: int, on_epoch: OnEpoch, floors: tuple[float, ...] = ()
+    ) -> BaseModel:
+        """The model of a trial after `epochs` epochs, those found in its directory included.
+
+        Below its floor (see `Task`) it ends earlier, with the weights of its last epoch.
+        """
         trial = self.results.trial(name)
-        trial.write_config(config)
-        model = self.new_model(name, config)
+        trial.begin_attempt()
+        return self._train(trial, Task(name, config, epochs, floors), on_epoch)
+
+    def attempt(self, task: Task, on_epoch: OnEpoch) -> Outcome:
+        """As `train`, but whatever goes wrong with the trial is its outcome, with a traceback in error.txt.
+
+        Only `StorageError` is passed on, which concerns every trial, and `Superseded`, which concerns none.
+        """
+        trial = self.results.trial(task.name)
+        trial.begin_attempt()
+        try:
+            model = self._train(trial, task, on_epoch)
+        except (StorageError, Superseded):
+            raise
+        except (Exception, SystemExit) as error:
+            account, short = self._account(error), f"{type(error).__name__}: {error}"
+            out_of_memory = _is_out_of_memory(error)
+        else:
+            if math.isfinite(model.best_reward):
+                trial.clear_error()
+                return Outcome(model.best_reward, model.best_epoch, model.epoch)
+            short = f"the reward was {model.history[-1]['reward']}, and finite in no epoch of {model.epoch}"
+            account, out_of_memory = f"{short}\n", False
+        if out_of_memory:  # here and not above, where the traceback still holds the model
+            gc.collect()
+            torch.cuda.empty_cache()
+        trial.write_error(account)
+        return Outcome(-math.inf, 0, trial.epochs(), short, out_of_memory)
+
+    def _train(self, trial: Trial, task: Task, on_epoch: OnEpoch) -> BaseModel:
+        train, val = self.definition.training_data(self.args.data, self.args.batch_size)
+        trial.write_config(task.config)
+        model, seed = self.new_model(task.name, task.config), self._seed(task.name)
+        if task.floors:
+            # Only takes up what is there: a trial that was stopped and then lost its report stops here again.
+            model.fit(train, val, 0, trial, seed)
+            if task.is_hopeless(model.epoch, model.best_reward):
+                return model
         with TensorBoardLog(self.results.logs(trial)) as log:
 
             def report(row: Row) -> None:
                 log.add(row)
                 on_epoch(row)
+                if task.is_hopeless(model.epoch, model.best_reward):
+                    raise _Hopeless
 
-            model.fit(train, val, epochs, trial, self._seed(name), report)
+            try:
+                model.fit(train, val, task.epochs, trial, seed, report)
+            except _Hopeless:
+                pass  # its state was kept on the way out
         return model
-
-    def attempt(self, name: str, config: Document, epochs: int, on_epoch: OnEpoch) -> Outcome:
-        """As `train`, but whatever goes wrong with the trial is its outcome, with a traceback in error.txt.
-
-        Only `StorageError` is passed on, which concerns every trial.
-        """
-        try:
-            model = self.train(name, config, epochs, on_epoch)
-        except StorageError:
-            raise
-        except (Exception, SystemExit) as error:
-            self.results.trial(name).write_error(self._account(error))
-            return Outcome(-math.inf, 0, f"{type(error).__name__}: {error}")
-        if not math.isfinite(model.best_reward):
-            text = f"the reward was {model.history[-1]['reward']}, and finite in no epoch of {model.epoch}"
-            self.results.trial(name).write_error(text + "\n")
-            return Outcome(-math.inf, 0, text)
-        return Outcome(model.best_reward, model.best_epoch)
 
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)
@@ -81,3 +144,13 @@ class Trainer:
         if isinstance(error, HelixbandError):
             return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))
+
+
+class _Hopeless(Exception):
+    """Ends a training whose reward is below its floor."""
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)

@@ -1,0 +1,162 @@
+"""Where trials are trained: in this process, or in several of this machine at a time.
+
+An executor has the shape of those in `concurrent.futures`: it is given a task and gives a future.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from helixband.errors import HelixbandError, UsageError
+from helixband.results import Row
+from helixband.search.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
+from helixband.search.trial import Outcome, Task, Trainer
+
+__all__ = ["Executor", "InProcess", "LocalWorkers", "WorkerDied", "allot", "fair_threads"]
+
+Report = Callable[[str, Row], None]
+"""Gets the name of a trial and the row of an epoch of it, in whatever thread."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Executor(Protocol):
+    """Trains `capacity` tasks at a time, and keeps the others waiting."""
+
+    capacity: int
+
+    def submit(self, task: Task, on_epoch: Report) -> "Future[Outcome]":
+        """Begin a task. Its future raises `WorkerDied` where the task may be given again, to go on from its
+        last checkpoint, and a `HelixbandError` where the run cannot go on."""
+        ...
+
+    def close(self) -> None:
+        """End what runs, its last finished epochs written, and free everything."""
+        ...
+
+
+class InProcess:
+    """Trains in this process and thread: `submit` returns when the training is over."""
+
+    capacity = 1
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def submit(self, task: Task, on_epoch: Report) -> "Future[Outcome]":
+        """Train at once; `KeyboardInterrupt` passes through."""
+        future: Future[Outcome] = Future()
+        try:
+            future.set_result(self._trainer.attempt(task, lambda row: on_epoch(task.name, row)))
+        except HelixbandError as error:
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Nothing runs and nothing was taken."""
+
+
+class LocalWorkers:
+    """Trains in processes of this machine, which come up at once and stay; one that dies is replaced.
+
+    `gpus` has for each the GPUs that it sees, as CUDA_VISIBLE_DEVICES takes them ("": none), and `threads` is
+    the number of CPU threads of each.
+    """
+
+    def __init__(self, setup: Setup, workers: int, gpus: list[str], threads: int) -> None:
+        self.capacity = workers
+        self._setup = setup
+        self._orders: queue.SimpleQueue[tuple[Task, Report, Future[Outcome]] | None] = queue.SimpleQueue()
+        self._closing = False
+        self._lock = threading.Lock()  # of the processes, which are replaced as others are ended
+        self._environments = [worker_environment(gpu, threads) for gpu in gpus[:workers]]
+        self._processes = [TrialProcess(setup, environment) for environment in self._environments]
+        self._threads = [
+            threading.Thread(target=self._work, args=[number], daemon=True) for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, task: Task, on_epoch: Report) -> "Future[Outcome]":
+        """Hand the task to the next process that is free."""
+        future: Future[Outcome] = Future()
+        self._orders.put((task, on_epoch, future))
+        return future
+
+    def close(self) -> None:
+        """End the processes: those that do not within ten seconds, by force. What waits is cancelled."""
+        with self._lock:
+            self._closing = True
+            processes = list(self._processes)
+        with contextlib.suppress(queue.Empty):
+            while order := self._orders.get_nowait():
+                order[2].cancel()
+        for process in processes:
+            self._orders.put(None)
+            process.terminate()
+        until = time.monotonic() + SECONDS_TO_END
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        for process in processes:
+            process.kill()
+        for thread in self._threads:
+            thread.join(SECONDS_TO_END)
+
+    def _work(self, number: int) -> None:
+        """In the thread of a process: give it one order after another."""
+        while (order := self._orders.get()) is not None:
+            if order[2].set_running_or_notify_cancel():
+                self._carry_out(number, *order)
+        self._processes[number].close()
+
+    def _carry_out(self, number: int, task: Task, on_epoch: Report, future: "Future[Outcome]") -> None:
+        try:
+            future.set_result(self._living(number).run(task, lambda row: on_epoch(task.name, row)))
+        except BaseException as error:
+            future.set_exception(error)
+
+    def _living(self, number: int) -> TrialProcess:
+        """The process of that number, a new one in the place of one that ended."""
+        with self._lock:
+            if self._closing:
+                raise WorkerDied("the search is ending")
+            if not self._processes[number].alive:
+                self._processes[number].close()
+                self._processes[number] = TrialProcess(self._setup, self._environments[number])
+            return self._processes[number]
+
+
+def worker_environment(gpu: str, threads: int) -> dict[str, str]:
+    """The variables that give a process its GPUs ("": none) and its number of CPU threads."""
+    return {"CUDA_VISIBLE_DEVICES": gpu, **{name: str(threads) for name in THREAD_VARIABLES}}
+
+
+def allot(workers: int, trials_per_gpu: int, visible: list[str]) -> list[str]:
+    """The GPU of each worker, in turn; without a GPU, "" for all.
+
+    >>> allot(3, 2, ["0", "1"])
+    ['0', '1', '0']
+
+    Raises `UsageError` where there are more workers than GPUs have place for.
+    """
+    if not visible:
+        return [""] * workers
+    if workers > len(visible) * trials_per_gpu:
+        raise UsageError(
+            f"--workers {workers} is more than {len(visible)} GPUs with {trials_per_gpu} trials each take; "
+            "give fewer, raise --trials-per-gpu, or use the CPU with --cpu"
+        )
+    return [visible[number % len(visible)] for number in range(workers)]
+
+
+def fair_threads(cores: int, workers: int) -> int:
+    """The CPU threads of each worker, one at least.
+
+    >>> fair_threads(8, 3)
+    2
+    """
+    return max(1, cores // workers)

@@ -1,0 +1,205 @@
+"""The process that trials are trained in, one after another, as it is seen from outside.
+
+It can be killed, its memory is its own, and what a definition does in it harms nobody else. It is told and
+tells in lines of JSON: the `Setup` and then tasks on its standard input; on a pipe of its own `{"row": …}`
+after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns every trial.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import helixband
+from helixband import errors
+from helixband.env import variables_read
+from helixband.results import Results
+from helixband.search.trial import OnEpoch, Outcome, Task, Trainer
+
+SECONDS_TO_END = 10.0
+"""How long a process that was asked to end has for it, before it is killed."""
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""A process that has ended is told by its pipe; by looking, where one that it forked holds the pipe open."""
+
+TAIL = 4000  # bytes of what was printed that an account of an end has
+
+
+class WorkerDied(Exception):
+    """The process of a trial ended without an outcome; the message tells how, and what it printed last."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a process needs to train trials of a definition: all of it JSON.
+
+    `arguments` are those of the command line, `environment` the variables that the definition has read (None:
+    not set), `directory` the one that the run was started in, `root` the one that Helixband is imported from.
+    """
+
+    arguments: dict[str, Any]
+    result: str
+    definition: str
+    digest: str
+    environment: dict[str, str | None]
+    directory: str
+    root: str
+
+    @classmethod
+    def of(cls, trainer: Trainer, directory: str) -> "Setup":
+        """That of a run whose definition is loaded."""
+        return cls(
+            arguments=vars(trainer.args),
+            result=str(trainer.results.path),
+            definition=str(trainer.definition.path),
+            digest=trainer.definition.digest,
+            environment={name: os.environ.get(name) for name in variables_read()},
+            directory=directory,
+            root=str(Path(helixband.__file__).resolve().parent.parent),
+        )
+
+
+class TrialProcess:
+    """A process of its own for the trials of a `Setup`; it comes up while the caller goes on.
+
+    `environment` is added to that of this process: its GPU and its threads. The process has a session of its
+    own, so that Ctrl-C in a terminal is for this one to answer; it ends by itself when this one does.
+    """
+
+    def __init__(self, setup: Setup, environment: dict[str, str]) -> None:
+        self._results = Results(setup.result)
+        self._printed = tempfile.TemporaryFile()
+        self._answers, answers = os.pipe()
+        self._received = b""
+        self._killed = self._closed = False
+        path = os.pathsep.join(filter(None, [setup.root, os.environ.get("PYTHONPATH")]))
+        # -P: the folder that the run was started in is not to be imported from.
+        command = [sys.executable, "-P", "-u", "-m", "helixband.search.worker"]
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(answers)],
+                stdin=subprocess.PIPE,
+                stdout=self._printed,
+                stderr=subprocess.STDOUT,
+                pass_fds=[answers],
+                env={**os.environ, "PYTHONPATH": path, **environment},
+                cwd=setup.directory,
+                start_new_session=True,
+            )
+        finally:
+            os.close(answers)
+        self._tell(asdict(setup))
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be given a task."""
+        return self._process.poll() is None
+
+    def run(self, task: Task, on_row: OnEpoch) -> Outcome:
+        """Train a trial there; `on_row` gets each epoch, in this thread.
+
+        Raises `WorkerDied` where the process ended, or another took the trial over; a `HelixbandError` that
+        was raised there and concerns the whole run.
+        """
+        output = self._results.trial(task.name).output_file
+        printed_before = output.stat().st_size if output.exists() else 0
+        self._tell(asdict(task))
+        for message in self._messages():
+            if "outcome" in message:
+                return Outcome(**message["outcome"])
+            if "superseded" in message:
+                raise WorkerDied(message["superseded"])
+            if "error" in message:
+                raise getattr(errors, message["error"]["type"])(message["error"]["message"])
+            try:
+                on_row(message["row"])
+            except BaseException:  # nobody listens to the trial any more
+                self.close()
+                raise
+        tail = self._tail(output, printed_before)
+        self.close()
+        raise WorkerDied(f"the process of trial {task.name} {self._end()}{tail}")
+
+    def terminate(self) -> None:
+        """Ask it to end; a trial under way writes its last finished epoch first."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once, and what it has forked; once, as its number may be another's later."""
+        if self._killed:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._killed = True
+
+    def close(self, seconds: float = SECONDS_TO_END) -> None:
+        """Have it end, by force after so many seconds, and free what it took; once."""
+        if self._closed:
+            return
+        self._closed = True
+        self.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.kill()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        os.close(self._answers)
+        self._printed.close()
+
+    def _tell(self, document: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which its answers tell with the reason
+            self._process.stdin.write(json.dumps(document).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        """What it says, until it has ended."""
+        answers = select.poll()
+        answers.register(self._answers, select.POLLIN)
+        while True:
+            while b"\n" in self._received:
+                line, self._received = self._received.split(b"\n", 1)
+                yield json.loads(line)
+            ended = not self.alive  # before the last look at the pipe, so that nothing is missed
+            if answers.poll(0 if ended else SECONDS_BETWEEN_LOOKS * 1000):
+                received = os.read(self._answers, 1 << 16)
+                if not received:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self._process.wait(SECONDS_TO_END)
+                    return
+                self._received += received
+            elif ended:
+                return
+
+    def _end(self) -> str:
+        code = self._process.returncode
+        if code >= 0:
+            return f"ended with exit code {code}"
+        name = signal.Signals(-code).name
+        return f"was ended by {name}" + (" (memory may have run out)" if name == "SIGKILL" else "")
+
+    def _tail(self, output: Path, start: int) -> str:
+        """The last lines that it printed: in the trial, or else before it."""
+        text = b""
+        if output.exists():
+            text = output.read_bytes()[start:][-TAIL:]
+        if not text:
+            self._printed.seek(max(0, os.fstat(self._printed.fileno()).st_size - TAIL))
+            text = self._printed.read()
+        lines = text.decode(errors="replace").strip()
+        return f"; it had printed:\n{lines}" if lines else ""

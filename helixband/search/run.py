@@ -1,0 +1,271 @@
+"""Running a search: jobs from its schedule to an executor, their outcomes into the journal and back.
+
+The journal is the state of the search: what it holds is told to a new schedule, and not done again.
+"""
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+
+from helixband.errors import TrainingError
+from helixband.progress import Progress
+from helixband.results import Row
+from helixband.search.choice import make_sampler
+from helixband.search.evidence import Evidence
+from helixband.search.executors import Executor, WorkerDied
+from helixband.search.hopeless import Gains
+from helixband.search.journal import Place, SearchJournal
+from helixband.search.schedules import make_schedule, one_round, plan
+from helixband.search.trial import Document, Outcome, Task, Trainer
+from hyperband import Job, Result, Rung
+
+FIRST_TRIALS = 5
+"""A search where all of the first so many trials fail is stopped: the fault is not in one configuration."""
+ATTEMPTS = 3
+"""A trial whose worker died is begun so many times in all."""
+LAG = 8
+"""A suggestion does without the results of so many jobs before it, so that as many workers do as one does.
+
+It costs nothing that could be measured; benchmarks/README.md has the figures.
+"""
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+Key = tuple[int, int]
+"""A job by its trial and epochs."""
+
+
+class BudgetSpent(BaseException):
+    """Ends a training in this process; not an `Exception`, which would be the trial's failure."""
+
+
+class Search:
+    """A search of a definition's configurations, or what is missing of one.
+
+    `deadline` is a time of `time.monotonic`, at which trials under way are stopped and nothing new begins.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        journal: SearchJournal,
+        executor: Executor,
+        progress: Progress,
+        deadline: float = math.inf,
+    ) -> None:
+        self._trainer, self._results = trainer, trainer.results
+        self._journal, self._executor, self._progress = journal, executor, progress
+        self._deadline = deadline
+        settings = journal.settings
+        kind, max_epochs, eta = settings["schedule"], settings["max_epochs"], settings["eta"]
+        self._round = len(one_round(kind, max_epochs, eta))
+        members = Counter(self._number(place) for place, _ in journal.trials)
+        counts = [members[bracket] for bracket in range(max(members, default=-1) + 1)]
+        self._plan = plan(kind, max_epochs, eta, settings["trials"], counts)
+        self._sampler = make_sampler(
+            settings["sampler"], trainer.definition.module.get_config, settings["seed"]
+        )
+        lag = max(LAG, executor.capacity) if self._sampler.uses_evidence else None
+        self._schedule = make_schedule(kind, self._plan, eta, self._suggest, lag)
+        self._gains = Gains(max_epochs) if settings["stop_hopeless"] else None
+        self._errors: list[str] = []
+        self._running: dict[Future[Outcome], Job] = {}
+        self._again: list[Job] = []  # their workers died
+        self._alone: list[Job] = []  # they were out of memory: each goes on when nothing else runs
+        self._lonely: set[Key] = set()
+        self._deaths: Counter[Key] = Counter()
+
+    def run(self) -> bool:
+        """Whether the search is finished: all is done, or else its time is spent.
+
+        `best_config` then points to the best trial. Raises `TrainingError` where the first trials all fail.
+        """
+        if self._deadline < math.inf:
+            self._progress.time_budget(self._deadline - time.monotonic())
+        self._progress.begin_search(self._plan)
+        self._restore()
+        try:
+            self._work()
+            if self._schedule.best is None:
+                raise self._all_failed()
+            self._finish_best(self._schedule.best[0])
+        except BudgetSpent:
+            return False
+        self._journal.write_end()
+        return True
+
+    def _restore(self) -> None:
+        for place, config in self._journal.trials:
+            self._schedule.restore_trial(config, self._number(place))
+        for result, error, stops in self._journal.results:
+            self._schedule.restore_result(result, stops)
+            self._learn(result)
+            bracket = self._schedule.trials[result.trial].bracket
+            rung = sum(rung.epochs < result.epochs for rung in self._plan[bracket])
+            name = trial_name(result.trial)
+            self._progress.begin_job(name, bracket, rung, 0, result.epochs)
+            self._end_job(result.trial, result.reward, error, hopeless=result.trial in stops)
+        self._set_best()
+        self._discard(trial for trial, entry in enumerate(self._schedule.trials) if entry.out)
+
+    def _work(self) -> None:
+        while True:
+            while len(self._running) < self._executor.capacity and (job := self._next_job()):
+                self._submit(job)
+            if not self._running:
+                return
+            wait(self._running, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+            for future in [future for future in self._running if future.done()]:
+                self._take(self._running.pop(future), future)
+            self._check_time()
+
+    def _finish_best(self, number: int) -> None:
+        """Train the best trial to its full epochs, where it was stopped before."""
+        trial, entry = self._results.trial(trial_name(number)), self._schedule.trials[number]
+        epochs = self._journal.settings["max_epochs"]
+        if trial.epochs() >= epochs or -math.inf in entry.rewards.values():
+            return
+        self._progress.say(f"training: trial {trial.id}, the best of the search, to epoch {epochs}")
+        self._progress.begin_training(trial.id, trial.epochs(), epochs)
+        future = self._executor.submit(Task(trial.id, entry.config, epochs), self._on_epoch)
+        while not wait([future], SECONDS_BETWEEN_LOOKS).done:
+            self._check_time()
+        try:
+            error = future.result().error
+        except WorkerDied as death:
+            error = str(death)
+        if error:
+            self._progress.say(f"that failed ({error}); the best epoch before it is used")
+
+    def _next_job(self) -> Job | None:
+        if self._again:
+            return self._again.pop(0)
+        if self._alone or any(_key(job) in self._lonely for job in self._running.values()):
+            return self._alone.pop(0) if not self._running else None
+        known, was_exhausted = len(self._schedule.trials), self._schedule.exhausted
+        job = self._schedule.ask()
+        if self._schedule.exhausted and not was_exhausted:
+            self._tell_exhausted()
+        if job is not None and job.trial == known:
+            place = Place(*divmod(job.bracket, self._round))
+            self._journal.write_trial(job.trial, place, job.config)
+        return job
+
+    def _tell_exhausted(self) -> None:
+        drawn = Counter(entry.bracket for entry in self._schedule.trials)
+        plan = [[Rung(drawn[number], rungs[0].epochs), *rungs[1:]] for number, rungs in enumerate(self._plan)]
+        self._progress.begin_search(plan)
+        count = len(self._schedule.trials)
+        self._progress.say(
+            f"the space holds {count} configurations that were found: the search ends with them"
+        )
+
+    def _submit(self, job: Job) -> None:
+        name = trial_name(job.trial)
+        best = self._schedule.best
+        floors = self._gains.floors(best[1], job.epochs) if self._gains and best else ()
+        done = max(self._schedule.trials[job.trial].rewards, default=0)
+        self._progress.begin_job(name, job.bracket, job.rung, done, job.epochs)
+        task = Task(name, job.config, job.epochs, floors)
+        self._running[self._executor.submit(task, self._on_epoch)] = job
+
+    def _on_epoch(self, name: str, row: Row) -> None:
+        self._progress.epoch(name, row)
+        if threading.current_thread() is threading.main_thread():
+            self._check_time()
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise BudgetSpent
+
+    def _take(self, job: Job, future: "Future[Outcome]") -> None:
+        """Record what came of a job, or have it done again."""
+        try:
+            outcome = future.result()
+        except WorkerDied as death:
+            self._deaths[_key(job)] += 1
+            if self._deaths[_key(job)] < ATTEMPTS:
+                self._again.append(job)
+                return
+            outcome = self._given_up(job, death)
+        if outcome.out_of_memory and _key(job) not in self._lonely:
+            self._lonely.add(_key(job))
+            self._alone.append(job)
+            return
+        self._record(job, outcome)
+
+    def _given_up(self, job: Job, death: WorkerDied) -> Outcome:
+        trial = self._results.trial(trial_name(job.trial))
+        text = f"the worker died {ATTEMPTS} times in this trial, at last: {death}"
+        trial.begin_attempt()
+        trial.write_error(f"{text}\n")
+        return Outcome(-math.inf, 0, trial.epochs(), text)
+
+    def _record(self, job: Job, outcome: Outcome) -> None:
+        best = self._schedule.best
+        hopeless = outcome.error is None and outcome.epochs < job.epochs
+        stops = self._schedule.tell(job.trial, job.epochs, outcome.reward, hopeless)
+        self._journal.write_result(job.trial, job.epochs, outcome, stops)
+        self._learn(Result(job.trial, job.epochs, outcome.reward))
+        self._set_best()
+        passed = [best[0]] if best and best != self._schedule.best else []
+        self._discard(trial for trial in [job.trial, *stops, *passed] if self._schedule.trials[trial].out)
+        self._end_job(job.trial, outcome.reward, outcome.error, hopeless)
+        if self._schedule.best is None and len(self._errors) == FIRST_TRIALS:
+            raise self._all_failed()
+
+    def _suggest(self, trial: int, results: Sequence[Result]) -> Document | None:
+        trials, evidence = self._schedule.trials, Evidence()
+        for result in results:
+            evidence.add(result.trial, trials[result.trial].config, result.epochs, result.reward)
+        told = {result.trial for result in results}
+        pending = [entry.config for number, entry in enumerate(trials) if number not in told]
+        return self._sampler.suggest(trial, evidence, pending)
+
+    def _learn(self, result: Result) -> None:
+        if self._gains is not None and result.reward > -math.inf:
+            self._gains.add(self._results.trial(trial_name(result.trial)).rewards()[: result.epochs])
+
+    def _set_best(self) -> None:
+        if self._schedule.best is not None:
+            self._results.set_best(self._results.trial(trial_name(self._schedule.best[0])))
+
+    def _discard(self, trials: Iterable[int]) -> None:
+        """Delete the checkpoints of trials that are out of the race, but for the best."""
+        best = self._schedule.best
+        for trial in trials:
+            if best is None or trial != best[0]:
+                self._results.trial(trial_name(trial)).discard_checkpoints()
+
+    def _end_job(self, trial: int, reward: float, error: str | None, hopeless: bool) -> None:
+        config = self._schedule.trials[trial].config
+        self._progress.end_job(trial_name(trial), config, reward, error, hopeless)
+        if error:
+            self._errors.append(error)
+
+    def _number(self, place: Place) -> int:
+        """The bracket's number in the plan."""
+        return place.round * self._round + place.bracket
+
+    def _all_failed(self) -> TrainingError:
+        first = self._results.trial(trial_name(0)).error_file
+        return TrainingError(
+            f"no trial has succeeded of {len(self._errors)}; trial 0000 failed with: {self._errors[0]}\n"
+            f"See {first}; mend the definition or its ranges, and search in another directory (--result)"
+        )
+
+
+def _key(job: Job) -> Key:
+    return job.trial, job.epochs
+
+
+def trial_name(trial: int) -> str:
+    """The id of a trial, which is its directory's name.
+
+    >>> trial_name(7)
+    '0007'
+    """
+    return f"{trial:04d}"

@@ -1,0 +1,194 @@
+"""Inside the process that trials are trained in: `python -m helixband.search.worker FD`, see `process.py`.
+
+What belongs to the protocol is moved away before the definition is loaded: whatever it reads, prints or forks
+meets an empty standard input and a file. The process ends, its last finished epoch written, on SIGTERM and
+when its parent is gone.
+"""
+
+import atexit
+import contextlib
+import faulthandler
+import importlib
+import json
+import os
+import queue
+import select
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from base_model import choose_device
+from helixband import errors, interruption
+from helixband.definition import load_definition
+from helixband.errors import DefinitionError, HelixbandError, StorageError
+from helixband.results import Results, Superseded
+from helixband.search.process import Setup
+from helixband.search.trial import Task, Trainer
+
+SECONDS_BETWEEN_LOOKS = 1.0
+"""A parent that is gone is told by its pipe; by looking, where what it has forked holds the pipe open."""
+
+SECONDS_ALONE = 5.0
+"""How long a process goes on without its parent, where the definition does not let it end."""
+
+
+class Parent:
+    """The process that gives the tasks, on the one pipe, and is told of them, on the other."""
+
+    def __init__(self, tasks: int, answers: int) -> None:
+        self._tasks = tasks
+        self._answers = open(answers, "wb")
+        self._documents: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._process, self._parent = os.getpid(), os.getppid()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def next(self) -> dict[str, Any]:
+        """The next document that the parent sends; a signal ends the wait."""
+        interruption.check()
+        return self._documents.get()
+
+    def send(self, **message: Any) -> None:
+        """Tell the parent; a fork of this process, that a definition lets run on, ends here."""
+        if os.getpid() != self._process:
+            os._exit(1)
+        try:
+            self._answers.write(json.dumps(message).encode() + b"\n")
+            self._answers.flush()
+        except BrokenPipeError:
+            raise KeyboardInterrupt(signal.SIGTERM) from None
+
+    def _listen(self) -> None:
+        """In a thread of its own: take in what the parent sends, and end the process when it is gone."""
+        # No buffered file: it would hold a lock as it waits, which forks would inherit.
+        received = b""
+        tasks = select.poll()
+        tasks.register(self._tasks, select.POLLIN)
+        while os.getppid() == self._parent:
+            if tasks.poll(SECONDS_BETWEEN_LOOKS * 1000):
+                more = os.read(self._tasks, 1 << 16)
+                if not more:
+                    break
+                *lines, received = (received + more).split(b"\n")
+                for line in lines:
+                    self._documents.put(json.loads(line))
+        os.kill(self._process, signal.SIGTERM)
+        time.sleep(SECONDS_ALONE)
+        os._exit(1)  # the definition does not return from a call, or does not let itself be interrupted
+
+
+def main() -> int:
+    """Load what the parent names, then train what it gives until it is gone; the exit code."""
+    tasks = os.dup(0)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    answers = int(sys.argv[1])
+    os.set_inheritable(answers, False)
+    faulthandler.enable(all_threads=False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interruption.install()
+    _interrupt_once()
+    try:
+        parent = Parent(tasks, answers)
+        try:
+            trainer = load(Setup(**parent.next()))
+        except HelixbandError as error:
+            parent.send(error=_described(error))
+            return error.exit_code
+        while True:
+            document = parent.next()
+            task = Task(**{**document, "floors": tuple(document["floors"])})
+            _train(trainer, task, parent)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGTERM
+
+
+def load(setup: Setup) -> Trainer:
+    """What trains the trials of a run, as it does in the run's own process.
+
+    Raises `DefinitionError` where the definition is another than that of the run by now.
+    """
+    for name, text in setup.environment.items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    args = Namespace(**setup.arguments)
+    if choose_device(args.cpu).type == "cuda":
+        torch.backends.cudnn.deterministic = True  # the same seed, the same result
+    definition = load_definition(setup.definition, args.seed)
+    if definition.digest != setup.digest:
+        raise DefinitionError(
+            f"{setup.definition} was changed while the search runs; put back what it was, "
+            f"which is kept in {Path(setup.result) / 'def.py'}"
+        )
+    importlib.import_module("torch._dynamo")  # a second, which the first step of an optimizer would take
+    return Trainer(definition, Results(setup.result), args)
+
+
+def _train(trainer: Trainer, task: Task, parent: Parent) -> None:
+    try:
+        with _printing_to(trainer.results.trial(task.name).output_file):
+            outcome = trainer.attempt(task, lambda row: parent.send(row=row))
+        parent.send(outcome=asdict(outcome))
+    except Superseded as superseded:
+        parent.send(superseded=str(superseded))
+    except HelixbandError as error:
+        parent.send(error=_described(trainer.definition.explain(error)))
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()  # for the trials of other processes on this GPU
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    """An error by the nearest of its classes that the parent knows."""
+    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
+    return {"type": kind, "message": str(error)}
+
+
+@contextlib.contextmanager
+def _printing_to(file: Path) -> Iterator[None]:
+    """What this process and its children print goes to the end of a file, which goes if there is nothing."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror}") from error
+    before = os.dup(1)
+    try:
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        yield
+        if os.fstat(target).st_size == 0:
+            file.unlink(missing_ok=True)
+    finally:
+        os.dup2(before, 1)
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(target)
+
+
+def _interrupt_once() -> None:
+    """Let no second SIGTERM disturb the writing of a state that the first has brought about."""
+    handle: Any = signal.getsignal(signal.SIGTERM)
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        handle(number, frame)
+
+    signal.signal(signal.SIGTERM, first)
+
+
+if __name__ == "__main__":
+    code = main()
+    atexit._run_exitfuncs()
+    os._exit(code)  # taking the interpreter apart would take seconds, with torch in it

@@ -1,0 +1,94 @@
+"""What the tests of clusters share: a definition to train, and what became of it."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conftest import Project
+
+from helixband.definition import load_definition
+from helixband.results import Results, Row
+from helixband.search.executors import InProcess
+from helixband.search.process import Setup
+from helixband.search.trial import Outcome, Task, Trainer
+
+SLOW = """
+import os
+import time
+
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        with open(os.path.join(self.args.data, "pids"), "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        time.sleep(SECONDS)
+        return super().get_hyperband_reward(result)
+"""
+"""Appended to the toy: an epoch takes so many seconds, and tells its process in data/pids."""
+
+CONFIGS = [{"lr": 0.01, "units": 4}, {"lr": 0.02, "units": 8}, {"lr": 0.03, "units": 4}]
+
+
+def slow(seconds: float = 0.3) -> str:
+    return SLOW.replace("SECONDS", str(seconds))
+
+
+def make_trainer(project: Project, result: str = "results") -> Trainer:
+    """What trains trials of the project's definition in this process."""
+    args = Namespace(data=str(project.data), batch_size=20, seed=3, cpu=True, debug=False)
+    definition = load_definition(str(project.definition), 3)
+    return Trainer(definition, Results(project.path / result), args)
+
+
+def make_setup(project: Project, result: str = "results") -> Setup:
+    return Setup.of(make_trainer(project, result), str(project.path))
+
+
+def in_process(project: Project, tasks: list[Task]) -> tuple[list[Outcome], dict[str, list[Row]]]:
+    """The outcomes and the rows of tasks that are trained in this process, one after another."""
+    rows = Rows()
+    executor = InProcess(make_trainer(project, "expected"))
+    return [executor.submit(task, rows).result() for task in tasks], rows.rows
+
+
+def pids(project: Project) -> list[int]:
+    """The processes that have trained, an entry an epoch."""
+    file = project.data / "pids"
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def files(project: Project, trial: str, result: str = "results") -> dict[str, bytes]:
+    """What a trial left that depends on nothing but its task."""
+    folder = project.path / result / "trials" / trial
+    return {name: (folder / name).read_bytes() for name in ("config.json", "train_results.csv")}
+
+
+class Rows:
+    """Keeps what `on_epoch` gets."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[Row]] = {}
+
+    def __call__(self, name: str, row: Row) -> None:
+        self.rows.setdefault(name, []).append(row)
+
+    def epochs(self, name: str) -> list[int]:
+        return [int(row["epoch"]) for row in self.rows.get(name, [])]
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 40.0) -> Any:
+    """What the condition comes to, once it holds."""
+    until = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.05)
+    return value
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,189 @@
+"""One trial: what becomes of it, where it ends before its time, and what it leaves."""
+
+import math
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from toys import TOY
+
+from helixband import checkpoints
+from helixband.definition import load_definition
+from helixband.errors import StorageError
+from helixband.results import Results, Row
+from helixband.search import trial as trials
+from helixband.search.trial import Outcome, Task, Trainer
+
+CONFIG = {"lr": 0.01, "units": 4, "rewards": [-5.0, -3.0, -4.0, -2.0, -1.0]}
+
+REWARDS = """
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        reward = self.config["rewards"][self.epoch]
+        if isinstance(reward, str) and reward != "nan":
+            exec(reward)
+        return float(reward)
+"""
+
+Make = Callable[..., Trainer]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Trainers on one result directory, of definitions whose rewards the configuration tells."""
+
+    def make(extra: str = REWARDS) -> Trainer:
+        (tmp_path / "def.py").write_text(TOY + extra)
+        args = Namespace(data=str(tmp_path), batch_size=30, seed=0, cpu=True, debug=False)
+        return Trainer(load_definition(tmp_path / "def.py"), Results(tmp_path / "results"), args)
+
+    return make
+
+
+def task(epochs: int, *floors: float, rewards: list[float | str] | None = None) -> Task:
+    return Task("0000", {**CONFIG, "rewards": rewards or CONFIG["rewards"]}, epochs, floors)
+
+
+def ignore(row: Row) -> None:
+    pass
+
+
+def test_a_trial_tells_its_best_reward_and_how_far_it_got(make: Make) -> None:
+    assert make().attempt(task(3), ignore) == Outcome(reward=-3.0, best_epoch=2, epochs=3)
+    assert make().attempt(task(4), ignore) == Outcome(reward=-2.0, best_epoch=4, epochs=4)
+
+
+def test_each_epoch_is_told_once(make: Make) -> None:
+    told: list[Row] = []
+    make().attempt(task(2), told.append)
+    make().attempt(task(4), told.append)
+    assert [row["epoch"] for row in told] == [1, 2, 3, 4]
+
+
+# The floors.
+
+
+@pytest.mark.parametrize(
+    ("floors", "epochs"),
+    [
+        ((), 5),
+        ((-9.0,), 5),
+        ((-5.0,), 5),  # as good as its floor
+        ((-4.9,), 1),
+        ((-9.0, -9.0, -3.0), 5),  # the best so far counts, not the last
+        ((-9.0, -9.0, -2.5), 3),
+        ((-math.inf, -math.inf, -math.inf, -1.0), 4),
+    ],
+)
+def test_a_trial_ends_where_its_best_reward_is_below_the_floor(
+    make: Make, floors: tuple[float, ...], epochs: int
+) -> None:
+    trainer = make()
+    outcome = trainer.attempt(task(5, *floors), ignore)
+    rewards = CONFIG["rewards"][:epochs]
+    assert outcome == Outcome(max(rewards), 1 + rewards.index(max(rewards)), epochs)
+    trial = trainer.results.trial("0000")
+    assert (trial.epochs(), checkpoints.load(trial.last_checkpoint)["epoch"]) == (epochs, epochs)
+
+
+def test_a_trial_that_was_stopped_and_is_asked_for_again_stays_where_it_is(make: Make) -> None:
+    stopped = make().attempt(task(5, -9.0, -2.5), ignore)
+    told: list[Row] = []
+    assert make().attempt(task(5, -9.0, -2.5), told.append) == stopped
+    assert told == []
+
+
+def test_a_trial_with_floors_goes_on_as_one_without(make: Make) -> None:
+    trainer = make()
+    trainer.attempt(task(2), ignore)
+    trainer.attempt(task(4, -9.0, -9.0, -9.0, -9.0), ignore)
+    halves = trainer.results.trial("0000").history_file.read_text()
+    trainer.results.forget_trials()
+    trainer.attempt(task(4), ignore)
+    assert trainer.results.trial("0000").history_file.read_text() == halves
+
+
+def test_a_model_trained_under_floors_is_given_back(make: Make) -> None:
+    model = make().train("0000", CONFIG, 5, ignore, floors=(-9.0, -1.0))
+    assert (model.epoch, model.best_reward) == (2, -3.0)
+
+
+# Failures.
+
+
+def test_a_failure_tells_its_error_and_the_epochs_before_it(make: Make) -> None:
+    trainer = make()
+    outcome = trainer.attempt(task(5, rewards=[-5.0, -4.0, "raise ValueError('no more')"]), ignore)
+    assert outcome == Outcome(-math.inf, 0, 2, "ValueError: no more")
+    assert "raise ValueError" not in (outcome.error or "")
+    assert "in get_hyperband_reward" in trainer.results.trial("0000").error_file.read_text()
+
+
+def test_a_definition_that_exits_has_failed(make: Make) -> None:
+    assert make().attempt(task(1, rewards=["raise SystemExit(3)"]), ignore).error == "SystemExit: 3"
+
+
+def test_rewards_that_are_never_finite_are_a_failure(make: Make) -> None:
+    outcome = make().attempt(task(2, rewards=["nan", "nan"]), ignore)
+    assert outcome == Outcome(-math.inf, 0, 2, "the reward was nan, and finite in no epoch of 2")
+
+
+def test_the_error_of_an_attempt_goes_when_another_succeeds(make: Make) -> None:
+    trainer = make()
+    trainer.attempt(task(2, rewards=[-5.0, "raise ValueError"]), ignore)
+    assert trainer.results.trial("0000").error_file.exists()
+    trainer.attempt(task(2), ignore)
+    assert not trainer.results.trial("0000").error_file.exists()
+
+
+def test_what_cannot_be_stored_is_not_the_trials_fault(make: Make) -> None:
+    trainer = make()
+    trainer.results.trial("0000").last_checkpoint.mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"last\.pt"):
+        trainer.attempt(task(1), ignore)
+
+
+# Memory.
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "raise MemoryError",
+        "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
+        "torch.empty(1 << 55)",
+        "np.empty(1 << 55)",
+        "raise RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate')",
+    ],
+)
+def test_running_out_of_memory_is_a_failure_of_its_own_kind(make: Make, raised: str) -> None:
+    outcome = make().attempt(task(2, rewards=[-5.0, raised]), ignore)
+    assert (outcome.reward, outcome.epochs, outcome.out_of_memory) == (-math.inf, 1, True)
+
+
+@pytest.mark.parametrize(
+    "raised", ["raise RuntimeError('shapes differ')", "raise ValueError('out of memory')"]
+)
+def test_another_failure_is_not_one_of_memory(make: Make, raised: str) -> None:
+    assert not make().attempt(task(1, rewards=[raised]), ignore).out_of_memory
+
+
+def test_the_memory_of_a_trial_that_ran_out_is_free_when_it_is_told(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(living()))
+
+    def living() -> int:
+        import gc
+
+        return sum(type(found).__name__ == "Model" for found in gc.get_objects())
+
+    assert make().attempt(task(1, rewards=["raise MemoryError"]), ignore).out_of_memory
+    assert freed == [0]
+
+
+def test_a_task_is_json() -> None:
+    assert trials.Task(**{"name": "0000", "config": {}, "epochs": 3}).floors == ()
