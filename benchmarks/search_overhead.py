@@ -25,18 +25,20 @@ import torch
 from common import EXAMPLES, load_script, make_parser, report, setting, table
 from step import Array, clocks, mlp_task, train_bare
 
-import hyperband
 from base_model import BaseModel, choose_device
 from batch_generator import BatchGenerator
 from helixband import checkpoints, randomness
 from helixband.definition import Definition, load_definition
 from helixband.progress import Progress
 from helixband.results import Journal, Results, Trial
+from helixband.search.executors import InProcess
 from helixband.search.journal import SearchJournal
+from helixband.search.run import Search
 from helixband.search.samplers import RandomSampler
 from helixband.search.trial import Trainer
 from helixband.training import loop
 from helixband.training.tensorboard import TensorBoardLog
+from hyperband import brackets
 
 EXAMPLE = EXAMPLES / "function_regressor"
 BATCH_SIZE = 100
@@ -55,7 +57,7 @@ TRAINING = "training"
 """The part that is not the runner's."""
 
 RUNNER_PARTS = [
-    (hyperband, "run_search", "search, everything else"),
+    (Search, "run", "search, everything else"),
     (RandomSampler, "suggest", "drawing configurations"),
     (Journal, "append", "journal"),
     (Results, "set_best", "best_config"),
@@ -64,7 +66,7 @@ RUNNER_PARTS = [
     (loop, "train_epoch", "training steps"),
     (loop, "evaluate", "validation"),
     (randomness, "get_state", "states of the random generators"),
-    (checkpoints, "save", "writing checkpoints"),
+    (checkpoints, "save_together", "writing checkpoints"),
     (checkpoints, "load", "reading checkpoints"),
     (Trial, "write_history", "train_results.csv"),
     (Trial, "write_config", "config.json"),
@@ -166,10 +168,11 @@ def search(
         definition = load_definition(EXAMPLE / "reg_model.py", args.seed)
         results = Results(directory)
         trainer = Trainer(definition, results, args)
-        settings = {"max_epochs": epochs, "eta": eta, "seed": args.seed, "batch_size": BATCH_SIZE}
+        settings = {"max_epochs": epochs, "trials": None, "schedule": "hyperband", "eta": eta}
+        settings |= {"sampler": "random", "seed": args.seed, "stop_hopeless": False}
         with observed(ledger, definition) if ledger else contextlib.nullcontext():
             started = clocks()
-            hyperband.run_search(trainer, SearchJournal(results.journal, settings), Progress())
+            Search(trainer, SearchJournal(results.journal, settings), InProcess(trainer), Progress()).run()
             times = clocks() - started
         trials: dict[int, Trained] = {}
         configs = {e["trial"]: e["config"] for e in results.journal.events() if e["event"] == "trial"}
@@ -221,8 +224,8 @@ def main() -> None:
     modes = {"without TensorBoard": True}
     if importlib.util.find_spec("tensorboard") is not None:
         modes["with TensorBoard"] = False
-    brackets = hyperband.brackets(args.max_epochs, args.eta)
-    n_trials = sum(rungs[0].configurations for rungs in brackets)
+    plan = brackets(args.max_epochs, args.eta)
+    n_trials = sum(rungs[0].configurations for rungs in plan)
     found: dict[str, dict[str, Any]] = {name: {"rounds": [], "ratios": []} for name in modes}
     with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
         load_script(EXAMPLE / "make_data.py").main()
@@ -250,7 +253,7 @@ def main() -> None:
     document = {
         "setting": setting(choose_device(args.cpu), ["torch", "numpy", "tensorboard"]),
         "trials": n_trials,
-        "jobs": sum(rung.configurations for rungs in brackets for rung in rungs),
+        "jobs": sum(rung.configurations for rungs in plan for rung in rungs),
         "wanted_ms_per_trial": WANTED_MS,
         "searches": found,
     }
