@@ -37,7 +37,8 @@ from helixband.search.executors import Executor, LocalWorkers, Report
 from helixband.search.journal import SearchJournal
 from helixband.search.process import Setup
 from helixband.search.run import Search
-from helixband.search.trial import Outcome, Task, Trainer
+from helixband.search.task import Outcome, Task
+from helixband.search.trial import Trainer
 
 EMPTY = """\
 import random

@@ -12,7 +12,8 @@ from helixband.definition import load_definition
 from helixband.results import Results, Row
 from helixband.search.executors import InProcess
 from helixband.search.process import Setup
-from helixband.search.trial import Outcome, Task, Trainer
+from helixband.search.task import Outcome, Task
+from helixband.search.trial import Trainer
 
 SLOW = """
 import os

@@ -33,7 +33,7 @@ from helixband.errors import HelixbandError, UsageError
 from helixband.search.address import check_address, read_address
 from helixband.search.cluster import ClusterWorkers, connect
 from helixband.search.process import WorkerDied
-from helixband.search.trial import Task
+from helixband.search.task import Task
 
 pytest.importorskip("distributed")
 
@@ -160,6 +160,8 @@ def test_a_cluster_gives_what_one_process_gives_bit_for_bit(dask: Dask, project:
         assert [future.result(60) for future in futures] == outcomes
         longer = executor.submit(Task("0000", CONFIGS[0], 5), told)
         assert longer.result(60).epochs == 5
+        with pytest.raises(ZeroDivisionError):  # of who listens, which is not lost
+            executor.submit(Task("0003", CONFIGS[0], 1), lambda name, row: 1 / 0).result(60)
     assert told.rows["0001"] == rows["0001"]
     assert told.epochs("0000") == [1, 2, 3, 4, 5]
     assert files(project, "0001") == files(project, "0001", "expected")

@@ -15,7 +15,7 @@ from helixband.errors import HelixbandError
 from helixband.search import cluster, dask_clusters
 from helixband.search.cluster import connect
 from helixband.search.process import WorkerDied
-from helixband.search.trial import Task
+from helixband.search.task import Task
 
 pytest.importorskip("dask_jobqueue")
 pytestmark = pytest.mark.skipif(

@@ -16,7 +16,7 @@ from helixband.errors import HelixbandError, UsageError
 from helixband.search import cluster
 from helixband.search.cluster import connect
 from helixband.search.process import WorkerDied
-from helixband.search.trial import Task
+from helixband.search.task import Task
 
 pytest.importorskip("asyncssh")
 CONFIG = os.environ.get("HELIXBAND_TEST_SSH_CONFIG", "")

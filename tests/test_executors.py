@@ -19,7 +19,8 @@ from helixband.errors import DefinitionError, StorageError, UsageError
 from helixband.results import Results, Row
 from helixband.search.executors import InProcess, LocalWorkers, WorkerDied, allot, fair_threads
 from helixband.search.process import Setup
-from helixband.search.trial import Outcome, Task, Trainer
+from helixband.search.task import Outcome, Task
+from helixband.search.trial import Trainer
 
 ACTING = """
 import ctypes, os, signal, sys, time

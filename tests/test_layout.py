@@ -80,7 +80,14 @@ LEVELS = [
     ["helixband.predictions", "helixband.runfile", "helixband.leakage"],
     ["helixband.genome_prediction", "helixband.context"],
     ["helixband.evaluation", "helixband.prediction"],
-    ["hyperband", "helixband.search", "helixband.search.evidence", "helixband.search.hopeless"],
+    [
+        "hyperband",
+        "helixband.search",
+        "helixband.search.address",
+        "helixband.search.evidence",
+        "helixband.search.hopeless",
+        "helixband.search.task",
+    ],
     [
         "helixband.search.density",
         "helixband.search.samplers",
@@ -89,7 +96,6 @@ LEVELS = [
     ],
     ["helixband.search.journal", "helixband.search.process", "helixband.search.tpe"],
     [
-        "helixband.search.address",
         "helixband.search.choice",
         "helixband.search.executors",
         "helixband.search.worker",

@@ -17,7 +17,8 @@ from helixband.definition import load_definition
 from helixband.results import Results, Row, Trial
 from helixband.search.executors import worker_environment
 from helixband.search.process import Setup, TrialProcess, WorkerDied
-from helixband.search.trial import Task, Trainer
+from helixband.search.task import Task
+from helixband.search.trial import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +47,8 @@ from helixband.definition import load_definition
 from helixband.results import Results
 from helixband.search.executors import LocalWorkers
 from helixband.search.process import Setup
-from helixband.search.trial import Task, Trainer
+from helixband.search.task import Task
+from helixband.search.trial import Trainer
 
 folder = Path(sys.argv[1])
 args = Namespace(data=str(folder), batch_size=20, seed=0, cpu=True, debug=False)

@@ -40,7 +40,7 @@ from helixband.search.address import Address, read_address
 from helixband.search.address import check_address as check_address
 from helixband.search.executors import Report
 from helixband.search.process import Setup, WorkerDied
-from helixband.search.trial import Outcome, Task
+from helixband.search.task import Outcome, Task
 
 if TYPE_CHECKING:
     from helixband.search.dask_clusters import DaskCluster
@@ -222,34 +222,43 @@ class ClusterWorkers:
     def _on_event(self, event: tuple[float, Any]) -> None:
         key, row = event[1]
         job = self._running.get(key)
-        if job is not None:  # else from a worker that was believed dead
+        if job is None:  # from a worker that was believed dead
+            return
+        try:
             job.on_epoch(job.task.name, row)
+        except Exception as error:  # in a thread, as this one is Dask's own
+            threading.Thread(target=self._end, args=[job, error]).start()
 
     def _on_done(self, job: _Job, future: Any) -> None:
+        try:
+            result = self._result(job, future)
+        except Exception as error:
+            result = error
+        self._end(job, result)
+
+    def _result(self, job: _Job, future: Any) -> Outcome | BaseException:
+        """What a task of Dask's came to."""
         from distributed import KilledWorker
 
-        if future.status == "finished":
-            self._on_report(job, future.result())
-        elif future.status == "error" and not isinstance(future.exception(), KilledWorker):
-            self._end(job, future.exception())
-        else:
-            self._end(job, WorkerDied(f"the Dask worker {job.worker} is gone"))
-
-    def _on_report(self, job: _Job, report: dict[str, Any]) -> None:
+        error: BaseException | None = future.exception() if future.status == "error" else None
+        if error is not None and not isinstance(error, KilledWorker):
+            return error
+        if future.status != "finished":
+            return WorkerDied(f"the Dask worker {job.worker} is gone")
+        report = future.result()
         if "outcome" in report:
-            self._end(job, Outcome(**report["outcome"]))
-        elif "died" in report:
-            self._end(job, WorkerDied(report["died"]))
-        else:
-            kind = getattr(errors, report["error"]["type"])
-            self._end(job, kind(report["error"]["message"]))
+            return Outcome(**report["outcome"])
+        if "died" in report:
+            return WorkerDied(report["died"])
+        kind: type[HelixbandError] = getattr(errors, report["error"]["type"])
+        return kind(report["error"]["message"])
 
     def _look(self) -> bool:
         """See which workers there are; whether the scheduler answers."""
         workers = set()
         if self._client.status == "running":
             with contextlib.suppress(OSError):  # Dask's own for a lost connection, and for time that is up
-                workers = set(self._client.scheduler_info().get("workers", ()))
+                workers = set(self._client.scheduler_info(n_workers=-1).get("workers", ()))
         with self._lock:
             lost = [job for job in self._running.values() if job.worker not in workers]
             self._workers = workers

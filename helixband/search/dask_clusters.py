@@ -162,13 +162,10 @@ class SlurmCluster:
 
     def _gone(self) -> list[str]:
         """Names of the workers that have neither a job in Slurm's queue nor a connection."""
-        known = {worker["name"] for worker in self.client.scheduler_info()["workers"].values()}
+        known = {worker["name"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()}
         queue = self._queue()
-        return [
-            name
-            for name, job in self.cluster.workers.items()
-            if name not in known and job.job_id not in queue
-        ]
+        jobs = self.cluster.workers.items()
+        return [name for name, job in jobs if name not in known and job.job_id not in queue]
 
     def _queue(self) -> dict[str, str]:
         """The user's jobs: number to state and reason; raises `HelixbandError` where Slurm does not tell."""
@@ -180,9 +177,12 @@ class SlurmCluster:
 
     def state(self) -> str:
         """What squeue and the newest log say."""
-        queue = self._queue()
         numbers = [job.job_id for job in self.cluster.workers.values()]
-        jobs = [f"job {number} {queue.get(number, 'is in the queue no more')}" for number in numbers]
+        try:
+            queue = self._queue()
+            jobs = [f"job {number} {queue.get(number, 'is in the queue no more')}" for number in numbers]
+        except HelixbandError as error:
+            jobs = [str(error)]
         logs = sorted(self.logs.glob("*.log"), key=os.path.getmtime)
         lines = logs[-1].read_text(errors="replace").splitlines()[-10:] if logs else []
         return "\n  ".join([", ".join(jobs)] + ([f"{logs[-1]} ends with"] if lines else []) + lines)
@@ -200,7 +200,8 @@ class SlurmCluster:
 
     def mend(self) -> None:
         """Submit jobs again that have ended, as at the end of their time."""
-        self._submit(self._gone())
+        with contextlib.suppress(HelixbandError):  # Slurm may answer the next time
+            self._submit(self._gone())
 
     def close(self) -> None:
         """Cancel the jobs."""

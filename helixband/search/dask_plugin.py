@@ -88,7 +88,7 @@ class TrialPlugin(WorkerPlugin):
             sys.path.insert(0, self.document["root"])
         from helixband.errors import HelixbandError
         from helixband.search.process import Setup, TrialProcess, WorkerDied
-        from helixband.search.trial import Task
+        from helixband.search.task import Task
 
         if fault := self._unseen():
             return {"error": {"type": "HelixbandError", "message": fault}}

@@ -9,14 +9,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from helixband.errors import HelixbandError, UsageError
 from helixband.results import Row
 from helixband.search.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
-from helixband.search.trial import Outcome, Task, Trainer
+from helixband.search.task import Outcome, Task
 
 __all__ = ["Executor", "InProcess", "LocalWorkers", "WorkerDied", "allot", "fair_threads"]
+
+if TYPE_CHECKING:
+    from helixband.search.trial import Trainer
 
 Report = Callable[[str, Row], None]
 """Gets the name of a trial and the row of an epoch of it, in whatever thread."""
@@ -44,7 +47,7 @@ class InProcess:
 
     capacity = 1
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: "Trainer") -> None:
         self._trainer = trainer
 
     def submit(self, task: Task, on_epoch: Report) -> "Future[Outcome]":

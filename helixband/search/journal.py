@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
 from helixband.results import Journal
-from helixband.search.trial import Document, Outcome
+from helixband.search.task import Document, Outcome
 from hyperband import Result
 
 

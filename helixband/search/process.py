@@ -16,13 +16,16 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import helixband
 from helixband import errors
 from helixband.env import variables_read
 from helixband.results import Results
-from helixband.search.trial import OnEpoch, Outcome, Task, Trainer
+from helixband.search.task import OnEpoch, Outcome, Task
+
+if TYPE_CHECKING:
+    from helixband.search.trial import Trainer
 
 SECONDS_TO_END = 10.0
 """How long a process that was asked to end has for it, before it is killed."""
@@ -54,7 +57,7 @@ class Setup:
     root: str
 
     @classmethod
-    def of(cls, trainer: Trainer, directory: str) -> "Setup":
+    def of(cls, trainer: "Trainer", directory: str) -> "Setup":
         """That of a run whose definition is loaded."""
         return cls(
             arguments=vars(trainer.args),

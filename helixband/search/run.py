@@ -19,7 +19,8 @@ from helixband.search.executors import Executor, WorkerDied
 from helixband.search.hopeless import Gains
 from helixband.search.journal import Place, SearchJournal
 from helixband.search.schedules import make_schedule, one_round, plan
-from helixband.search.trial import Document, Outcome, Task, Trainer
+from helixband.search.task import Document, Outcome, Task
+from helixband.search.trial import Trainer
 from hyperband import Job, Result, Rung
 
 FIRST_TRIALS = 5

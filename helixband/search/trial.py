@@ -4,9 +4,7 @@ import gc
 import math
 import traceback
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -16,52 +14,11 @@ from helixband.definition import Definition
 from helixband.errors import HelixbandError, StorageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import Results, Row, Superseded, Trial
+from helixband.search.task import Document, OnEpoch, Outcome, Task
 from helixband.training.tensorboard import TensorBoardLog
-
-Document = dict[str, Any]
-OnEpoch = Callable[[Row], None]
 
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-
-
-@dataclass(frozen=True)
-class Task:
-    """Train a trial until it has had `epochs` epochs, those found in its directory included.
-
-    `floors[k]` belongs to epoch k + 1 of the trial, whichever task trained it: where the best reward of the
-    first k + 1 epochs is below it, the trial goes no further. Beyond the last floor nothing stops it. All of
-    it is JSON.
-    """
-
-    name: str
-    config: Document
-    epochs: int
-    floors: tuple[float, ...] = ()
-
-    def is_hopeless(self, epoch: int, best_reward: float) -> bool:
-        """Whether the trial ends after so many epochs, its best reward being so.
-
-        >>> task = Task("0000", {}, epochs=9, floors=(-2.0, -1.0))
-        >>> [task.is_hopeless(epoch, -1.5) for epoch in (0, 1, 2, 3)]
-        [False, False, True, False]
-        """
-        return 0 < epoch <= len(self.floors) and best_reward < self.floors[epoch - 1]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a trial: its highest reward and that epoch, or the error it failed with.
-
-    `epochs` is how many it has had in all: fewer than asked for where it failed or was hopeless. A trial that
-    was `out_of_memory` may do better alone.
-    """
-
-    reward: float
-    best_epoch: int
-    epochs: int = 0
-    error: str | None = None
-    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from helixband.definition import load_definition
 from helixband.errors import DefinitionError, HelixbandError, StorageError
 from helixband.results import Results, Superseded
 from helixband.search.process import Setup
-from helixband.search.trial import Task, Trainer
+from helixband.search.task import Task
+from helixband.search.trial import Trainer
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """A parent that is gone is told by its pipe; by looking, where what it has forked holds the pipe open."""

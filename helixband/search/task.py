@@ -1,0 +1,49 @@
+"""What a worker is told to do, and what it tells: JSON both, and without torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from helixband.results import Row
+
+Document = dict[str, Any]
+OnEpoch = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Train a trial until it has had `epochs` epochs, those found in its directory included.
+
+    `floors[k]` belongs to epoch k + 1 of the trial, whichever task trained it: where the best reward of the
+    first k + 1 epochs is below it, the trial goes no further. Beyond the last floor nothing stops it. All of
+    it is JSON.
+    """
+
+    name: str
+    config: Document
+    epochs: int
+    floors: tuple[float, ...] = ()
+
+    def is_hopeless(self, epoch: int, best_reward: float) -> bool:
+        """Whether the trial ends after so many epochs, its best reward being so.
+
+        >>> task = Task("0000", {}, epochs=9, floors=(-2.0, -1.0))
+        >>> [task.is_hopeless(epoch, -1.5) for epoch in (0, 1, 2, 3)]
+        [False, False, True, False]
+        """
+        return 0 < epoch <= len(self.floors) and best_reward < self.floors[epoch - 1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial: its highest reward and that epoch, or the error it failed with.
+
+    `epochs` is how many it has had in all: fewer than asked for where it failed or was hopeless. A trial that
+    was `out_of_memory` may do better alone.
+    """
+
+    reward: float
+    best_epoch: int
+    epochs: int = 0
+    error: str | None = None
+    out_of_memory: bool = False
