@@ -143,7 +143,7 @@ class Experiment(Stage):
     def _to_train(self) -> bool:
         """Whether a single configuration has epochs to go."""
         best = self.results.best_trial()
-        return best is None or (best.id == SINGLE and _epochs(best) < self.args.epoch)
+        return best is None or (best.id == SINGLE and best.resumable_epochs() < self.args.epoch)
 
     def _check_fixed(self) -> None:
         """A model that is there has to have the configuration that is asked for."""
@@ -181,7 +181,8 @@ class Experiment(Stage):
             **{name: getattr(args, name) for name in SEARCH_SETTINGS},
         }
         journal = SearchJournal(self.results.journal, settings)
-        if journal.finished and self.results.best_trial():
+        best = self.results.best_trial()
+        if journal.finished and best and best.best_checkpoint.exists():
             self.progress.say("search: done already")
         elif not self._go_on_searching(journal, deadline):
             self.progress.say("search: the time is spent; the same command goes on with it")
@@ -192,7 +193,9 @@ class Experiment(Stage):
         """Whether the search came to its end."""
         args = self.args
         self._prepare_training()
-        self.progress.say(f"search: {args.schedule} to epoch {args.epoch}, eta {args.eta}, {args.sampler}")
+        self.progress.say(
+            f"search: schedule {args.schedule} to epoch {args.epoch}, eta {args.eta}, sampler {args.sampler}"
+        )
         if (best := self.results.best_trial()) and best.id == SINGLE:
             self.progress.say("  its best trial takes the place of the single configuration trained before")
         with contextlib.closing(make_executor(self.trainer, self.progress.say)) as executor:
@@ -212,7 +215,7 @@ class Experiment(Stage):
     def _train(self) -> None:
         args, trial = self.args, self.results.trial(SINGLE)
         recorded = self.run_file.setting("batch_size")
-        if _epochs(trial) and recorded not in (None, args.batch_size):
+        if trial.resumable_epochs() and recorded not in (None, args.batch_size):
             raise ResultsMismatch(
                 f"{trial.path} was trained with --batch-size {recorded}, not {args.batch_size}; "
                 "give the same one, or another directory with --result"
@@ -223,7 +226,7 @@ class Experiment(Stage):
         self._prepare_training()
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
-        self.progress.begin_training(trial.id, _epochs(trial), args.epoch)
+        self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
         on_epoch = functools.partial(self.progress.epoch, trial.id)
         model = self.trainer.train(trial.id, config, args.epoch, on_epoch)
         self.progress.end()
@@ -284,8 +287,3 @@ class Experiment(Stage):
             "definition": self.definition.digest,
             "mc_dropout": self.args.mc_dropout,
         }
-
-
-def _epochs(trial: Trial) -> int:
-    """The epochs that a training goes on from: none where its checkpoints were deleted."""
-    return trial.epochs() if trial.last_checkpoint.exists() else 0

@@ -152,6 +152,10 @@ class Trial:
         except OSError as error:
             raise StorageError(f"cannot delete {self.last_checkpoint.parent}: {error.strerror}") from error
 
+    def resumable_epochs(self) -> int:
+        """How many epochs a training goes on from: none where its checkpoints were deleted."""
+        return self.epochs() if self.last_checkpoint.exists() else 0
+
     def write_error(self, traceback: str) -> None:
         """Store why the trial failed."""
         with self.writing():

@@ -785,7 +785,7 @@ def test_a_run_on_a_terminal_has_a_live_display(project: Project) -> None:
 
     assert process.wait(timeout=60) == 0
     text = screen.decode()
-    assert "search: Hyperband to epoch 27, eta 3" in text
+    assert "search: schedule hyperband to epoch 27, eta 3, sampler auto" in text
     assert "best trials" in text and "/357 epochs" in text
     assert f"results are in {project.results}" in text
 
@@ -802,7 +802,7 @@ from test_progress import tell_long_search
 progress.time = clock = Clock()
 shown = LiveProgress()
 with shown.shown():
-    shown.say("search: Hyperband to epoch 27, eta 3")
+    shown.say("search: schedule hyperband to epoch 27, eta 3, sampler auto")
     tell_long_search(shown, clock, rounds={rounds}, at_work={at_work})
     while not Path({over!r}).exists():
         time.sleep(0.05)
@@ -859,7 +859,7 @@ def test_what_a_person_sees_in_a_terminal(
     terminal = Terminal(folder, width, height, [sys.executable, "-c", script])
     try:
         screen = terminal.screen("1 failed")
-        wanted = ["search: Hyperband to epoch 27, eta 3", *without_bars(expected)[1:-1]]
+        wanted = ["search: schedule hyperband to epoch 27, eta 3, sampler auto", *without_bars(expected)[1:-1]]
         assert screen[: len(wanted)] == wanted
         assert not any(screen[len(wanted) :])
 

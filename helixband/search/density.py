@@ -38,10 +38,8 @@ BANDWIDTH, BANDWIDTH_DECAY = 0.2, 0.2
 NARROWEST = 0.02
 BANK = 1000
 """Draws that give the prior distribution of each value, and the material of candidates."""
-TRIES = 8
-"""So many words are tried in each place."""
-CANDIDATES = 128
-"""At most so many configurations are looked at for one suggestion; in a large space fewer words are tried."""
+LOT, LOTS, CANDIDATES = 4, 4, 160
+"""In each place of a genome LOT words are tried, up to LOTS times, and so many candidates in all."""
 DRAWS_UNTIL_EXHAUSTED = 1000
 """A space is taken to be exhausted when so many draws in a row gave nothing new."""
 
@@ -260,32 +258,36 @@ class ModelSampler:
     def _search(self, table: Floats, taken: set[str], rng: np.random.Generator) -> Document | None:
         """The configuration of the highest sum in the table that was found, of those not taken.
 
-        From the best prior draw, the words of one place after the other are replaced by those of good draws.
+        From the best prior draw on, the words of one place after the other are replaced by those of good
+        draws, and then again in the places that told.
         """
         assert self._bank is not None
         columns = np.arange(len(table))
         scores = table[columns, self._model.codes].sum(1)
         order = np.argsort(-scores, kind="stable")
-        free = (row for row in order if self._texts[row] not in taken)
-        row = next(free, None)
-        found, found_score = (None, -math.inf) if row is None else (self._documents[row], scores[row])
+        free = next((row for row in order if self._texts[row] not in taken), None)
+        found, found_score = (None, -math.inf) if free is None else (self._documents[free], scores[free])
 
-        genome, score = self._bank[order[0]].copy(), scores[order[0]]
-        places = rng.permutation(self._space.places(genome))[:CANDIDATES]
-        tries = min(TRIES, CANDIDATES // max(len(places), 1))
-        for place in places:
-            children = np.repeat(genome[None], tries, axis=0)
-            children[:, place] = self._bank[rng.choice(order[: BANK // 10], tries), place]
-            documents = [self._space.document(child) for child in children]
-            child_scores = table[columns, self._model.encode(documents)].sum(1)
-            for child in np.argsort(-child_scores, kind="stable"):
-                if child_scores[child] <= found_score:
-                    break
-                if canonical(documents[child]) not in taken:
-                    found, found_score = documents[child], child_scores[child]
-            best = child_scores.argmax()
-            if child_scores[best] > score:
-                genome, score = children[best], child_scores[best]
+        genome, codes, score = self._bank[order[0]], self._model.codes[order[0]], scores[order[0]]
+        places, left = rng.permutation(self._space.places(genome)).tolist(), CANDIDATES // LOT
+        for _ in range(LOTS):
+            places, telling = places[:left], []
+            left -= len(places)
+            for place in places:
+                children = np.repeat(genome[None], LOT, axis=0)
+                children[:, place] = self._bank[rng.choice(order[: BANK // 10], LOT), place]
+                documents = [self._space.document(child) for child in children]
+                found_codes = self._model.encode(documents)
+                scores = table[columns, found_codes].sum(1)
+                if (found_codes != codes).any():
+                    telling.append(place)
+                for child in np.argsort(-scores, kind="stable"):
+                    if scores[child] > found_score and canonical(documents[child]) not in taken:
+                        found, found_score = documents[child], scores[child]
+                best = scores.argmax()
+                if scores[best] > score:
+                    genome, codes, score = children[best], found_codes[best], scores[best]
+            places = telling
         return found
 
     def _look_up(self, trial: int, evidence: Evidence) -> "_Known":

@@ -127,10 +127,11 @@ class Search:
         """Train the best trial to its full epochs, where it was stopped before."""
         trial, entry = self._results.trial(trial_name(number)), self._schedule.trials[number]
         epochs = self._journal.settings["max_epochs"]
-        if trial.epochs() >= epochs or -math.inf in entry.rewards.values():
+        done = trial.resumable_epochs()
+        if done >= epochs or -math.inf in entry.rewards.values():
             return
         self._progress.say(f"training: trial {trial.id}, the best of the search, to epoch {epochs}")
-        self._progress.begin_training(trial.id, trial.epochs(), epochs)
+        self._progress.begin_training(trial.id, done, epochs)
         future = self._executor.submit(Task(trial.id, entry.config, epochs), self._on_epoch)
         while not wait([future], SECONDS_BETWEEN_LOOKS).done:
             self._check_time()
