@@ -859,7 +859,8 @@ def test_what_a_person_sees_in_a_terminal(
     terminal = Terminal(folder, width, height, [sys.executable, "-c", script])
     try:
         screen = terminal.screen("1 failed")
-        wanted = ["search: schedule hyperband to epoch 27, eta 3, sampler auto", *without_bars(expected)[1:-1]]
+        said = "search: schedule hyperband to epoch 27, eta 3, sampler auto"
+        wanted = [said, *without_bars(expected)[1:-1]]
         assert screen[: len(wanted)] == wanted
         assert not any(screen[len(wanted) :])
 
