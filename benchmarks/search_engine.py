@@ -173,7 +173,10 @@ def two_workers(rounds: int) -> list[dict[str, float]]:
 
 
 def killed(kills: int, workers: int) -> dict[str, Any]:
-    """Whether a search killed so often comes to the same end, and how many epochs it trained twice."""
+    """Whether a search killed so often comes to the same end, and how many epochs it trained twice.
+
+    A kill comes at any time from half to two and a half times what the first epoch takes to come.
+    """
     draw = random.Random(0)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
@@ -190,7 +193,11 @@ def killed(kills: int, workers: int) -> dict[str, Any]:
             "4",
             "--cpu",
         ]
-        subprocess.run([*command, "-r", "peace", "--quiet"], cwd=folder, check=True)
+        started = time.perf_counter()
+        with subprocess.Popen([*command, "-r", "peace", "--quiet"], cwd=folder):
+            while not (folder / "epochs").exists():
+                time.sleep(0.05)
+            start = time.perf_counter() - started
         trained = Counter((folder / "epochs").read_text().splitlines())
         (folder / "epochs").unlink()
         done = 0
@@ -200,7 +207,7 @@ def killed(kills: int, workers: int) -> dict[str, Any]:
                 cwd=folder,
                 start_new_session=True,
             )
-            time.sleep(draw.uniform(1.5, 4.5))
+            time.sleep(start * draw.uniform(0.5, 2.5))
             if process.poll() is not None:
                 break
             os.kill(process.pid, signal.SIGKILL)

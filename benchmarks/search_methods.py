@@ -1,5 +1,6 @@
 """The search methods that the benchmarks of searching compare, and what they search."""
 
+import functools
 import itertools
 import math
 import random
@@ -14,6 +15,7 @@ from helixband.configuration import canonical
 from helixband.search.choice import Sampler
 from helixband.search.density import DensitySampler
 from helixband.search.evidence import Document, Evidence
+from helixband.search.hopeless import Gains, best_so_far
 from helixband.search.samplers import RandomSampler
 from helixband.search.tpe import TpeSampler
 from hyperband import brackets
@@ -99,18 +101,49 @@ class Account:
     def train(self, config: Document, epochs: int, key: str = "") -> float:
         """The reward after so many epochs in all; those that it had before, under this key, cost nothing."""
         key = key or canonical(config)
-        if key not in self._curves:
-            self._curves[key] = self.task.curve(config, len(self._curves))
+        curve = self._curve(config, key)
         self._spent += max(epochs - self._trained.get(key, 0), 0)
         if self._spent > self._left:
             raise BudgetSpent
         self._trained[key] = max(epochs, self._trained.get(key, 0))
-        reward = self._curves[key](epochs)
+        reward = curve(epochs)
         regret = self.steps[-1].regret if self.steps else 1.0
         if (epochs, reward) > self._best:
             self._best, regret = (epochs, reward), self.task.regret(config)
         self.steps.append(Step(self._spent / self.task.max_epochs, regret))
         return reward
+
+    def rewards(self, config: Document, epochs: int, key: str) -> list[float]:
+        """What the epochs will have given, up to that one: to know where a training would be stopped."""
+        curve = self._curve(config, key)
+        return [curve(epoch) for epoch in range(1, epochs + 1)]
+
+    def _curve(self, config: Document, key: str) -> Callable[[int], float]:
+        if key not in self._curves:
+            self._curves[key] = self.task.curve(config, len(self._curves))
+        return self._curves[key]
+
+
+class Patience:
+    """Trains on an account; with `stop_hopeless` as the product's flag of that name has it."""
+
+    def __init__(self, account: Account, stop_hopeless: bool) -> None:
+        self._account = account
+        self._gains = Gains(account.task.max_epochs) if stop_hopeless else None
+        self._best = -math.inf
+
+    def train(self, config: Document, epochs: int, key: str) -> tuple[float, bool]:
+        """(reward, whether the trial was stopped before)."""
+        reached = epochs
+        if self._gains is not None:
+            rewards = best_so_far(self._account.rewards(config, epochs, key))
+            floors = self._gains.floors(self._best, epochs)
+            below = (n for n, floor in enumerate(floors, 1) if rewards[n - 1] < floor)
+            reached = next(below, epochs)
+            self._gains.add(rewards[:reached])
+        reward = self._account.train(config, reached, key)
+        self._best = max(self._best, reward)
+        return reward, reached < epochs
 
 
 Method = Callable[[Account, int], None]
@@ -124,8 +157,10 @@ class SimulatedHyperband:
     number of workers.
     """
 
-    def __init__(self, account: Account, sampler: Sampler) -> None:
+    def __init__(self, account: Account, sampler: Sampler, stop_hopeless: bool = False) -> None:
         self._account, self._sampler = account, sampler
+        self._patience = Patience(account, stop_hopeless)
+        self._stopped: set[int] = set()
         self._evidence = Evidence()
         self._configs: list[Document] = []
         self._jobs: list[tuple[int, int, float]] = []
@@ -140,7 +175,8 @@ class SimulatedHyperband:
                 self._draw()
                 found[trial] = self._train(trial, rungs[0].epochs)
             for count, epochs in rungs[1:]:
-                best = sorted(found, key=lambda trial: (-found[trial], trial))[:count]  # noqa: B023
+                going = found.keys() - self._stopped
+                best = sorted(going, key=lambda trial: (-found[trial], trial))[:count]  # noqa: B023
                 found = {trial: self._train(trial, epochs) for trial in best}
 
     def _draw(self) -> None:
@@ -154,7 +190,9 @@ class SimulatedHyperband:
         self._configs.append(config)
 
     def _train(self, trial: int, epochs: int) -> float:
-        reward = self._account.train(self._configs[trial], epochs, str(trial))
+        reward, stopped = self._patience.train(self._configs[trial], epochs, str(trial))
+        if stopped:
+            self._stopped.add(trial)
         self._jobs.append((trial, epochs, reward))
         return reward
 
@@ -174,16 +212,16 @@ def tpe_sampler(task: Task, seed: int) -> Sampler:
     return TpeSampler(lambda: {one.name: one.expression() for one in task.space}, seed)
 
 
-def hyperband_with(make: Callable[[Task, int], Sampler]) -> Method:
+def hyperband_with(make: Callable[[Task, int], Sampler], stop_hopeless: bool = False) -> Method:
     """Hyperband with such a sampler."""
-    return lambda account, seed: SimulatedHyperband(account, make(account.task, seed)).run()
+    return lambda account, seed: SimulatedHyperband(account, make(account.task, seed), stop_hopeless).run()
 
 
-def random_search(account: Account, seed: int) -> None:
-    """Every draw is trained to the end."""
-    sampler = random_sampler(account.task, seed)
+def random_search(account: Account, seed: int, stop_hopeless: bool = False) -> None:
+    """Every draw is trained to the end, or until it is hopeless."""
+    sampler, patience = random_sampler(account.task, seed), Patience(account, stop_hopeless)
     for trial in itertools.count():
-        account.train(sampler.suggest(trial, Evidence()) or {}, account.task.max_epochs, str(trial))
+        patience.train(sampler.suggest(trial, Evidence()) or {}, account.task.max_epochs, str(trial))
 
 
 METHODS: dict[str, dict[str, Method]] = {
@@ -195,6 +233,11 @@ METHODS: dict[str, dict[str, Method]] = {
     "tpe": {"helixband (tpe)": hyperband_with(tpe_sampler)},
     "hyperband": {"hyperband": hyperband_with(random_sampler)},
     "random": {"random": random_search},
+    "hopeless": {
+        "random, hopeless trials stopped": functools.partial(random_search, stop_hopeless=True),
+        "hyperband, hopeless trials stopped": hyperband_with(random_sampler, stop_hopeless=True),
+        "helixband (density), hopeless trials stopped": hyperband_with(density_sampler, stop_hopeless=True),
+    },
 }
 """By name on the command line: the rows of the table. Those of other packages are in search_packages.py."""
 
