@@ -29,7 +29,19 @@ def tuned(data: Path, seed: int, epochs: int, batch_size: int, threads: int) -> 
     environment = {**os.environ, **PARTS, "NEGATIVES_SEED": str(seed), "OMP_NUM_THREADS": str(threads)}
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
-        flags = ["--data", data, "--result", directory, "--hyper", "--eval", "--seed", seed, "--quiet"]
+        flags = [
+            "--data",
+            data,
+            "--result",
+            directory,
+            "--hyper",
+            "--sampler",
+            "random",
+            "--eval",
+            "--seed",
+            seed,
+            "--quiet",
+        ]
         flags += ["--epoch", epochs, "--batch-size", batch_size]
         command = [sys.executable, ROOT / "main.py", "--model", EXAMPLES / "yeast_tf/def.py", *flags]
         subprocess.run([str(part) for part in command], env=environment, check=True)
