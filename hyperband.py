@@ -17,6 +17,9 @@ from helixband.errors import UsageError
 
 Document = dict[str, Any]
 
+KEPT = 10
+"""So many trials of a bracket's last rung stay in the race, at most, and on the disk."""
+
 
 class Rung(NamedTuple):
     """So many configurations, trained until they have had so many epochs."""
@@ -133,7 +136,7 @@ class Schedule(ABC):
         """The reward of a job that was asked for, NaN counting as minus infinity.
 
         Returns the trials that this puts out of the race, this one included where it is `hopeless`; of a
-        bracket's last rung, all but those that one more rung would take.
+        bracket's last rung, all but those that one more rung would take, KEPT at most.
         """
         entry = self.trials[trial] if trial < len(self.trials) else None
         if entry is None or entry.target != epochs:
@@ -178,6 +181,10 @@ class Schedule(ABC):
         entry = self.trials[trial]
         entry.target = self.plan[entry.bracket][rung].epochs
         return Job(trial, entry.config, entry.target, entry.bracket, rung)
+
+    def _kept(self, count: int) -> int:
+        """How many of so many trials at a last rung stay in the race, for a longer search."""
+        return max(1, min(KEPT, count // self.eta))
 
     def _to_draw(self, bracket: int) -> int:
         """How many trials a bracket lacks."""
@@ -305,11 +312,11 @@ class Hyperband(Schedule):
     def _losers(self, bracket: int) -> list[int]:
         rungs, losers = self.plan[bracket], []
         for rung in range(len(rungs)):
-            racing = [trial for trial in self._ranked(bracket, rung) if not self.trials[trial].out]
+            ranked = self._ranked(bracket, rung)
             if rung + 1 == len(rungs):
-                losers += racing[max(1, rungs[rung].configurations // self.eta) :]
+                waiting, room = ranked, self._kept(rungs[rung].configurations)
             else:
-                waiting = [trial for trial in racing if not self._has_begun(trial, bracket, rung + 1)]
-                begun = len(racing) - len(waiting)
-                losers += waiting[max(0, rungs[rung + 1].configurations - begun) :]
+                waiting = [trial for trial in ranked if not self._has_begun(trial, bracket, rung + 1)]
+                room = max(0, rungs[rung + 1].configurations - (len(ranked) - len(waiting)))
+            losers += [trial for trial in waiting if not self.trials[trial].out][room:]
         return losers

@@ -191,11 +191,7 @@ class Experiment(Stage):
 
     def _go_on_searching(self, journal: SearchJournal, deadline: float) -> bool:
         """Whether the search came to its end."""
-        args = self.args
         self._prepare_training()
-        self.progress.say(
-            f"search: schedule {args.schedule} to epoch {args.epoch}, eta {args.eta}, sampler {args.sampler}"
-        )
         if (best := self.results.best_trial()) and best.id == SINGLE:
             self.progress.say("  its best trial takes the place of the single configuration trained before")
         with contextlib.closing(make_executor(self.trainer, self.progress.say)) as executor:

@@ -303,10 +303,13 @@ class PlainProgress(Progress):
         alike: dict[tuple[tuple[int, int], ...], list[int]] = {}
         for number, rungs in enumerate(plan, 1):
             alike.setdefault(tuple(rungs), []).append(number)
-        for path, (number, *others) in alike.items():
-            more = f" and {len(others)} more like it" if others else ""
+        for path, numbers in alike.items():
+            if path[0][0] == 0:  # that an extended search has no trials for
+                continue
+            more = f" and {len(numbers) - 3} more" if len(numbers) > 3 else ""
+            which = ", ".join(map(str, numbers[:3])) + more
             trials = ", ".join(f"{n} to epoch {epochs}" for n, epochs in path)
-            self.say(f"  bracket {number}{more}: trials: {trials}")
+            self.say(f"  bracket{'s' * (len(numbers) > 1)} {which}: trials: {trials}")
 
     def epoch(self, name: str, row: Row) -> None:
         with self._lock:
@@ -335,7 +338,7 @@ class PlainProgress(Progress):
             what = f"failed: {first_line(error)}" if error else f"reward {show_number(reward)}"
             what += ", stopped as hopeless" if hopeless else ""
             stand = [f"{100 * self.done // max(1, self.total)} %", self.time_left()]
-            told = f"{self.place(job)}, trial {name}, epoch {job.epochs}: {what}"
+            told = f"{self.place(job)}, trial {name}, to epoch {job.epochs}: {what}"
             self.say(f"  {told}  [{', '.join(filter(None, stand))}]")
 
 
@@ -363,11 +366,22 @@ def show_config(config: Mapping[str, Any]) -> str:
     """A configuration on one line."""
     if not config:
         return "no hyperparameters"
-    return "  ".join(f"{name}={_show_value(value)}" for name, value in config.items())
+    return "  ".join(f"{name}={_show_value(value)}" for name, value in _flattened(config))
+
+
+def _flattened(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values, those of a nested dict as "outer/inner"."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value and "__schedule__" not in value:
+            yield from ((f"{name}/{inner}", part) for inner, part in _flattened(value))
+        else:
+            yield name, value
 
 
 def _show_value(value: Any) -> str:
     if isinstance(value, dict) and "__schedule__" in value:
         parameters = (f"{name}={_show_value(part)}" for name, part in value.items() if name != "__schedule__")
         return f"{value['__schedule__']}({', '.join(parameters)})"
+    if isinstance(value, list):
+        return f"[{', '.join(repr(part) if isinstance(part, str) else _show_value(part) for part in value)}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -284,10 +284,11 @@ def test_other_settings_than_those_of_the_training_are_refused(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--epoch", "2"), "max_epochs was 3 and is 2"),
-        (("--schedule", "sha"), "schedule was hyperband and is sha"),
-        (("--eta", "2"), "eta was 3 and is 2"),
-        (("--batch-size", "10"), "batch_size was 20 and is 10"),
+        (("--epoch", "2"), "--epoch was 3 and is 2"),
+        (("--schedule", "sha"), "--schedule was hyperband and is sha"),
+        (("--eta", "2"), "--eta was 3 and is 2"),
+        (("--batch-size", "10"), "--batch-size was 20 and is 10"),
+        (("--trials", "4"), "--trials was 5 and is 4"),
         (("--seed", "3"), "was made with --seed 0, not 3"),
     ],
 )

@@ -404,3 +404,20 @@ def test_an_extended_search_repeats_no_job_and_ends(
 
 def noisy_number(job: Job) -> float:
     return float((job.trial * 7 + job.epochs * 13) % 101)
+
+
+def test_what_waits_for_places_that_were_taken_before_an_extension_is_out_too() -> None:
+    old = Hyperband(plan("sha", 9, 2), 2, number)
+    drive(old, lambda job: job.trial)
+    longer = plan("sha", 20, 2, trials=30, members=[len(old.trials)])
+    new = extended(old, longer, lambda bracket: bracket)
+    drive(new, lambda job: -job.trial)
+    racing = [trial for trial, entry in enumerate(new.trials) if not entry.out]
+    assert all(new.trials[trial].reward_at(20) is not None for trial in racing)
+
+
+def test_of_a_last_rung_ten_trials_at_most_stay_in_the_race() -> None:
+    for kind in ("none", "sha", "asha"):
+        search = make_schedule(kind, plan(kind, 1, 3, trials=100), 3, number, lag=None)
+        drive(search, lambda job: job.trial)
+        assert [trial for trial, entry in enumerate(search.trials) if not entry.out] == list(range(90, 100))

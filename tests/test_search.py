@@ -154,7 +154,7 @@ def test_fewer_epochs_than_searched_are_refused(project: Project) -> None:
     project.run(*SEARCH)
     refused = project.run(*SEARCH, "--epoch", "2")
     assert refused.code == 2
-    assert "max_epochs was 3 and is 2" in refused.err
+    assert "--epoch was 3 and is 2" in refused.err
 
 
 def test_a_search_stops_when_its_time_is_spent_and_goes_on_with_the_same_command(project: Project) -> None:

@@ -34,9 +34,11 @@ def check_suffix(path: str | Path) -> str:
 def export(summary: Summary, path: str | Path) -> None:
     """Write the trials to a file, the format by its suffix; an existing file is replaced whole.
 
-    Raises `UsageError` for another suffix, `StorageError` where it cannot be written, `HelixbandError`
-    where Optuna is missing.
+    Raises `UsageError` for another suffix or a folder that is not there, `StorageError` where it cannot be
+    written, `HelixbandError` where Optuna is missing.
     """
+    if not Path(path).absolute().parent.is_dir():
+        raise UsageError(f"--export {path}: the folder {Path(path).parent} does not exist")
     if check_suffix(path) == ".csv":
         write_whole(path, csv_table(summary))
     else:

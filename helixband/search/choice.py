@@ -18,6 +18,7 @@ SAMPLE = 8
 class Sampler(Protocol):
     """Suggests configurations, each one once."""
 
+    name: str
     uses_evidence: bool
     """Whether a suggestion depends on results, and not on the configurations alone."""
 

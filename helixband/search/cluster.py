@@ -61,13 +61,7 @@ def connect(address: str, setup: Setup, workers: int | None, say: Callable[[str]
     `HelixbandError` where packages are missing, nothing answers, or no worker can be started.
     """
     where = read_address(address)
-    try:
-        for package in PACKAGES[where.kind]:
-            importlib.import_module(package)
-    except ImportError as error:
-        raise HelixbandError(
-            f'--cluster {address} needs packages that are missing ({error}): pip install "helixband[cluster]"'
-        ) from error
+    check_packages(address)
     for name in ("distributed", "distributed.client", "distributed.gc", "asyncssh"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what the user is to know is told by `say`
     cluster = _cluster(address, where, workers, Path(setup.result) / "search" / "cluster")
@@ -76,6 +70,18 @@ def connect(address: str, setup: Setup, workers: int | None, say: Callable[[str]
     except BaseException:
         cluster.close()
         raise
+
+
+def check_packages(address: str) -> None:
+    """Raises `HelixbandError` where a cluster of that address needs what is not installed."""
+    try:
+        for package in PACKAGES[read_address(address).kind]:
+            importlib.import_module(package)
+    except ImportError as error:
+        raise HelixbandError(
+            f"--cluster {address} needs packages that are missing ({error}); install them with: "
+            "pip install dask distributed dask-jobqueue asyncssh"
+        ) from error
 
 
 def _cluster(address: str, where: Address, workers: int | None, logs: Path) -> "DaskCluster":

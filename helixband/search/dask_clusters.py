@@ -9,12 +9,14 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, Scheduler, SpecCluster
@@ -94,7 +96,10 @@ class RunningCluster:
 
     def __init__(self, address: str, workers: int | None) -> None:
         self.address, self.workers = address, workers
+        where = urlsplit(address)
         try:
+            # First by hand: a client that is interrupted while it waits for an answer waits on for a minute.
+            socket.create_connection((where.hostname or "", where.port or 0), CONNECTING).close()
             self.client = Client(address, timeout=CONNECTING, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise HelixbandError(

@@ -203,6 +203,7 @@ class ModelSampler:
     A suggestion is a pure function of the seed, the trial's number, the evidence and what is pending.
     """
 
+    name = "density"
     uses_evidence = True
 
     def __init__(self, space: Space, seed: int) -> None:

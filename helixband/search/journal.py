@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
 from helixband.results import Journal
+from helixband.search.schedules import one_round
 from helixband.search.task import Document, Outcome
 from hyperband import Result
 
@@ -29,8 +30,8 @@ class Place(NamedTuple):
 class SearchJournal:
     """The events of a search found in a journal, and the writing of new ones.
 
-    `settings` are those of this run. A search may be extended: "max_epochs" may have grown, and "trials" be
-    another number; None is what was recorded. Raises `ResultsMismatch` where any other differs.
+    `settings` are those of this run. A search may be extended: "max_epochs" and "trials" may have grown; None
+    trials are what was recorded. Raises `ResultsMismatch` where they shrank, or any other differs.
     """
 
     def __init__(self, journal: Journal, settings: dict[str, Any]) -> None:
@@ -101,13 +102,26 @@ class SearchJournal:
             self._has_ended = True
 
     def _check_settings(self) -> None:
-        recorded, wanted = self._recorded, self.settings
-        other = [name for name in wanted if recorded.get(name) != wanted[name] and name != "trials"]
-        if recorded["max_epochs"] < wanted["max_epochs"]:
-            other.remove("max_epochs")
+        recorded, wanted = dict(self._recorded), dict(self.settings)
+        for settings in (recorded, wanted):
+            settings["trials"] = settings["trials"] or _usual_trials(recorded)
+        grown = [name for name in ("max_epochs", "trials") if recorded[name] < wanted[name]]
+        other = [name for name in wanted if recorded.get(name) != wanted[name] and name not in grown]
         if other:
-            listed = ", ".join(f"{name} was {recorded.get(name)} and is {wanted[name]}" for name in other)
+            listed = ", ".join(
+                f"{_flag(name)} was {recorded.get(name)} and is {wanted[name]}" for name in other
+            )
             raise ResultsMismatch(
                 f"{self._journal.path} is of a search with other settings: {listed}; give the same ones (the "
                 "epochs and the number of trials may grow), or another directory with --result"
             )
+
+
+def _usual_trials(settings: dict[str, Any]) -> int:
+    """How many there are where no number is asked for."""
+    plan = one_round(settings["schedule"], settings["max_epochs"], settings["eta"])
+    return sum(rungs[0].configurations for rungs in plan)
+
+
+def _flag(setting: str) -> str:
+    return "--epoch" if setting == "max_epochs" else f"--{setting.replace('_', '-')}"

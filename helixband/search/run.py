@@ -86,6 +86,12 @@ class Search:
         """
         if self._deadline < math.inf:
             self._progress.time_budget(self._deadline - time.monotonic())
+        settings = self._journal.settings
+        told = [
+            f"{settings['schedule']} to epoch {settings['max_epochs']}",
+            f"eta {settings['eta']}",
+        ]
+        self._progress.say(f"search: {', '.join(told)}, sampler {self._sampler.name}")
         self._progress.begin_search(self._plan)
         self._restore()
         try:
@@ -256,7 +262,7 @@ class Search:
         first = self._results.trial(trial_name(0)).error_file
         return TrainingError(
             f"no trial has succeeded of {len(self._errors)}; trial 0000 failed with: {self._errors[0]}\n"
-            f"See {first}; mend the definition or its ranges, and search in another directory (--result)"
+            f"See {first}; mend the definition or its ranges, and give the same command again"
         )
 
 

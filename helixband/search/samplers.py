@@ -63,6 +63,7 @@ class RandomSampler:
     That of trial k depends on the seed, k and the configurations that there are.
     """
 
+    name = "random"
     uses_evidence = False
 
     def __init__(self, get_config: Callable[[], Any], seed: int) -> None:

@@ -91,7 +91,7 @@ class Asha(Schedule):
             to_come = len(set(racing) - losers - set(ranked)) + self._to_draw(bracket)
             promoted = (len(ranked) + to_come) // self.eta  # at most, once all have come
             last = rung + 1 == len(rungs)
-            for trial in ranked[max(promoted, last) :]:
+            for trial in ranked[self._kept(len(ranked) + to_come) if last else promoted :]:
                 if not self.trials[trial].out and (last or not self._has_begun(trial, bracket, rung + 1)):
                     losers.add(trial)
         return sorted(losers)

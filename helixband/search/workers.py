@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from helixband.errors import UsageError
-from helixband.search.cluster import check_address, connect
+from helixband.search.cluster import check_address, check_packages, connect
 from helixband.search.executors import Executor, InProcess, LocalWorkers, allot, fair_threads
 from helixband.search.process import Setup
 from helixband.search.trial import Trainer
@@ -17,6 +17,7 @@ def check_workers(args: Namespace) -> None:
     """Raises `UsageError` for flags that do not go together, before any work."""
     if args.cluster:
         check_address(args.cluster)
+        check_packages(args.cluster)
         if args.trials_per_gpu:
             raise UsageError("--trials-per-gpu is for this machine, and --cluster for others: leave one out")
     elif args.trials_per_gpu and not visible_gpus(args.cpu):
@@ -29,12 +30,13 @@ def make_executor(trainer: Trainer, say: Callable[[str], None]) -> Executor:
     """In this process, in several of this machine, or on a cluster."""
     args = trainer.args
     if args.cluster:
+        say(f"connecting to {args.cluster}")
         return connect(args.cluster, Setup.of(trainer, args.directory), args.workers, say)
     workers, gpus = _local_workers(args), visible_gpus(args.cpu)
     if workers == 1:
         return InProcess(trainer)
-    cores = len(os.sched_getaffinity(0))
-    threads = fair_threads(cores, workers)
+    cores, asked = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(asked) if asked.isdecimal() and int(asked) else fair_threads(cores, workers)
     say(f"{workers} trials at a time, each with {threads} of {cores} CPU cores")
     if workers > cores:
         say(f"  more workers than cores: {cores} would do as much")

@@ -38,7 +38,7 @@ function drawAxis(svg, axis, py, each, k) {
   const title = drawn("text", name, group, fitting(axis.name, 2 * each - 16));
   drawn("title", {}, title, axis.name);
   const ticks = apart(axis.scale.ticks, py(0) - py(1), () => 10);
-  if (axis.at.includes(NONE)) ticks.push({ at: NONE, label: "none" });
+  if (axis.at.includes(NONE)) ticks.push({ at: NONE, label: "absent" });
   for (const tick of ticks) {
     const place = { x: axis.x - 6, y: py(tick.at) + 4, "text-anchor": "end" };
     drawn("path", { class: "tick", d: `M${axis.x - 4} ${py(tick.at)}h4` }, group);
