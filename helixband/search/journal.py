@@ -37,8 +37,8 @@ class SearchJournal:
     def __init__(self, journal: Journal, settings: dict[str, Any]) -> None:
         self._journal = journal
         self.trials: list[tuple[Place, Document]] = []
-        self.results: list[tuple[Result, str | None, list[int]]] = []
-        """(result, error, the trials that it put out of the race)."""
+        self.results: list[tuple[Result, Outcome, list[int]]] = []
+        """With the trials that each put out of the race."""
         self.settings = settings
         self._recorded: dict[str, Any] = {}
         self._has_ended = False
@@ -60,8 +60,8 @@ class SearchJournal:
         event = {"event": "trial", "trial": trial, **place._asdict(), "config": config}
         self._journal.append(event, sync=False)
 
-    def write_result(self, trial: int, epochs: int, outcome: Outcome, stops: list[int]) -> None:
-        """Record what came of a trial trained to so many epochs."""
+    def write_result(self, result: Result, outcome: Outcome, stops: list[int]) -> None:
+        """Record what came of a job."""
         self._begin()
         found = {
             "trained": outcome.epochs,
@@ -70,7 +70,7 @@ class SearchJournal:
             "error": outcome.error,
             "stops": stops,
         }
-        self._journal.append({"event": "result", "trial": trial, "epochs": epochs, **found})
+        self._journal.append({"event": "result", "trial": result.trial, "epochs": result.epochs, **found})
 
     def write_end(self) -> None:
         """Record that the search is finished."""
@@ -96,8 +96,9 @@ class SearchJournal:
             self.trials.append((Place(event["round"], event["bracket"]), event["config"]))
         elif kind == "result":
             reward = -math.inf if event["reward"] is None else event["reward"]
+            outcome = Outcome(reward, event["best_epoch"], event["trained"], event["error"])
             result = Result(event["trial"], event["epochs"], reward)
-            self.results.append((result, event["error"], event["stops"]))
+            self.results.append((result, outcome, event["stops"]))
         elif kind == "end":
             self._has_ended = True
 

@@ -87,11 +87,8 @@ class Search:
         if self._deadline < math.inf:
             self._progress.time_budget(self._deadline - time.monotonic())
         settings = self._journal.settings
-        told = [
-            f"{settings['schedule']} to epoch {settings['max_epochs']}",
-            f"eta {settings['eta']}",
-        ]
-        self._progress.say(f"search: {', '.join(told)}, sampler {self._sampler.name}")
+        scope = f"{settings['schedule']} to epoch {settings['max_epochs']}, eta {settings['eta']}"
+        self._progress.say(f"search: {scope}, sampler {self._sampler.name}")
         self._progress.begin_search(self._plan)
         self._restore()
         try:
@@ -107,14 +104,14 @@ class Search:
     def _restore(self) -> None:
         for place, config in self._journal.trials:
             self._schedule.restore_trial(config, self._number(place))
-        for result, error, stops in self._journal.results:
+        for result, outcome, stops in self._journal.results:
             self._schedule.restore_result(result, stops)
             self._learn(result)
             bracket = self._schedule.trials[result.trial].bracket
             rung = sum(rung.epochs < result.epochs for rung in self._plan[bracket])
             name = trial_name(result.trial)
             self._progress.begin_job(name, bracket, rung, 0, result.epochs)
-            self._end_job(result.trial, result.reward, error, hopeless=result.trial in stops)
+            self._end_job(result, outcome)
         self._set_best()
         self._discard(trial for trial, entry in enumerate(self._schedule.trials) if entry.out)
 
@@ -214,14 +211,14 @@ class Search:
 
     def _record(self, job: Job, outcome: Outcome) -> None:
         best = self._schedule.best
-        hopeless = outcome.error is None and outcome.epochs < job.epochs
-        stops = self._schedule.tell(job.trial, job.epochs, outcome.reward, hopeless)
-        self._journal.write_result(job.trial, job.epochs, outcome, stops)
-        self._learn(Result(job.trial, job.epochs, outcome.reward))
+        result = Result(job.trial, job.epochs, outcome.reward)
+        stops = self._schedule.tell(*result, hopeless=_is_hopeless(result, outcome))
+        self._journal.write_result(result, outcome, stops)
+        self._learn(result)
         self._set_best()
         passed = [best[0]] if best and best != self._schedule.best else []
         self._discard(trial for trial in [job.trial, *stops, *passed] if self._schedule.trials[trial].out)
-        self._end_job(job.trial, outcome.reward, outcome.error, hopeless)
+        self._end_job(result, outcome)
         if self._schedule.best is None and len(self._errors) == FIRST_TRIALS:
             raise self._all_failed()
 
@@ -248,11 +245,12 @@ class Search:
             if best is None or trial != best[0]:
                 self._results.trial(trial_name(trial)).discard_checkpoints()
 
-    def _end_job(self, trial: int, reward: float, error: str | None, hopeless: bool) -> None:
-        config = self._schedule.trials[trial].config
-        self._progress.end_job(trial_name(trial), config, reward, error, hopeless)
-        if error:
-            self._errors.append(error)
+    def _end_job(self, result: Result, outcome: Outcome) -> None:
+        name, config = trial_name(result.trial), self._schedule.trials[result.trial].config
+        hopeless = _is_hopeless(result, outcome)
+        self._progress.end_job(name, config, outcome.reward, outcome.error, hopeless)
+        if outcome.error:
+            self._errors.append(outcome.error)
 
     def _number(self, place: Place) -> int:
         """The bracket's number in the plan."""
@@ -264,6 +262,11 @@ class Search:
             f"no trial has succeeded of {len(self._errors)}; trial 0000 failed with: {self._errors[0]}\n"
             f"See {first}; mend the definition or its ranges, and give the same command again"
         )
+
+
+def _is_hopeless(result: Result, outcome: Outcome) -> bool:
+    """Whether a trial was stopped before the epochs of its job."""
+    return outcome.error is None and outcome.epochs < result.epochs
 
 
 def _key(job: Job) -> Key:
