@@ -21,7 +21,7 @@ from helixband.live import make_progress
 from helixband.prediction import Prediction
 from helixband.progress import show_config, show_number
 from helixband.randomness import derive_seed
-from helixband.results import Results, Trial
+from helixband.results import SINGLE, Results, Trial
 from helixband.runfile import RunFile, file_digest
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search
@@ -29,8 +29,6 @@ from helixband.search.samplers import draw
 from helixband.search.trial import Trainer
 from helixband.search.workers import check_workers, make_executor
 
-SINGLE = "single"
-"""The id of the one trial that is trained where nothing is searched."""
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
 """What stays the same as long as a search goes on."""
 SEARCH_FLAGS = ("trials", "time_budget", "workers", "trials_per_gpu", "cluster")

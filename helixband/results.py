@@ -35,6 +35,9 @@ from helixband.files import read_json, write_json, write_whole
 
 Row = dict[str, float]
 
+SINGLE = "single"
+"""The id of the one trial that is trained where nothing is searched."""
+
 LOCK_SECONDS = 60.0
 """A write to a trial takes a fraction of a second; who holds it for longer is no longer at work."""
 
@@ -166,6 +169,15 @@ class Trial:
         if self.error_file.exists():
             with self.writing():
                 self.error_file.unlink(missing_ok=True)
+
+
+def trial_name(trial: int) -> str:
+    """The id of a trial of a search, which is its directory's name.
+
+    >>> trial_name(7)
+    '0007'
+    """
+    return f"{trial:04d}"
 
 
 def _number_in(file: int) -> int:

@@ -89,12 +89,12 @@ LEVELS = [
         "helixband.search.task",
     ],
     [
-        "helixband.search.density",
         "helixband.search.samplers",
         "helixband.search.schedules",
         "helixband.search.trial",
     ],
-    ["helixband.search.journal", "helixband.search.process", "helixband.search.tpe"],
+    ["helixband.search.density", "helixband.search.journal", "helixband.search.process"],
+    ["helixband.search.tpe"],
     [
         "helixband.search.choice",
         "helixband.search.executors",

@@ -12,12 +12,11 @@ from typing import Any
 
 from helixband.errors import StorageError, UsageError
 from helixband.files import natural_key, read_json
-from helixband.results import Results, Trial
+from helixband.results import SINGLE, Results, Trial, trial_name
 
 Leaf = str | float | int | bool | None
 Curve = list[float | None]
 
-SINGLE = "single"  # the trial of a training without a search
 TRACEBACK_LINES = 12
 
 
@@ -180,7 +179,7 @@ def _searched(results: Results, events: list[dict[str, Any]]) -> list[TrialSumma
         try:
             if event["event"] == "trial":
                 trials[event["trial"]] = TrialSummary(
-                    f"{event['trial']:04d}", event["config"], event["round"], event["bracket"]
+                    trial_name(event["trial"]), event["config"], event["round"], event["bracket"]
                 )
             elif event["event"] == "result":
                 _add_result(trials[event["trial"]], event)

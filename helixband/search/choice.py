@@ -7,8 +7,8 @@ from helixband.configuration import to_json
 from helixband.errors import UsageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.search.density import DensitySampler
-from helixband.search.evidence import Evidence
-from helixband.search.samplers import Document, RandomSampler, call, holds_expressions
+from helixband.search.evidence import Document, Evidence
+from helixband.search.samplers import RandomSampler, call, holds_expressions
 from helixband.search.tpe import TpeSampler
 
 SAMPLE = 8

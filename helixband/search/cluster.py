@@ -37,7 +37,6 @@ from helixband import errors
 from helixband.errors import HelixbandError
 from helixband.files import write_whole
 from helixband.search.address import Address, read_address
-from helixband.search.address import check_address as check_address
 from helixband.search.executors import Report
 from helixband.search.process import Setup, WorkerDied
 from helixband.search.task import Outcome, Task

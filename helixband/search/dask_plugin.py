@@ -148,10 +148,10 @@ def _environment(worker: Worker) -> dict[str, str]:
 
     Dask itself allows libraries one thread, as it would run many tasks in a worker.
     """
-    from helixband.search.executors import THREAD_VARIABLES
+    from helixband.search.executors import THREAD_VARIABLES, fair_threads
 
     index, workers = map(int, os.environ.get(SHARE, "0/1").split("/"))
-    threads = max(1, worker.state.nthreads // workers)
+    threads = fair_threads(worker.state.nthreads, workers)
     environment = {name: str(threads) for name in THREAD_VARIABLES}
     gpus = _gpus() if workers > 1 else []
     if gpus:

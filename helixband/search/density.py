@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from helixband.configuration import canonical
 from helixband.randomness import derive_seed, get_state, set_state
 from helixband.search.evidence import Document, Evidence
+from helixband.search.samplers import DRAWS_UNTIL_EXHAUSTED
 
 # One set of constants for every space; benchmarks/README.md has the variants that were measured.
 STARTUP_TRIALS = 10
@@ -40,8 +41,6 @@ BANK = 1000
 """Draws that give the prior distribution of each value, and the material of candidates."""
 LOT, LOTS, CANDIDATES = 4, 4, 160
 """In each place of a genome LOT words are tried, up to LOTS times, and so many candidates in all."""
-DRAWS_UNTIL_EXHAUSTED = 1000
-"""A space is taken to be exhausted when so many draws in a row gave nothing new."""
 
 BINS = 64
 FAR = 1e3

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from helixband.errors import TrainingError
 from helixband.progress import Progress
-from helixband.results import Row
+from helixband.results import Row, trial_name
 from helixband.search.choice import make_sampler
 from helixband.search.evidence import Evidence
 from helixband.search.executors import Executor, WorkerDied
@@ -271,12 +271,3 @@ def _is_hopeless(result: Result, outcome: Outcome) -> bool:
 
 def _key(job: Job) -> Key:
     return job.trial, job.epochs
-
-
-def trial_name(trial: int) -> str:
-    """The id of a trial, which is its directory's name.
-
-    >>> trial_name(7)
-    '0007'
-    """
-    return f"{trial:04d}"

@@ -15,12 +15,10 @@ from helixband.configuration import canonical, to_json
 from helixband.errors import DefinitionError
 from helixband.nested import leaves
 from helixband.randomness import derive_seed, seed_everything
-from helixband.search.evidence import Evidence
+from helixband.search.evidence import Document, Evidence
 
 DRAWS_UNTIL_EXHAUSTED = 1000
 """A space is taken to be exhausted when so many draws in a row gave nothing new."""
-
-Document = dict[str, Any]
 
 
 def draw(get_config: Callable[[], Any], seed: int) -> Document:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 
 from helixband.errors import UsageError
-from helixband.search.cluster import check_address, check_packages, connect
+from helixband.search.address import check_address
+from helixband.search.cluster import check_packages, connect
 from helixband.search.executors import Executor, InProcess, LocalWorkers, allot, fair_threads
 from helixband.search.process import Setup
 from helixband.search.trial import Trainer
