@@ -50,6 +50,7 @@ class TrialPlugin(WorkerPlugin):
         self.cancelled: set[str] = set()
         self.closed = False
         self.turn = threading.Lock()
+        self.ending = threading.Lock()
         self.timer = threading.Timer(0, lambda: None)
 
     async def teardown(self, worker: Worker) -> None:
@@ -121,14 +122,15 @@ class TrialPlugin(WorkerPlugin):
     def stop(self) -> None:
         """End the trial process, its last finished epoch written."""
         self.timer.cancel()
-        process, self.process = self.process, None
-        if process is None:
-            return
-        process.terminate()
-        until = time.monotonic() + GRACE
-        while process.alive and time.monotonic() < until:
-            time.sleep(0.05)
-        process.kill()
+        with self.ending:  # who comes second, as a run closes after a cancelled task, waits for the first
+            process, self.process = self.process, None
+            if process is None:
+                return
+            process.terminate()
+            until = time.monotonic() + GRACE
+            while process.alive and time.monotonic() < until:
+                time.sleep(0.05)
+            process.kill()
         with self.turn:  # who reads from it has noticed
             process.close()
 
