@@ -21,8 +21,8 @@ import torch
 from common import ROOT, make_parser, report, setting, table
 from numpy.typing import NDArray
 
+from helixband.audit.audit import Examples, audit
 from helixband.sequence.alphabet import DNA
-from helixband.sequence.audit import Examples, audit
 from helixband.sequence.negatives import dinucleotide_shuffle
 
 N_TRAIN, N_TEST, LENGTH = 50_000, 20_000, 101
@@ -84,7 +84,7 @@ def write(path: Path, codes: Codes, labels: NDArray[np.int64]) -> None:
 def run_command(folder: Path, threads: int) -> tuple[float, dict[str, Any]]:
     """(seconds, what it printed) of the audit as a command."""
     environment = {**os.environ, "HELIXBAND_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "helixband.sequence.audit", "train.fa", "test.fa", "--json"]
+    command = [sys.executable, "-m", "helixband.audit.audit", "train.fa", "test.fa", "--json"]
     environment["PYTHONPATH"] = str(ROOT)
     began = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)

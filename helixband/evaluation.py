@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from base_model import BaseModel, ClassificationModel, RegressionModel
+from helixband.audit.audit import Examples, audit, describe
+from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.context import Stage
 from helixband.errors import DataError, HelixbandError
-from helixband.leakage import Unlike, digests_of, examples_of, marks
 from helixband.progress import show_number, show_row
 from helixband.randomness import derive_seed, seed_everything
-from helixband.sequence.audit import Examples, audit, describe
 
 UNLIKE = "unlike_"
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from helixband.audit.__main__ import main
+from helixband.audit.audit import AuditReport, Examples, audit, describe
 from helixband.errors import DataError
 from helixband.sequence.alphabet import DNA
-from helixband.sequence.audit import AuditReport, Examples, audit, describe, main
 from helixband.sequence.intervals import Intervals
 
 Codes = NDArray[np.uint8]
@@ -283,7 +284,7 @@ def test_the_command_reads_fasta_files(files: tuple[Path, Path], capsys: pytest.
 
 def test_the_command_runs_as_a_module(files: tuple[Path, Path], tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "helixband.sequence.audit", "train.fa", "test.fa"],
+        [sys.executable, "-W", "error", "-m", "helixband.audit", "train.fa", "test.fa"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from helixband.audit import baselines as module
+from helixband.audit.baselines import Baselines, are_classes, baselines, single_labels
 from helixband.errors import DataError
-from helixband.sequence import baselines as module
 from helixband.sequence.alphabet import DNA
-from helixband.sequence.baselines import Baselines, are_classes, baselines, single_labels
 
 Codes = NDArray[np.uint8]
 

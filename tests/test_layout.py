@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports from the levels above its own in this list, and from no other. A new one gets a place here.
 LEVELS = [
+    ["helixband.audit"],
     # No torch model, no results: what anything may use.
     ["helixband", "helixband.errors", "helixband.interruption", "helixband.nested", "helixband.randomness"],
     ["helixband.env", "helixband.files"],
@@ -32,12 +33,12 @@ LEVELS = [
         "helixband.sequence.windows",
     ],
     [
-        "helixband.sequence.baselines",
+        "helixband.audit.baselines",
         "helixband.sequence.chromosomes",
         "helixband.sequence.store",
         "helixband.sequence.targets",
     ],
-    ["helixband.sequence.audit", "helixband.sequence.negatives"],
+    ["helixband.audit.audit", "helixband.sequence.negatives"],
     # The parts: each does one thing and knows little of the others.
     ["helixband.checkpoints", "helixband.hdf5", "helixband.metrics", "helixband.results", "constraints"],
     ["helixband.networks", "helixband.networks.heads", "helixband.networks.one_hot"],
@@ -77,7 +78,7 @@ LEVELS = [
         "helixband.outputs.parts",
         "helixband.outputs.table",
     ],
-    ["helixband.predictions", "helixband.runfile", "helixband.leakage"],
+    ["helixband.predictions", "helixband.runfile", "helixband.audit.examples"],
     ["helixband.genome_prediction", "helixband.context"],
     ["helixband.evaluation", "helixband.prediction"],
     [
@@ -106,6 +107,7 @@ LEVELS = [
     ["helixband.search.run", "helixband.search.workers"],
     ["helixband.experiment"],
     ["main"],
+    ["helixband.audit.__main__"],
 ]
 
 LINES = {"base_model": 480}  # and 400 of any other

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from batch_generator import FastaBatchGenerator, MatrixBatchGenerator
+from helixband.audit.examples import Unlike, codes_of, digests_of, examples_of, marks
 from helixband.errors import DataError
-from helixband.leakage import Unlike, codes_of, digests_of, examples_of, marks
 from helixband.networks.one_hot import OneHot
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA
 from helixband.training.batches import labelled

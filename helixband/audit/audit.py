@@ -1,8 +1,5 @@
 """What a good score could come from besides biology, told before training.
 
-    python -m helixband.sequence.audit TRAIN.fa TEST.fa [--json]
-    python -m helixband.sequence.audit TRAIN.bed TEST.bed --genome GENOME.fa [--window N] [--json]
-
 Test sequences that the training set has too, on either strand or nearly; test intervals that overlap
 training ones; the label copied from the most similar training sequence; and what length, GC content and
 6-mers alone score (`similarity` and `baselines` say how). It warns of
@@ -12,33 +9,20 @@ training ones; the label copied from the most similar training sequence; and wha
     equal training sequences with different labels                   any
     copied labels                                                    accuracy 0.05 above the majority class
     length alone, GC content alone                                   AUROC outside 0.4 to 0.6, |r| above 0.3
-
-Labels are read from `--train-labels` and `--test-labels`, a line of one number or of one-hot columns for each
-sequence; else from X.target beside X.fa or X.bed, where it is there. Or they are 1 and 0: by
-`--train-negatives` and `--test-negatives`, which name files of class 0, or by `--label-regex`. Without labels
-the figures that need them are null.
 """
 
-import argparse
 import dataclasses
-import json
 import math
-import re
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from helixband.errors import DataError, HelixbandError, UsageError
-from helixband.sequence.baselines import Baselines, are_classes, baselines, single_labels
-from helixband.sequence.chromosomes import match_names, on_genome
-from helixband.sequence.fasta import is_fasta
-from helixband.sequence.interval_files import is_intervals, read_intervals
-from helixband.sequence.intervals import Intervals, regions_of_headers
+from helixband.audit.baselines import Baselines, are_classes, baselines, single_labels
+from helixband.errors import DataError
+from helixband.sequence.chromosomes import match_names
+from helixband.sequence.intervals import Intervals
 from helixband.sequence.similarity import (
     NEAR,
     Matches,
@@ -47,8 +31,6 @@ from helixband.sequence.similarity import (
     duplicate_groups,
     most_similar,
 )
-from helixband.sequence.store import SequenceStore
-from helixband.sequence.targets import read_targets
 
 FINDINGS = {  # in the table, the share of the test set above which it is warned of, in the warning
     "exact_duplicates": ("exactly", 0.0, "are in the training set too"),
@@ -63,7 +45,6 @@ FINDINGS = {  # in the table, the share of the test set above which it is warned
 COPY_GAIN = 0.05
 AUROC_OFF = 0.1
 PEARSON_OFF = 0.3
-SHORT_BASES = 22  # shorter sequences are never near duplicates
 
 Labels = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -284,117 +265,3 @@ def _figures(report: AuditReport, trivial: Baselines) -> list[tuple[str, str, st
         )
         rows.append((f"  {name}", first, second))
     return rows
-
-
-def _read(
-    path: str, negatives: str | None, labels: str | None, args: argparse.Namespace
-) -> tuple[Examples, str]:
-    """The examples of one set as the flags have it, and a note on where its labels are from."""
-    parts = [_read_file(file, args) for file in (path, negatives) if file]
-    sequences = SequenceSet.concatenate([part for part, _, _ in parts])
-    places = [intervals for _, _, intervals in parts if intervals is not None]
-    intervals = Intervals.concatenate(places) if len(places) == len(parts) else None
-    headers, note = [header for _, part, _ in parts for header in part], ""
-    beside = Path(path.removesuffix(".gz")).with_suffix(".target")
-    targets: Labels | None = None
-    if negatives:
-        targets = np.repeat([1, 0], [len(part) for part, _, _ in parts])
-    elif args.label_regex:
-        rule = _compiled(args.label_regex)
-        targets = np.array([int(rule.search(header) is not None) for header in headers])
-    elif labels or beside.is_file():
-        targets = read_targets(labels or beside, headers, path)
-        note = f"The labels of {path} are those of {labels or beside}."
-    return Examples(sequences, targets, intervals), note
-
-
-def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[str], Intervals | None]:
-    """(sequences, headers or labels, coordinates) of a FASTA or interval file."""
-    if is_fasta(path):
-        store = SequenceStore.open(path)
-        sequences = SequenceSet(store.codes, np.append(store.offsets, store.total))
-        return sequences, store.headers, regions_of_headers(store.headers, store.lengths)
-    if not is_intervals(path):
-        raise DataError(f"{path}: its suffix says neither FASTA (.fa, .fasta) nor intervals (.bed, .gff3)")
-    if not args.genome:
-        raise UsageError(f"{path} has intervals: --genome has to name the FASTA file that they lie on")
-    store = SequenceStore.open(args.genome)
-    intervals = on_genome(read_intervals(path), store.names, store.lengths, args.aliases, genome=store.path)
-    if args.window is not None:
-        intervals = intervals.resized(args.window)
-    lengths = intervals.end - intervals.start
-    if (median := int(np.median(lengths))) < SHORT_BASES:
-        raise UsageError(
-            f"{path}: half of the intervals have {median} bases or fewer; --window N takes N bases around "
-            f"their centres, {SHORT_BASES} at least"
-        )
-    reverse = intervals.strand < 0
-    if reverse.any():
-        store = store.with_both_strands()
-    columns = (intervals.chromosome, intervals.start, intervals.end, reverse)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return SequenceSet.of([store.sequence(*row) for row in rows]), intervals.label.tolist(), intervals
-
-
-def _compiled(regex: str) -> re.Pattern[str]:
-    try:
-        return re.compile(regex)
-    except re.error as error:
-        raise UsageError(f"--label-regex {regex!r} is no regular expression ({error})") from error
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The flags."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helixband.sequence.audit",
-        description="Say what a good score on TEST could come from besides biology.",
-    )
-    parser.add_argument("train", metavar="TRAIN", help="FASTA, or BED or GFF3 with --genome")
-    parser.add_argument("test", metavar="TEST")
-    parser.add_argument("--genome", metavar="FASTA", help="what intervals lie on")
-    parser.add_argument("--window", type=int, metavar="N", help="N bases around the centre of each interval")
-    parser.add_argument(
-        "--aliases", metavar="TABLE", help="two columns, name in the intervals and in the genome; or: match"
-    )
-    for part in ("train", "test"):
-        parser.add_argument(
-            f"--{part}-labels",
-            metavar="FILE",
-            help="a line of numbers for each sequence [X.target beside X.fa]",
-        )
-        parser.add_argument(
-            f"--{part}-negatives", metavar="FILE", help=f"sequences of class 0; {part.upper()} is class 1"
-        )
-    parser.add_argument(
-        "--label-regex", metavar="REGEX", help="class 1 where it is found in the header, class 0 elsewhere"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
-    return parser
-
-
-def run(args: argparse.Namespace) -> AuditReport:
-    """The audit that the flags ask for."""
-    files, negatives = args.train_labels or args.test_labels, args.train_negatives or args.test_negatives
-    if sum(map(bool, (files, negatives, args.label_regex))) > 1:
-        raise UsageError("labels come from one of --train-labels, --train-negatives and --label-regex")
-    if is_fasta(args.train) and is_fasta(args.test) and (args.genome or args.window or args.aliases):
-        raise UsageError("--genome, --window and --aliases are for intervals, and both files are FASTA")
-    train, train_note = _read(args.train, args.train_negatives, args.train_labels, args)
-    test, test_note = _read(args.test, args.test_negatives, args.test_labels, args)
-    report = audit(train, test)
-    return dataclasses.replace(report, notes=(*filter(None, (train_note, test_note)), *report.notes))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    args = make_parser().parse_args(arguments)
-    try:
-        report = run(args)
-    except HelixbandError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(report.to_json(), indent=2, allow_nan=False) if args.json else describe(report))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

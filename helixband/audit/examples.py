@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helixband.audit.audit import Examples
+from helixband.audit.baselines import Baselines, are_classes, baselines, single_labels
 from helixband.errors import DataError
 from helixband.generators.base import BatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import leaves, map_leaves
 from helixband.sequence.alphabet import DNA, RNA, Codes
-from helixband.sequence.audit import Examples
-from helixband.sequence.baselines import Baselines, are_classes, baselines, single_labels
 from helixband.sequence.similarity import Sequences, SequenceSet
 from helixband.training.batches import concatenate, labelled, to_numpy
 
