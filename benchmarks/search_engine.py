@@ -31,7 +31,7 @@ import torch
 from common import EXAMPLES, ROOT, make_parser, report, setting, table
 
 from helixband.definition import load_definition
-from helixband.progress import Progress
+from helixband.display.progress import Progress
 from helixband.results import Results
 from helixband.search.executors import Executor, LocalWorkers, Report
 from helixband.search.journal import SearchJournal

@@ -29,7 +29,7 @@ from base_model import BaseModel, choose_device
 from batch_generator import BatchGenerator
 from helixband import checkpoints, randomness
 from helixband.definition import Definition, load_definition
-from helixband.progress import Progress
+from helixband.display.progress import Progress
 from helixband.results import Journal, Results, Trial
 from helixband.search.executors import InProcess
 from helixband.search.journal import SearchJournal

@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 
 from helixband.definition import Definition
-from helixband.progress import Progress
+from helixband.display.progress import Progress
 from helixband.results import Results
 from helixband.runfile import RunFile
 

@@ -12,8 +12,8 @@ from base_model import BaseModel, ClassificationModel, RegressionModel
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.context import Stage
+from helixband.display.progress import show_number, show_row
 from helixband.errors import DataError, HelixbandError
-from helixband.progress import show_number, show_row
 from helixband.randomness import derive_seed, seed_everything
 
 UNLIKE = "unlike_"

@@ -15,11 +15,11 @@ from helixband import checkpoints, interruption
 from helixband.configuration import read_config
 from helixband.context import Context, Stage
 from helixband.definition import load_definition
+from helixband.display.live import make_progress
+from helixband.display.progress import show_config, show_number
 from helixband.errors import ResultsMismatch, UsageError
 from helixband.evaluation import Evaluation
-from helixband.live import make_progress
 from helixband.prediction import Prediction
-from helixband.progress import show_config, show_number
 from helixband.randomness import derive_seed
 from helixband.results import SINGLE, Results, Trial
 from helixband.runfile import RunFile, file_digest

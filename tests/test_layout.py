@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports from the levels above its own in this list, and from no other. A new one gets a place here.
 LEVELS = [
+    ["helixband.display"],
     ["helixband.audit"],
     # No torch model, no results: what anything may use.
     ["helixband", "helixband.errors", "helixband.interruption", "helixband.nested", "helixband.randomness"],
@@ -55,8 +56,8 @@ LEVELS = [
     ["helixband.generators.sequences"],
     ["helixband.generators.datasets", "helixband.generators.fasta"],
     ["helixband.generators.intervals"],
-    ["batch_generator", "helixband.configuration", "helixband.progress"],
-    ["helixband.live"],
+    ["batch_generator", "helixband.configuration", "helixband.display.progress"],
+    ["helixband.display.live"],
     # Pictures, made from files alone.
     ["helixband.report", "helixband.report.logo", "helixband.report.page"],
     ["helixband.report.tracks"],

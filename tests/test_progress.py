@@ -22,9 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from helixband import progress
-from helixband.live import Lines, LiveProgress, make_progress
-from helixband.progress import BracketCount, PlainProgress, Progress
+from helixband.display import progress
+from helixband.display.live import Lines, LiveProgress, make_progress
+from helixband.display.progress import BracketCount, PlainProgress, Progress
 from hyperband import brackets
 
 PLAN = [[(3, 1), (1, 3)], [(2, 3)]]
@@ -795,8 +795,8 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from conftest import Clock
-from helixband import progress
-from helixband.live import LiveProgress
+from helixband.display import progress
+from helixband.display.live import LiveProgress
 from test_progress import tell_long_search
 
 progress.time = clock = Clock()

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from helixband.display.progress import Progress
 from helixband.errors import TrainingError
-from helixband.progress import Progress
 from helixband.results import Row, trial_name
 from helixband.search.choice import make_sampler
 from helixband.search.evidence import Evidence

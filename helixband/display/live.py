@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from helixband.progress import (
+from helixband.display.progress import (
     BracketCount,
     Job,
     PlainProgress,

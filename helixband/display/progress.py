@@ -1,6 +1,6 @@
 """What a run tells of itself while it goes: the count, and plain lines for a pipe or log file.
 
-`helixband.live` has the display of a terminal. Progress is counted in epochs; a search knows from its
+`helixband.display.live` has the display of a terminal. Progress is counted in epochs; a search knows from its
 brackets how many it will train at most, and from its failures how many fewer these become. Several trials
 run at a time, and each method may be called from any thread.
 """

@@ -1,0 +1,1 @@
+"""What a person sees while a run is under way: its progress, as a live display or as plain lines."""
