@@ -41,7 +41,13 @@ LEVELS = [
     ],
     ["helixband.audit.audit", "helixband.sequence.negatives"],
     # The parts: each does one thing and knows little of the others.
-    ["helixband.checkpoints", "helixband.hdf5", "helixband.metrics", "helixband.results", "constraints"],
+    [
+        "helixband.checkpoints",
+        "helixband.generators.hdf5",
+        "helixband.metrics",
+        "helixband.results",
+        "constraints",
+    ],
     ["helixband.networks", "helixband.networks.heads", "helixband.networks.one_hot"],
     [
         "helixband.training",
