@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from base_model import BaseModel, choose_device
 from batch_generator import FastaBatchGenerator
-from helixband.genome_prediction import WindowPredictor, predict_windows
 from helixband.networks.one_hot import OneHot
+from helixband.outputs.windows import WindowPredictor, predict_windows
 from helixband.randomness import seed_everything
 from helixband.results import Results
 from helixband.training.batches import EVALUATION_BYTES

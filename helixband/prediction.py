@@ -12,9 +12,9 @@ from helixband.context import Context, Stage
 from helixband.errors import DataError, UsageError
 from helixband.files import file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.genome_prediction import WindowPredictor, check_strands, predict_windows, record_lengths
 from helixband.outputs.bigwig import check_installed
-from helixband.predictions import input_name, named_arrays, write_predictions
+from helixband.outputs.whole import input_name, named_arrays, write_predictions
+from helixband.outputs.windows import WindowPredictor, check_strands, predict_windows, record_lengths
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import Results
 from helixband.runfile import RunFile

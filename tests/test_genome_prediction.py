@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from base_model import BaseModel
 from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
 from helixband.errors import DataError, DefinitionError, HelixbandError, StorageError
-from helixband.genome_prediction import WindowPredictor, predict_windows
 from helixband.outputs import bigwig, rows
+from helixband.outputs.windows import WindowPredictor, predict_windows
 from helixband.results import Results
 from helixband.sequence.alphabet import PROTEIN
 
@@ -646,7 +646,7 @@ def test_a_run_that_was_stopped_as_it_wrote_predicts_nothing_again(
         raise Stopped
 
     with monkeypatch.context() as patched:
-        patched.setattr("helixband.genome_prediction.write_table", stop)
+        patched.setattr("helixband.outputs.windows.write_table", stop)
         with pytest.raises(Stopped):
             predict_windows(predictor, results, "x", {})
     told: list[int] = []

@@ -85,8 +85,8 @@ LEVELS = [
         "helixband.outputs.parts",
         "helixband.outputs.table",
     ],
-    ["helixband.predictions", "helixband.runfile", "helixband.audit.examples"],
-    ["helixband.genome_prediction", "helixband.context"],
+    ["helixband.outputs.whole", "helixband.runfile", "helixband.audit.examples"],
+    ["helixband.outputs.windows", "helixband.context"],
     ["helixband.evaluation", "helixband.prediction"],
     [
         "hyperband",

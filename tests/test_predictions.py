@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from helixband.errors import StorageError
-from helixband.predictions import input_name, write_predictions
+from helixband.outputs.whole import input_name, write_predictions
 from helixband.results import Results
 
 FASTA = ">chr1:10-14 some words\nACGT\n>b\nAA\nCC\nG\n"

@@ -24,7 +24,7 @@ from helixband.outputs.arrays import write_h5, write_npy
 from helixband.outputs.parts import Parts
 from helixband.outputs.rows import Regions, Rows
 from helixband.outputs.table import write_table
-from helixband.predictions import named_arrays
+from helixband.outputs.whole import named_arrays
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import Results
 from helixband.sequence.store import SequenceStore
