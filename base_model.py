@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from batch_generator import BatchGenerator
 from constraints import Constraint
-from helixband import checkpoints, interruption, metrics
+from helixband import interruption, metrics
 from helixband.configuration import Config, from_json
 from helixband.errors import DefinitionError
 from helixband.nested import map_leaves, shapes
@@ -28,7 +28,8 @@ from helixband.networks.heads import (
     ConvRegressionNetwork,
     class_probabilities,
 )
-from helixband.results import Row, Trial
+from helixband.results import checkpoints
+from helixband.results.directory import Row, Trial
 from helixband.training import loop, monte_carlo, state
 from helixband.training.batches import choose_device
 from helixband.training.keeper import Keeper

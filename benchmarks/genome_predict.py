@@ -31,7 +31,7 @@ from batch_generator import FastaBatchGenerator
 from helixband.networks.one_hot import OneHot
 from helixband.outputs.windows import WindowPredictor, predict_windows
 from helixband.randomness import seed_everything
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.training.batches import EVALUATION_BYTES
 
 WINDOW = 500

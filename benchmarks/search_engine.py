@@ -32,7 +32,7 @@ from common import EXAMPLES, ROOT, make_parser, report, setting, table
 
 from helixband.definition import load_definition
 from helixband.display.progress import Progress
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.search.executors import Executor, LocalWorkers, Report
 from helixband.search.journal import SearchJournal
 from helixband.search.process import Setup

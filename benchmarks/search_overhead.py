@@ -27,10 +27,11 @@ from step import Array, clocks, mlp_task, train_bare
 
 from base_model import BaseModel, choose_device
 from batch_generator import BatchGenerator
-from helixband import checkpoints, randomness
+from helixband import randomness
 from helixband.definition import Definition, load_definition
 from helixband.display.progress import Progress
-from helixband.results import Journal, Results, Trial
+from helixband.results import checkpoints
+from helixband.results.directory import Journal, Results, Trial
 from helixband.search.executors import InProcess
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search

@@ -29,7 +29,7 @@ from base_model import BaseModel, choose_device
 from batch_generator import MatrixBatchGenerator
 from helixband import metrics
 from helixband.randomness import seed_everything
-from helixband.results import Trial
+from helixband.results.directory import Trial
 
 try:
     import lightning

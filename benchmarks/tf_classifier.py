@@ -21,7 +21,7 @@ from common import EXAMPLES, ROOT, load_script, make_parser, report, setting, ta
 
 from base_model import choose_device
 from helixband.definition import load_definition
-from helixband.results import Results, Row
+from helixband.results.directory import Results, Row
 from helixband.search.trial import Trainer
 
 EXAMPLE = EXAMPLES / "conv_seq_classifier"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from helixband.definition import Definition
 from helixband.display.progress import Progress
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.runfile import RunFile
 
 

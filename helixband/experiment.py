@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from base_model import BaseModel, choose_device
-from helixband import checkpoints, interruption
+from helixband import interruption
 from helixband.configuration import read_config
 from helixband.context import Context, Stage
 from helixband.definition import load_definition
@@ -21,7 +21,8 @@ from helixband.errors import ResultsMismatch, UsageError
 from helixband.evaluation import Evaluation
 from helixband.prediction import Prediction
 from helixband.randomness import derive_seed
-from helixband.results import SINGLE, Results, Trial
+from helixband.results import checkpoints
+from helixband.results.directory import SINGLE, Results, Trial
 from helixband.runfile import RunFile, file_digest
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search

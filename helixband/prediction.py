@@ -16,7 +16,7 @@ from helixband.outputs.bigwig import check_installed
 from helixband.outputs.whole import input_name, named_arrays, write_predictions
 from helixband.outputs.windows import WindowPredictor, check_strands, predict_windows, record_lengths
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.runfile import RunFile
 
 WINDOW_FLAGS = {"--stride": "stride", "--both-strands": "both_strands", "--format": "format"}

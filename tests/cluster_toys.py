@@ -9,7 +9,7 @@ from typing import Any
 from conftest import Project
 
 from helixband.definition import load_definition
-from helixband.results import Results, Row
+from helixband.results.directory import Results, Row
 from helixband.search.executors import InProcess
 from helixband.search.process import Setup
 from helixband.search.task import Outcome, Task

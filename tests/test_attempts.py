@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from helixband import checkpoints, results
 from helixband.errors import StorageError
-from helixband.results import Superseded, Trial
+from helixband.results import checkpoints, directory
+from helixband.results.directory import Superseded, Trial
 from helixband.training.keeper import Keeper
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,7 +88,7 @@ def test_the_states_of_an_earlier_attempt_are_refused(trial: Trial) -> None:
 STALE = """
 import sys
 from pathlib import Path
-from helixband.results import Superseded, Trial
+from helixband.results.directory import Superseded, Trial
 from helixband.training.keeper import Keeper
 
 trial = Trial(Path(sys.argv[1]))
@@ -151,7 +151,7 @@ def test_a_worker_that_is_killed_lets_the_trial_go(trial: Trial) -> None:
 
 def test_a_trial_that_is_never_let_go_is_told(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     trial.begin_attempt()
-    monkeypatch.setattr(results, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(directory, "LOCK_SECONDS", 0.05)
     with open(trial.attempt_file) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StorageError, match=r"cannot lock .*0000/attempt: another process has held it"):

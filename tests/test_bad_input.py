@@ -14,7 +14,7 @@ import pytest
 from conftest import Project
 from toys import CLASSES, TOY
 
-from helixband import checkpoints
+from helixband.results import checkpoints
 from helixband.training import keeper
 
 SHORT = ("--epoch", "2", "--batch-size", "20")

@@ -23,7 +23,7 @@ from base_model import (
 from batch_generator import MatrixBatchGenerator
 from constraints import MaxNormConstraint
 from helixband.errors import DataError, DefinitionError, StorageError, TrainingError
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.training import keeper
 from helixband.training.schedules import LinearSchedule
 

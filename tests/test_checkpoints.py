@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helixband import checkpoints
 from helixband.errors import StorageError
+from helixband.results import checkpoints
 
 CONTENT = {"epoch": 3, "reward": -0.5, "network": {"weight": torch.arange(100.0)}, "history": [{"loss": 1.5}]}
 

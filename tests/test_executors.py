@@ -13,10 +13,10 @@ import pytest
 import torch
 from toys import TOY
 
-from helixband import checkpoints
 from helixband.definition import load_definition
 from helixband.errors import DefinitionError, StorageError, UsageError
-from helixband.results import Results, Row
+from helixband.results import checkpoints
+from helixband.results.directory import Results, Row
 from helixband.search.executors import InProcess, LocalWorkers, WorkerDied, allot, fair_threads
 from helixband.search.process import Setup
 from helixband.search.task import Outcome, Task
@@ -217,7 +217,7 @@ def test_an_error_of_the_run_keeps_its_class(trainer: Trainer, workers: LocalWor
 
 def test_a_trial_taken_over_by_another_is_reported_as_lost(trainer: Trainer, workers: LocalWorkers) -> None:
     taken = trainer.results.trial("taken")
-    do = f"from helixband.results import Trial; Trial(Path({str(taken.path)!r})).begin_attempt()"
+    do = f"from helixband.results.directory import Trial; Trial(Path({str(taken.path)!r})).begin_attempt()"
     with pytest.raises(WorkerDied, match="attempt 1 at .*taken is over: attempt 2 began"):
         outcome(workers, "taken", do)
     assert not taken.last_checkpoint.exists()

@@ -26,7 +26,7 @@ from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
 from helixband.errors import DataError, DefinitionError, HelixbandError, StorageError
 from helixband.outputs import bigwig, rows
 from helixband.outputs.windows import WindowPredictor, predict_windows
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.sequence.alphabet import PROTEIN
 
 A, C, G, T = range(4)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 from base_model import BaseModel, RegressionModel
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DefinitionError, StorageError
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.training.schedules import LinearSchedule
 
 X = np.random.default_rng(0).random((40, 3), dtype=np.float32)

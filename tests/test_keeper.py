@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from conftest import Clock
 
-from helixband import checkpoints
 from helixband.errors import StorageError
-from helixband.results import Trial
+from helixband.results import checkpoints
+from helixband.results.directory import Trial
 from helixband.training import keeper
 from helixband.training.keeper import Keeper
 

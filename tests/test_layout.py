@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports from the levels above its own in this list, and from no other. A new one gets a place here.
 LEVELS = [
+    ["helixband.results"],
     ["helixband.display"],
     ["helixband.audit"],
     # No torch model, no results: what anything may use.
@@ -42,10 +43,10 @@ LEVELS = [
     ["helixband.audit.audit", "helixband.sequence.negatives"],
     # The parts: each does one thing and knows little of the others.
     [
-        "helixband.checkpoints",
+        "helixband.results.checkpoints",
         "helixband.generators.hdf5",
         "helixband.metrics",
-        "helixband.results",
+        "helixband.results.directory",
         "constraints",
     ],
     ["helixband.networks", "helixband.networks.heads", "helixband.networks.one_hot"],

@@ -8,7 +8,7 @@ import pytest
 
 from helixband.errors import StorageError
 from helixband.outputs.whole import input_name, write_predictions
-from helixband.results import Results
+from helixband.results.directory import Results
 
 FASTA = ">chr1:10-14 some words\nACGT\n>b\nAA\nCC\nG\n"
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helixband import checkpoints
 from helixband.randomness import derive_seed, get_state, seed_everything, set_state
+from helixband.results import checkpoints
 
 
 def draw() -> list[float]:

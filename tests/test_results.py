@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from helixband.errors import StorageError, UsageError
-from helixband.results import Journal, Results, Trial
+from helixband.results.directory import Journal, Results, Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -252,7 +252,7 @@ def test_a_folder_in_the_place_of_the_journal_is_told(results: Results) -> None:
 
 HOLDER = """
 import sys
-from helixband.results import Results
+from helixband.results.directory import Results
 with Results(sys.argv[1]).locked():
     print("locked", flush=True)
     sys.stdin.read()

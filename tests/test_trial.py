@@ -9,10 +9,10 @@ import pytest
 import torch
 from toys import TOY
 
-from helixband import checkpoints
 from helixband.definition import load_definition
 from helixband.errors import StorageError
-from helixband.results import Results, Row
+from helixband.results import checkpoints
+from helixband.results.directory import Results, Row
 from helixband.search import trial as trials
 from helixband.search.task import Outcome, Task
 from helixband.search.trial import Trainer

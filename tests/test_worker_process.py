@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from toys import TOY
 
-from helixband import checkpoints
 from helixband.definition import load_definition
-from helixband.results import Results, Row, Trial
+from helixband.results import checkpoints
+from helixband.results.directory import Results, Row, Trial
 from helixband.search.executors import worker_environment
 from helixband.search.process import Setup, TrialProcess, WorkerDied
 from helixband.search.task import Task
@@ -44,7 +44,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 from helixband.definition import load_definition
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.search.executors import LocalWorkers
 from helixband.search.process import Setup
 from helixband.search.task import Task

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from helixband.results import Row
+from helixband.results.directory import Row
 
 Plan = Sequence[Sequence[tuple[int, int]]]
 """Brackets of rungs of (configurations, epochs); the rounds of Hyperband one after the other."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from helixband.files import write_whole, writing_whole
 from helixband.outputs import table
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.sequence.fasta import is_fasta, read_fasta
 
 

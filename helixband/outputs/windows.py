@@ -26,7 +26,7 @@ from helixband.outputs.rows import Regions, Rows
 from helixband.outputs.table import write_table
 from helixband.outputs.whole import named_arrays
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.sequence.store import SequenceStore
 from helixband.training import monte_carlo
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from helixband.errors import StorageError, UsageError
 from helixband.files import natural_key, read_json
-from helixband.results import SINGLE, Results, Trial, trial_name
+from helixband.results.directory import SINGLE, Results, Trial, trial_name
 
 Leaf = str | float | int | bool | None
 Curve = list[float | None]

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
 from helixband.errors import HelixbandError, UsageError
-from helixband.results import Row
+from helixband.results.directory import Row
 from helixband.search.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
 from helixband.search.task import Outcome, Task
 

@@ -14,7 +14,7 @@ import math
 from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
-from helixband.results import Journal
+from helixband.results.directory import Journal
 from helixband.search.schedules import one_round
 from helixband.search.task import Document, Outcome
 from hyperband import Result

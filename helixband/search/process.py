@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import helixband
 from helixband import errors
 from helixband.env import variables_read
-from helixband.results import Results
+from helixband.results.directory import Results
 from helixband.search.task import OnEpoch, Outcome, Task
 
 if TYPE_CHECKING:

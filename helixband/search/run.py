@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from helixband.display.progress import Progress
 from helixband.errors import TrainingError
-from helixband.results import Row, trial_name
+from helixband.results.directory import Row, trial_name
 from helixband.search.choice import make_sampler
 from helixband.search.evidence import Evidence
 from helixband.search.executors import Executor, WorkerDied

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from helixband.results import Row
+from helixband.results.directory import Row
 
 Document = dict[str, Any]
 OnEpoch = Callable[[Row], None]

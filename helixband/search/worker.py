@@ -30,7 +30,7 @@ from base_model import choose_device
 from helixband import errors, interruption
 from helixband.definition import load_definition
 from helixband.errors import DefinitionError, HelixbandError, StorageError
-from helixband.results import Results, Superseded
+from helixband.results.directory import Results, Superseded
 from helixband.search.process import Setup
 from helixband.search.task import Task
 from helixband.search.trial import Trainer

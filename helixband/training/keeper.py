@@ -8,8 +8,8 @@ the epochs of a fraction of a second more, or of ten.
 import time
 from typing import Any
 
-from helixband import checkpoints
-from helixband.results import Row, Trial
+from helixband.results import checkpoints
+from helixband.results.directory import Row, Trial
 
 SECONDS_BETWEEN_WRITES = 10.0
 """Two writes are at most so far apart, whatever they cost, where epochs are shorter."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.results import Row
+from helixband.results.directory import Row
 
 
 class TensorBoardLog:
