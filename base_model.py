@@ -20,7 +20,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from batch_generator import BatchGenerator
 from constraints import Constraint
 from helixband import interruption, metrics
-from helixband.configuration import Config, from_json
 from helixband.errors import DefinitionError
 from helixband.nested import map_leaves, shapes
 from helixband.networks.heads import (
@@ -32,6 +31,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import loop, monte_carlo, state
 from helixband.training.batches import choose_device
+from helixband.training.configuration import Config, from_json
 from helixband.training.keeper import Keeper
 from helixband.training.losses import Criterion, cross_entropy, match_labels, parameter_names
 from helixband.training.schedules import Schedule

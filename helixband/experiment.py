@@ -12,7 +12,6 @@ import torch
 
 from base_model import BaseModel, choose_device
 from helixband import interruption
-from helixband.configuration import read_config
 from helixband.context import Context, Stage
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
@@ -29,6 +28,7 @@ from helixband.search.run import Search
 from helixband.search.samplers import draw
 from helixband.search.trial import Trainer
 from helixband.search.workers import check_workers, make_executor
+from helixband.training.configuration import read_config
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
 """What stays the same as long as a search goes on."""

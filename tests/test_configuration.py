@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helixband.configuration import (
+from helixband.errors import DefinitionError, UsageError
+from helixband.training.configuration import (
     Config,
     MissingHyperparameter,
     canonical,
@@ -19,7 +20,6 @@ from helixband.configuration import (
     read_config,
     to_json,
 )
-from helixband.errors import DefinitionError, UsageError
 from helixband.training.schedules import LinearSchedule
 
 WARMUP = LinearSchedule(start=0.0, end=1.0, duration=4)

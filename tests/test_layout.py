@@ -63,7 +63,7 @@ LEVELS = [
     ["helixband.generators.sequences"],
     ["helixband.generators.datasets", "helixband.generators.fasta"],
     ["helixband.generators.intervals"],
-    ["batch_generator", "helixband.configuration", "helixband.display.progress"],
+    ["batch_generator", "helixband.training.configuration", "helixband.display.progress"],
     ["helixband.display.live"],
     # Pictures, made from files alone.
     ["helixband.report", "helixband.report.logo", "helixband.report.page"],

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hyperopt import hp
 
-from helixband.configuration import canonical
 from helixband.errors import DefinitionError, UsageError
 from helixband.search.choice import make_sampler
 from helixband.search.evidence import Evidence
+from helixband.training.configuration import canonical
 
 
 def huge():

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from helixband.configuration import to_json
 from helixband.errors import UsageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.search.density import DensitySampler
 from helixband.search.evidence import Document, Evidence
 from helixband.search.samplers import RandomSampler, call, holds_expressions
 from helixband.search.tpe import TpeSampler
+from helixband.training.configuration import to_json
 
 SAMPLE = 8
 """So many draws are looked at for hyperopt expressions, which may be in some of them alone."""

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from helixband.configuration import canonical
 from helixband.randomness import derive_seed, get_state, set_state
 from helixband.search.evidence import Document, Evidence
 from helixband.search.samplers import DRAWS_UNTIL_EXHAUSTED
+from helixband.training.configuration import canonical
 
 # One set of constants for every space; benchmarks/README.md has the variants that were measured.
 STARTUP_TRIALS = 10

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from helixband.configuration import canonical, to_json
 from helixband.errors import DefinitionError
 from helixband.nested import leaves
 from helixband.randomness import derive_seed, seed_everything
 from helixband.search.evidence import Document, Evidence
+from helixband.training.configuration import canonical, to_json
 
 DRAWS_UNTIL_EXHAUSTED = 1000
 """A space is taken to be exhausted when so many draws in a row gave nothing new."""

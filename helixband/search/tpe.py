@@ -12,12 +12,12 @@ from zlib import crc32
 
 import numpy as np
 
-from helixband.configuration import to_json
 from helixband.errors import DefinitionError
 from helixband.randomness import derive_seed
 from helixband.search.density import Genome, ModelSampler, RandomWords
 from helixband.search.evidence import Document
 from helixband.search.samplers import call
+from helixband.training.configuration import to_json
 
 PLACES = 1024
 """Of a genome, for the labels: few enough to be quick, enough that two seldom share one."""

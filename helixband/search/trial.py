@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from base_model import BaseModel
-from helixband.configuration import from_json
 from helixband.definition import Definition
 from helixband.errors import HelixbandError, StorageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results, Row, Superseded, Trial
 from helixband.search.task import Document, OnEpoch, Outcome, Task
+from helixband.training.configuration import from_json
 from helixband.training.tensorboard import TensorBoardLog
 
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
