@@ -11,7 +11,7 @@ import numpy as np
 from search_lcbench import compare, search_parser
 from search_methods import Dimension
 
-from helixband.search.evidence import Document
+from helixband.search.samplers.evidence import Document
 
 
 class CountingOnes:

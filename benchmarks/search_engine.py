@@ -33,12 +33,12 @@ from common import EXAMPLES, ROOT, make_parser, report, setting, table
 from helixband.definition import load_definition
 from helixband.display.progress import Progress
 from helixband.results.directory import Results
-from helixband.search.executors import Executor, LocalWorkers, Report
+from helixband.search.executors.local import Executor, LocalWorkers, Report
+from helixband.search.executors.process import Setup
+from helixband.search.executors.task import Outcome, Task
+from helixband.search.executors.trial import Trainer
 from helixband.search.journal import SearchJournal
-from helixband.search.process import Setup
 from helixband.search.run import Search
-from helixband.search.task import Outcome, Task
-from helixband.search.trial import Trainer
 
 EMPTY = """\
 import random

@@ -23,8 +23,8 @@ from common import ROOT, make_parser, report, setting, table
 from search_methods import Dimension, Method, Task, simulate
 from search_packages import PACKAGES, methods_named
 
-from helixband.search.evidence import Document
 from helixband.search.run import LAG
+from helixband.search.samplers.evidence import Document
 
 DATA = Path(os.environ.get("HELIXBAND_DATA", ROOT / "../shared/data")) / "lcbench"
 COMPARED = "helixband,hyperband,random,optuna,dehb,bohb"

@@ -11,12 +11,12 @@ from common import ROOT  # noqa: F401  puts the project on the path
 from hyperopt import hp
 from hyperopt.pyll import scope
 
-from helixband.search.choice import Sampler
-from helixband.search.density import DensitySampler
-from helixband.search.evidence import Document, Evidence
 from helixband.search.hopeless import Gains, best_so_far
-from helixband.search.samplers import RandomSampler
-from helixband.search.tpe import TpeSampler
+from helixband.search.samplers.choice import Sampler
+from helixband.search.samplers.density import DensitySampler
+from helixband.search.samplers.evidence import Document, Evidence
+from helixband.search.samplers.random import RandomSampler
+from helixband.search.samplers.tpe import TpeSampler
 from helixband.training.configuration import canonical
 from hyperband import brackets
 

@@ -32,11 +32,11 @@ from helixband.definition import Definition, load_definition
 from helixband.display.progress import Progress
 from helixband.results import checkpoints
 from helixband.results.directory import Journal, Results, Trial
-from helixband.search.executors import InProcess
+from helixband.search.executors.local import InProcess
+from helixband.search.executors.trial import Trainer
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search
-from helixband.search.samplers import RandomSampler
-from helixband.search.trial import Trainer
+from helixband.search.samplers.random import RandomSampler
 from helixband.training import loop
 from helixband.training.tensorboard import TensorBoardLog
 from hyperband import brackets

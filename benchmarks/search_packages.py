@@ -17,7 +17,7 @@ from typing import Any
 import search_methods
 from search_methods import ETA, Account, Method, Task
 
-from helixband.search.evidence import Document
+from helixband.search.samplers.evidence import Document
 from hyperband import brackets
 
 PACKAGES = ["numpy", "optuna", "dehb", "hpbandster", "ConfigSpace", "hyperopt"]

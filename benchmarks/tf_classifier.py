@@ -22,7 +22,7 @@ from common import EXAMPLES, ROOT, load_script, make_parser, report, setting, ta
 from base_model import choose_device
 from helixband.definition import load_definition
 from helixband.results.directory import Results, Row
-from helixband.search.trial import Trainer
+from helixband.search.executors.trial import Trainer
 
 EXAMPLE = EXAMPLES / "conv_seq_classifier"
 CONFIG = {"lr": 1e-3, "weight_decay": 1e-4, "dense_units": 64, "dropout": 0.1}

@@ -23,11 +23,11 @@ from helixband.randomness import derive_seed
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.runfile import RunFile, file_digest
+from helixband.search.executors.trial import Trainer
+from helixband.search.executors.workers import check_workers, make_executor
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search
-from helixband.search.samplers import draw
-from helixband.search.trial import Trainer
-from helixband.search.workers import check_workers, make_executor
+from helixband.search.samplers.random import draw
 from helixband.training.configuration import read_config
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")

@@ -10,10 +10,10 @@ from conftest import Project
 
 from helixband.definition import load_definition
 from helixband.results.directory import Results, Row
-from helixband.search.executors import InProcess
-from helixband.search.process import Setup
-from helixband.search.task import Outcome, Task
-from helixband.search.trial import Trainer
+from helixband.search.executors.local import InProcess
+from helixband.search.executors.process import Setup
+from helixband.search.executors.task import Outcome, Task
+from helixband.search.executors.trial import Trainer
 
 SLOW = """
 import os

@@ -30,10 +30,10 @@ from cluster_toys import (
 from conftest import ROOT, Project
 
 from helixband.errors import HelixbandError, UsageError
-from helixband.search.address import check_address, read_address
-from helixband.search.cluster import ClusterWorkers, connect
-from helixband.search.process import WorkerDied
-from helixband.search.task import Task
+from helixband.search.executors.address import check_address, read_address
+from helixband.search.executors.cluster import ClusterWorkers, connect
+from helixband.search.executors.process import WorkerDied
+from helixband.search.executors.task import Task
 
 pytest.importorskip("distributed")
 
@@ -132,7 +132,7 @@ def test_an_address_that_can_be_one_is_not(address: str) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_named(project: Project, monkeypatch: Any) -> None:
-    from helixband.search import dask_clusters
+    from helixband.search.executors import dask_clusters
 
     monkeypatch.setattr(dask_clusters, "CONNECTING", 1.0)
     with pytest.raises(
@@ -223,7 +223,7 @@ def test_a_worker_that_only_seemed_dead_writes_nothing_more(dask: Dask, project:
 def test_a_trial_process_that_is_killed_is_replaced_and_one_that_is_idle_ends(
     dask: Dask, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from helixband.search import dask_plugin
+    from helixband.search.executors import dask_plugin
 
     monkeypatch.setattr(dask_plugin, "IDLE", 1.0)  # sent with the plugin
     project.define(slow(0.2) + FAILING)
@@ -295,7 +295,7 @@ def test_a_worker_that_does_not_see_the_files_is_named(dask: Dask, project: Proj
 def test_no_worker_at_all_is_told_and_ends_the_run(
     dask: Dask, project: Project, monkeypatch: Any, tmp_path: Path
 ) -> None:
-    from helixband.search import cluster
+    from helixband.search.executors import cluster
 
     monkeypatch.setattr(cluster, "SECONDS_TO_FIRST_MESSAGE", 0.5)
     empty = Dask(tmp_path)
@@ -319,7 +319,7 @@ sys.path[:0] = sys.argv[1:3]
 from types import SimpleNamespace
 from pathlib import Path
 from cluster_toys import *
-from helixband.search.cluster import connect
+from helixband.search.executors.cluster import connect
 
 path = Path(sys.argv[4])
 project = SimpleNamespace(path=path, definition=path / "def.py", data=path / "data")
@@ -362,7 +362,7 @@ def test_a_scheduler_that_is_gone_ends_the_run(project: Project, tmp_path: Path)
 
 
 def test_a_trial_has_the_threads_and_a_gpu_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    from helixband.search import dask_plugin
+    from helixband.search.executors import dask_plugin
 
     worker: Any = SimpleNamespace(state=SimpleNamespace(nthreads=9))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
@@ -382,7 +382,7 @@ def test_a_slurm_job_is_as_the_address_says_else_the_users_configuration_else_us
     pytest.importorskip("dask_jobqueue")
     import dask.config
 
-    from helixband.search.dask_clusters import slurm_settings
+    from helixband.search.executors.dask_clusters import slurm_settings
 
     usual = slurm_settings({"gpus": "2"}, tmp_path / "logs")
     assert (usual["cores"], usual["memory"], usual["walltime"]) == (4, "16GB", "12:00:00")

@@ -12,10 +12,10 @@ from cluster_toys import CONFIGS, Rows, files, in_process, is_running, make_setu
 from conftest import Project
 
 from helixband.errors import HelixbandError
-from helixband.search import cluster, dask_clusters
-from helixband.search.cluster import connect
-from helixband.search.process import WorkerDied
-from helixband.search.task import Task
+from helixband.search.executors import cluster, dask_clusters
+from helixband.search.executors.cluster import connect
+from helixband.search.executors.process import WorkerDied
+from helixband.search.executors.task import Task
 
 pytest.importorskip("dask_jobqueue")
 pytestmark = pytest.mark.skipif(

@@ -13,10 +13,10 @@ from cluster_toys import CONFIGS, Rows, files, in_process, is_running, make_setu
 from conftest import Project
 
 from helixband.errors import HelixbandError, UsageError
-from helixband.search import cluster
-from helixband.search.cluster import connect
-from helixband.search.process import WorkerDied
-from helixband.search.task import Task
+from helixband.search.executors import cluster
+from helixband.search.executors.cluster import connect
+from helixband.search.executors.process import WorkerDied
+from helixband.search.executors.task import Task
 
 pytest.importorskip("asyncssh")
 CONFIG = os.environ.get("HELIXBAND_TEST_SSH_CONFIG", "")

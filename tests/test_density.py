@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from helixband.search.density import DensityModel, DensitySampler, RandomWords, flatten
-from helixband.search.evidence import Evidence
+from helixband.search.samplers.density import DensityModel, DensitySampler, RandomWords, flatten
+from helixband.search.samplers.evidence import Evidence
 
 
 def mixed():

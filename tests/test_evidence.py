@@ -2,7 +2,7 @@
 
 import math
 
-from helixband.search.evidence import Evidence, Finding
+from helixband.search.samplers.evidence import Evidence, Finding
 
 
 def evidence_of(*results):

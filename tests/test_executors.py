@@ -17,10 +17,10 @@ from helixband.definition import load_definition
 from helixband.errors import DefinitionError, StorageError, UsageError
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Row
-from helixband.search.executors import InProcess, LocalWorkers, WorkerDied, allot, fair_threads
-from helixband.search.process import Setup
-from helixband.search.task import Outcome, Task
-from helixband.search.trial import Trainer
+from helixband.search.executors.local import InProcess, LocalWorkers, WorkerDied, allot, fair_threads
+from helixband.search.executors.process import Setup
+from helixband.search.executors.task import Outcome, Task
+from helixband.search.executors.trial import Trainer
 
 ACTING = """
 import ctypes, os, signal, sys, time

@@ -10,8 +10,8 @@ import torch
 from hyperopt import hp
 
 from helixband.errors import DefinitionError, UsageError
-from helixband.search.choice import make_sampler
-from helixband.search.evidence import Evidence
+from helixband.search.samplers.choice import make_sampler
+from helixband.search.samplers.evidence import Evidence
 from helixband.training.configuration import canonical
 
 

@@ -10,8 +10,8 @@ from hyperopt import hp
 from hyperopt.pyll import scope
 
 from helixband.errors import DefinitionError
-from helixband.search.evidence import Evidence
-from helixband.search.tpe import HyperoptSpace, TpeSampler
+from helixband.search.samplers.evidence import Evidence
+from helixband.search.samplers.tpe import HyperoptSpace, TpeSampler
 
 
 def mixed():

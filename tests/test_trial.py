@@ -13,9 +13,9 @@ from helixband.definition import load_definition
 from helixband.errors import StorageError
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Row
-from helixband.search import trial as trials
-from helixband.search.task import Outcome, Task
-from helixband.search.trial import Trainer
+from helixband.search.executors import trial as trials
+from helixband.search.executors.task import Outcome, Task
+from helixband.search.executors.trial import Trainer
 
 CONFIG = {"lr": 0.01, "units": 4, "rewards": [-5.0, -3.0, -4.0, -2.0, -1.0]}
 

@@ -15,10 +15,10 @@ from toys import TOY
 from helixband.definition import load_definition
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Row, Trial
-from helixband.search.executors import worker_environment
-from helixband.search.process import Setup, TrialProcess, WorkerDied
-from helixband.search.task import Task
-from helixband.search.trial import Trainer
+from helixband.search.executors.local import worker_environment
+from helixband.search.executors.process import Setup, TrialProcess, WorkerDied
+from helixband.search.executors.task import Task
+from helixband.search.executors.trial import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,10 +45,10 @@ from argparse import Namespace
 from pathlib import Path
 from helixband.definition import load_definition
 from helixband.results.directory import Results
-from helixband.search.executors import LocalWorkers
-from helixband.search.process import Setup
-from helixband.search.task import Task
-from helixband.search.trial import Trainer
+from helixband.search.executors.local import LocalWorkers
+from helixband.search.executors.process import Setup
+from helixband.search.executors.task import Task
+from helixband.search.executors.trial import Trainer
 
 folder = Path(sys.argv[1])
 args = Namespace(data=str(folder), batch_size=20, seed=0, cpu=True, debug=False)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helixband.errors import UsageError
-from helixband.search.workers import check_workers, visible_gpus
+from helixband.search.executors.workers import check_workers, visible_gpus
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
 from helixband.results.directory import Journal
+from helixband.search.executors.task import Document, Outcome
 from helixband.search.schedules import one_round
-from helixband.search.task import Document, Outcome
 from hyperband import Result
 
 

@@ -13,14 +13,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from helixband.display.progress import Progress
 from helixband.errors import TrainingError
 from helixband.results.directory import Row, trial_name
-from helixband.search.choice import make_sampler
-from helixband.search.evidence import Evidence
-from helixband.search.executors import Executor, WorkerDied
+from helixband.search.executors.local import Executor, WorkerDied
+from helixband.search.executors.task import Document, Outcome, Task
+from helixband.search.executors.trial import Trainer
 from helixband.search.hopeless import Gains
 from helixband.search.journal import Place, SearchJournal
+from helixband.search.samplers.choice import make_sampler
+from helixband.search.samplers.evidence import Evidence
 from helixband.search.schedules import make_schedule, one_round, plan
-from helixband.search.task import Document, Outcome, Task
-from helixband.search.trial import Trainer
 from hyperband import Job, Result, Rung
 
 FIRST_TRIALS = 5

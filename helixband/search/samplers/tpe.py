@@ -1,6 +1,6 @@
 """Suggesting configurations of a space made of hyperopt expressions (`hp.uniform("lr", …)`).
 
-The expressions give the distributions and the conditions; the model is that of helixband/search/density.py.
+The expressions give the distributions and the conditions; the model is that of `density.py`.
 hyperopt's own `tpe.suggest` builds a graph anew for each trial, and with a thousand trials takes a tenth of
 a second.
 """
@@ -14,9 +14,9 @@ import numpy as np
 
 from helixband.errors import DefinitionError
 from helixband.randomness import derive_seed
-from helixband.search.density import Genome, ModelSampler, RandomWords
-from helixband.search.evidence import Document
-from helixband.search.samplers import call
+from helixband.search.samplers.density import Genome, ModelSampler, RandomWords
+from helixband.search.samplers.evidence import Document
+from helixband.search.samplers.random import call
 from helixband.training.configuration import to_json
 
 PLACES = 1024

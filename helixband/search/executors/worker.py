@@ -1,4 +1,4 @@
-"""Inside the process that trials are trained in: `python -m helixband.search.worker FD`, see `process.py`.
+"""Inside the process that trials are trained in: this module run with `-m`, as `process.py` does it.
 
 What belongs to the protocol is moved away before the definition is loaded: whatever it reads, prints or forks
 meets an empty standard input and a file. The process ends, its last finished epoch written, on SIGTERM and
@@ -31,9 +31,9 @@ from helixband import errors, interruption
 from helixband.definition import load_definition
 from helixband.errors import DefinitionError, HelixbandError, StorageError
 from helixband.results.directory import Results, Superseded
-from helixband.search.process import Setup
-from helixband.search.task import Task
-from helixband.search.trial import Trainer
+from helixband.search.executors.process import Setup
+from helixband.search.executors.task import Task
+from helixband.search.executors.trial import Trainer
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """A parent that is gone is told by its pipe; by looking, where what it has forked holds the pipe open."""

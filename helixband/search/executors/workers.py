@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 
 from helixband.errors import UsageError
-from helixband.search.address import check_address
-from helixband.search.cluster import check_packages, connect
-from helixband.search.executors import Executor, InProcess, LocalWorkers, allot, fair_threads
-from helixband.search.process import Setup
-from helixband.search.trial import Trainer
+from helixband.search.executors.address import check_address
+from helixband.search.executors.cluster import check_packages, connect
+from helixband.search.executors.local import Executor, InProcess, LocalWorkers, allot, fair_threads
+from helixband.search.executors.process import Setup
+from helixband.search.executors.trial import Trainer
 
 
 def check_workers(args: Namespace) -> None:

@@ -13,7 +13,7 @@ from helixband.definition import Definition
 from helixband.errors import HelixbandError, StorageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results, Row, Superseded, Trial
-from helixband.search.task import Document, OnEpoch, Outcome, Task
+from helixband.search.executors.task import Document, OnEpoch, Outcome, Task
 from helixband.training.configuration import from_json
 from helixband.training.tensorboard import TensorBoardLog
 

@@ -22,10 +22,10 @@ import helixband
 from helixband import errors
 from helixband.env import variables_read
 from helixband.results.directory import Results
-from helixband.search.task import OnEpoch, Outcome, Task
+from helixband.search.executors.task import OnEpoch, Outcome, Task
 
 if TYPE_CHECKING:
-    from helixband.search.trial import Trainer
+    from helixband.search.executors.trial import Trainer
 
 SECONDS_TO_END = 10.0
 """How long a process that was asked to end has for it, before it is killed."""
@@ -85,7 +85,7 @@ class TrialProcess:
         self._killed = self._closed = False
         path = os.pathsep.join(filter(None, [setup.root, os.environ.get("PYTHONPATH")]))
         # -P: the folder that the run was started in is not to be imported from.
-        command = [sys.executable, "-P", "-u", "-m", "helixband.search.worker"]
+        command = [sys.executable, "-P", "-u", "-m", "helixband.search.executors.worker"]
         try:
             self._process = subprocess.Popen(
                 [*command, str(answers)],

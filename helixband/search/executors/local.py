@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from helixband.errors import HelixbandError, UsageError
 from helixband.results.directory import Row
-from helixband.search.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
-from helixband.search.task import Outcome, Task
+from helixband.search.executors.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
+from helixband.search.executors.task import Outcome, Task
 
 __all__ = ["Executor", "InProcess", "LocalWorkers", "WorkerDied", "allot", "fair_threads"]
 
 if TYPE_CHECKING:
-    from helixband.search.trial import Trainer
+    from helixband.search.executors.trial import Trainer
 
 Report = Callable[[str, Row], None]
 """Gets the name of a trial and the row of an epoch of it, in whatever thread."""

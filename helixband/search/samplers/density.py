@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from helixband.randomness import derive_seed, get_state, set_state
-from helixband.search.evidence import Document, Evidence
-from helixband.search.samplers import DRAWS_UNTIL_EXHAUSTED
+from helixband.search.samplers.evidence import Document, Evidence
+from helixband.search.samplers.random import DRAWS_UNTIL_EXHAUSTED
 from helixband.training.configuration import canonical
 
 # One set of constants for every space; benchmarks/README.md has the variants that were measured.

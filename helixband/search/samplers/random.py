@@ -14,7 +14,7 @@ import numpy as np
 from helixband.errors import DefinitionError
 from helixband.nested import leaves
 from helixband.randomness import derive_seed, seed_everything
-from helixband.search.evidence import Document, Evidence
+from helixband.search.samplers.evidence import Document, Evidence
 from helixband.training.configuration import canonical, to_json
 
 DRAWS_UNTIL_EXHAUSTED = 1000

@@ -36,13 +36,13 @@ from typing import TYPE_CHECKING, Any
 from helixband import errors
 from helixband.errors import HelixbandError
 from helixband.files import write_whole
-from helixband.search.address import Address, read_address
-from helixband.search.executors import Report
-from helixband.search.process import Setup, WorkerDied
-from helixband.search.task import Outcome, Task
+from helixband.search.executors.address import Address, read_address
+from helixband.search.executors.local import Report
+from helixband.search.executors.process import Setup, WorkerDied
+from helixband.search.executors.task import Outcome, Task
 
 if TYPE_CHECKING:
-    from helixband.search.dask_clusters import DaskCluster
+    from helixband.search.executors.dask_clusters import DaskCluster
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at which workers there are
 SECONDS_BETWEEN_MENDS = 15.0  # attempts at starting workers again
@@ -84,7 +84,7 @@ def check_packages(address: str) -> None:
 
 
 def _cluster(address: str, where: Address, workers: int | None, logs: Path) -> "DaskCluster":
-    from helixband.search import dask_clusters
+    from helixband.search.executors import dask_clusters
 
     if where.kind == "slurm":
         return dask_clusters.SlurmCluster(where.options, workers, logs)
@@ -137,7 +137,7 @@ class ClusterWorkers:
         """Have every worker, now and later, keep a trial process."""
         import cloudpickle
 
-        from helixband.search import dask_plugin
+        from helixband.search.executors import dask_plugin
 
         cloudpickle.register_pickle_by_value(dask_plugin)
         plugin = dask_plugin.TrialPlugin(dataclasses.asdict(setup), self._name, str(self._sign))

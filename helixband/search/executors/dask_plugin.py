@@ -88,8 +88,8 @@ class TrialPlugin(WorkerPlugin):
         if self.document["root"] not in sys.path:
             sys.path.insert(0, self.document["root"])
         from helixband.errors import HelixbandError
-        from helixband.search.process import Setup, TrialProcess, WorkerDied
-        from helixband.search.task import Task
+        from helixband.search.executors.process import Setup, TrialProcess, WorkerDied
+        from helixband.search.executors.task import Task
 
         if fault := self._unseen():
             return {"error": {"type": "HelixbandError", "message": fault}}
@@ -150,7 +150,7 @@ def _environment(worker: Worker) -> dict[str, str]:
 
     Dask itself allows libraries one thread, as it would run many tasks in a worker.
     """
-    from helixband.search.executors import THREAD_VARIABLES, fair_threads
+    from helixband.search.executors.local import THREAD_VARIABLES, fair_threads
 
     index, workers = map(int, os.environ.get(SHARE, "0/1").split("/"))
     threads = fair_threads(worker.state.nthreads, workers)

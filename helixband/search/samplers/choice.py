@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 from helixband.errors import UsageError
 from helixband.randomness import derive_seed, seed_everything
-from helixband.search.density import DensitySampler
-from helixband.search.evidence import Document, Evidence
-from helixband.search.samplers import RandomSampler, call, holds_expressions
-from helixband.search.tpe import TpeSampler
+from helixband.search.samplers.density import DensitySampler
+from helixband.search.samplers.evidence import Document, Evidence
+from helixband.search.samplers.random import RandomSampler, call, holds_expressions
+from helixband.search.samplers.tpe import TpeSampler
 from helixband.training.configuration import to_json
 
 SAMPLE = 8

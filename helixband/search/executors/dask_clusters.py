@@ -24,7 +24,7 @@ from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
 from helixband.errors import HelixbandError, UsageError
-from helixband.search.dask_plugin import SHARE
+from helixband.search.executors.dask_plugin import SHARE
 
 CONNECTING = 30.0
 """Seconds after which a scheduler or a host does not answer."""

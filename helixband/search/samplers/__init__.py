@@ -1,0 +1,1 @@
+"""Samplers: how a search finds configurations."""
