@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     interruption.install()
     try:
-        from helixband.experiment import run  # imports torch, which --help does without
+        from helixband.run.experiment import run  # imports torch, which --help does without
 
         run(args)
     except HelixbandError as error:

@@ -1098,7 +1098,7 @@ class Model(ClassificationModel):
 
 
 def test_a_package_that_is_not_installed_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "helixband.experiment", None)
+    monkeypatch.setitem(sys.modules, "helixband.run.experiment", None)
     failed = project.run(*SHORT)
     assert failed.code == 1
     assert failed.err.endswith("install with: pip install -r requirements.txt\n")

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports from the levels above its own in this list, and from no other. A new one gets a place here.
 LEVELS = [
+    ["helixband.run"],
     ["helixband.search.executors"],
     ["helixband.search.samplers"],
     ["helixband.results"],
@@ -88,9 +89,9 @@ LEVELS = [
         "helixband.outputs.parts",
         "helixband.outputs.table",
     ],
-    ["helixband.outputs.whole", "helixband.runfile", "helixband.audit.examples"],
-    ["helixband.outputs.windows", "helixband.context"],
-    ["helixband.evaluation", "helixband.prediction"],
+    ["helixband.outputs.whole", "helixband.run.runfile", "helixband.audit.examples"],
+    ["helixband.outputs.windows", "helixband.run.context"],
+    ["helixband.run.evaluation", "helixband.run.prediction"],
     [
         "hyperband",
         "helixband.search",
@@ -115,7 +116,7 @@ LEVELS = [
     ["helixband.search.executors.dask_clusters"],
     ["helixband.search.executors.cluster"],
     ["helixband.search.run", "helixband.search.executors.workers"],
-    ["helixband.experiment"],
+    ["helixband.run.experiment"],
     ["main"],
     ["helixband.audit.__main__"],
 ]

@@ -63,7 +63,7 @@ class Model(RegressionModel):
 LAUNCHER = """
 import json, os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import main, helixband.experiment
+import main, helixband.run.experiment
 import helixband.training.keeper as keeper
 keeper.SECONDS_BETWEEN_WRITES = float(sys.argv[2])
 for delay in json.loads(sys.argv[3]):

@@ -12,17 +12,17 @@ import torch
 
 from base_model import BaseModel, choose_device
 from helixband import interruption
-from helixband.context import Context, Stage
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.progress import show_config, show_number
 from helixband.errors import ResultsMismatch, UsageError
-from helixband.evaluation import Evaluation
-from helixband.prediction import Prediction
 from helixband.randomness import derive_seed
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
-from helixband.runfile import RunFile, file_digest
+from helixband.run.context import Context, Stage
+from helixband.run.evaluation import Evaluation
+from helixband.run.prediction import Prediction
+from helixband.run.runfile import RunFile, file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import check_workers, make_executor
 from helixband.search.journal import SearchJournal

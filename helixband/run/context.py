@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from helixband.definition import Definition
 from helixband.display.progress import Progress
 from helixband.results.directory import Results
-from helixband.runfile import RunFile
+from helixband.run.runfile import RunFile
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 from base_model import BaseModel, ClassificationModel, RegressionModel
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
-from helixband.context import Stage
 from helixband.display.progress import show_number, show_row
 from helixband.errors import DataError, HelixbandError
 from helixband.randomness import derive_seed, seed_everything
+from helixband.run.context import Stage
 
 UNLIKE = "unlike_"
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
-from helixband.context import Context, Stage
 from helixband.errors import DataError, UsageError
 from helixband.files import file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
@@ -17,7 +16,8 @@ from helixband.outputs.whole import input_name, named_arrays, write_predictions
 from helixband.outputs.windows import WindowPredictor, check_strands, predict_windows, record_lengths
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results
-from helixband.runfile import RunFile
+from helixband.run.context import Context, Stage
+from helixband.run.runfile import RunFile
 
 WINDOW_FLAGS = {"--stride": "stride", "--both-strands": "both_strands", "--format": "format"}
 DEFAULT_FORMATS = ("npy", "tsv")

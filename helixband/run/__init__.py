@@ -1,0 +1,1 @@
+"""A run: flags, its stages in order, and the record of them."""
