@@ -1,6 +1,7 @@
 """What the tests share: an experiment in a folder of its own, run in this process."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(
+    os.environ.get("HELIXBAND_DATA") or ROOT.parent / "shared" / "data"
+)  # real data, where there are any
 sys.path.insert(0, str(ROOT))
 
 from toys import FASTA, TOY  # noqa: E402

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from conftest import ROOT
 
 # A module imports from the levels above its own in this list, and from no other. A new one gets a place here.
 LEVELS = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from report_toys import RUN, SEARCH, begun, big_search, result, write_history, write_results
 
 from helixband.report.__main__ import main
@@ -151,9 +152,7 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_it_is_run_as_a_module(tmp_path: Path) -> None:
     write_results(tmp_path, [SEARCH, begun(0, {"lr": 0.1})])
     command = [sys.executable, "-W", "error", "-m", "helixband.report", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == f"written to {tmp_path / 'report.html'}\n"
     assert (tmp_path / "report.html").exists()
 
@@ -166,7 +165,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

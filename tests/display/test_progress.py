@@ -793,7 +793,7 @@ def test_a_run_on_a_terminal_has_a_live_display(project: Project) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:0] = [{tests!r}, {here!r}]
 from conftest import Clock
 from helixband.display import progress
 from helixband.display.live import LiveProgress
@@ -854,7 +854,11 @@ def test_what_a_person_sees_in_a_terminal(
 ) -> None:
     over = Path(folder) / "over"
     script = SCRIPT.format(
-        root=str(ROOT), tests=str(ROOT / "tests"), rounds=rounds, at_work=at_work, over=str(over)
+        tests=str(ROOT / "tests"),
+        here=str(Path(__file__).parent),
+        rounds=rounds,
+        at_work=at_work,
+        over=str(over),
     )
     terminal = Terminal(folder, width, height, [sys.executable, "-c", script])
     try:

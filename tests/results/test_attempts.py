@@ -9,13 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from helixband.errors import StorageError
 from helixband.results import checkpoints, directory
 from helixband.results.directory import Superseded, Trial
 from helixband.training.keeper import Keeper
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

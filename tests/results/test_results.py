@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from helixband.errors import StorageError, UsageError
 from helixband.results.directory import Journal, Results, Trial
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

@@ -693,7 +693,7 @@ def test_what_depends_on_something_else_is_begun_anew(
 
 KILLED = """
 import os, signal, sys
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:0] = [{tests!r}, {here!r}]
 from test_genome_prediction import *
 
 def kill(done, total):
@@ -711,7 +711,7 @@ def test_a_run_that_was_killed_gives_the_same(results: Results, random_genome: s
     predictor = WindowPredictor(model("A at random"), data, mc_dropout=3)
     predict_windows(predictor, Results(tmp_path / "whole"), "x", {}, chunk_bases=400)
 
-    places = {"root": str(ROOT), "tests": str(ROOT / "tests")}
+    places = {"tests": str(ROOT / "tests"), "here": str(Path(__file__).parent)}
     code = KILLED.format(**places, genome=random_genome, results=str(results.path))
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-ROOT = Path(__file__).parent.parent
+from conftest import ROOT
 
 # Draws from all three global generators while it trains, changes its learning rate, drops units, and has a
 # generator of its own with no state but theirs: all that a checkpoint could forget.

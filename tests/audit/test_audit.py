@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import DATA, ROOT
 from numpy.typing import NDArray
 
 from helixband.audit.__main__ import main
@@ -21,8 +22,6 @@ from helixband.sequence.alphabet import DNA
 from helixband.sequence.intervals import Intervals
 
 Codes = NDArray[np.uint8]
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("HELIXBAND_DATA", ROOT / "../shared/data"))
 
 KEYS = {
     "n_train", "n_test", "exact_duplicates", "exact_duplicate_share", "reverse_complement_duplicates",

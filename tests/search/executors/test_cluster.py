@@ -336,7 +336,16 @@ def test_nothing_of_dask_shows_and_a_search_that_is_killed_leaves_nothing(
 ) -> None:
     project.define(slow(0.2))
     dask.have(1)
-    command = [sys.executable, "-W", "error", "-c", SEARCH, str(ROOT), str(ROOT / "tests"), dask.address]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        SEARCH,
+        str(ROOT / "tests"),
+        str(Path(__file__).parent),
+        dask.address,
+    ]
     with subprocess.Popen([*command, str(project.path)], stdout=PIPE, stderr=PIPE, text=True) as search:
         wait_until(lambda: len(pids(project)) > 3)
         search.kill()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +14,6 @@ from helixband.errors import DataError
 from helixband.sequence import reading
 from helixband.sequence.interval_files import is_intervals, read_bed, read_gff, read_intervals
 from helixband.sequence.intervals import Intervals
-
-DATA = Path(os.environ.get("HELIXBAND_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 def written(tmp_path: Path, content: str | bytes, name: str = "x.bed") -> Path:

@@ -1,16 +1,14 @@
 """Intervals on a genome: whose names are whose, and what does not lie on it."""
 
-import os
 from pathlib import Path
 
 import pytest
+from conftest import DATA
 
 from helixband.errors import DataError
 from helixband.sequence.chromosomes import match_names, on_genome, read_aliases
 from helixband.sequence.interval_files import read_intervals
 from helixband.sequence.intervals import Intervals
-
-DATA = Path(os.environ.get("HELIXBAND_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 ROMAN = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI".split()
 YEAST = [*ROMAN, "Mito"]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from toys import TOY
 
 from helixband.definition import load_definition
@@ -19,8 +20,6 @@ from helixband.search.executors.local import worker_environment
 from helixband.search.executors.process import Setup, TrialProcess, WorkerDied
 from helixband.search.executors.task import Task
 from helixband.search.executors.trial import Trainer
-
-ROOT = Path(__file__).resolve().parent.parent
 
 SLOW = """
 import os, time

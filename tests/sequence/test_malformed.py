@@ -1,7 +1,6 @@
 """Files that are not as they should be: each is read right, or refused and told why."""
 
 import gzip
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import DATA, ROOT
 from pyfaidx import Fasta, FastaIndexingError
 
 from helixband.errors import DataError
@@ -21,7 +20,7 @@ from helixband.sequence.store import SequenceStore
 
 pytestmark = pytest.mark.timeout(60)
 
-FIXTURES = ROOT / os.environ.get("HELIXBAND_DATA", "../shared/data") / "malformed"
+FIXTURES = DATA / "malformed"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason=f"{FIXTURES} is not there (HELIXBAND_DATA)")
 
 ROSE = ("gi|4959044|gb|AAD34209.1|AF069992_1", 600)
