@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from helixband.errors import DefinitionError
 
+__all__ = ["Constraint", "MaxNormConstraint", "NonNegative", "UnitNorm"]
+
 _EPSILON = 1e-12
 
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from helixband.errors import UsageError
 
+__all__ = ["Hyperband", "Job", "Result", "Rung", "brackets"]
+
 Document = dict[str, Any]
 
 KEPT = 10

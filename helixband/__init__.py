@@ -1,3 +1,45 @@
-"""Helixband: tune, train, evaluate and predict experiments that are defined in one Python file."""
+"""Helixband: tune, train, evaluate and predict experiments that are defined in one Python file.
+
+What a definition needs can be imported from here: `from helixband import BaseModel, MatrixBatchGenerator`.
+These are the same classes as those of the modules base_model, batch_generator, constraints and hyperband.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+# As strings: `import helixband` is part of every import of ours, and must not take torch's time.
+_MODULES = {
+    "base_model": [
+        "BaseModel",
+        "ClassificationModel",
+        "ConvClassificationNetwork",
+        "ConvRegressionNetwork",
+        "RegressionModel",
+        "choose_device",
+    ],
+    "batch_generator": [
+        "BatchGenerator",
+        "FastaBatchGenerator",
+        "H5pyBatchGenerator",
+        "IntervalBatchGenerator",
+        "MatrixBatchGenerator",
+    ],
+    "constraints": ["Constraint", "MaxNormConstraint", "NonNegative", "UnitNorm"],
+    "hyperband": ["Hyperband", "Job", "Result", "Rung", "brackets"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted([*_MODULE_OF, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that has the name, when the name is first asked for."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULE_OF])

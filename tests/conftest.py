@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from toys import FASTA, TOY  # noqa: E402
 
-import main  # noqa: E402
 from helixband import env  # noqa: E402
+from helixband.run import command  # noqa: E402
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Project:
         """The command line in this process."""
         self._capsys.readouterr()
         try:
-            code = main.main(self.arguments(*flags))
+            code = command.main(self.arguments(*flags))
         except SystemExit as exit:  # argparse
             code = int(exit.code or 0)
         return Run(code, *self._capsys.readouterr())

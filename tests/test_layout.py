@@ -116,7 +116,8 @@ LEVELS = [
     ["helixband.search.executors.cluster"],
     ["helixband.search.run", "helixband.search.executors.workers"],
     ["helixband.run.experiment"],
-    ["main"],
+    ["helixband.run.command"],
+    ["main", "helixband.__main__"],
     ["helixband.audit.__main__"],
 ]
 
@@ -183,8 +184,8 @@ def test_help_answers_at_once() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, main\n"
-        "try: main.main(['--help'])\n"
+        "import sys\nfrom helixband.run import command\n"
+        "try: command.main(['--help'])\n"
         "except SystemExit: print(*sys.modules, sep='\\n', file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -17,9 +17,9 @@ import torch
 from conftest import ROOT, Project
 from toys import CLASSES, FASTA
 
-import main
 from helixband import __version__
 from helixband.nested import map_leaves
+from helixband.run import command
 from helixband.training import keeper
 
 SHORT = ("--epoch", "2", "--batch-size", "20")
@@ -737,7 +737,7 @@ def test_data_and_results_are_found_in_the_current_folder_where_no_flag_names_th
     monkeypatch.chdir(project.path / "here")
     (project.path / "here/y.fa").write_text(FASTA)
 
-    assert main.main(["--model", "../def.py", "--cpu", "--predict", "y.fa", *SHORT]) == 0
+    assert command.main(["--model", "../def.py", "--cpu", "--predict", "y.fa", *SHORT]) == 0
 
     assert (project.path / "here/results/predictions/y.fa.npy").exists()
 
@@ -1066,7 +1066,7 @@ def test_a_data_directory_may_be_named_with_characters_of_globs(project: Project
 def test_a_definition_may_change_the_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.define("import os; os.chdir('/')")
     monkeypatch.chdir(project.path)
-    assert main.main(["-f", "def.py", "-d", "data", "-r", "results", "-c", *SHORT, "-p", "x.fa"]) == 0
+    assert command.main(["-f", "def.py", "-d", "data", "-r", "results", "-c", *SHORT, "-p", "x.fa"]) == 0
     assert (project.results / "predictions/x.fa.npy").exists()
 
 

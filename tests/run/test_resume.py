@@ -62,7 +62,8 @@ class Model(RegressionModel):
 LAUNCHER = """
 import json, os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import main, helixband.run.experiment
+import helixband.run.experiment
+from helixband.run import command
 import helixband.training.keeper as keeper
 keeper.SECONDS_BETWEEN_WRITES = float(sys.argv[2])
 for delay in json.loads(sys.argv[3]):
@@ -70,7 +71,7 @@ for delay in json.loads(sys.argv[3]):
     if pid == 0:
         import torch
         torch.set_num_threads(1)
-        os._exit(main.main(sys.argv[4:]))
+        os._exit(command.main(sys.argv[4:]))
     if delay is None:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     time.sleep(delay)

@@ -1,0 +1,183 @@
+"""The command line: flags to stages to an exit code.
+
+    helixband --model def.py --data data --result results --hyper --eval --predict 'unlabelled*.fa'
+
+`helixband`, `python -m helixband` and, in a checkout, `python main.py` are this command.
+
+Exit codes: 0 done, 1 a run that failed, 2 wrong usage or a wrong def.py; as shells give them, 130 after
+Ctrl-C, 143 after SIGTERM, 141 where the reader of the output has gone.
+"""
+
+import argparse
+import os
+import re
+import signal
+import sys
+
+from helixband import __version__, interruption
+from helixband.errors import HelixbandError
+
+EPILOG = """\
+Finished work in the result directory is not done again, and interrupted work goes on where it was.
+See docs/def.md for how a definition is written and docs/results.md for what comes out.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags. A default of None means: as recorded in the result directory, else as the help says."""
+    parser = argparse.ArgumentParser(
+        prog="helixband",
+        description="Tune, train, evaluate and predict an experiment that is defined in one Python file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument_group("the experiment").add_argument
+    add("-f", "--model", metavar="FILE", required=True, help="the definition, for example def.py")
+    add("-d", "--data", metavar="DIR", default=".", help="the data directory (default: .)")
+    add("-r", "--result", metavar="DIR", default="results", help="the result directory (default: results)")
+    add = parser.add_argument_group("what to do (training comes first where it is needed)").add_argument
+    add("-y", "--hyper", action="store_true", help="search the hyperparameters with Hyperband")
+    add("-e", "--eval", action="store_true", help="evaluate the model on the test set")
+    add(
+        "-p",
+        "--predict",
+        metavar="SUBPATH",
+        nargs="+",
+        default=[],
+        help="predict on these inputs: paths or globs under the data directory",
+    )
+    add("--check", action="store_true", help="say what a good score could come from besides biology")
+    add("--mc-dropout", metavar="N", type=_positive, help="evaluate and predict N times with dropout left on")
+    add("--debug", action="store_true", help="one epoch of two batches, in RESULT/debug; prints the model")
+    add = parser.add_argument_group("how").add_argument
+    add("-ep", "--epoch", metavar="N", type=_positive, help="epochs, at most, of a trial (default: 20)")
+    add(
+        "-bs", "--batch-size", metavar="N", type=_positive, help="examples of a training batch (default: 100)"
+    )
+    add("--seed", metavar="N", type=_natural, help="the root of all random numbers (default: 0)")
+    add("--config", metavar="FILE.json", help="a fixed configuration, instead of get_config()")
+    add(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a hyperparameter of the fixed configuration; may be repeated",
+    )
+    add(
+        "--stride",
+        metavar="N",
+        type=_positive,
+        help="of sequences predict windows N bases apart (default: their length)",
+    )
+    add("--both-strands", action="store_true", help="predict the mean of a window's two strands")
+    add(
+        "--format",
+        nargs="+",
+        choices=["npy", "tsv", "h5", "bw"],
+        help="what predictions of windows are written as (default: npy tsv)",
+    )
+    add("-c", "--cpu", action="store_true", help="use the CPU though there is a GPU")
+    add("--force", action="store_true", help="go on in the results of another def.py or environment")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--version", action="version", version=f"helixband {__version__}")
+    _add_search_flags(parser.add_argument_group("how to search"))
+    return parser
+
+
+def _add_search_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--schedule",
+        choices=["hyperband", "asha", "sha", "none"],
+        help="how trials are stopped early: in all brackets of Hyperband, asynchronously in the first one's "
+        "rungs, in the first alone, or not (default: hyperband)",
+    )
+    add("--eta", metavar="N", type=_eta, help="one trial in N goes on at each rung (default: 3)")
+    add(
+        "--sampler",
+        choices=["auto", "random", "tpe", "density"],
+        help="how configurations are found: as get_config() draws them (random), or modelled on the good "
+        "ones, with hyperopt expressions (tpe) or without (density); auto, the default, is of these two the "
+        "one that fits",
+    )
+    add("--trials", metavar="N", type=_positive, help="configurations in all (default: those of one round)")
+    add(
+        "--time-budget",
+        metavar="TIME",
+        type=_seconds,
+        help="stop the search after so long, for example 90m or 1h30m",
+    )
+    add(
+        "--stop-hopeless",
+        action="store_true",
+        default=None,
+        help="stop trials that cannot reach the best one by anything seen so far",
+    )
+    add("--workers", metavar="N", type=_positive, help="trials at a time, in processes (default: 1)")
+    add("--trials-per-gpu", metavar="N", type=_positive, help="trials at a time on each GPU (default: 1)")
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="run the trials on a Dask cluster: tcp://host:port, slurm:[key=value,…] or ssh:host,host",
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    args = make_parser().parse_args(argv)
+    interruption.install()
+    try:
+        from helixband.run.experiment import run  # imports torch, which --help does without
+
+        run(args)
+    except HelixbandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:  # of ours: one that a definition lacks is told with its traceback
+        print(f"error: {error}; install with: pip install -r requirements.txt", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        interruption.ignore()
+        terminated = interrupt.args == (signal.SIGTERM,)
+        by = "SIGTERM" if terminated else "Ctrl-C"
+        print(f"stopped by {by}; the same command goes on from here", file=sys.stderr)
+        return 143 if terminated else 130
+    except BrokenPipeError:
+        # Whoever read our lines has gone, as `head` does; nothing more can be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _eta(text: str) -> int:
+    return _at_least(2, text)
+
+
+def _seconds(text: str) -> float:
+    parts = re.fullmatch(r"(?:([0-9.]+)d)?(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s?)?", text)
+    try:
+        numbers = [float(number or 0) for number in parts.groups()] if parts else []
+    except ValueError:
+        numbers = []
+    seconds = sum(number * unit for number, unit in zip(numbers, (86400, 3600, 60, 1), strict=False))
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2h, 90m, 1h30m or 45s")
+    return seconds
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least}")
+    return value

@@ -1,0 +1,65 @@
+"""What `from helixband import …` gives."""
+
+import ast
+import importlib
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from conftest import ROOT
+
+import helixband
+
+TOP = ["base_model", "batch_generator", "constraints", "hyperband"]
+NAMES = [(module, name) for module in TOP for name in importlib.import_module(module).__all__]
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES)
+def test_a_name_is_the_one_of_the_module_at_the_top(module: str, name: str) -> None:
+    assert getattr(helixband, name) is getattr(importlib.import_module(module), name)
+
+
+def test_all_names_of_the_modules_at_the_top_are_there_and_no_others() -> None:
+    assert set(helixband.__all__) == {"__version__", *(name for _, name in NAMES)}
+    assert set(helixband.__all__) <= set(dir(helixband))
+
+
+def test_type_checkers_are_told_of_the_same_names() -> None:
+    stub = ast.parse((ROOT / "helixband" / "__init__.pyi").read_text())
+    told = [
+        (node.module, alias.name)
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    ]
+    assert sorted(told) == sorted(NAMES)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'helixband' has no attribute 'BasModel'"):
+        print(helixband.BasModel)
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, helixband; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = done.stdout.split()
+    assert "helixband" in imported
+    assert not {"torch", "numpy", "base_model", "helixband.errors"} & set(imported)
+
+
+@pytest.mark.parametrize("command", [["main.py"], ["-m", "helixband"]])
+def test_a_checkout_has_the_command_in_two_forms(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *command, "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"helixband {helixband.__version__}\n"
+
+
+def test_an_installation_has_the_command_and_no_module_called_main() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert sorted(project["tool"]["setuptools"]["py-modules"]) == TOP
+    module, _, function = project["project"]["scripts"]["helixband"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
