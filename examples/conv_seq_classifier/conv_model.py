@@ -6,9 +6,13 @@ import random
 import numpy as np
 from torch import nn, optim
 
-from base_model import ClassificationModel, ConvClassificationNetwork
-from batch_generator import H5pyBatchGenerator, MatrixBatchGenerator
-from constraints import MaxNormConstraint
+from helixband import (
+    ClassificationModel,
+    ConvClassificationNetwork,
+    H5pyBatchGenerator,
+    MatrixBatchGenerator,
+    MaxNormConstraint,
+)
 from helixband.sequence.alphabet import DNA
 from helixband.sequence.fasta import is_fasta, read_fasta
 
@@ -27,7 +31,7 @@ def get_test_generator(data_dir):
 
 
 def get_pred_generator(pred_path):
-    """Read sequences that embedH5.py has embedded, or a FASTA file as it comes."""
+    """Read HDF5 files that embedH5.py wrote, or a FASTA file."""
     if not is_fasta(pred_path):
         return H5pyBatchGenerator(pred_path)
     _, sequences = read_fasta(pred_path)
@@ -48,11 +52,11 @@ def get_config():
 
 class Model(ClassificationModel):
     def init_model(self):
-        # A filter scans for one motif; the max over positions tells whether it is anywhere.
+        # A filter scans for one motif; the maximum over positions tells whether the motif occurs.
         features = nn.Sequential(
             nn.Conv1d(4, 128, kernel_size=24),  # (N, 4, L) -> (N, 128, L - 23)
             nn.ReLU(),
-            nn.AdaptiveMaxPool1d(1),  # -> (N, 128, 1), of any L
+            nn.AdaptiveMaxPool1d(1),  # -> (N, 128, 1), for any L
         )
         classifier = nn.Sequential(
             nn.Linear(128, self.config["dense_units"]),

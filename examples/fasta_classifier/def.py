@@ -1,17 +1,16 @@
-"""Classify DNA sequences read straight from FASTA, with a search space made of hyperopt's `hp`."""
+"""Classify DNA sequences that are read directly from FASTA; the search space consists of hyperopt's `hp`."""
 
 import math
 
 from hyperopt import hp
 from torch import nn, optim
 
-from base_model import ClassificationModel, ConvClassificationNetwork
-from batch_generator import FastaBatchGenerator
+from helixband import ClassificationModel, ConvClassificationNetwork, FastaBatchGenerator
 from helixband.networks.one_hot import OneHot
 
 
 def read(data_dir, name, **options):
-    """Read the sequences of a set, and its targets, one-hot lines in the same order."""
+    """Read the sequences of a set, and their targets: one-hot lines in the same order."""
     return FastaBatchGenerator(f"{data_dir}/{name}.fa", f"{data_dir}/{name}.target", **options)
 
 
@@ -28,7 +27,7 @@ def get_test_generator(data_dir):
 
 
 def get_config():
-    """Describe the space of hyperparameters; the run samples it."""
+    """Describe the search space; the run draws samples from it."""
     return {
         "lr": hp.loguniform("lr", math.log(2e-3), math.log(1e-2)),
         "filters": hp.choice("filters", [64, 128, 256]),
@@ -41,7 +40,7 @@ class Model(ClassificationModel):
     def init_model(self):
         n_filters = self.config["filters"]
         features = nn.Sequential(
-            OneHot(),  # (N, S) -> (N, 4, S), here on the device: a byte a letter is moved there
+            OneHot(),  # (N, S) -> (N, 4, S), computed on the device; one byte per letter is moved there
             nn.Conv1d(4, n_filters, self.config["filter_width"]),
             nn.ReLU(),
             nn.AdaptiveMaxPool1d(1),  # -> (N, filters, 1)

@@ -6,8 +6,7 @@ import random
 import numpy as np
 from torch import nn, optim
 
-from base_model import RegressionModel
-from batch_generator import MatrixBatchGenerator
+from helixband import MatrixBatchGenerator, RegressionModel
 
 
 def read_csv(path):

@@ -1,6 +1,7 @@
-"""Find the sites of a transcription factor: a genome, its peaks, and windows of it that are none.
+"""Find the binding sites of a transcription factor: peaks on a genome, and windows of it without a peak.
 
-GENOME (FASTA) and PEAKS (BED) name the files, VAL and TEST the chromosomes that are kept apart.
+The environment variables GENOME (FASTA) and PEAKS (BED) name the files. VAL and TEST name the chromosomes of
+the validation and test sets.
 """
 
 import random
@@ -8,9 +9,7 @@ import random
 import torch
 from torch import nn, optim
 
-from base_model import ClassificationModel
-from batch_generator import IntervalBatchGenerator
-from helixband import metrics
+from helixband import ClassificationModel, IntervalBatchGenerator, metrics
 from helixband.env import env
 from helixband.networks.one_hot import OneHot
 
@@ -22,7 +21,7 @@ NEGATIVES_SEED = env("NEGATIVES_SEED", 0, int)
 
 
 def read_parts(data_dir, batch_size=None):
-    """Split 201 bases around each peak, and three windows of like GC content for each, by chromosome."""
+    """201 bases around each peak, and three windows of similar GC content per peak, split by chromosome."""
     windows = IntervalBatchGenerator(
         f"{data_dir}/{GENOME}",
         f"{data_dir}/{PEAKS}",
@@ -30,7 +29,7 @@ def read_parts(data_dir, batch_size=None):
         negatives=3,
         seed=NEGATIVES_SEED,
         jitter=5,
-        aliases="match",  # chr1 of the peaks is I of the genome
+        aliases="match",  # chr1 in the peaks is I in the genome
         batch_size=batch_size,
         shuffle=True,
     )
@@ -60,7 +59,7 @@ def get_config():
 class Scanner(nn.Module):
     """Score motifs along both strands: the best match, the best near the middle, and the mean of all.
 
-    In training a share of the bases, `hidden`, is N, so that no motif hangs on a single one.
+    In training a share of the bases, `hidden`, is replaced by N, so that no motif depends on a single base.
     """
 
     def __init__(self, motifs, width, hidden, dropout):
@@ -87,7 +86,7 @@ class Model(ClassificationModel):
         config = self.config
         network = Scanner(config["motifs"], config["width"], config["hidden"], config["dropout"])
         optimizer = optim.AdamW(network.parameters(), config["lr"], weight_decay=config["weight_decay"])
-        epochs = self.args.epoch  # up from a third of the rate, and down to nothing
+        epochs = self.args.epoch  # the learning rate rises from a third to "lr", then falls to almost 0
         up_and_down = optim.lr_scheduler.OneCycleLR(
             optimizer, config["lr"], total_steps=epochs + 1, div_factor=3
         )
