@@ -19,12 +19,12 @@ from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.files import matching_files
+from helixband.generators.arrays import concatenate, to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
 from helixband.nested import leaves, like, map_leaves
-from helixband.training.batches import concatenate, to_numpy
 
 __all__ = [
     "BatchGenerator",

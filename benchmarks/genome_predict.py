@@ -32,7 +32,7 @@ from helixband.networks.one_hot import OneHot
 from helixband.outputs.windows import WindowPredictor, predict_windows
 from helixband.randomness import seed_everything
 from helixband.results.directory import Results
-from helixband.training.batches import EVALUATION_BYTES
+from helixband.training.feed import EVALUATION_BYTES
 
 WINDOW = 500
 RECORDS = 10

@@ -33,7 +33,7 @@ from helixband.randomness import seed_everything
 from helixband.sequence.alphabet import DNA
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.store import SequenceStore
-from helixband.training.batches import to_device
+from helixband.training.feed import to_device
 
 try:
     import pysam

@@ -37,7 +37,7 @@ from helixband.search.executors.trial import Trainer
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search
 from helixband.search.samplers.random import RandomSampler
-from helixband.training import loop
+from helixband.training import fit, passes
 from helixband.training.tensorboard import TensorBoardLog
 from hyperband import brackets
 
@@ -64,8 +64,8 @@ RUNNER_PARTS = [
     (Results, "set_best", "best_config"),
     (Trainer, "attempt", "trial: data, directory, seeds"),
     (BaseModel, "fit", "epochs: rows and states"),
-    (loop, "train_epoch", "training steps"),
-    (loop, "evaluate", "validation"),
+    (fit, "train_pass", "training steps"),
+    (passes, "evaluate", "validation"),
     (randomness, "get_state", "states of the random generators"),
     (checkpoints, "save_together", "writing checkpoints"),
     (checkpoints, "load", "reading checkpoints"),

@@ -57,6 +57,13 @@ def length(nested: Any) -> int:
     return len(next(leaves(nested)) if isinstance(nested, _CONTAINERS) else nested)
 
 
+def nbytes(nested: Any) -> int:
+    """The bytes of all leaves together."""
+    if not isinstance(nested, _CONTAINERS):  # first, as in `map_leaves`
+        return int(nested.nbytes)
+    return sum(int(leaf.nbytes) for leaf in leaves(nested))
+
+
 def like(sequence: tuple[Any, ...] | list[Any], values: list[Any]) -> Any:
     """`values` as the kind of sequence that `sequence` is: a list, a tuple or a named tuple."""
     if isinstance(sequence, list):

@@ -4,9 +4,12 @@ The streams are `numpy.random.SeedSequence` children, told apart by a key, so th
 and adding one does not move another.
 """
 
+import contextlib
 import random
 import zlib
-from typing import Any
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -50,3 +53,39 @@ def set_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+class Stream:
+    """The global generators' numbers, for one of several users that take turns with them.
+
+    A stream begins with the state that the generators have when it is made. `with stream:` is a turn, in
+    which they go on where the stream left off. Turns are taken within `Stream.turns()`.
+    """
+
+    _at_work: ClassVar["Stream | None"] = None
+
+    def __init__(self) -> None:
+        self._state = get_state()
+
+    def __enter__(self) -> None:
+        before = Stream._at_work
+        if before is not self:  # of one stream alone nothing has to be saved and put back
+            if before is not None:
+                before._state = get_state()
+            set_state(self._state)
+            Stream._at_work = self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> bool | None:
+        return None
+
+    @classmethod
+    @contextlib.contextmanager
+    def turns(cls) -> Iterator[None]:
+        """Around code that takes turns. Who drew before goes on from the state of the last turn."""
+        outer = cls._at_work
+        try:
+            yield
+        finally:
+            cls._at_work = outer

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from helixband.audit.audit import Examples
 from helixband.audit.baselines import Baselines, are_classes, baselines, single_labels
 from helixband.errors import DataError
+from helixband.generators.arrays import concatenate, to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import leaves, map_leaves
 from helixband.sequence.alphabet import DNA, RNA, Codes
 from helixband.sequence.similarity import Sequences, SequenceSet
-from helixband.training.batches import concatenate, labelled, to_numpy
+from helixband.training.feed import labelled
 
 BLOCK_BASES = 1 << 24
 """Windows are gathered in blocks of so many bases."""

@@ -192,7 +192,7 @@ class Experiment(Stage):
         """Whether the search came to its end."""
         self._prepare_training()
         if (best := self.results.best_trial()) and best.id == SINGLE:
-            self.progress.say("  its best trial takes the place of the single configuration trained before")
+            self.progress.say("  its best trial replaces the single configuration that was trained before")
         with contextlib.closing(make_executor(self.trainer, self.progress.say)) as executor:
             finished = Search(self.trainer, journal, executor, self.progress, deadline).run()
         self.progress.end()
@@ -222,8 +222,7 @@ class Experiment(Stage):
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
-        on_epoch = functools.partial(self.progress.epoch, trial.id)
-        model = self.trainer.train(trial.id, config, args.epoch, on_epoch)
+        model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
         self.progress.end()
         self.results.set_best(trial)
         if math.isfinite(model.best_reward):
@@ -259,7 +258,7 @@ class Experiment(Stage):
         trial = self._best_trial()
         if not trial.best_checkpoint.exists():
             raise UsageError(
-                f"{trial.best_checkpoint} is missing; the search that made it trains it anew, with --hyper"
+                f"{trial.best_checkpoint} is missing; run the search again with --hyper to train it again"
             )
         return trial
 

@@ -3,7 +3,7 @@
     {"event": "search", "max_epochs": 27, "trials": null, "schedule": "hyperband", "eta": 3, …}
     {"event": "trial", "trial": 0, "round": 0, "bracket": 0, "config": {"lr": 0.01}}
     {"event": "result", "trial": 0, "epochs": 1, "trained": 1, "reward": -0.31, "best_epoch": 1,
-     "error": null, "stops": []}
+     "ended": "epochs", "error": null, "stops": []}
     {"event": "end"}
 
 A further "search" line says that the search goes on to more epochs or trials. `stops` are the trials that a
@@ -17,6 +17,7 @@ from helixband.errors import ResultsMismatch
 from helixband.results.directory import Journal
 from helixband.search.executors.task import Document, Outcome
 from helixband.search.schedules import one_round
+from helixband.training.ended import Ended
 from hyperband import Result
 
 
@@ -67,6 +68,7 @@ class SearchJournal:
             "trained": outcome.epochs,
             "reward": outcome.reward if math.isfinite(outcome.reward) else None,
             "best_epoch": outcome.best_epoch,
+            "ended": outcome.ended,
             "error": outcome.error,
             "stops": stops,
         }
@@ -96,7 +98,9 @@ class SearchJournal:
             self.trials.append((Place(event["round"], event["bracket"]), event["config"]))
         elif kind == "result":
             reward = -math.inf if event["reward"] is None else event["reward"]
-            outcome = Outcome(reward, event["best_epoch"], event["trained"], event["error"])
+            error, trained = event["error"], event["trained"]
+            ended = event.get("ended") or _ended(error, trained < event["epochs"])
+            outcome = Outcome(reward, event["best_epoch"], trained, error, ended=ended)
             result = Result(event["trial"], event["epochs"], reward)
             self.results.append((result, outcome, event["stops"]))
         elif kind == "end":
@@ -116,6 +120,13 @@ class SearchJournal:
                 f"{self._journal.path} is of a search with other settings: {listed}; give the same ones (the "
                 "epochs and the number of trials may grow), or another directory with --result"
             )
+
+
+def _ended(error: str | None, early: bool) -> Ended:
+    """How a trial ended, of a journal that does not say it."""
+    if error is not None:
+        return Ended.ERROR
+    return Ended.HOPELESS if early else Ended.EPOCHS
 
 
 def _usual_trials(settings: dict[str, Any]) -> int:

@@ -21,6 +21,7 @@ from helixband.search.journal import Place, SearchJournal
 from helixband.search.samplers.choice import make_sampler
 from helixband.search.samplers.evidence import Evidence
 from helixband.search.schedules import make_schedule, one_round, plan
+from helixband.training.ended import Ended
 from hyperband import Job, Result, Rung
 
 FIRST_TRIALS = 5
@@ -207,12 +208,12 @@ class Search:
         text = f"the worker died {ATTEMPTS} times in this trial, at last: {death}"
         trial.begin_attempt()
         trial.write_error(f"{text}\n")
-        return Outcome(-math.inf, 0, trial.epochs(), text)
+        return Outcome(-math.inf, 0, trial.epochs(), text, ended=Ended.ERROR)
 
     def _record(self, job: Job, outcome: Outcome) -> None:
         best = self._schedule.best
         result = Result(job.trial, job.epochs, outcome.reward)
-        stops = self._schedule.tell(*result, hopeless=_is_hopeless(result, outcome))
+        stops = self._schedule.tell(*result, hopeless=outcome.hopeless)
         self._journal.write_result(result, outcome, stops)
         self._learn(result)
         self._set_best()
@@ -247,8 +248,7 @@ class Search:
 
     def _end_job(self, result: Result, outcome: Outcome) -> None:
         name, config = trial_name(result.trial), self._schedule.trials[result.trial].config
-        hopeless = _is_hopeless(result, outcome)
-        self._progress.end_job(name, config, outcome.reward, outcome.error, hopeless)
+        self._progress.end_job(name, config, outcome.reward, outcome.error, outcome.hopeless)
         if outcome.error:
             self._errors.append(outcome.error)
 
@@ -262,11 +262,6 @@ class Search:
             f"no trial has succeeded of {len(self._errors)}; trial 0000 failed with: {self._errors[0]}\n"
             f"See {first}; mend the definition or its ranges, and give the same command again"
         )
-
-
-def _is_hopeless(result: Result, outcome: Outcome) -> bool:
-    """Whether a trial was stopped before the epochs of its job."""
-    return outcome.error is None and outcome.epochs < result.epochs
 
 
 def _key(job: Job) -> Key:

@@ -3,22 +3,28 @@
 Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from helixband.errors import DefinitionError
 from helixband.nested import leaves, zip_leaves
 
+Metrics = Callable[[Any, Any], dict[str, float]]
 
-def leave_dropout_on(network: nn.Module) -> None:
-    """Training mode, which is what turns any kind of dropout on, but for normalisations by the batch."""
-    network.train()
-    for module in network.modules():
-        if isinstance(module, _NormBase):
-            module.eval()
+
+def result(passes: list[tuple[dict[str, float], Any, Any]], metrics: Metrics) -> dict[str, float]:
+    """Passes over a set, (values, y_true, y_pred) each, as one result.
+
+    It has the mean loss, the metrics of the mean prediction, and as <name>_std the spread over the passes.
+    """
+    predictions = [y_pred for _, _, y_pred in passes]
+    check(predictions)
+    found = {"loss": float(np.mean([values["loss"] for values, _, _ in passes]))}
+    found |= metrics(passes[0][1], mean(predictions))
+    spreads = {f"{name}_std": float(np.std([values[name] for values, _, _ in passes])) for name in found}
+    return found | spreads
 
 
 def mean(passes: list[Any]) -> Any:

@@ -44,6 +44,59 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
+class ModelState:
+    """What of a model has a state, by name: what it is trained with, and what a user keeps on it (`self.…`).
+
+    `own` are the names of attributes that are not the user's.
+    """
+
+    def __init__(self, model: Any, own: Iterable[str]) -> None:
+        self._model = model
+        self._own = set(own)
+        self._stateful = {name for name, part in self._parts().items() if is_stateful(part)}
+
+    def capture(self, generator: Any) -> dict[str, Any]:
+        """All that the next epoch over this generator depends on.
+
+        Raises `DefinitionError` for a part that got a state only in training: it could not be put back.
+        """
+        parts = self._parts()
+        for name, part in parts.items():
+            if is_stateful(part) != (name in self._stateful):
+                raise DefinitionError(
+                    f"{name} became a {type(part).__name__} in training; make it in init_model"
+                )
+        return capture(parts, generator)
+
+    def restore(self, content: Mapping[str, Any], generator: Any, where: str) -> None:
+        """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from."""
+        put_back(self._model, restore(content, self._parts(), generator, where))
+
+    def weights(self) -> dict[str, Any]:
+        """What evaluation and prediction depend on."""
+        return self.weights_in(capture(self._inferring(), None))
+
+    def weights_in(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what `capture` gave, what evaluation and prediction depend on."""
+        return {name: content[name] for name in self._inferring()}
+
+    def use(self, content: Mapping[str, Any], where: str) -> None:
+        """Take the weights of a checkpoint, and the moment of schedules that they are from."""
+        put_back(self._model, load_parts(content, self._inferring(), where))
+        self._model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
+
+    def _parts(self) -> dict[str, Any]:
+        model = self._model
+        trained = {"network": model.network, "optimizer": model.optimizer, "scheduler": model.scheduler}
+        if isinstance(model.criterion, nn.Module):
+            trained["criterion"] = model.criterion
+        trained = {name: part for name, part in trained.items() if part is not None}
+        return trained | attributes_of(model, self._own, trained.values())
+
+    def _inferring(self) -> dict[str, Any]:
+        return {name: part for name, part in self._parts().items() if name not in ("optimizer", "scheduler")}
+
+
 def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[str, Any]:
     """What a user keeps on a model: numbers, arrays, tensors, and what has a state.
 

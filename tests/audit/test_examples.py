@@ -12,7 +12,7 @@ from helixband.audit.examples import Unlike, codes_of, digests_of, examples_of, 
 from helixband.errors import DataError
 from helixband.networks.one_hot import OneHot
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA
-from helixband.training.batches import labelled
+from helixband.training.feed import labelled
 
 CODES = DNA.encode(["ACGTN", "TTTTT", "GGGGG"])
 HOT = OneHot()(torch.from_numpy(CODES)).numpy()  # (3, 4, 5)

@@ -37,9 +37,8 @@ from helixband import errors
 from helixband.errors import HelixbandError
 from helixband.files import write_whole
 from helixband.search.executors.address import Address, read_address
-from helixband.search.executors.local import Report
 from helixband.search.executors.process import Setup, WorkerDied
-from helixband.search.executors.task import Outcome, Task
+from helixband.search.executors.task import Outcome, Report, Task
 
 if TYPE_CHECKING:
     from helixband.search.executors.dask_clusters import DaskCluster
@@ -225,12 +224,12 @@ class ClusterWorkers:
     # What the cluster tells.
 
     def _on_event(self, event: tuple[float, Any]) -> None:
-        key, row = event[1]
+        key, name, row = event[1]
         job = self._running.get(key)
         if job is None:  # from a worker that was believed dead
             return
         try:
-            job.on_epoch(job.task.name, row)
+            job.on_epoch(name, row)
         except Exception as error:  # in a thread, as this one is Dask's own
             threading.Thread(target=self._end, args=[job, error]).start()
 

@@ -7,22 +7,17 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
 from helixband.errors import HelixbandError, UsageError
-from helixband.results.directory import Row
 from helixband.search.executors.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
-from helixband.search.executors.task import Outcome, Task
+from helixband.search.executors.task import Outcome, Report, Task
 
 __all__ = ["Executor", "InProcess", "LocalWorkers", "WorkerDied", "allot", "fair_threads"]
 
 if TYPE_CHECKING:
     from helixband.search.executors.trial import Trainer
-
-Report = Callable[[str, Row], None]
-"""Gets the name of a trial and the row of an epoch of it, in whatever thread."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -54,7 +49,7 @@ class InProcess:
         """Train at once; `KeyboardInterrupt` passes through."""
         future: Future[Outcome] = Future()
         try:
-            future.set_result(self._trainer.attempt(task, lambda row: on_epoch(task.name, row)))
+            future.set_result(self._trainer.attempt(task, on_epoch))
         except HelixbandError as error:
             future.set_exception(error)
         return future
@@ -118,7 +113,7 @@ class LocalWorkers:
 
     def _carry_out(self, number: int, task: Task, on_epoch: Report, future: "Future[Outcome]") -> None:
         try:
-            future.set_result(self._living(number).run(task, lambda row: on_epoch(task.name, row)))
+            future.set_result(self._living(number).run(task, on_epoch))
         except BaseException as error:
             future.set_exception(error)
 

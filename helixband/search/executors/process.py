@@ -1,8 +1,9 @@
 """The process that trials are trained in, one after another, as it is seen from outside.
 
 It can be killed, its memory is its own, and what a definition does in it harms nobody else. It is told and
-tells in lines of JSON: the `Setup` and then tasks on its standard input; on a pipe of its own `{"row": …}`
-after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns every trial.
+tells in lines of JSON: the `Setup` and then tasks on its standard input; on a pipe of its own
+`{"trial": …, "row": …}` after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns
+every trial.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ import helixband
 from helixband import errors
 from helixband.env import variables_read
 from helixband.results.directory import Results
-from helixband.search.executors.task import OnEpoch, Outcome, Task
+from helixband.search.executors.task import Outcome, Report, Task
 
 if TYPE_CHECKING:
     from helixband.search.executors.trial import Trainer
@@ -111,8 +112,8 @@ class TrialProcess:
         """Whether it can be given a task."""
         return self._process.poll() is None
 
-    def run(self, task: Task, on_row: OnEpoch) -> Outcome:
-        """Train a trial there; `on_row` gets each epoch, in this thread.
+    def run(self, task: Task, on_epoch: Report) -> Outcome:
+        """Train a trial there; `on_epoch` gets each epoch, in this thread.
 
         Raises `WorkerDied` where the process ended, or another took the trial over; a `HelixbandError` that
         was raised there and concerns the whole run.
@@ -128,7 +129,7 @@ class TrialProcess:
             if "error" in message:
                 raise getattr(errors, message["error"]["type"])(message["error"]["message"])
             try:
-                on_row(message["row"])
+                on_epoch(message["trial"], message["row"])
             except BaseException:  # nobody listens to the trial any more
                 self.close()
                 raise

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from helixband.results.directory import Row
+from helixband.training.ended import Ended
 
 Document = dict[str, Any]
-OnEpoch = Callable[[Row], None]
+Report = Callable[[str, Row], None]
+"""Gets the name of a trial and the row of an epoch of it, in whatever thread."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Task:
 class Outcome:
     """What became of a trial: its highest reward and that epoch, or the error it failed with.
 
-    `epochs` is how many it has had in all: fewer than asked for where it failed or was hopeless. A trial that
-    was `out_of_memory` may do better alone.
+    `epochs` is how many it has had in all, and `ended` says why it has no more. A trial that was
+    `out_of_memory` may do better alone.
     """
 
     reward: float
@@ -47,3 +49,9 @@ class Outcome:
     epochs: int = 0
     error: str | None = None
     out_of_memory: bool = False
+    ended: str = Ended.EPOCHS
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it was stopped early, for it could not reach the best trial."""
+        return self.ended == Ended.HOPELESS

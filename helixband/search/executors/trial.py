@@ -10,11 +10,14 @@ import torch
 
 from base_model import BaseModel
 from helixband.definition import Definition
-from helixband.errors import HelixbandError, StorageError
+from helixband.errors import HelixbandError, StorageError, TrainingError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results, Row, Superseded, Trial
-from helixband.search.executors.task import Document, OnEpoch, Outcome, Task
+from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training.configuration import from_json
+from helixband.training.ended import Ended
+from helixband.training.fit import fit
+from helixband.training.steps.eager import Eager
 from helixband.training.tensorboard import TensorBoardLog
 
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
@@ -35,7 +38,7 @@ class Trainer:
         return self.definition.new_model(from_json(config), self.args)
 
     def train(
-        self, name: str, config: Document, epochs: int, on_epoch: OnEpoch, floors: tuple[float, ...] = ()
+        self, name: str, config: Document, epochs: int, on_epoch: Report, floors: tuple[float, ...] = ()
     ) -> BaseModel:
         """The model of a trial after `epochs` epochs, those found in its directory included.
 
@@ -43,56 +46,56 @@ class Trainer:
         """
         trial = self.results.trial(name)
         trial.begin_attempt()
-        return self._train(trial, Task(name, config, epochs, floors), on_epoch)
+        return self._train(trial, Task(name, config, epochs, floors), on_epoch)[0]
 
-    def attempt(self, task: Task, on_epoch: OnEpoch) -> Outcome:
+    def attempt(self, task: Task, on_epoch: Report) -> Outcome:
         """As `train`, but whatever goes wrong with the trial is its outcome, with a traceback in error.txt.
 
         Only `StorageError` is passed on, which concerns every trial, and `Superseded`, which concerns none.
         """
         trial = self.results.trial(task.name)
         trial.begin_attempt()
+        outcome, account = self._outcome(trial, task, on_epoch)
+        if outcome.out_of_memory:  # here, where nothing holds the model any more
+            gc.collect()
+            torch.cuda.empty_cache()
+        if account:
+            trial.write_error(account)
+        else:
+            trial.clear_error()
+        return outcome
+
+    def _outcome(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[Outcome, str]:
+        """What comes of a trial, and the account of what went wrong, if anything did."""
         try:
-            model = self._train(trial, task, on_epoch)
+            model, ended = self._train(trial, task, on_epoch)
         except (StorageError, Superseded):
             raise
         except (Exception, SystemExit) as error:
-            account, short = self._account(error), f"{type(error).__name__}: {error}"
-            out_of_memory = _is_out_of_memory(error)
-        else:
-            if math.isfinite(model.best_reward):
-                trial.clear_error()
-                return Outcome(model.best_reward, model.best_epoch, model.epoch)
-            short = f"the reward was {model.history[-1]['reward']}, and finite in no epoch of {model.epoch}"
-            account, out_of_memory = f"{short}\n", False
-        if out_of_memory:  # here and not above, where the traceback still holds the model
-            gc.collect()
-            torch.cuda.empty_cache()
-        trial.write_error(account)
-        return Outcome(-math.inf, 0, trial.epochs(), short, out_of_memory)
+            ended = Ended.NAN if isinstance(error, TrainingError) else Ended.ERROR
+            short, short_of_memory = f"{type(error).__name__}: {error}", _is_out_of_memory(error)
+            failed = Outcome(-math.inf, 0, trial.epochs(), short, short_of_memory, ended)
+            return failed, self._account(error)
+        if math.isfinite(model.best_reward):
+            return Outcome(model.best_reward, model.best_epoch, model.epoch, ended=ended), ""
+        short = f"the reward was {model.history[-1]['reward']}, and finite in no epoch of {model.epoch}"
+        return Outcome(-math.inf, 0, trial.epochs(), short, ended=Ended.NAN), f"{short}\n"
 
-    def _train(self, trial: Trial, task: Task, on_epoch: OnEpoch) -> BaseModel:
+    def _train(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[BaseModel, Ended]:
         train, val = self.definition.training_data(self.args.data, self.args.batch_size)
         trial.write_config(task.config)
         model, seed = self.new_model(task.name, task.config), self._seed(task.name)
-        if task.floors:
-            # Only takes up what is there: a trial that was stopped and then lost its report stops here again.
-            model.fit(train, val, 0, trial, seed)
-            if task.is_hopeless(model.epoch, model.best_reward):
-                return model
         with TensorBoardLog(self.results.logs(trial)) as log:
 
             def report(row: Row) -> None:
                 log.add(row)
-                on_epoch(row)
-                if task.is_hopeless(model.epoch, model.best_reward):
-                    raise _Hopeless
+                on_epoch(task.name, row)
 
-            try:
-                model.fit(train, val, task.epochs, trial, seed, report)
-            except _Hopeless:
-                pass  # its state was kept on the way out
-        return model
+            member = model.as_member(train, val, task.epochs, trial, seed, report, task.is_hopeless)
+            fit([member], Eager())
+        member.raise_error()
+        assert member.ended is not None
+        return model, member.ended
 
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)
@@ -101,10 +104,6 @@ class Trainer:
         if isinstance(error, HelixbandError):
             return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))
-
-
-class _Hopeless(Exception):
-    """Ends a training whose reward is below its floor."""
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -140,7 +140,7 @@ def load(setup: Setup) -> Trainer:
 def _train(trainer: Trainer, task: Task, parent: Parent) -> None:
     try:
         with _printing_to(trainer.results.trial(task.name).output_file):
-            outcome = trainer.attempt(task, lambda row: parent.send(row=row))
+            outcome = trainer.attempt(task, lambda name, row: parent.send(trial=name, row=row))
         parent.send(outcome=asdict(outcome))
     except Superseded as superseded:
         parent.send(superseded=str(superseded))

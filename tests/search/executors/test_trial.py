@@ -16,6 +16,7 @@ from helixband.results.directory import Results, Row
 from helixband.search.executors import trial as trials
 from helixband.search.executors.task import Outcome, Task
 from helixband.search.executors.trial import Trainer
+from helixband.training.ended import Ended
 
 CONFIG = {"lr": 0.01, "units": 4, "rewards": [-5.0, -3.0, -4.0, -2.0, -1.0]}
 
@@ -47,8 +48,20 @@ def task(epochs: int, *floors: float, rewards: list[float | str] | None = None) 
     return Task("0000", {**CONFIG, "rewards": rewards or CONFIG["rewards"]}, epochs, floors)
 
 
-def ignore(row: Row) -> None:
+def ignore(name: str, row: Row) -> None:
     pass
+
+
+class Told:
+    """The rows that `on_epoch` gets, and the trials that they are of."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.names: list[str] = []
+
+    def __call__(self, name: str, row: Row) -> None:
+        self.names.append(name)
+        self.rows.append(row)
 
 
 def test_a_trial_tells_its_best_reward_and_how_far_it_got(make: Make) -> None:
@@ -57,10 +70,11 @@ def test_a_trial_tells_its_best_reward_and_how_far_it_got(make: Make) -> None:
 
 
 def test_each_epoch_is_told_once(make: Make) -> None:
-    told: list[Row] = []
-    make().attempt(task(2), told.append)
-    make().attempt(task(4), told.append)
-    assert [row["epoch"] for row in told] == [1, 2, 3, 4]
+    told = Told()
+    make().attempt(task(2), told)
+    make().attempt(task(4), told)
+    assert [row["epoch"] for row in told.rows] == [1, 2, 3, 4]
+    assert told.names == ["0000"] * 4
 
 
 # The floors.
@@ -84,16 +98,17 @@ def test_a_trial_ends_where_its_best_reward_is_below_the_floor(
     trainer = make()
     outcome = trainer.attempt(task(5, *floors), ignore)
     rewards = CONFIG["rewards"][:epochs]
-    assert outcome == Outcome(max(rewards), 1 + rewards.index(max(rewards)), epochs)
+    ended = Ended.EPOCHS if epochs == 5 else Ended.HOPELESS
+    assert outcome == Outcome(max(rewards), 1 + rewards.index(max(rewards)), epochs, ended=ended)
     trial = trainer.results.trial("0000")
     assert (trial.epochs(), checkpoints.load(trial.last_checkpoint)["epoch"]) == (epochs, epochs)
 
 
 def test_a_trial_that_was_stopped_and_is_asked_for_again_stays_where_it_is(make: Make) -> None:
     stopped = make().attempt(task(5, -9.0, -2.5), ignore)
-    told: list[Row] = []
-    assert make().attempt(task(5, -9.0, -2.5), told.append) == stopped
-    assert told == []
+    told = Told()
+    assert make().attempt(task(5, -9.0, -2.5), told) == stopped
+    assert told.rows == []
 
 
 def test_a_trial_with_floors_goes_on_as_one_without(make: Make) -> None:
@@ -117,7 +132,7 @@ def test_a_model_trained_under_floors_is_given_back(make: Make) -> None:
 def test_a_failure_tells_its_error_and_the_epochs_before_it(make: Make) -> None:
     trainer = make()
     outcome = trainer.attempt(task(5, rewards=[-5.0, -4.0, "raise ValueError('no more')"]), ignore)
-    assert outcome == Outcome(-math.inf, 0, 2, "ValueError: no more")
+    assert outcome == Outcome(-math.inf, 0, 2, "ValueError: no more", ended=Ended.ERROR)
     assert "raise ValueError" not in (outcome.error or "")
     assert "in get_hyperband_reward" in trainer.results.trial("0000").error_file.read_text()
 
@@ -128,7 +143,8 @@ def test_a_definition_that_exits_has_failed(make: Make) -> None:
 
 def test_rewards_that_are_never_finite_are_a_failure(make: Make) -> None:
     outcome = make().attempt(task(2, rewards=["nan", "nan"]), ignore)
-    assert outcome == Outcome(-math.inf, 0, 2, "the reward was nan, and finite in no epoch of 2")
+    short = "the reward was nan, and finite in no epoch of 2"
+    assert outcome == Outcome(-math.inf, 0, 2, short, ended=Ended.NAN)
 
 
 def test_the_error_of_an_attempt_goes_when_another_succeeds(make: Make) -> None:

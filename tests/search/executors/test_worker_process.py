@@ -130,7 +130,7 @@ def start(folder: Path) -> TrialProcess:
 def test_a_process_ignores_ctrl_c_and_ends_on_sigterm_with_its_last_epoch(folder: Path) -> None:
     process, finished, rows = start(folder), folder / "finished", []
 
-    def on_row(row: Row) -> None:
+    def on_epoch(name: str, row: Row) -> None:
         rows.append(row["epoch"])
         if row["epoch"] == 2:
             os.kill(process.pid, signal.SIGINT)
@@ -141,7 +141,7 @@ def test_a_process_ignores_ctrl_c_and_ends_on_sigterm_with_its_last_epoch(folder
     task = Task("0000", {"lr": 0.01, "units": 4, "finished": str(finished)}, 500)
     assert process.alive
     with pytest.raises(WorkerDied, match="^the process of trial 0000 ended with exit code 143$"):
-        process.run(task, on_row)
+        process.run(task, on_epoch)
     assert rows[:4] == [1, 2, 3, 4]
     assert last_epoch(Results(folder / "results").trial("0000")) in (size(finished) - 1, size(finished))
     assert not process.alive
@@ -151,7 +151,7 @@ def test_a_process_ignores_ctrl_c_and_ends_on_sigterm_with_its_last_epoch(folder
 def test_a_caller_that_gives_up_takes_the_process_with_it(folder: Path) -> None:
     process = start(folder)
 
-    def give_up(row: Row) -> None:
+    def give_up(name: str, row: Row) -> None:
         raise BlockingIOError("no more")
 
     task = Task("0000", {"lr": 0.01, "units": 4, "finished": str(folder / "finished")}, 500)

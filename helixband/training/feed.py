@@ -1,4 +1,4 @@
-"""From what a generator yields to tensors on the device, and from results on the device to NumPy."""
+"""Where batches come from: what a generator yields, checked, cut to size, and as tensors on the device."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from helixband.errors import DataError
-from helixband.nested import leaves, length, map_leaves, zip_leaves
+from helixband.generators.arrays import to_numpy
+from helixband.nested import leaves, length, map_leaves
 
 EVALUATION_BYTES = {"cpu": 1 << 18, "cuda": 1 << 20}
 """A batch is cut for evaluation where its x has more bytes than this, and more rows than a training batch:
 activations take tens to hundreds of times the memory of their input. On a CPU those of larger pieces are
 returned to the system after each piece, and asked for anew, which takes longer than computing them."""
-
-WAITING_BYTES = 1 << 26
-"""Results wait on the device until they have this many bytes, then move to the host together."""
 
 
 def choose_device(cpu: bool = False) -> torch.device:
@@ -52,17 +50,6 @@ def to_device(nested: Any, device: torch.device) -> Any:
 def kept(nested: Any) -> Any:
     """A copy on the host, for later: a generator may use its arrays again for the next batch."""
     return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else np.array(leaf), nested)
-
-
-def to_numpy(nested: Any) -> Any:
-    """Tensors and arrays, nested or not, as NumPy arrays; bfloat16, which NumPy lacks, as float32."""
-
-    def convert(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        return (leaf.float() if leaf.dtype == torch.bfloat16 else leaf).numpy(force=True)
-
-    return map_leaves(convert, nested)
 
 
 def labelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[tuple[Any, Any]]:
@@ -106,40 +93,20 @@ def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any
         yield map_leaves(itemgetter(rows_of_piece), batch)
 
 
-class Results:
-    """What each batch gave, joined at the end: tensors stay on the device while they are few."""
-
-    def __init__(self) -> None:
-        self._host: list[Any] = []
-        self._waiting: list[Any] = []
-        self._bytes = 0
-
-    def add(self, nested: Any) -> None:
-        """Append the results of one batch, examples along the first dimension."""
-        self._waiting.append(nested)
-        self._bytes += sum(leaf.nbytes for leaf in leaves(nested))
-        if self._bytes > WAITING_BYTES:
-            self._to_host()
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was added."""
-        return not (self._host or self._waiting)
-
-    def joined(self) -> Any:
-        """All results as NumPy arrays, (N, …)."""
-        self._to_host()
-        return self._host[0] if len(self._host) == 1 else concatenate(self._host)
-
-    def _to_host(self) -> None:
-        if self._waiting:
-            # Joined even where it is one: a copy, so that no metric can change the generator's own data.
-            self._host.append(to_numpy(concatenate(self._waiting)))
-            self._waiting, self._bytes = [], 0
-
-
-def concatenate(parts: list[Any]) -> Any:
-    """Arrays or tensors, nested alike or not, one after another along the first dimension."""
-    return zip_leaves(
-        lambda places: torch.cat(places) if isinstance(places[0], Tensor) else np.concatenate(places), parts
+def no_batch(generator: Iterable[Any]) -> DataError:
+    """The error of a set for training or evaluation in which there was no batch."""
+    return DataError(
+        f"{type(generator).__name__} gave no batch; a set needs one example at least, "
+        "and its __iter__ has to start again each time"
     )
+
+
+def trouble_in_data(generator: Iterable[Any], limit: int | None) -> str:
+    """Why a loss is not finite, as far as the data tell. Nothing is looked for before that has happened."""
+    for number, (x, y) in enumerate(labelled(generator, limit)):
+        for name, part in (("x", x), ("y", y)):
+            for leaf in leaves(to_numpy(part)):
+                values = np.asarray(leaf)
+                if values.dtype.kind == "f" and not np.isfinite(values).all():
+                    return f"{name} of batch {number} holds NaN or infinity: mend the data"
+    return "the data are finite, so try a lower learning rate, or look for a log or division by 0"

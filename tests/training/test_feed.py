@@ -12,16 +12,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DataError
-from helixband.training import batches
-from helixband.training.batches import (
-    Results,
+from helixband.generators.arrays import to_numpy
+from helixband.training import feed, meters
+from helixband.training.feed import (
     as_tensor,
     labelled,
     pieces,
     to_device,
-    to_numpy,
     unlabelled,
 )
+from helixband.training.meters import Outputs
 
 CPU = torch.device("cpu")
 
@@ -189,7 +189,7 @@ def test_the_pieces_of_a_batch_are_the_batch_and_each_is_bounded(
     x = {"a": np.arange(rows * width).reshape(rows, width), "b": torch.arange(rows, dtype=torch.uint8)}
     y = torch.arange(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "EVALUATION_BYTES", {"cpu": limit})
+        patch.setattr(feed, "EVALUATION_BYTES", {"cpu": limit})
         cut = list(pieces((x, y), training_rows, CPU))
     assert np.concatenate([part["a"] for part, _ in cut]).tolist() == x["a"].tolist()
     assert torch.cat([part["b"] for part, _ in cut]).equal(x["b"])
@@ -199,7 +199,7 @@ def test_the_pieces_of_a_batch_are_the_batch_and_each_is_bounded(
 
 
 def test_a_batch_of_few_rows_or_few_bytes_is_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "EVALUATION_BYTES", {"cpu": 80})
+    monkeypatch.setattr(feed, "EVALUATION_BYTES", {"cpu": 80})
     x = np.zeros(20)
     assert [len(part) for (part,) in pieces((x,), training_rows=20, device=CPU)] == [20]
     assert [len(part) for (part,) in pieces((x[:10],), training_rows=2, device=CPU)] == [10]
@@ -223,8 +223,8 @@ def test_results_are_joined_the_same_however_often_they_moved_to_the_host(
     numbers = iter(range(1000))
     given = [[next(numbers) for _ in range(size)] for size in sizes]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "WAITING_BYTES", limit)
-        results = Results()
+        patch.setattr(meters, "WAITING_BYTES", limit)
+        results = Outputs()
         assert results.empty
         for part in given:
             results.add({"y_pred": kind(part), "twice": kind([[2 * number] for number in part])})
@@ -236,9 +236,9 @@ def test_results_are_joined_the_same_however_often_they_moved_to_the_host(
 
 
 def test_results_that_wait_on_the_device_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "WAITING_BYTES", 100)
+    monkeypatch.setattr(meters, "WAITING_BYTES", 100)
     waiting = []
-    results = Results()
+    results = Outputs()
     for _ in range(10):
         results.add(torch.zeros(8))  # 32 bytes
         waiting.append(len(results._waiting))
@@ -249,7 +249,7 @@ def test_results_that_wait_on_the_device_are_bounded(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
 def test_what_is_joined_is_a_copy(kind: Any) -> None:
     data = kind(3)
-    results = Results()
+    results = Outputs()
     results.add(data)
     results.joined()[:] = 7
     assert data.tolist() == [0, 0, 0]

@@ -1,0 +1,16 @@
+"""How the training of a model ended."""
+
+from enum import StrEnum
+
+
+class Ended(StrEnum):
+    """Why a training goes no further; a string, so that JSON holds it."""
+
+    EPOCHS = "epochs"
+    """It has had the epochs that were asked for."""
+    HOPELESS = "hopeless"
+    """Its best reward was too low to reach the best of the search."""
+    NAN = "nan"
+    """Its loss was not finite, or its reward was finite in no epoch."""
+    ERROR = "error"
+    """It raised an exception."""

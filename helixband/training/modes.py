@@ -1,0 +1,46 @@
+"""The modes of a model's modules, set at each step so that no module is left in another one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+
+class Modes:
+    """The modes of a network and, where it is a module, its criterion."""
+
+    def __init__(self, network: nn.Module, criterion: Any) -> None:
+        self._network = network
+        self._parts = [part for part in (network, criterion) if isinstance(part, nn.Module)]
+        self._modules = [module for part in self._parts for module in part.modules()]
+        self._sampling = False
+
+    def train(self) -> None:
+        """Training mode."""
+        for module in self._modules:
+            if not module.training:  # asking first costs a tenth of setting
+                for part in self._parts:
+                    part.train()
+                return
+
+    def eval(self) -> None:
+        """Evaluation mode, or within `dropout_left_on` that of Monte Carlo dropout."""
+        for part in self._parts:
+            part.eval()
+        if self._sampling:
+            # Training mode is what turns any kind of dropout on; it is not for normalisations by the batch.
+            self._network.train()
+            for module in self._network.modules():
+                if isinstance(module, _NormBase):
+                    module.eval()
+
+    @contextmanager
+    def dropout_left_on(self) -> Iterator[None]:
+        """Evaluation leaves dropout on."""
+        self._sampling = True
+        try:
+            yield
+        finally:
+            self._sampling = False

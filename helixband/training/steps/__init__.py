@@ -1,0 +1,1 @@
+"""Steppers: how one optimizer step is done, for one model or for several."""

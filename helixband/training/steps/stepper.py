@@ -1,0 +1,29 @@
+"""What a stepper is: the way in which members of a training take their steps."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from helixband.training.member import Batch, Member, StepResult
+
+
+class Stepper(Protocol):
+    """Takes the optimizer steps of the members that have joined it, each step for all of them."""
+
+    def join(self, member: Member) -> None:
+        """Take a member in, at the beginning of its epoch."""
+        ...
+
+    def leave(self, member: Member) -> None:
+        """Let a member go, at the end of its epoch or where it failed: its model has what was learned."""
+        ...
+
+    def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
+        """Train each member on its batch, in the order in which they joined.
+
+        The results stay on the device. None stands for a member that failed, which has then ended.
+        """
+        ...
+
+    def state(self, member: Member) -> dict[str, Any]:
+        """All that the member's next epoch depends on, in the one form that every stepper gives and takes."""
+        ...

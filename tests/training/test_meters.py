@@ -1,0 +1,62 @@
+"""What a pass adds up."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helixband.training import meters
+from helixband.training.meters import Loss, LossMeter, MetricMeter
+
+
+def meter(*losses: tuple[float, float, float]) -> LossMeter:
+    made = LossMeter()
+    for value, scale, weight in losses:
+        made.add(Loss(torch.tensor(value), scale, weight))
+    return made
+
+
+def test_the_mean_of_means_is_weighted_by_their_examples() -> None:
+    assert meter((1.0, 3, 3), (5.0, 1, 1)).mean() == 2.0
+
+
+def test_sums_are_added_and_divided_by_their_weights() -> None:
+    assert meter((6.0, 1, 4.0), (3.0, 1, 0.5)).mean() == 2.0
+    assert meter((6.0, 1, 4.0), (1.0, 2, 2)).mean() == pytest.approx(8 / 6)
+
+
+def test_sums_are_formed_in_double_precision() -> None:
+    value = float(torch.tensor(0.1))
+    assert meter(*[(value, 999_999, 999_999)] * 7).mean() == pytest.approx(value, rel=1e-15)
+
+
+def test_the_first_loss_that_is_not_finite_is_found() -> None:
+    assert meter((1.0, 1, 1), (math.inf, 1, 1), (2.0, 1, 1)).first_not_finite() == (1, math.inf)
+
+
+def test_metrics_of_batches_are_weighted_and_undefined_ones_left_out() -> None:
+    def metrics(y_true: Any, y_pred: Any) -> dict[str, float]:
+        return {"mean": float(y_pred.mean()), "big": float(y_true.max()) if len(y_true) > 1 else math.nan}
+
+    made = MetricMeter(metrics)
+    made.add(np.array([1.0, 7.0, 2.0]), torch.tensor([1.0, 1.0, 1.0]))
+    made.add(np.array([9.0]), torch.tensor([5.0]))
+    assert made.means() == {"mean": 2.0, "big": 7.0}
+
+
+def test_metrics_that_wait_on_the_device_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meters, "WAITING_BYTES", 100)
+    seen: list[int] = []
+
+    def metrics(y_true: Any, y_pred: Any) -> dict[str, float]:
+        seen.append(len(y_true))
+        return {}
+
+    made = MetricMeter(metrics)
+    for _ in range(5):
+        made.add(np.zeros(10), torch.zeros(10))
+    assert seen == [10] * 3  # of 40 bytes each
+    made.means()
+    assert seen == [10] * 5
