@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	    --hyper --eval --predict ../raw_data/unlabelled.fa
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -rs
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(
@@ -21,8 +22,52 @@ sys.path.insert(0, str(ROOT))
 
 from toys import FASTA, TOY  # noqa: E402
 
-from helixband import env  # noqa: E402
+from helixband import env, interruption  # noqa: E402
 from helixband.run import command  # noqa: E402
+
+LONG = (
+    "tests/search/executors/test_cluster.py",
+    "tests/search/executors/test_cluster_slurm.py",
+    "tests/search/executors/test_cluster_ssh.py",
+    "tests/report/test_report_browser.py",
+    "tests/run/test_resume.py",
+    "tests/search/test_search.py",
+    "tests/search/executors/test_worker_process.py",
+)
+"""Where several workers share the tests, the files of those that take seconds come first."""
+APART = LONG[4:]
+"""The tests of these share nothing, and each goes to whichever worker is free; other files stay whole."""
+
+for _name in ("COLUMNS", "LINES"):  # as a shell or a library set them: a terminal tells its size itself
+    os.environ.pop(_name, None)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the other cores are for the other workers
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core; two at least, as many tests wait, and eight at most, which take 6 GB."""
+    return min(max(len(os.sched_getaffinity(0)), 2), 8)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out files, or single tests, in the order of the collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file in APART else file
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        places = {file: place - len(LONG) for place, file in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], 0))
 
 
 @dataclass
@@ -108,6 +153,7 @@ def _process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     """What a run leaves in its process: signal handlers, the definition's modules, the environment read."""
     monkeypatch.setattr(env, "_read", {})
     monkeypatch.setenv("HELIXBAND_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(interruption, "_pending", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
