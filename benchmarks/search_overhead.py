@@ -25,13 +25,14 @@ import torch
 from common import EXAMPLES, load_script, make_parser, report, setting, table
 from step import Array, clocks, mlp_task, train_bare
 
-from base_model import BaseModel, choose_device
+from base_model import choose_device
 from batch_generator import BatchGenerator
 from helixband import randomness
 from helixband.definition import Definition, load_definition
 from helixband.display.progress import Progress
 from helixband.results import checkpoints
 from helixband.results.directory import Journal, Results, Trial
+from helixband.search.executors import trial
 from helixband.search.executors.local import InProcess
 from helixband.search.executors.trial import Trainer
 from helixband.search.journal import SearchJournal
@@ -63,7 +64,7 @@ RUNNER_PARTS = [
     (Journal, "append", "journal"),
     (Results, "set_best", "best_config"),
     (Trainer, "attempt", "trial: data, directory, seeds"),
-    (BaseModel, "fit", "epochs: rows and states"),
+    (trial, "fit", "epochs: rows and states"),
     (fit, "train_pass", "training steps"),
     (passes, "evaluate", "validation"),
     (randomness, "get_state", "states of the random generators"),
