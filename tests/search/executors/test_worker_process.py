@@ -177,5 +177,5 @@ def test_what_lies_where_the_run_was_started_is_not_imported(folder: Path) -> No
     trainer = Trainer(load_definition(definition / "def.py"), Results(folder / "results"), args)
     process = TrialProcess(Setup.of(trainer, str(folder)), worker_environment("", 1))
     config = {"lr": 0.01, "units": 4, "finished": str(folder / "finished")}
-    assert process.run(Task("0000", config, 1), lambda row: None).error is None
+    assert process.run(Task("0000", config, 1), lambda name, row: None).error is None
     process.close()
