@@ -9,7 +9,42 @@ from typing import Any
 from numpy.lib import format as npy_format
 
 from helixband.files import writing_whole
-from helixband.outputs.rows import BLOCK_BYTES, BLOCK_ROWS, RegionsOf, Rows
+from helixband.outputs.rows import BLOCK_BYTES, BLOCK_ROWS, RegionsOf, Rows, Windows
+
+
+class Npy:
+    """NumPy's format: an array (N, …), a file for each part of y_pred and of its spread."""
+
+    name = "npy"
+    for_scores = False
+    left_out = False
+
+    def check_installed(self) -> None:
+        """Nothing else is needed."""
+
+    def suffixes(self, arrays: Mapping[str, Rows]) -> list[str]:
+        return [f"{key}.npy" for key in arrays]
+
+    def write(self, paths: list[Path], arrays: Mapping[str, Rows], windows: Windows) -> None:
+        for path, rows in zip(paths, arrays.values(), strict=True):
+            write_npy(path, rows)
+
+
+class H5:
+    """HDF5: all arrays in one file, with the places of the windows."""
+
+    name = "h5"
+    for_scores = False
+    left_out = False
+
+    def check_installed(self) -> None:
+        """Nothing else is needed."""
+
+    def suffixes(self, arrays: Mapping[str, Rows]) -> list[str]:
+        return [".h5"]
+
+    def write(self, paths: list[Path], arrays: Mapping[str, Rows], windows: Windows) -> None:
+        write_h5(paths[0], arrays, windows.regions, list(windows.lengths))
 
 
 def write_npy(path: Path, rows: Rows) -> None:

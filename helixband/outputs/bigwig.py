@@ -15,15 +15,32 @@ from numpy.typing import NDArray
 from helixband import interruption
 from helixband.errors import DataError, HelixbandError, StorageError
 from helixband.files import writing_whole
-from helixband.outputs.rows import BLOCK_ROWS, RegionsOf, Rows
+from helixband.outputs.rows import BLOCK_ROWS, RegionsOf, Rows, Windows
 
 Places = NDArray[np.int64]
 Scores = NDArray[np.float64]
-Windows = tuple[Places, Places, Scores]
+Spans = tuple[Places, Places, Scores]
 """(starts, ends, scores), (N,) each."""
 
 Entry = tuple[str, int, int, float]
 """(record, start, end, score)."""
+
+
+class BigWig:
+    """bigWig: a track of each column of scores."""
+
+    name = "bw"
+    for_scores = True
+    left_out = False
+
+    def check_installed(self) -> None:
+        check_installed()
+
+    def suffixes(self, arrays: Mapping[str, Rows]) -> list[str]:
+        return suffixes(arrays[""].shape) if "" in arrays else []
+
+    def write(self, paths: list[Path], arrays: Mapping[str, Rows], windows: Windows) -> None:
+        write_bigwigs(paths, arrays[""], windows.regions, windows.lengths)
 
 
 def check_installed() -> None:
@@ -32,7 +49,8 @@ def check_installed() -> None:
         import pybigtools  # noqa: F401
     except ModuleNotFoundError as error:
         raise HelixbandError(
-            "bigWig files need pybigtools; install it with: pip install pybigtools, or ask for no bw"
+            "bigWig files need pybigtools; install it with: pip install pybigtools, or leave bw out of "
+            "--format"
         ) from error
 
 
@@ -61,7 +79,7 @@ def suffixes(shape: tuple[int, ...]) -> list[str]:
     return [".bw"] if columns == 1 else [f".{column}.bw" for column in range(columns)]
 
 
-def averaged(starts: Places, ends: Places, scores: Scores) -> Windows:
+def averaged(starts: Places, ends: Places, scores: Scores) -> Spans:
     """The stretches of bases that the same windows cover, each with the mean of their scores.
 
     Both `starts` and `ends` are in order. What no window covers is in no stretch.
@@ -93,7 +111,7 @@ class _Track:
         self._offsets = np.cumsum([0, *lengths.values()], dtype=np.int64)[:-1]
         self._offset_of = dict(zip(self._names, self._offsets.tolist(), strict=True))
 
-    def windows(self, column: int) -> Iterator[Windows]:
+    def windows(self, column: int) -> Iterator[Spans]:
         """Windows with one of their scores, in order, block by block."""
         if self._in_order:
             yield from self._stored(column)
@@ -104,7 +122,7 @@ class _Track:
             chosen = order[first : first + BLOCK_ROWS]
             yield starts[chosen], ends[chosen], scores[chosen]
 
-    def entries(self, blocks: Iterable[Windows]) -> Iterator[Entry]:
+    def entries(self, blocks: Iterable[Spans]) -> Iterator[Entry]:
         """Windows with the names of their records and their places there."""
         for starts, ends, scores in blocks:
             records = np.searchsorted(self._offsets, starts, side="right") - 1
@@ -123,7 +141,7 @@ class _Track:
             before = places[:, -1:]
         return True
 
-    def _stored(self, column: int) -> Iterator[Windows]:
+    def _stored(self, column: int) -> Iterator[Spans]:
         """Windows as they are stored, less those whose score is not finite."""
         for first, last in self._scores.blocks():
             starts, ends = self._places(first, last)
@@ -137,9 +155,9 @@ class _Track:
         return starts + offsets, ends + offsets
 
 
-def _averaged_along(blocks: Iterable[Windows]) -> Iterator[Windows]:
+def _averaged_along(blocks: Iterable[Spans]) -> Iterator[Spans]:
     """`averaged` over blocks in order: windows that reach beyond a block's last start wait for the next."""
-    waiting: Windows = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    waiting: Spans = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     for block in blocks:
         if not len(block[0]):
             continue
@@ -169,7 +187,7 @@ def _write(path: Path, entries: Iterator[Entry], lengths: Mapping[str, int]) -> 
         source.raise_again()
         interruption.check()
         if bases != source.bases:
-            raise StorageError(f"cannot write {path}: pybigtools did not finish it, and printed why")
+            raise StorageError(f"cannot write {path}: pybigtools did not finish it, and printed the reason")
 
 
 def _bases_written(path: str, source: "_Source", lengths: Mapping[str, int]) -> int | None:

@@ -62,7 +62,8 @@ class Parts:
         if described != expected:
             raise DefinitionError(
                 f"the predictions of windows {self.done} to {self.done + rows} have the types and shapes "
-                f"{described}, those before them {expected}; all windows need predictions of one shape"
+                f"{described}, those before them {expected}; all windows need predictions of the same type "
+                "and shape"
             )
         for name, array in chunk.items():
             _append(self.arrays[name].path, array)

@@ -1,6 +1,6 @@
 """What the writers are given: rows of numbers on disk, and where each row's window is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ Regions = tuple[list[str], NDArray[np.int64], NDArray[np.int64], list[str]]
 
 RegionsOf = Callable[[int, int], Regions]
 """The regions of the windows [first, last)."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows that were predicted: the region of each, and the length of each record of the sequences."""
+
+    regions: RegionsOf
+    lengths: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Predictions as a table: a line a window, tab-separated, with a line of titles."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.files import writing_whole
-from helixband.outputs.rows import Regions, RegionsOf, Rows
+from helixband.outputs.rows import Regions, RegionsOf, Rows, Windows
+
+
+class Table:
+    """A table of the windows and their scores."""
+
+    name = "tsv"
+    for_scores = True
+    left_out = True
+
+    def check_installed(self) -> None:
+        """Nothing else is needed."""
+
+    def suffixes(self, arrays: Mapping[str, Rows]) -> list[str]:
+        return [".tsv"] if "" in arrays and len(arrays[""].shape) <= 2 else []
+
+    def write(self, paths: list[Path], arrays: Mapping[str, Rows], windows: Windows) -> None:
+        for path in paths:
+            write_table(path, arrays[""], windows.regions)
 
 
 def write_table(path: Path, scores: Rows, regions: RegionsOf) -> None:

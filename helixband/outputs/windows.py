@@ -19,11 +19,9 @@ from helixband.errors import DataError
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import zip_leaves
-from helixband.outputs import bigwig
-from helixband.outputs.arrays import write_h5, write_npy
+from helixband.outputs.formats import check_formats, find_formats
 from helixband.outputs.parts import Parts
-from helixband.outputs.rows import Regions, Rows
-from helixband.outputs.table import write_table
+from helixband.outputs.rows import Regions, Windows
 from helixband.outputs.whole import named_arrays
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results
@@ -114,8 +112,9 @@ def predict_windows(
     store, total = predictor.data.store, predictor.data.n_examples
     if predictor.both_strands:
         check_strands(store)
-    if "bw" in formats:
-        bigwig.check_installed()
+    chosen = find_formats(formats)
+    for each in chosen:
+        each.check_installed()
     chunks = _chunk_ends(predictor.data, chunk_bases)
     parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, chunks)
     tell = on_chunk or (lambda done, total: None)
@@ -123,16 +122,19 @@ def predict_windows(
     while parts.done < total:
         interruption.check()
         chunk = predictor.predict(parts.done, parts.next_end)
-        _check_formats(formats, {key: array.ndim for key, array in chunk.items()})
+        check_formats(chosen, {key: array.ndim for key, array in chunk.items()})
         parts.append(chunk)
         store.forget_pages()
         tell(parts.done, total)
-    _check_formats(formats, {key: len(rows.shape) for key, rows in parts.arrays.items()})
-    paths = _paths(results, name, parts.arrays, formats)
-    written = [path for of_format in paths.values() for path in of_format]
+    arrays = parts.arrays
+    check_formats(chosen, {key: len(rows.shape) for key, rows in arrays.items()})
+    paths = [[results.prediction(name, suffix) for suffix in each.suffixes(arrays)] for each in chosen]
+    written = [path for of_format in paths for path in of_format]
     if before_writing:
         before_writing(written)
-    _write(predictor, parts.arrays, paths)
+    windows = Windows(predictor.regions, dict(zip(store.names, store.lengths.tolist(), strict=True)))
+    for each, of_format in zip(chosen, paths, strict=True):
+        each.write(of_format, arrays, windows)
     parts.remove()
     return written
 
@@ -175,47 +177,3 @@ def _mean_of_strands(forward: tuple[Any, Any], reverse: tuple[Any, Any]) -> tupl
     between = monte_carlo.spread([forward[0], reverse[0]])
     parts = [between, forward[1], reverse[1]]
     return y_pred, zip_leaves(lambda p: np.sqrt(p[0] ** 2 + (p[1] ** 2 + p[2] ** 2) / 2), parts)
-
-
-def _check_formats(formats: Collection[str], dimensions: Mapping[str, int]) -> None:
-    """Raise `DataError` where a format asked for cannot hold arrays of so many dimensions, by name."""
-    has_scores = dimensions.get("", 3) <= 2
-    if has_scores or ("bw" not in formats and {"npy", "h5"} & set(formats)):
-        return
-    kind = "bw" if "bw" in formats else "tsv"
-    what = f"{dimensions['']} dimensions" if "" in dimensions else f"the parts {', '.join(dimensions)}"
-    raise DataError(
-        f"{kind} has one or more scores for each window, y_pred (N,) or (N, k), and y_pred has {what}; "
-        "ask for npy or h5"
-    )
-
-
-def _paths(
-    results: Results, name: str, arrays: Mapping[str, Rows], formats: Collection[str]
-) -> dict[str, list[Path]]:
-    """The files of each format."""
-    scores = arrays.get("")
-    suffixes = {
-        "npy": [f"{key}.npy" for key in arrays],
-        "tsv": [".tsv"] if scores is not None and len(scores.shape) <= 2 else [],
-        "h5": [".h5"],
-        "bw": bigwig.suffixes(scores.shape) if scores is not None else [],
-    }
-    return {
-        kind: [results.prediction(name, suffix) for suffix in suffixes[kind]] if kind in formats else []
-        for kind in suffixes
-    }
-
-
-def _write(predictor: WindowPredictor, arrays: Mapping[str, Rows], paths: Mapping[str, list[Path]]) -> None:
-    """Make the files from the arrays, block by block."""
-    store = predictor.data.store
-    for path, rows in zip(paths["npy"], arrays.values(), strict=False):
-        write_npy(path, rows)
-    for path in paths["tsv"]:
-        write_table(path, arrays[""], predictor.regions)
-    for path in paths["h5"]:
-        write_h5(path, arrays, predictor.regions, store.names)
-    if paths["bw"]:
-        lengths = dict(zip(store.names, store.lengths.tolist(), strict=True))
-        bigwig.write_bigwigs(paths["bw"], arrays[""], predictor.regions, lengths)

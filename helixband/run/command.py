@@ -4,8 +4,8 @@
 
 `helixband`, `python -m helixband` and, in a checkout, `python main.py` are this command.
 
-Exit codes: 0 done, 1 a run that failed, 2 wrong usage or a wrong def.py; as shells give them, 130 after
-Ctrl-C, 143 after SIGTERM, 141 where the reader of the output has gone.
+Exit codes: 0 done; 1 the run failed; 2 wrong usage or a wrong def.py. As in shells: 130 after Ctrl-C, 143
+after SIGTERM, 141 if the program that read the output has closed it.
 """
 
 import argparse
@@ -16,15 +16,17 @@ import sys
 
 from helixband import __version__, interruption
 from helixband.errors import HelixbandError
+from helixband.outputs import FORMATS
+from helixband.search.samplers import SAMPLERS
 
 EPILOG = """\
-Finished work in the result directory is not done again, and interrupted work goes on where it was.
-See docs/def.md for how a definition is written and docs/results.md for what comes out.
+Finished work in the result directory is not repeated. Interrupted work continues where it stopped.
+docs/def.md explains how to write a definition, docs/results.md what the result directory contains.
 """
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags. A default of None means: as recorded in the result directory, else as the help says."""
+    """The flags. A default of None means: the value recorded in the result directory, or that of the help."""
     parser = argparse.ArgumentParser(
         prog="helixband",
         description="Tune, train, evaluate and predict an experiment that is defined in one Python file.",
@@ -35,8 +37,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("-f", "--model", metavar="FILE", required=True, help="the definition, for example def.py")
     add("-d", "--data", metavar="DIR", default=".", help="the data directory (default: .)")
     add("-r", "--result", metavar="DIR", default="results", help="the result directory (default: results)")
-    add = parser.add_argument_group("what to do (training comes first where it is needed)").add_argument
-    add("-y", "--hyper", action="store_true", help="search the hyperparameters with Hyperband")
+    add = parser.add_argument_group(
+        "what to do (if a model has to be trained first, this happens first)"
+    ).add_argument
+    add(
+        "-y",
+        "--hyper",
+        action="store_true",
+        help="search for the best hyperparameters (with Hyperband, unless --schedule says otherwise)",
+    )
     add("-e", "--eval", action="store_true", help="evaluate the model on the test set")
     add(
         "-p",
@@ -46,38 +55,61 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="predict on these inputs: paths or globs under the data directory",
     )
-    add("--check", action="store_true", help="say what a good score could come from besides biology")
+    add("--check", action="store_true", help="report what could explain a good score besides biology")
     add("--mc-dropout", metavar="N", type=_positive, help="evaluate and predict N times with dropout left on")
-    add("--debug", action="store_true", help="one epoch of two batches, in RESULT/debug; prints the model")
-    add = parser.add_argument_group("how").add_argument
-    add("-ep", "--epoch", metavar="N", type=_positive, help="epochs, at most, of a trial (default: 20)")
     add(
-        "-bs", "--batch-size", metavar="N", type=_positive, help="examples of a training batch (default: 100)"
+        "--debug",
+        action="store_true",
+        help="run one epoch of two batches in RESULT/debug, and print the model",
     )
-    add("--seed", metavar="N", type=_natural, help="the root of all random numbers (default: 0)")
-    add("--config", metavar="FILE.json", help="a fixed configuration, instead of get_config()")
+    add = parser.add_argument_group("how").add_argument
+    add(
+        "-ep",
+        "--epoch",
+        metavar="N",
+        type=_positive,
+        help="the maximum number of epochs of a trial (default: 20)",
+    )
+    add(
+        "-bs",
+        "--batch-size",
+        metavar="N",
+        type=_positive,
+        help="the number of examples in a training batch (default: 100)",
+    )
+    add(
+        "--seed",
+        metavar="N",
+        type=_natural,
+        help="the seed from which all random numbers are derived (default: 0)",
+    )
+    add("--config", metavar="FILE.json", help="use this fixed configuration instead of get_config()")
     add(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a hyperparameter of the fixed configuration; may be repeated",
+        help="set a hyperparameter of the fixed configuration; may be repeated",
     )
     add(
         "--stride",
         metavar="N",
         type=_positive,
-        help="of sequences predict windows N bases apart (default: their length)",
+        help="for sequences: predict windows N bases apart (default: their length)",
     )
-    add("--both-strands", action="store_true", help="predict the mean of a window's two strands")
+    add(
+        "--both-strands",
+        action="store_true",
+        help="for sequences: predict the mean of both strands of each window",
+    )
     add(
         "--format",
         nargs="+",
-        choices=["npy", "tsv", "h5", "bw"],
-        help="what predictions of windows are written as (default: npy tsv)",
+        choices=list(FORMATS),
+        help="for sequences: the file formats of the predictions (default: npy tsv)",
     )
-    add("-c", "--cpu", action="store_true", help="use the CPU though there is a GPU")
-    add("--force", action="store_true", help="go on in the results of another def.py or environment")
+    add("-c", "--cpu", action="store_true", help="use the CPU even if there is a GPU")
+    add("--force", action="store_true", help="continue with the results of another def.py or environment")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"helixband {__version__}")
     _add_search_flags(parser.add_argument_group("how to search"))
@@ -89,32 +121,48 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--schedule",
         choices=["hyperband", "asha", "sha", "none"],
-        help="how trials are stopped early: in all brackets of Hyperband, asynchronously in the first one's "
-        "rungs, in the first alone, or not (default: hyperband)",
+        help="which trials continue: hyperband runs several brackets of successive halving; sha runs only "
+        "the first one; asha runs it asynchronously; none trains every trial to the end (default: "
+        "hyperband)",
     )
-    add("--eta", metavar="N", type=_eta, help="one trial in N goes on at each rung (default: 3)")
+    add("--eta", metavar="N", type=_eta, help="at each rung, one trial in N continues (default: 3)")
     add(
         "--sampler",
-        choices=["auto", "random", "tpe", "density"],
-        help="how configurations are found: as get_config() draws them (random), or modelled on the good "
-        "ones, with hyperopt expressions (tpe) or without (density); auto, the default, is of these two the "
-        "one that fits",
+        choices=["auto", *SAMPLERS],
+        help="how configurations are found: random takes them as get_config() draws them; tpe and density "
+        "learn from the good ones, tpe with hyperopt expressions and density without; auto, the "
+        "default, chooses tpe or density",
     )
-    add("--trials", metavar="N", type=_positive, help="configurations in all (default: those of one round)")
+    add(
+        "--trials",
+        metavar="N",
+        type=_positive,
+        help="the total number of configurations (default: those of one round)",
+    )
     add(
         "--time-budget",
         metavar="TIME",
         type=_seconds,
-        help="stop the search after so long, for example 90m or 1h30m",
+        help="stop the search after this time, for example 90m or 1h30m",
     )
     add(
         "--stop-hopeless",
         action="store_true",
         default=None,
-        help="stop trials that cannot reach the best one by anything seen so far",
+        help="stop a trial early if no gain seen so far would bring it to the best trial's reward",
     )
-    add("--workers", metavar="N", type=_positive, help="trials at a time, in processes (default: 1)")
-    add("--trials-per-gpu", metavar="N", type=_positive, help="trials at a time on each GPU (default: 1)")
+    add(
+        "--workers",
+        metavar="N",
+        type=_positive,
+        help="how many trials run at the same time, in processes on this machine (default: 1)",
+    )
+    add(
+        "--trials-per-gpu",
+        metavar="N",
+        type=_positive,
+        help="how many trials run at the same time on each GPU (default: 1)",
+    )
     add(
         "--cluster",
         metavar="ADDRESS",

@@ -11,7 +11,7 @@ from base_model import DEBUG_BATCHES, BaseModel
 from helixband.errors import DataError, UsageError
 from helixband.files import file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.outputs.bigwig import check_installed
+from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import input_name, named_arrays, write_predictions
 from helixband.outputs.windows import WindowPredictor, check_strands, predict_windows, record_lengths
 from helixband.randomness import derive_seed, seed_everything
@@ -137,8 +137,8 @@ class Prediction(Stage):
                 f"{flag} is for the files that are written where there is no save_prediction, and "
                 f"{self.definition.path} has one: leave out one of them"
             )
-        if "bw" in (self.args.format or ()):
-            check_installed()
+        for each in find_formats(self.args.format or ()):
+            each.check_installed()
         if self._own_generator and self.args.stride:
             raise UsageError(
                 f"--stride {self.args.stride}: the windows are those of get_pred_generator in "

@@ -646,7 +646,7 @@ def test_a_run_that_was_stopped_as_it_wrote_predicts_nothing_again(
         raise Stopped
 
     with monkeypatch.context() as patched:
-        patched.setattr("helixband.outputs.windows.write_table", stop)
+        patched.setattr("helixband.outputs.table.write_table", stop)
         with pytest.raises(Stopped):
             predict_windows(predictor, results, "x", {})
     told: list[int] = []

@@ -158,7 +158,7 @@ def test_what_a_killed_run_wrote_over_is_not_taken_for_what_was_there(
     trained.run("--predict", "new.fa")
     before = scores(trained, "new.fa")
     with monkeypatch.context() as patched:
-        patched.setattr("helixband.outputs.windows.write_table", fail)
+        patched.setattr("helixband.outputs.table.write_table", fail)
         assert trained.run("--predict", "new.fa", "--both-strands").code == 1
     assert scores(trained, "new.fa") != before
     assert not (trained.results / "predictions/new.fa.tsv").exists()
@@ -173,7 +173,7 @@ def test_a_further_format_that_came_to_no_end_harms_no_other(
 ) -> None:
     trained.run("--predict", "new.fa", "--format", "npy")
     with monkeypatch.context() as patched:
-        patched.setattr("helixband.outputs.windows.write_h5", fail)
+        patched.setattr("helixband.outputs.arrays.write_h5", fail)
         assert trained.run("--predict", "new.fa", "--format", "tsv", "h5").code == 1
     assert "is done already" in trained.run("--predict", "new.fa", "--format", "npy").out
 

@@ -1,24 +1,25 @@
 """Which sampler a search has."""
 
 from collections.abc import Callable, Iterable
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from helixband.errors import UsageError
 from helixband.randomness import derive_seed, seed_everything
-from helixband.search.samplers.density import DensitySampler
+from helixband.search.samplers import SAMPLERS
 from helixband.search.samplers.evidence import Document, Evidence
-from helixband.search.samplers.random import RandomSampler, call, holds_expressions
-from helixband.search.samplers.tpe import TpeSampler
-from helixband.training.configuration import to_json
+from helixband.search.samplers.random import call, holds_expressions
 
 SAMPLE = 8
 """So many draws are looked at for hyperopt expressions, which may be in some of them alone."""
 
 
 class Sampler(Protocol):
-    """Suggests configurations, each one once."""
+    """Suggests configurations, each one once. Its class is called with `get_config` and the search's seed."""
 
     name: str
+    space: str
+    """What it is made for: spaces with hyperopt "expressions", any other "function", or "any" space."""
     uses_evidence: bool
     """Whether a suggestion depends on results, and not on the configurations alone."""
 
@@ -33,23 +34,22 @@ class Sampler(Protocol):
 
 
 def make_sampler(kind: str, get_config: Callable[[], Any], seed: int) -> Sampler:
-    """The sampler "random", "tpe", for a space of hyperopt expressions, "density", for any other function, or
-    "auto", the one of these two that goes with the space.
+    """The sampler of that name; of "auto" the first one that is made for spaces like this one.
 
-    Raises `UsageError` where the space is of the other kind.
+    Raises `UsageError` where the sampler is made for spaces of another kind.
     """
     kinds = [_holds_expressions(get_config, derive_seed(seed, "space", index)) for index in range(SAMPLE)]
-    fitting = "tpe" if any(kinds) else "density"
-    if kind == "random":
-        return RandomSampler(get_config, seed)
-    if kind not in ("auto", fitting):
-        has = "has" if fitting == "tpe" else "has no"
+    space = "expressions" if any(kinds) else "function"
+    samplers = {name: resolve_name(place) for name, place in SAMPLERS.items()}
+    fitting = next(name for name, sampler in samplers.items() if sampler.space == space)
+    chosen = samplers[fitting if kind == "auto" else kind]
+    if chosen.space not in ("any", space):
+        has = "has" if space == "expressions" else "has no"
         raise UsageError(
             f"--sampler {kind}: get_config() {has} hyperopt expressions; take {fitting}, or auto"
         )
-    if fitting == "tpe":
-        return TpeSampler(get_config, seed)
-    return DensitySampler(lambda: dict(to_json(call(get_config))), seed)
+    sampler: Sampler = chosen(get_config, seed)
+    return sampler
 
 
 def _holds_expressions(get_config: Callable[[], Any], seed: int) -> bool:

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from helixband.randomness import derive_seed, get_state, set_state
 from helixband.search.samplers.evidence import Document, Evidence
-from helixband.search.samplers.random import DRAWS_UNTIL_EXHAUSTED
-from helixband.training.configuration import canonical
+from helixband.search.samplers.random import DRAWS_UNTIL_EXHAUSTED, call
+from helixband.training.configuration import canonical, to_json
 
 # One set of constants for every space; benchmarks/README.md has the variants that were measured.
 STARTUP_TRIALS = 10
@@ -308,10 +308,12 @@ class _Known:
 
 
 class DensitySampler(ModelSampler):
-    """Models an opaque function: `draw` returns a configuration, as JSON values, by the global generators."""
+    """Models an opaque function: `get_config` returns a configuration by the global generators."""
 
-    def __init__(self, draw: Callable[[], Document], seed: int) -> None:
-        super().__init__(RandomWords(draw), seed)
+    space = "function"
+
+    def __init__(self, get_config: Callable[[], Any], seed: int) -> None:
+        super().__init__(RandomWords(lambda: dict(to_json(call(get_config)))), seed)
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -62,6 +62,7 @@ class RandomSampler:
     """
 
     name = "random"
+    space = "any"
     uses_evidence = False
 
     def __init__(self, get_config: Callable[[], Any], seed: int) -> None:

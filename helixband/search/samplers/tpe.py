@@ -77,6 +77,7 @@ class TpeSampler(ModelSampler):
     """Models a space of hyperopt expressions; `get_config` returns a dict with them."""
 
     name = "tpe"
+    space = "expressions"
 
     def __init__(self, get_config: Callable[[], Any], seed: int) -> None:
         super().__init__(HyperoptSpace(get_config), seed)

@@ -1,0 +1,51 @@
+"""The formats that predictions of windows are written in."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Protocol
+
+from helixband.errors import DataError
+from helixband.outputs import FORMATS
+from helixband.outputs.rows import Rows, Windows
+
+
+class Format(Protocol):
+    """A way to write predictions of windows."""
+
+    name: str
+    for_scores: bool
+    """Whether it holds scores of windows alone, y_pred (N,) or (N, k)."""
+    left_out: bool
+    """Whether it is left out, and no error, where it cannot hold what another format can."""
+
+    def check_installed(self) -> None:
+        """Raise `HelixbandError` with the remedy where a package that it needs is missing."""
+        ...
+
+    def suffixes(self, arrays: Mapping[str, Rows]) -> list[str]:
+        """What the names of its files end in, for these arrays by name (y_pred: "")."""
+        ...
+
+    def write(self, paths: list[Path], arrays: Mapping[str, Rows], windows: Windows) -> None:
+        """Write the arrays, block by block, to a path for each suffix; whole or not at all."""
+        ...
+
+
+def find_formats(names: Collection[str]) -> list[Format]:
+    """The formats of these names, in the order of `FORMATS`."""
+    return [resolve_name(place)() for name, place in FORMATS.items() if name in names]
+
+
+def check_formats(formats: Collection[Format], dimensions: Mapping[str, int]) -> None:
+    """Raise `DataError` where a format asked for cannot hold arrays of so many dimensions, by name."""
+    if dimensions.get("", 3) <= 2:
+        return
+    unable = [format for format in formats if format.for_scores]
+    if unable and (len(unable) == len(formats) or not all(format.left_out for format in unable)):
+        named = next((format for format in unable if not format.left_out), unable[0])
+        what = f"{dimensions['']} dimensions" if "" in dimensions else f"the parts {', '.join(dimensions)}"
+        raise DataError(
+            f"{named.name} has one or more scores for each window, y_pred (N,) or (N, k), and y_pred has "
+            f"{what}; ask for npy or h5"
+        )
