@@ -34,7 +34,7 @@ from helixband.training.losses import Criterion, cross_entropy, match_labels, pa
 from helixband.training.member import Member, Record
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
-from helixband.training.parts.constrain import Constrain
+from helixband.training.parts.order import after_update
 from helixband.training.parts.schedule import Schedules
 from helixband.training.state import ModelState
 from helixband.training.steps.eager import Eager
@@ -138,8 +138,7 @@ class BaseModel:
         self.scheduler = scheduler
         self._modes = Modes(network, self.criterion)
         self._criterion_names = parameter_names(criterion)
-        options = TrainingOptions(constraints=constraints)
-        self._after_update = [Constrain(options.constraints, network)] if options.constraints else []
+        self._after_update = after_update(TrainingOptions(constraints=constraints), network)
         schedules = Schedules(optimizer) if optimizer else None
         self._schedules = None if schedules is None or schedules.empty else schedules
 

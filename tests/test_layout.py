@@ -64,7 +64,7 @@ FILES = {
     "outputs": "rows | arrays bigwig formats parts table | whole | windows",
     "report": "logo page summary | columns tracks | export importance scores | html region | __main__",
     "results": "checkpoints directory",
-    "run": "runfile | context | evaluation prediction | experiment | command",
+    "run": "runfile | context | evaluation prediction | checks | experiment | command",
     "search": """
         hopeless schedules samplers samplers.evidence executors executors.address executors.task |
         journal samplers.random executors.trial | samplers.density executors.process |
@@ -78,7 +78,7 @@ FILES = {
     "training": """
         ended feed keeper losses meters modes monte_carlo options schedules tensorboard
         parts parts.constrain steps |
-        configuration state parts.schedule | member | steps.stepper steps.eager | passes | fit
+        configuration state parts.schedule parts.order | member | steps.stepper steps.eager | passes | fit
     """,
 }
 

@@ -19,21 +19,19 @@ from helixband.errors import ResultsMismatch, UsageError
 from helixband.randomness import derive_seed
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
+from helixband.run.checks import Checks
 from helixband.run.context import Context, Stage
 from helixband.run.evaluation import Evaluation
 from helixband.run.prediction import Prediction
 from helixband.run.runfile import RunFile, file_digest
 from helixband.search.executors.trial import Trainer
-from helixband.search.executors.workers import check_workers, make_executor
+from helixband.search.executors.workers import make_executor
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search
 from helixband.search.samplers.random import draw
-from helixband.training.configuration import read_config
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
 """What stays the same as long as a search goes on."""
-SEARCH_FLAGS = ("trials", "time_budget", "workers", "trials_per_gpu", "cluster")
-"""What has no meaning without --hyper."""
 
 
 def run(args: Namespace) -> None:
@@ -74,10 +72,8 @@ class Experiment(Stage):
         self.trainer = Trainer(context.definition, context.results, context.args)
         self.evaluation = Evaluation(context)
         self.prediction = Prediction(context)
-        self.fixed = (
-            read_config(self.args.config, self.args.set) if self.args.config or self.args.set else None
-        )
-        self._check()
+        self.checks = Checks(context, self.prediction)
+        self.checks.run()
 
     def run(self) -> None:
         """All stages asked for."""
@@ -90,7 +86,7 @@ class Experiment(Stage):
             self.results.forget_trials()
         if self.args.hyper:
             self._search()
-        elif self._to_train():
+        elif self.checks.to_train():
             self._train()
         else:
             self._tell_model()
@@ -101,58 +97,6 @@ class Experiment(Stage):
             self.prediction.predict(name, path, lambda: self._model, self._facts)
         interruption.check()
         self.progress.say(f"results are in {self.results.path}")
-
-    # What is checked before any work.
-
-    def _check(self) -> None:
-        """Everything that the flags need; raises `HelixbandError` where something is not as it should be."""
-        args = self.args
-        if args.hyper and self.fixed is not None:
-            raise UsageError(
-                "--hyper samples configurations, --config and --set fix one: give one or the other"
-            )
-        if args.hyper:
-            check_workers(args)
-        elif given := [flag for flag in SEARCH_FLAGS if getattr(args, flag) is not None]:
-            flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in given)
-            raise UsageError(f"{flags}: for a search alone; add --hyper, or leave it out")
-        if not os.path.isdir(args.data):
-            what = "is no directory" if os.path.exists(args.data) else "does not exist"
-            raise UsageError(f"the data directory {args.data!r} {what}; give it with --data")
-        self.definition.check(self._needed())
-        self.run_file.check(self.definition, args.force)
-        self._check_fixed()
-        if "get_config" in self._needed():
-            draw(self.definition.module.get_config, 0)
-        self.prediction.find_inputs()
-        if args.force:
-            self.run_file.accept(self.definition)
-
-    def _needed(self) -> list[str]:
-        """The functions that this run calls."""
-        needed = []
-        if self.args.hyper or self._to_train():
-            needed += ["get_train_generator"] + ["get_config"] * (self.fixed is None)
-        if self.args.eval or self.args.check:
-            needed += ["get_train_generator", "get_test_generator"]
-        if self.args.predict and not self.definition.function("get_pred_generator"):
-            needed += ["get_train_generator"]
-        return list(dict.fromkeys(needed))
-
-    def _to_train(self) -> bool:
-        """Whether a single configuration has epochs to go."""
-        best = self.results.best_trial()
-        return best is None or (best.id == SINGLE and best.resumable_epochs() < self.args.epoch)
-
-    def _check_fixed(self) -> None:
-        """A model that is there has to have the configuration that is asked for."""
-        best = self.results.best_trial() or self.results.trial(SINGLE)
-        stored = best.config()
-        if self.run_file.binding and self.fixed is not None and stored is not None and stored != self.fixed:
-            raise ResultsMismatch(
-                f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
-                "choose another directory with --result"
-            )
 
     # The stages.
 
@@ -215,7 +159,7 @@ class Experiment(Stage):
                 f"{trial.path} was trained with --batch-size {recorded}, not {args.batch_size}; "
                 "give the same one, or another directory with --result"
             )
-        config = trial.config() or self.fixed
+        config = trial.config() or self.checks.fixed
         if config is None:
             config = draw(self.definition.module.get_config, derive_seed(args.seed, "config", SINGLE))
         self._prepare_training()
