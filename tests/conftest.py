@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(
@@ -40,6 +41,10 @@ APART = LONG[4:]
 
 for _name in ("COLUMNS", "LINES"):  # as a shell or a library set them: a terminal tells its size itself
     os.environ.pop(_name, None)
+settings.register_profile(
+    "busy machines", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy machines")
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the other cores are for the other workers
 
@@ -87,6 +92,7 @@ class Project:
         self.definition = path / "def.py"
         self.data = path / "data"
         self.results = path / "results"
+        self.started: list[subprocess.Popen[str]] = []
         self._capsys = capsys
         self.data.mkdir()
         (self.data / "x.fa").write_text(FASTA)
@@ -114,7 +120,15 @@ class Project:
         """The command line in a process of its own."""
         command = [sys.executable, "-W", "error", "-u", str(ROOT / "main.py"), *self.arguments(*flags)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": self.path, **options}
-        return subprocess.Popen(command, text=True, **options)
+        process = subprocess.Popen(command, text=True, **options)
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what was started, and close its pipes."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
 
     def read(self, name: str) -> str:
         """A file of the results."""
@@ -144,8 +158,10 @@ class Clock:
 
 
 @pytest.fixture
-def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Project:
-    return Project(tmp_path, capsys)
+def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Project]:
+    project = Project(tmp_path, capsys)
+    yield project
+    project.close()
 
 
 @pytest.fixture(autouse=True)

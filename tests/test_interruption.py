@@ -51,7 +51,7 @@ def test_a_forked_child_dies_of_sigterm_as_any_process() -> None:
     child.start()
     time.sleep(0.2)
     child.terminate()
-    child.join(10)
+    child.join(60)
     assert child.exitcode == -signal.SIGTERM
 
 

@@ -7,9 +7,9 @@ nothing, and so it is on no floor.
 """
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -179,11 +179,11 @@ def test_a_file_is_short_enough_to_be_read(name: str) -> None:
 
 
 def test_help_answers_at_once() -> None:
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), "--help"], capture_output=True, text=True, check=True
-    )
-    assert time.monotonic() - start < 2
+    command = [sys.executable, str(ROOT / "main.py"), "--help"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
     assert "--hyper" in done.stdout
 
 

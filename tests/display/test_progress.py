@@ -774,7 +774,7 @@ def test_a_run_on_a_terminal_has_a_live_display(project: Project) -> None:
     process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environment)
     os.close(child)
     screen = b""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end and (process.poll() is None or select.select([parent], [], [], 0)[0]):
         if select.select([parent], [], [], 0.1)[0]:
             try:
@@ -824,12 +824,14 @@ class Terminal:
         options: dict[str, Any] = {"env": dict(os.environ), "capture_output": True, "text": True}
         return subprocess.run([*self._tmux, *command], check=True, **options).stdout
 
-    def screen(self, wanted: str) -> list[str]:
-        """The lines on the screen and above as soon as `wanted` stands there, without bars and fillings."""
+    def screen(self, wanted: list[str]) -> list[str]:
+        """The lines on the screen and above, without bars and fillings, once they are these or never will be."""
         end = time.monotonic() + 60
-        while wanted not in (text := self.do("capture-pane", "-p", "-S", "-")) and time.monotonic() < end:
+        while True:
+            screen = without_bars(self.do("capture-pane", "-p", "-S", "-"))
+            if list(filter(None, screen)) == list(filter(None, wanted)) or time.monotonic() > end:
+                return screen
             time.sleep(0.1)
-        return without_bars(text)
 
 
 def without_bars(text: str) -> list[str]:
@@ -862,14 +864,14 @@ def test_what_a_person_sees_in_a_terminal(
     )
     terminal = Terminal(folder, width, height, [sys.executable, "-c", script])
     try:
-        screen = terminal.screen("1 failed")
         said = "search: hyperband to epoch 27, eta 3, sampler density"
         wanted = [said, *without_bars(expected)[1:-1]]
+        screen = terminal.screen(wanted)
         assert screen[: len(wanted)] == wanted
         assert not any(screen[len(wanted) :])
 
         over.touch()
-        screen = terminal.screen("the search is over")
+        screen = terminal.screen([wanted[0], "the search is over"])
         assert [line for line in screen if line] == [wanted[0], "the search is over"]
     finally:
         terminal.do("kill-server")

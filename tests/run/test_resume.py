@@ -84,7 +84,7 @@ def run(folder: Path, result: str, delays: list[float | None], seconds_between_w
     flags = ["-f", folder / "def.py", "-d", folder, "-r", folder / result]
     flags += ["--hyper", "--eval", "--predict", "new.txt", "-ep", "9", "--quiet"]
     command = [sys.executable, "-c", LAUNCHER, ROOT, seconds_between_writes, json.dumps(delays), *flags]
-    subprocess.run([str(word) for word in command], check=True, timeout=120)
+    subprocess.run([str(word) for word in command], check=True, timeout=280)
 
 
 def contents(result: Path) -> dict[str, object]:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_a_time_budget_ends_workers_too(project: Project) -> None:
     stopped = project.run(*SEARCH, "--epoch", "27", "--workers", "2", "--time-budget", "4s")
     assert (stopped.code, stopped.err) == (0, "")
     assert "the time is spent" in stopped.out
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
 
 
 # What goes wrong in a trial or with its worker.
@@ -266,14 +267,13 @@ def test_a_search_killed_at_random_moments_comes_to_the_same_end(project: Projec
     draw = random.Random(7)
     kills = 0
     for _ in range(4):
-        process = project.start(*SEARCH, "--epoch", "9", "--workers", workers)
-        try:
-            process.wait(3.0 + draw.uniform(0, 1.5))
-            break
-        except Exception:
-            process.kill()
-            kills += 1
-        process.communicate()
+        with project.start(*SEARCH, "--epoch", "9", "--workers", workers) as process:
+            try:
+                process.wait(3.0 + draw.uniform(0, 1.5))
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
         time.sleep(0.5)  # the workers write their last epoch and go
     assert kills
     assert project.run(*SEARCH, "--epoch", "9").code == 0
@@ -292,7 +292,7 @@ def test_ctrl_c_ends_a_search_and_its_workers_which_keep_their_last_epoch(projec
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err == "stopped by Ctrl-C; the same command goes on from here\n"
     before = (project.data / "epochs").read_text()
@@ -310,7 +310,7 @@ def test_two_searches_in_one_directory_are_refused_with_the_process_named(projec
         time.sleep(0.1)
     refused = project.run(*SEARCH, "--epoch", "27")
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert refused.code == 2
     assert f"another process is at work in {project.results} (process {process.pid} on " in refused.err
 

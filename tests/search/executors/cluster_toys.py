@@ -1,8 +1,9 @@
 """What the tests of clusters share: a definition to train, and what became of it."""
 
+import contextlib
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ class Model(Model):
         with open(os.path.join(self.args.data, "pids"), "a") as file:
             file.write(f"{os.getpid()}\\n")
         time.sleep(SECONDS)
+        hold = os.path.join(self.args.data, f"hold{self.epoch + 1}")
+        while os.path.exists(hold):
+            time.sleep(0.05)
         return super().get_hyperband_reward(result)
 """
 """Appended to the toy: an epoch takes so many seconds, and tells its process in data/pids."""
@@ -59,6 +63,17 @@ def pids(project: Project) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
+@contextlib.contextmanager
+def held(project: Project, epoch: int) -> Iterator[None]:
+    """Trials do not come to the end of this epoch."""
+    hold = project.data / f"hold{epoch}"
+    hold.touch()
+    try:
+        yield
+    finally:
+        hold.unlink()
+
+
 def files(project: Project, trial: str, result: str = "results") -> dict[str, bytes]:
     """What a trial left that depends on nothing but its task."""
     folder = project.path / result / "trials" / trial
@@ -78,7 +93,7 @@ class Rows:
         return [int(row["epoch"]) for row in self.rows.get(name, [])]
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 40.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """What the condition comes to, once it holds."""
     until = time.monotonic() + seconds
     while not (value := condition()):

@@ -19,6 +19,7 @@ from cluster_toys import (
     CONFIGS,
     Rows,
     files,
+    held,
     in_process,
     is_running,
     make_setup,
@@ -68,7 +69,7 @@ class Dask:
         for process in [*self.workers, self.scheduler]:
             process.send_signal(signal.SIGCONT)
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +177,13 @@ def test_a_trial_whose_worker_is_killed_goes_on_elsewhere(dask: Dask, project: P
     told = Rows()
     with Connection(dask, project) as executor:
         wait_until(lambda: executor.capacity == 2)
-        first = executor.submit(Task("0000", CONFIGS[0], 6), told)
-        wait_until(lambda: len(pids(project)) == 3)
-        trial = pids(project)[0]
-        os.kill(parent_of(trial), signal.SIGKILL)
-        with pytest.raises(WorkerDied, match="the Dask worker tcp://.* is gone"):
-            first.result(30)
+        with held(project, 3):
+            first = executor.submit(Task("0000", CONFIGS[0], 6), told)
+            wait_until(lambda: len(pids(project)) == 3)
+            trial = pids(project)[0]
+            os.kill(parent_of(trial), signal.SIGKILL)
+            with pytest.raises(WorkerDied, match="the Dask worker tcp://.* is gone"):
+                first.result(60)
         wait_until(lambda: not is_running(trial))  # it notices, and keeps its last finished epoch
         again = executor.submit(Task("0000", CONFIGS[0], 6), told)
         assert again.result(60).epochs == 6
@@ -199,12 +201,13 @@ def test_a_worker_that_only_seemed_dead_writes_nothing_more(dask: Dask, project:
     told = Rows()
     with Connection(dask, project) as executor:
         wait_until(lambda: executor.capacity == 2)
-        first = executor.submit(Task("0000", CONFIGS[0], 8), told)
-        wait_until(lambda: len(pids(project)) == 2)
-        trial = pids(project)[0]
-        paused = [parent_of(trial), trial]
-        for pid in paused:
-            os.kill(pid, signal.SIGSTOP)
+        with held(project, 2):
+            first = executor.submit(Task("0000", CONFIGS[0], 8), told)
+            wait_until(lambda: len(pids(project)) == 2)
+            trial = pids(project)[0]
+            paused = [parent_of(trial), trial]
+            for pid in paused:
+                os.kill(pid, signal.SIGSTOP)
         with pytest.raises(WorkerDied):
             first.result(60)
         again = executor.submit(Task("0000", CONFIGS[0], 8), told)
@@ -231,12 +234,13 @@ def test_a_trial_process_that_is_killed_is_replaced_and_one_that_is_idle_ends(
     told = Rows()
     with Connection(dask, project, workers=1) as executor:
         assert executor.capacity == 1
-        first = executor.submit(Task("0000", CONFIGS[0], 4), told)
-        waiting = executor.submit(Task("0001", {"lr": 0.01, "units": 5}, 1), told)
-        wait_until(lambda: len(pids(project)) == 2)
-        os.kill(pids(project)[0], signal.SIGKILL)
-        with pytest.raises(WorkerDied, match="was ended by SIGKILL.* [(]on .*[)]"):
-            first.result(30)
+        with held(project, 2):
+            first = executor.submit(Task("0000", CONFIGS[0], 4), told)
+            waiting = executor.submit(Task("0001", {"lr": 0.01, "units": 5}, 1), told)
+            wait_until(lambda: len(pids(project)) == 2)
+            os.kill(pids(project)[0], signal.SIGKILL)
+            with pytest.raises(WorkerDied, match="was ended by SIGKILL.* [(]on .*[)]"):
+                first.result(60)
         outcome = waiting.result(60)
         assert outcome.error == "ValueError: five units"
         assert executor.submit(Task("0000", CONFIGS[0], 4), told).result(60).epochs == 4
@@ -259,7 +263,7 @@ def test_the_end_of_a_search_keeps_the_last_finished_epochs(dask: Dask, project:
     connection = Connection(dask, project, workers=1)
     first = connection.executor.submit(Task("0000", CONFIGS[0], 50), Rows())
     waiting = connection.executor.submit(Task("0001", CONFIGS[1], 50), Rows())
-    wait_until(lambda: len(pids(project)) == 3)
+    wait_until(lambda: len(pids(project)) >= 3)
     connection.executor.close()
     for future in (first, waiting):
         with pytest.raises(WorkerDied):
@@ -305,7 +309,7 @@ def test_no_worker_at_all_is_told_and_ends_the_run(
     future = connection.executor.submit(Task("0000", CONFIGS[0], 1), Rows())
     missing = "the scheduler has none; start some with `dask worker tcp://"
     with pytest.raises(HelixbandError, match=f"came up in 2 s: {missing}"):
-        future.result(30)
+        future.result(60)
     assert [line.partition(": the")[0] for line in connection.said] == [
         f"waiting for a worker of --cluster {empty.address}"
     ]

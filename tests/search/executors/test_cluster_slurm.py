@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_toys import CONFIGS, Rows, files, in_process, is_running, make_setup, pids, slow, wait_until
+from cluster_toys import (
+    CONFIGS,
+    Rows,
+    files,
+    held,
+    in_process,
+    is_running,
+    make_setup,
+    pids,
+    slow,
+    wait_until,
+)
 from conftest import Project
 
 from helixband.errors import HelixbandError
@@ -44,11 +55,13 @@ def test_trials_run_in_jobs_and_go_on_in_another_where_one_is_cancelled(
     executor = connect(ADDRESS, make_setup(project), 2, said.append)
     try:
         assert executor.capacity == 2
-        futures = [executor.submit(Task(f"000{n}", CONFIGS[n], 6), told) for n in (0, 1)]
-        wait_until(lambda: len(set(pids(project))) == 2 and len(pids(project)) > 3)
-        before = jobs()
-        assert len(before) == 2
-        subprocess.run(["scancel", before[0]], check=True)
+        with held(project, 3):
+            futures = [executor.submit(Task(f"000{n}", CONFIGS[n], 6), told) for n in (0, 1)]
+            wait_until(lambda: len(set(pids(project))) == 2 and len(pids(project)) > 3)
+            before = jobs()
+            assert len(before) == 2
+            subprocess.run(["scancel", before[0]], check=True)
+            wait_until(lambda: any(future.done() for future in futures))
         ends = [future.exception(60) for future in futures]
         lost = next(n for n in (0, 1) if ends[n] is not None)
         assert isinstance(ends[lost], WorkerDied) and ends[1 - lost] is None

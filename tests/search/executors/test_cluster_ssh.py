@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_toys import CONFIGS, Rows, files, in_process, is_running, make_setup, pids, slow, wait_until
+from cluster_toys import (
+    CONFIGS,
+    Rows,
+    files,
+    held,
+    in_process,
+    is_running,
+    make_setup,
+    pids,
+    slow,
+    wait_until,
+)
 from conftest import Project
 
 from helixband.errors import HelixbandError, UsageError
@@ -47,11 +58,13 @@ def test_trials_run_on_hosts_and_go_on_where_a_worker_is_killed(project: Project
     executor = connect(f"ssh:{HOST}", make_setup(project), 2, print)
     try:
         assert executor.capacity == 2
-        futures = [executor.submit(Task(f"000{n}", CONFIGS[n], 6), told) for n in (0, 1)]
-        wait_until(lambda: len(set(pids(project))) == 2 and len(pids(project)) > 3)
-        started = remote_workers()
-        assert len(started) == 2
-        os.kill(started[0], signal.SIGKILL)  # the nanny; what is below it ends, too
+        with held(project, 3):
+            futures = [executor.submit(Task(f"000{n}", CONFIGS[n], 6), told) for n in (0, 1)]
+            wait_until(lambda: len(set(pids(project))) == 2 and len(pids(project)) > 3)
+            started = remote_workers()
+            assert len(started) == 2
+            os.kill(started[0], signal.SIGKILL)  # the nanny; what is below it ends, too
+            wait_until(lambda: any(future.done() for future in futures))
         ends = [future.exception(60) for future in futures]
         lost = next(n for n in (0, 1) if ends[n] is not None)
         assert isinstance(ends[lost], WorkerDied) and ends[1 - lost] is None

@@ -266,7 +266,7 @@ def test_closing_keeps_the_last_finished_epochs_and_cancels_what_waits(tmp_path:
     pids = [process.pid for process in executor._processes]
     began = time.monotonic()
     executor.close()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     with pytest.raises(WorkerDied, match="ended with exit code 143"):
         running.result(0)
     assert waiting.cancelled()
