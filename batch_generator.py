@@ -1,11 +1,11 @@
 """Generators of batches: `(x, y)` for training and evaluation, `x` alone where there are no labels.
 
-A generator is anything that iterates over batches, again from the start each time; these are the ones at
-hand. x and y are arrays or tensors of examples along the first dimension, or dicts and tuples of them,
-and come out as the kind they went in.
+A generator is any object that iterates over batches, and starts again from the beginning each time. This
+module has Helixband's own. x and y are arrays or tensors with the examples along the first dimension, or
+dicts and tuples of these. They come out as the same kind that went in.
 
-The order of a shuffled epoch is a function of (seed, epoch) alone, which the run sets, so that it is the
-same after an interruption, and no other draw of random numbers moves it.
+The order of a shuffled epoch depends only on (seed, epoch), which the run sets. So it is the same after an
+interruption, and other random draws do not change it.
 """
 
 import math
@@ -55,15 +55,15 @@ GATHER_BYTES = 1 << 20
 class MatrixBatchGenerator(BatchGenerator):
     """Batches of arrays or tensors in memory.
 
-    `X` and `Y`: (N, …), or dicts or tuples of such; a list is made an array. `batch_size=None` gives one
-    batch, the whole set; a model cuts it for evaluation into pieces that fit the device. Floating values
-    have to be finite unless `allow_nan`, for labels that a criterion masks.
+    `X` and `Y`: (N, …), or dicts or tuples of these; a list becomes an array. `batch_size=None` gives the
+    whole set in one batch; for evaluation, a model cuts it into pieces that fit the device. Floating-point
+    values have to be finite, unless `allow_nan` is set; use it for labels that a criterion masks.
 
     >>> batches = MatrixBatchGenerator(np.arange(5), np.arange(5) * 10, batch_size=2)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]
     [([0, 1], [0, 10]), ([2, 3], [20, 30]), ([4], [40])]
 
-    Raises `DataError` where X and Y differ in length, are empty, not numeric, or hold a NaN or infinity.
+    Raises `DataError` if X and Y differ in length, are empty, are not numeric, or contain NaN or infinity.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class MatrixBatchGenerator(BatchGenerator):
     ) -> tuple[Self, Self]:
         """Two generators over a random split: training (shuffled) and validation (whole, in order).
 
-        `val_ratio` is the share of the validation part, above 0 and below 1. The split is a function of
-        the number of examples and `seed`.
+        `val_ratio` is the share of the validation part, above 0 and below 1. The split depends only on the
+        number of examples and on `seed`.
         """
         whole = cls(X, Y, allow_nan=allow_nan)
         n_examples = whole.n_examples
@@ -126,15 +126,15 @@ class MatrixBatchGenerator(BatchGenerator):
 
 
 class H5pyBatchGenerator(BatchGenerator):
-    """Batches of HDF5 files with the datasets `data` (N, …) and, but for prediction, `label` (N, …).
+    """Batches of HDF5 files with the datasets `data` (N, …) and `label` (N, …); prediction needs no labels.
 
-    `glob_str`: a path or glob; files follow one another in natural order of their names (batch2 before
-    batch10). Files of up to `memory_limit` bytes together are read into memory; larger ones are streamed,
-    shuffled by drawing blocks from anywhere and mixing 16 of them at a time. `batch_size=None` gives one
-    batch, or of streamed files one for each block or mixture. `process_x_y(x, y) -> (x, y)` is applied to
-    each file or block as it is read, and keeps the number of examples; y is None without labels.
+    `glob_str`: a path or glob; files come in natural order of their names (batch2 before batch10). Files of
+    up to `memory_limit` bytes in total are read into memory. Larger ones are streamed; to shuffle them,
+    blocks are drawn from all files, and 16 blocks at a time are mixed. `batch_size=None` gives one batch, or
+    for streamed files one per block or mixture. `process_x_y(x, y) -> (x, y)` is applied to each file or
+    block when it is read, and must keep the number of examples; y is None without labels.
 
-    Raises `DataError` naming the file that is missing, damaged, without `data`, or of another shape.
+    Raises `DataError`, with the file, if one is missing, damaged, without `data`, or of another shape.
     """
 
     def __init__(

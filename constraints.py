@@ -1,8 +1,8 @@
-"""What holds for the weights of a network after each optimizer step.
+"""Constraints on the weights of a network, applied after each optimizer step.
 
-A constraint names modules by a glob on their dotted names in the network (`features.*`, `*.conv1`, `*`)
-and changes the `weight` of each, in place, after each step of the optimizer. A constraint of one's own
-derives from `Constraint` and gives `apply`.
+A constraint selects modules by a glob on their dotted names in the network (`features.*`, `*.conv1`, `*`).
+After each step of the optimizer it changes the `weight` of each, in place. To write your own, derive from
+`Constraint` and write `apply`.
 """
 
 from fnmatch import fnmatchcase
@@ -21,7 +21,7 @@ class Constraint:
     """Base class: what is done to the weights of the modules whose names match `glob`."""
 
     min_dimensions = 2
-    """Weights of fewer dimensions (the scale of a normalisation) are passed over."""
+    """Weights with fewer dimensions (such as the scale of a normalisation) are skipped."""
 
     def __init__(self, glob: str = "*") -> None:
         self.glob = glob
@@ -59,9 +59,9 @@ class Constraint:
 class MaxNormConstraint(Constraint):
     """The weights into each output unit have a Euclidean norm of at most `max_norm`.
 
-    Srivastava et al. 2014, section 5.1, as Keras' `MaxNorm` with an axis for each dimension but the output:
-    rows of a linear layer, filters of a convolution, vectors of an embedding. Units within the bound are left
-    as they are, to the bit.
+    Srivastava et al. 2014, section 5.1. It is the same as Keras' `MaxNorm` with an axis for each dimension
+    except the output: rows of a linear layer, filters of a convolution, vectors of an embedding. Units within
+    the bound are not changed at all, not even in the last bit.
 
     >>> weight = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
     >>> MaxNormConstraint(1.0).apply(weight)

@@ -45,7 +45,9 @@ def brackets(max_epochs: int, eta: int) -> list[list[Rung]]:
     Raises `UsageError` for max_epochs below 1 or eta below 2.
     """
     if max_epochs < 1 or eta < 2:
-        raise UsageError(f"Hyperband needs an epoch or more and eta from 2, got {max_epochs} and {eta}")
+        raise UsageError(
+            f"Hyperband needs at least 1 epoch and an eta of at least 2, got {max_epochs} and {eta}"
+        )
     s_max = 0
     while eta ** (s_max + 1) <= max_epochs:
         s_max += 1

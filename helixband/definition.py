@@ -1,6 +1,6 @@
-"""A def.py: loaded by path, checked against its contract, called with its random numbers set.
+"""A definition (def.py): load it by path, check it against its contract, call it with seeded random numbers.
 
-`docs/def.md` describes the contract to those who write one.
+`docs/def.md` describes the contract for those who write a definition.
 """
 
 import difflib
@@ -40,7 +40,7 @@ SURE_MISSPELLING = 0.88  # of what is optional; get_valid_generator for get_val_
 
 
 class Definition:
-    """A loaded def.py. Its data functions see the same random numbers each, so that splits agree."""
+    """A loaded def.py. All its data functions get the same random numbers, so that random splits agree."""
 
     def __init__(self, path: Path, source: bytes, module: ModuleType, seed: int = 0) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class Definition:
         self._training_data: dict[tuple[str, int], tuple[BatchGenerator, BatchGenerator]] = {}
 
     def check(self, needed: Iterable[str]) -> None:
-        """Hold the definition against its contract; `needed` are the functions that the run will call.
+        """Check the definition against its contract; `needed` are the functions that the run will call.
 
         Raises `DefinitionError` with all faults at once.
         """
@@ -127,23 +127,24 @@ class Definition:
         raise DefinitionError(
             f"{self.path}: get_pred_generator(pred_path) is missing"
             + (f"; {near}: did you mean get_pred_generator?" if near else "")
-            + "; it can be left out only where get_train_generator gives a FastaBatchGenerator or an "
+            + "; you can leave it out only if get_train_generator returns a FastaBatchGenerator or an "
             "IntervalBatchGenerator"
         )
 
     def traceback_of(self, error: BaseException) -> str | None:
         """The traceback from the first line of the definition (or its folder) on, or None without one.
 
-        Where torch raised in what the definition made of its parts, the note that says so is the account.
+        If torch raised the error inside a network that the definition built, its note is the explanation.
         """
         if own := self._own_tracebacks(error):
             return "".join(traceback.format_exception(type(error), error, own[0], chain=False))
         return "".join(traceback.format_exception_only(error)) if hasattr(error, "__notes__") else None
 
     def explain(self, error: BaseException) -> BaseException:
-        """`error` as the user is to see it, told with its place in the definition.
+        """`error` as the user should see it, with its place in the definition.
 
-        What was raised neither there nor in what it made is a bug of ours, and returned as it is.
+        An error raised neither there nor in what the definition made is a bug of Helixband, and returned
+        unchanged.
         """
         if isinstance(error, HelixbandError):
             place = self._place_of(error)
@@ -196,8 +197,8 @@ class Definition:
             )
         if name == "get_train_generator" and getattr(generator, "persistent_workers", False):
             raise DefinitionError(
-                f"{self.path}: {name} returned a {kind} with persistent_workers=True, whose random numbers "
-                "go on in processes that no checkpoint reaches; leave it out, and the result is reproducible"
+                f"{self.path}: {name} returned a {kind} with persistent_workers=True; a checkpoint cannot "
+                "save the random numbers of such workers. Leave it out, so that the result is reproducible"
             )
         if _is_empty(generator):
             raise DataError(
@@ -260,9 +261,9 @@ class Definition:
 
 
 def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
-    """Run a def.py as a module of a name of its own, its folder importable.
+    """Run a def.py as a module with its own name, and make its folder importable.
 
-    Raises `DefinitionError` where it is missing, has a syntax error, or raises as it is imported.
+    Raises `DefinitionError` if it is missing, has a syntax error, or raises an exception while it is loaded.
     """
     path = Path(path).resolve()
     try:

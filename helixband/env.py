@@ -1,7 +1,7 @@
 """Typed parameters of a def.py from environment variables.
 
-A definition reads `WINDOW = env("WINDOW", 1000, int)`; the run records what was read, and a run that is
-continued with other values is refused, as one with another definition is.
+A definition reads `WINDOW = env("WINDOW", 1000, int)`, and the run records the value. A run that continues
+with other values is refused, in the same way as one with another definition.
 """
 
 import os
@@ -18,14 +18,14 @@ _read: dict[str, str] = {}
 
 
 def env(name: str, default: T | None = None, type: Callable[[str], T] = str) -> T:  # type: ignore[assignment]
-    """The environment variable `name`, converted by `type`, or `default` where it is not set.
+    """The environment variable `name`, converted by `type`, or `default` if it is not set.
 
     A variable without a default has to be set. `type=bool` takes 1/0, true/false, yes/no, on/off.
 
     >>> env("HELIXBAND_EXAMPLE_WINDOW", 1000, int)
     1000
 
-    Raises `UsageError` where the variable is missing or its text cannot be converted.
+    Raises `UsageError` if the variable is missing or its text cannot be converted.
     """
     text = os.environ.get(name)
     if text is None and default is None:

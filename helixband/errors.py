@@ -1,20 +1,20 @@
 """The errors a user can cause, each with the exit code of the command line.
 
     HelixbandError            1
-    ├── UsageError            2   flags or arguments that make no sense
+    ├── UsageError            2   wrong flags or arguments
     │   └── ResultsMismatch   2   a result directory that belongs to another run
     ├── DefinitionError       2   a def.py that breaks its contract
-    ├── DataError             1   input that cannot be read or is not what it should be
-    ├── TrainingError         1   a training that failed: NaN, a reward that is no number
+    ├── DataError             1   input that cannot be read, or has the wrong content
+    ├── TrainingError         1   a training that failed: NaN, a reward that is not a number
     └── StorageError          1   a result that cannot be written or read back
 
 Every message says what was wrong, where, the offending value, and what to do. An exception of another
-kind is a bug, ours or the definition's, and shows its traceback.
+kind is a bug of Helixband or of the definition, and shows its traceback.
 """
 
 
 class HelixbandError(Exception):
-    """Something the user can mend; the message is the whole explanation."""
+    """Something that the user can correct; the message is the whole explanation."""
 
     exit_code = 1
 

@@ -75,7 +75,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise StorageError(f"{path} is not JSON ({error}); mend it, or delete it to do without") from error
+        raise StorageError(
+            f"{path} is not JSON ({error}); correct it, or delete it to continue without it"
+        ) from error
 
 
 def file_facts(path: str | os.PathLike[str]) -> list[int]:

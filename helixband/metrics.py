@@ -1,9 +1,9 @@
 """Metrics over NumPy arrays: `metric(y_true, y_pred) -> float`.
 
-A metric that is not defined on the data given (AUROC where all labels are of one class, a correlation
-with a constant, anything of no examples) is NaN, which tables show as "undefined".
+A metric that is not defined on the given data is NaN, which tables show as "undefined". Examples are AUROC if
+all labels are of one class, a correlation with a constant, and any metric of no examples.
 
-All raise `DataError` where y_true and y_pred do not go together: other lengths, labels of no class.
+All raise `DataError` if y_true and y_pred do not fit together: different lengths, labels of an unknown class.
 """
 
 import math
@@ -21,7 +21,7 @@ ColumnMetric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
 def class_index(y: ArrayLike) -> NDArray[np.int64]:
-    """Labels as class indexes, (N,) int64, from indexes (N,) or (N, 1), or one column a class (N, C).
+    """Labels as class indexes, (N,) int64, from indexes (N,) or (N, 1), or one column per class (N, C).
 
     Soft labels count as the likeliest class: the largest column, or P(class 1) rounded.
     """
@@ -54,7 +54,7 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Area under the ROC curve; of more classes than two, the mean over those present, each against the rest.
+    """Area under the ROC curve; for over two classes, the mean over those present, each against the rest.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75

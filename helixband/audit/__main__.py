@@ -93,26 +93,30 @@ def make_parser() -> argparse.ArgumentParser:
     """The flags."""
     parser = argparse.ArgumentParser(
         prog="python -m helixband.audit",
-        description="Say what a good score on TEST could come from besides biology.",
+        description="Report what could explain a good score on TEST besides biology.",
     )
     parser.add_argument("train", metavar="TRAIN", help="FASTA, or BED or GFF3 with --genome")
     parser.add_argument("test", metavar="TEST")
-    parser.add_argument("--genome", metavar="FASTA", help="what intervals lie on")
-    parser.add_argument("--window", type=int, metavar="N", help="N bases around the centre of each interval")
+    parser.add_argument("--genome", metavar="FASTA", help="the genome of the intervals")
     parser.add_argument(
-        "--aliases", metavar="TABLE", help="two columns, name in the intervals and in the genome; or: match"
+        "--window", type=int, metavar="N", help="take N bases around the centre of each interval"
+    )
+    parser.add_argument(
+        "--aliases",
+        metavar="TABLE",
+        help="a table of two columns: the chromosome's name in the intervals, and in the genome; or: match",
     )
     for part in ("train", "test"):
         parser.add_argument(
             f"--{part}-labels",
             metavar="FILE",
-            help="a line of numbers for each sequence [X.target beside X.fa]",
+            help="one line of numbers per sequence (default: X.target next to X.fa)",
         )
         parser.add_argument(
             f"--{part}-negatives", metavar="FILE", help=f"sequences of class 0; {part.upper()} is class 1"
         )
     parser.add_argument(
-        "--label-regex", metavar="REGEX", help="class 1 where it is found in the header, class 0 elsewhere"
+        "--label-regex", metavar="REGEX", help="class 1 if REGEX is found in the header, otherwise class 0"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     return parser
@@ -122,9 +126,11 @@ def run(args: argparse.Namespace) -> AuditReport:
     """The audit that the flags ask for."""
     files, negatives = args.train_labels or args.test_labels, args.train_negatives or args.test_negatives
     if sum(map(bool, (files, negatives, args.label_regex))) > 1:
-        raise UsageError("labels come from one of --train-labels, --train-negatives and --label-regex")
+        raise UsageError(
+            "labels can come from only one of --train-labels, --train-negatives and --label-regex"
+        )
     if is_fasta(args.train) and is_fasta(args.test) and (args.genome or args.window or args.aliases):
-        raise UsageError("--genome, --window and --aliases are for intervals, and both files are FASTA")
+        raise UsageError("--genome, --window and --aliases are for intervals, but both files are FASTA")
     train, train_note = _read(args.train, args.train_negatives, args.train_labels, args)
     test, test_note = _read(args.test, args.test_negatives, args.test_labels, args)
     report = audit(train, test)

@@ -122,7 +122,7 @@ class AuditReport:
             "GC content": (trivial.gc_auroc, trivial.gc_pearson),
         }
         for name, (auroc, pearson) in features.items():
-            remedy = f"choose examples of like {name}, or expect the model to learn it."
+            remedy = f"choose examples of similar {name}, or expect the model to learn it."
             if abs(auroc - 0.5) > AUROC_OFF:
                 sentences.append(f"The {name} alone tells the classes apart, AUROC {auroc:.3f}: {remedy}")
             if abs(pearson) > PEARSON_OFF:
@@ -253,7 +253,7 @@ def _figures(report: AuditReport, trivial: Baselines) -> list[tuple[str, str, st
     )
     figures = [
         plain,
-        ("copying the label if alike", report.copy_label_pearson, report.copy_label_accuracy),
+        ("copying the label if similar", report.copy_label_pearson, report.copy_label_accuracy),
         ("length alone", score[f"length_{kind}"], None),
         ("GC content alone", score[f"gc_{kind}"], None),
         ("6-mers: the mark to beat", score[f"kmer_{kind}"], score[f"kmer_{other}"]),

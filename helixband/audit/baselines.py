@@ -97,7 +97,8 @@ def single_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
         return labels.reshape(-1) + 0  # of bool, integers
     if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
         raise DataError(
-            f"labels of {labels.shape[1]} columns that are not one-hot: neither classes nor one number"
+            f"labels of {labels.shape[1]} columns that are not one-hot: they are neither classes nor single "
+            "numbers"
         )
     return np.asarray(labels.argmax(axis=1), dtype=np.int64)
 

@@ -13,19 +13,19 @@ from helixband.nested import map_leaves
 
 
 class SequenceDataset(Dataset[Any]):
-    """The examples of a generator by number: (x, y), or x alone without targets, as they stand.
+    """The stored examples of a generator, by number: (x, y), or x alone without targets.
 
-    Workers share the memory-mapped sequences. Raises `DataError` for a generator that draws its examples anew
-    in each epoch (other strands, jitter, offsets, augmentation, balance), which numbers cannot, and
-    `IndexError` beyond the last example.
+    Workers share the memory-mapped sequences. Raises `DataError` for a generator that draws its examples
+    again in each epoch (other strands, jitter, offsets, augmentation, balance), because examples by number do
+    not change. Raises `IndexError` beyond the last example.
     """
 
     def __init__(self, generator: SequenceBatchGenerator) -> None:
         if generator.is_random:
             raise DataError(
                 "the generator draws its examples anew in each epoch (reverse_complement, jitter, "
-                "random_offsets, augmentation or balance), and a SequenceDataset has them as they stand: use "
-                "SequenceStream(generator), or, as they stand, SequenceDataset(generator.plain())"
+                "random_offsets, augmentation or balance), and a SequenceDataset has them as they stand: "
+                "use SequenceStream(generator), or, as they stand, SequenceDataset(generator.plain())"
             )
         self.generator = generator.plain()
 
@@ -46,13 +46,13 @@ class SequenceDataset(Dataset[Any]):
 
 
 class SequenceStream(IterableDataset[Any]):
-    """The examples of a generator in the order of an epoch, drawn as that has them: shuffled, augmented.
+    """The batches of a generator in the order of an epoch, as the generator draws them: shuffled, augmented.
 
-    It gives the generator's own batches in their order, so a `DataLoader` of it has `batch_size=None`, and
-    no `persistent_workers`: workers begin each epoch from the generator as it is in their parent. The run
-    sets the epoch; elsewhere `generator.set_epoch(seed, epoch)` does, before each iteration. Of W workers
-    each draws the whole epoch and gives every W-th batch, so they take the loading off the training process,
-    and more of them make it no faster.
+    Its `DataLoader` needs `batch_size=None`, because the stream gives whole batches, and must not have
+    `persistent_workers`, because workers start each epoch from the generator in their parent process. The run
+    sets the epoch. Outside a run, call `generator.set_epoch(seed, epoch)` before each iteration. Each of W
+    workers draws the whole epoch and gives every W-th batch. So workers relieve the training process, but
+    more workers are not faster.
     """
 
     def __init__(self, generator: SequenceBatchGenerator) -> None:

@@ -25,28 +25,28 @@ Sources = str | os.PathLike[str] | Mapping[str, float]
 class FastaBatchGenerator(SequenceBatchGenerator):
     """Batches of the sequences of FASTA files, plain or gzipped.
 
-    `files`: a path or glob; or, of classes in files of their own, a dict `{path or glob: target}`. `targets`:
-    an array; the path of a `.target` file, a line a record; `(table, column)` of a TSV or CSV file by
-    name; or a function of the header (see `sequence.targets`).
+    `files`: a path or glob; or a dict `{path or glob: target}`, if each class has its own files. `targets`:
+    an array; the path of a `.target` file with one line per record; `(table, column)` of a TSV or CSV file,
+    by name; or a function of the header (see `sequence.targets`).
 
-    Without a `window` each record is an example. Records of several lengths are refused, unless `unequal`
-    is "pad", which fills them up to the longest with the alphabet's empty token, or "bucket", which fills
-    them up to the longest of their batch and, in shuffled epochs, puts like lengths together.
+    Without a `window`, each record is an example. Records of different lengths are refused unless `unequal`
+    says what to do. "pad" fills them up to the longest with the alphabet's empty token. "bucket" fills them
+    up to the longest of their batch and, in shuffled epochs, puts similar lengths together.
 
-    With a `window`, each record gives windows of so many bases every `stride` bases (default: `window`), with
-    `random_offsets` from a start that is drawn in each epoch. Records below `min_length` are left out; at the
-    end of a record a window that is not whole is dropped or, with `incomplete="pad"`, filled up.
+    With a `window`, each record gives windows of that many bases every `stride` bases (default: `window`).
+    With `random_offsets`, their start is drawn in each epoch. Records shorter than `min_length` are left out.
+    An incomplete window at the end of a record is dropped or, with `incomplete="pad"`, filled up.
 
-    What fills up a record or window stands behind it, whichever strand `reverse_complement` has it read from;
-    an `augmentation` turns rows as they are, with what fills them up.
+    Padding always comes after the record or window, whichever strand `reverse_complement` reads. An
+    `augmentation` changes whole rows, including their padding.
 
-    Where all headers are regions of a genome (`sequence.intervals.regions_of_headers`), `intervals` are on
-    its chromosomes; else windows are on the records, and whole records are nowhere.
+    If all headers are regions of a genome (`sequence.intervals.regions_of_headers`), `intervals` are
+    positions on its chromosomes. Otherwise windows are positions on the records, and whole records have none.
 
     `options` are those of `SequenceBatchGenerator`: `layout`, `reverse_complement`, `augmentation`,
     `balance`, `metadata`.
 
-    Raises `DataError` where files and targets are not as they should be, with file, line and record.
+    Raises `DataError`, with file, line and record, if files or targets are not as described.
     """
 
     def __init__(
@@ -114,15 +114,15 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         return super().is_random or self.random_offsets
 
     def part(self, chosen: Indexes) -> Self:
-        """A generator of some of the examples; of whole records alone where offsets are drawn."""
+        """A generator of some of the examples; with `random_offsets`, only of whole records."""
         made = super().part(chosen)
         if self.random_offsets:
             records = self.plan.places(np.arange(len(self.plan)))[0]
             made._in_part = np.isin(np.arange(len(self.store)), records[made._chosen])
             if made._in_part[records].sum() != made.n_examples:
                 raise DataError(
-                    "with random_offsets a record's windows are other ones in each epoch: split by "
-                    "chromosome, or by interval"
+                    "with random_offsets the windows of a record differ in each epoch: split by chromosome, "
+                    "or by interval"
                 )
         return made
 
@@ -134,13 +134,14 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     def for_prediction(self, path: str, stride: int | None = None) -> SequenceBatchGenerator:
         """Windows of another FASTA file of the length that the network was trained on.
 
-        Longer records are cut into windows every `stride` bases (default: the length), shorter ones filled
-        up. A generator that was trained in buckets takes whole records.
+        Longer records are cut into windows every `stride` bases (default: the length). Shorter ones are
+        filled up. A generator that was trained in buckets takes whole records.
         """
         if not is_fasta(path):
             raise DataError(
-                f"{path}: the model was trained on FASTA files, and predicts on such; for intervals, write a "
-                "get_pred_generator with an IntervalBatchGenerator, which knows their genome"
+                f"{path}: the model was trained on FASTA files, so it predicts on FASTA files; for "
+                "intervals, write a get_pred_generator with an IntervalBatchGenerator, which knows their "
+                "genome"
             )
         if self.unequal != "bucket":
             return prediction_generator(path, self, self.length, stride)
@@ -242,7 +243,7 @@ def _check_lengths(store: SequenceStore) -> None:
         raise DataError(
             f"{store.path}: record {store.names[shortest]!r} has {store.lengths[shortest]} bases and "
             f"{store.names[longest]!r} {store.lengths[longest]}; pass unequal='pad' or 'bucket' for "
-            "sequences of several lengths, or window=… for windows along them"
+            "sequences of different lengths, or window=… for windows along them"
         )
 
 

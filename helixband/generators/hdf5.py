@@ -66,4 +66,6 @@ def _reading(path: str) -> Iterator[h5py.File]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path}: cannot be read as HDF5, it is another kind or damaged ({error})") from error
+        raise DataError(
+            f"{path}: cannot be read as HDF5; it is another kind of file, or damaged ({error})"
+        ) from error

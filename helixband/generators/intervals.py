@@ -30,24 +30,26 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     """Batches of windows of a genome, one around the centre of each interval.
 
     `genome`: the path or glob of its FASTA, or a `SequenceStore`. `intervals`: the path of a BED or GFF3
-    file, or `Intervals`. `window`: bases; None for intervals that have one length. Names of chromosomes
-    that are not the genome's need `aliases` (see `sequence.chromosomes.on_genome`); windows of the strand −
-    are read from it unless `stranded=False`.
+    file, or `Intervals`. `window`: a number of bases; None if all intervals have the same length. If the
+    intervals name chromosomes differently than the genome, pass `aliases` (see
+    `sequence.chromosomes.on_genome`). Windows of the − strand are read from it unless `stranded=False`.
 
-    `targets` are one an interval, in the forms that `FastaBatchGenerator` takes, names being the intervals'
-    labels, or "score", the column of that name. Or `negatives` are examples of class 0 beside the intervals
-    as class 1: a number n for n windows of the genome for each interval, on its chromosome, of like GC
-    content and, wherever jitter moves them, off all intervals (and off those of `exclude`); "shuffle" for a
-    shuffle of each sequence that keeps its dinucleotides; or the path of a file of intervals, whose windows
-    may overlap none of the positives'. They are the same for the same `seed`.
+    `targets`: one per interval, in the forms that `FastaBatchGenerator` takes, with the intervals' labels as
+    names; or "score", the column of that name.
 
-    `jitter`: in shuffled epochs each window is moved by up to so many bases, another draw each time.
-    `incomplete`: windows that leave their chromosome, or that jitter can move out of it, are filled up
-    ("pad") or left out ("drop"). A window that is filled up stays as it lies: on the strand − what is past
-    the chromosome's end comes first. `options` are those of `SequenceBatchGenerator`: `layout`,
+    `negatives`: examples of class 0; the intervals are then class 1. They are the same for the same `seed`.
+    A number n draws n windows of the genome for each interval, on its chromosome and with similar GC content.
+    Wherever jitter moves them, these overlap neither an interval nor one of `exclude`. "shuffle" makes a
+    shuffle of each sequence that keeps its dinucleotide counts. Or pass the path of a file of intervals,
+    whose windows must not overlap those of the positives.
+
+    `jitter`: in shuffled epochs each window is shifted by up to this many bases, drawn again each time.
+    `incomplete`: windows that extend beyond their chromosome, or that jitter can move beyond it, are filled
+    up ("pad") or left out ("drop"). Padding keeps its place on the chromosome: on the − strand, padding for
+    bases past the chromosome's end comes first. `options` are those of `SequenceBatchGenerator`: `layout`,
     `reverse_complement`, `augmentation`, `balance`, `metadata`.
 
-    Raises `DataError` where files do not go together, with file, line and interval.
+    Raises `DataError`, with file, line and interval, if the files do not fit together.
     """
 
     def __init__(
@@ -169,8 +171,8 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         if common.any():
             raise DataError(
                 f"{given.told(int(common.argmax()))} is a negative and overlaps a positive, as do "
-                f"{common.sum() - 1} more of {len(given)}; take them out (bedtools intersect -v), or give "
-                "all in one file with targets"
+                f"{common.sum() - 1} more of {len(given)}; remove them (bedtools intersect -v), or give all "
+                "intervals in one file with targets"
             )
         return given
 

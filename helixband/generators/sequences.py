@@ -36,16 +36,16 @@ BUCKET_BATCHES = 100
 class SequenceBatchGenerator(BatchGenerator):
     """Batches of windows of a `SequenceStore`.
 
-    `layout` is the form of x: indexes "NL", uint8 (N, L), for a network that begins with `OneHot`; or one-hot
-    float32 "NCL" (N, C, L), "NC1L" (N, C, 1, L) or "NLC" (N, L, C). With `metadata` x is a dict of `x` and
-    `metadata`, int64 (N, 2): the hash of the record's header and the window's start.
+    `layout` is the form of x: indexes "NL", uint8 (N, L), for a network that starts with `OneHot`; or one-hot
+    float32 "NCL" (N, C, L), "NC1L" (N, C, 1, L) or "NLC" (N, L, C). With `metadata`, x is a dict of `x` and
+    `metadata`, int64 (N, 2): the hash of the record's header and the start of the window.
 
-    `reverse_complement` is the proportion of windows that are read from the other strand, True being half,
-    and `augmentation` what else is done to a batch; `balance` draws as many examples of each class, to
-    within one. All three take a new draw in each epoch, and need `shuffle`.
+    `reverse_complement` is the proportion of windows that are read from the other strand; True means half.
+    `augmentation` is what else is done to a batch. `balance` draws the same number of examples of each class,
+    to within one. All three are drawn again in each epoch, and need `shuffle`.
 
-    The order of an epoch, strands and jitter are functions of (seed, epoch) alone; but for buckets, the batch
-    size makes no difference to them.
+    The order of an epoch, its strands and its jitter depend only on (seed, epoch). The batch size does not
+    change them, except with buckets.
     """
 
     jitter = 0
@@ -244,8 +244,8 @@ class SequenceBatchGenerator(BatchGenerator):
             )
         if self.augmentation is not None and self.augmentation.alphabet != self.store.alphabet:
             raise DataError(
-                f"{name}: the augmentation is of {self.augmentation.alphabet}, and the sequences are of "
-                f"{self.store.alphabet}: give both the same alphabet"
+                f"{name}: the augmentation has the alphabet {self.augmentation.alphabet}, and the sequences "
+                f"have {self.store.alphabet}: give both the same alphabet"
             )
         if self.is_random and not self.shuffle:
             raise DataError(
@@ -255,7 +255,7 @@ class SequenceBatchGenerator(BatchGenerator):
         if self.balance and (
             self.targets is None or self.targets.ndim > 1 or self.targets.dtype.kind not in "bui"
         ):
-            raise DataError(f"{name}: balance=True needs targets that are class indexes, one an example")
+            raise DataError(f"{name}: balance=True needs targets that are class indexes, one per example")
 
     def _numbers(self, examples: Indexes) -> Indexes:
         """The numbers that examples have among all."""
@@ -358,7 +358,7 @@ def _check_split(by: str, val: Any, test: Any, gap: int) -> None:
     if not isinstance(gap, int | np.integer) or gap < 0:
         raise DataError(f"the gap is {gap!r}; it has to be a number of bases, 0 or more")
     if gap and by != "interval":
-        raise DataError(f"the gap {gap} is for a split by 'interval': leave it out of one by {by!r}")
+        raise DataError(f"the gap {gap} is for a split by 'interval': leave it out in a split by {by!r}")
     if any(isinstance(part, float | int | np.number) == (by == "chromosome") for part in (val, test)):
         wanted = "lists of chromosomes, [] for none" if by == "chromosome" else "shares of all examples"
         raise DataError(f"split by {by!r}: val is {val!r} and test {test!r}; they have to be {wanted}")

@@ -18,14 +18,15 @@ def make_parser() -> argparse.ArgumentParser:
     """The flags of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m helixband.report",
-        description="Write RESULT/report.html: the trials of a run, what became of them, and what matters.",
+        description="Write RESULT/report.html: the trials of a run, their outcomes, and which "
+        "hyperparameters matter.",
     )
     add = parser.add_argument
     add("result", metavar="RESULT", help="the result directory of a run")
     add(
         "--export",
         metavar="FILE",
-        help="write the trials to a .csv, or to an Optuna study (.db or .sqlite), besides",
+        help="also write the trials to a .csv file, or to an Optuna study (.db or .sqlite)",
     )
     return parser
 

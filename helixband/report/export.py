@@ -25,8 +25,8 @@ def check_suffix(path: str | Path) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(
-            f"cannot export to {str(path)!r}: the name ends in .csv (a table), "
-            "or in .db or .sqlite (an Optuna study)"
+            f"cannot export to {str(path)!r}: the name has to end in .csv (a table), or in .db or .sqlite "
+            "(an Optuna study)"
         )
     return suffix
 

@@ -186,7 +186,8 @@ def _facts(facts: dict[str, Any], kind: str = "facts") -> str:
 
 def _trials() -> str:
     return """<section aria-labelledby="trials"><h2 id="trials">Best configurations</h2>
-<p class="note">★ is the trial that is evaluated and predicts. The arrow keys go through the table.</p>
+<p class="note">★ marks the trial that is used for evaluation and prediction. The arrow keys move through the
+table.</p>
 <div id="table" class="box" tabindex="0" role="region" aria-labelledby="trials"></div>
 </section>
 """
@@ -196,8 +197,9 @@ def _curves(summary: Summary) -> str:
     options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in _metrics(summary))
     return f"""<section aria-labelledby="curves"><h2 id="curves">Learning curves</h2>
 <p><label>Shown by epoch: <select id="metric">{options}</select></label></p>
-<p class="note">The colour says how long a trial was to be trained. Point at a curve to name its trial.
-<span id="cut" hidden>Values far off run along the edge.</span></p>
+<p class="note">The colour shows how long a trial was to be trained. Point at a curve to see the
+name of its trial.
+<span id="cut" hidden>Values far outside the range are drawn along the edge.</span></p>
 <ul class="legend"></ul>
 <div id="curve-plots" class="grid-plots"></div>
 </section>
@@ -207,7 +209,7 @@ def _curves(summary: Summary) -> str:
 def _parallel() -> str:
     return """<section aria-labelledby="parallel"><h2 id="parallel">Parallel coordinates</h2>
 <p class="note">Each line is a trial. Drag along an axis to choose the trials that pass there, in the table
-and in all plots; click on the axis to let go, or press Escape.</p>
+and in all plots. To end the choice, click on the axis or press Escape.</p>
 <ul class="legend"></ul>
 <div id="parallel-plot"></div>
 </section>
@@ -216,7 +218,7 @@ and in all plots; click on the axis to let go, or press Escape.</p>
 
 def _scatter() -> str:
     return """<section aria-labelledby="scatter"><h2 id="scatter">Each hyperparameter against the reward</h2>
-<p class="note">The colour says how long a trial was to be trained. Rewards far below the others are drawn
+<p class="note">The colour shows how long a trial was to be trained. Rewards far below the others are drawn
 at the edge.</p>
 <ul class="legend"></ul>
 <div id="scatter-plots" class="grid-plots"></div>
@@ -251,8 +253,9 @@ def _shares(found: Importance) -> str:
     rows += [row(found.interactions, "<em>interactions</em>")] if found.interactions else []
     return f"""<p class="note">Shares of the variance of the reward's rank that each hyperparameter explains
 alone, averaged over the others and over the epochs trained, in a random forest (functional analysis of
-variance; Hutter, Hoos and Leyton-Brown 2014). The interval holds the middle 80 % of the forest's trees; where
-it is wide, little is known. What only several explain together is left to interactions.</p>
+variance; Hutter, Hoos and Leyton-Brown 2014). The interval contains the middle 80 % of the forest's trees;
+a wide interval means that little is known. What several hyperparameters explain only together is listed as
+interactions.</p>
 <div class="box" tabindex="0" role="region" aria-labelledby="importance"><table class="bars">
 <thead><tr><th scope="col">hyperparameter</th><th scope="col" class="number">share</th>
 <th scope="col" class="number">interval</th><th scope="col">0 to 100 %</th></tr></thead>

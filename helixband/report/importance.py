@@ -57,7 +57,7 @@ def importance(
     varying = [column for column in columns if column.varies]
     trials = {trial for trial, _, _ in results}
     if not varying:
-        return Importance([], reason="no hyperparameter has several values")
+        return Importance([], reason="no hyperparameter has more than one value")
     if len(trials) < FEWEST:
         return Importance([], reason=f"{len(trials)} trials have a reward, and it takes {FEWEST} at least")
     ranks = _ranks(np.array([reward for _, _, reward in results], np.float64))
@@ -68,7 +68,7 @@ def importance(
     epochs = np.unique([epochs for _, epochs, _ in results], return_inverse=True)[1]
     shares = _forest_shares(np.column_stack([*(codes[index] for codes in coded), epochs]), coded, ranks, seed)
     if not len(shares):
-        return Importance([], reason="the rewards do not depend on the hyperparameters in a way that shows")
+        return Importance([], reason="the rewards do not visibly depend on the hyperparameters")
     names = [column.name for column in varying]
     found = [_share(name, shares[:, k]) for k, name in enumerate(names)]
     found.sort(key=lambda share: (-share.mean, share.name))

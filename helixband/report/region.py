@@ -178,11 +178,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m helixband.report.region",
         description="Draw a region of a genome: annotations, the predicted score along it, its letters.",
-        epilog=f"The letters are drawn where the region has at most {LETTERS_UP_TO} bases.",
+        epilog=f"The letters are drawn if the region has at most {LETTERS_UP_TO} bases.",
     )
     add = parser.add_argument
-    add("region", metavar="REGION", help="chromosome:first-last, from 1 and with the last base")
-    add("--genome", metavar="FASTA", required=True, help="the sequences that positions count on")
+    add("region", metavar="REGION", help="chromosome:first-last, counted from 1, with the last base included")
+    add("--genome", metavar="FASTA", required=True, help="the sequences of the genome")
     add("--out", metavar="FILE", required=True, help="the picture, .png or .svg")
     add("--annotations", metavar="FILE", nargs="+", default=[], help="BED or GFF3; each file is a track")
     add(
@@ -190,10 +190,10 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="TYPE",
         nargs="+",
         default=[],
-        help="of GFF3 files the features of these types alone",
+        help="draw only features of these types from GFF3 files",
     )
     add("--scores", metavar="FILE", help="predictions, a .tsv, or a .npy together with --windows")
-    add("--windows", metavar="FILE", help="BED or GFF3: where the rows of the .npy are")
+    add("--windows", metavar="FILE", help="BED or GFF3: the positions of the rows of the .npy")
     add(
         "--columns",
         metavar="NAME",
@@ -201,9 +201,9 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="the columns of scores to draw (default: all)",
     )
-    add("--weights", metavar="FILE", help="a .npy (bases, 4): the letters A, C, G and T to these heights")
+    add("--weights", metavar="FILE", help="a .npy (bases, 4): the heights of the letters A, C, G and T")
     add("--aliases", metavar="FILE|match", help="other names of chromosomes: a two-column table, or 'match'")
-    add("--width", metavar="INCHES", type=_width, default=7.2, help="of the picture (default: 7.2)")
+    add("--width", metavar="INCHES", type=_width, default=7.2, help="the width of the picture (default: 7.2)")
     return parser
 
 

@@ -206,7 +206,7 @@ def _scores_of_table(path: str) -> Scores:
         if len(row) != len(titles):
             raise DataError(f"{path}, line {number}: {len(row)} columns, and line 1 has {len(titles)}")
     if not rows:
-        raise DataError(f"{path}: no line of scores follows the titles")
+        raise DataError(f"{path}: there is no line of scores after the titles")
     names, starts, ends, strands, *columns = zip(*rows, strict=True)
     places = _numbers(path, "start", starts, np.int64), _numbers(path, "end", ends, np.int64)
     windows = _on_chromosomes(Intervals.make(names, *places, strands, source=path))

@@ -235,7 +235,9 @@ def _read_history(path: Path) -> dict[str, Curve]:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:  # TypeError: of a row that is too short
-        raise StorageError(f"{path} is damaged: {error}; the run that wrote it can mend it") from error
+        raise StorageError(
+            f"{path} is damaged: {error}; run the command that wrote it again to repair it"
+        ) from error
 
 
 def _number(text: str) -> float | None:

@@ -355,8 +355,8 @@ class Journal:
                 events.append(json.loads(line))
             except ValueError as error:
                 raise StorageError(
-                    f"{self.path}, line {number}: not JSON ({error}); the journal is damaged: "
-                    "start the search anew in another result directory"
+                    f"{self.path}, line {number}: not JSON ({error}); the journal is damaged: start the "
+                    "search again in another result directory"
                 ) from error
         return events
 

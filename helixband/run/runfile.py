@@ -74,8 +74,8 @@ class RunFile:
         if self._document["definition"]["sha256"] != definition.digest:
             raise ResultsMismatch(
                 f"{directory} was made by another version of {definition.path.name}, kept in "
-                f"{directory / 'def.py'}; choose another directory with --result, or go on all the same with "
-                "--force (trained models are then kept, tests and predictions made anew)"
+                f"{directory / 'def.py'}; choose another directory with --result, or continue anyway with "
+                "--force (this keeps trained models, and repeats tests and predictions)"
             )
         for name, value in self._environment().items():
             # What the functions of stages that are done have read is not read again: look at it as it is.

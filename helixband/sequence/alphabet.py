@@ -1,7 +1,7 @@
 """Alphabets: the tokens of sequences and their indexes, uint8.
 
-A token is a letter or a longer text. Tokens proper come first, 0 upwards, and are what a one-hot vector has
-a channel for; control tokens follow them. DNA is A 0, C 1, G 2, T 3, then N 4 and [MASK] 5.
+A token is a letter or a longer text. Ordinary tokens come first, from 0; a one-hot vector has a channel for
+each of them. Control tokens follow. DNA is A 0, C 1, G 2, T 3, then N 4 and [MASK] 5.
 """
 
 import re
@@ -22,19 +22,19 @@ UNKNOWN = 255
 class Alphabet:
     """`tokens` and `control_tokens`, with indexes in that order.
 
-    `empty` names the control token for what is unknown and for padding, `mask` the one for what is hidden
-    from a masked-token model. `complement` pairs tokens, each way (A: T and T: A); one that it does not name
-    is its own. `synonyms` are further spellings and the tokens that they stand for; a token reads as itself
-    all the same. A lower-case letter reads as the upper-case one, unless it is a token itself. A text is
-    read from its left, of tokens that begin alike the longest. `letter_codes`, uint8 (256,), has the index
-    of each ASCII code, `UNKNOWN` where it is no token.
+    `empty` names the control token for unknown letters and padding. `mask` names the one for tokens that are
+    hidden from a masked-token model. `complement` pairs tokens in both directions (A: T and T: A); a token
+    that it does not name is its own complement. `synonyms` maps further spellings to the tokens that they
+    stand for; a token itself is always read as itself. A lower-case letter is read as the upper-case one,
+    unless it is a token. A text is read from the left; of several tokens that match, the longest is taken.
+    `letter_codes`, uint8 (256,), contains the index of each ASCII code, or `UNKNOWN` if it is not a token.
 
     >>> codons = Alphabet(["ATG", "TAA"], ["[END]"])
     >>> codons.encode("ATGTAA[END]").tolist()
     [0, 1, 2]
 
-    Raises `DataError` where a token or synonym is empty, a token is given twice, there is none or more than
-    254, or the complement of a complement is another token.
+    Raises `DataError` if a token or synonym is empty, if a token is given twice, if there are no tokens or
+    more than 254, or if the complement of a complement is another token.
     """
 
     def __init__(

@@ -12,20 +12,20 @@ from helixband.sequence.alphabet import DNA, Alphabet, Codes
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Gives a batch augmented, when called with it and a generator of random numbers.
+    """A function that augments a batch; call it with the batch and a generator of random numbers.
 
-    `reverse`, `complement`, `reverse_complement` and `shift` are proportions, 0 to 1: each is done to a row
-    with that probability, whatever else is done to it. So a row that is both reversed and complemented is
-    its reverse complement, and one that is both reversed and reverse complemented is its complement. A shift
-    is by 1 to `max_shift` positions to either side, each as likely as another; the positions that it leaves
-    open get the alphabet's empty token.
+    `reverse`, `complement`, `reverse_complement` and `shift` are proportions, 0 to 1. Each is applied to a
+    row with that probability, independently of the others. So a row that is both reversed and complemented
+    becomes its reverse complement, and one that is both reversed and reverse complemented its complement. A
+    shift moves a row by 1 to `max_shift` positions to either side, all with equal probability. The gap is
+    filled with the alphabet's empty token.
 
     >>> augment = Augmentation(reverse_complement=1.0)
     >>> DNA.decode(augment(DNA.encode(["AACG", "NTTT"]), np.random.default_rng(0)))
     ['CGTT', 'AAAN']
 
-    Raises `DataError` for what is no proportion, a complement where the alphabet has none, and a shift
-    without a `max_shift` or an empty token.
+    Raises `DataError` for a value that is not a proportion, for a complement if the alphabet has none, and
+    for a shift without a `max_shift` or an empty token.
     """
 
     reverse: float = 0.0
@@ -45,11 +45,12 @@ class Augmentation:
         farthest = self.max_shift
         if not isinstance(farthest, int) or farthest < 0 or bool(farthest) != bool(self.shift):
             raise DataError(
-                f"shift is {self.shift!r} and max_shift {farthest!r}; to shift, give the proportion of "
-                "rows as shift and the farthest as max_shift, an integer from 1; not to, leave both 0"
+                f"shift is {self.shift!r} and max_shift {farthest!r}; to shift, give the proportion of rows "
+                "as shift, and the largest distance as max_shift, an integer of at least 1; otherwise leave "
+                "both 0"
             )
         if self.shift and self.alphabet.empty is None:
-            raise DataError(f"{self.alphabet} has no empty token for what a shift leaves open; leave shift 0")
+            raise DataError(f"{self.alphabet} has no empty token to fill the gap of a shift; leave shift 0")
 
     def __call__(self, x: Codes, rng: np.random.Generator) -> Codes:
         """A new array for indexes (N, L) uint8. So many numbers are drawn whatever the proportions are.

@@ -241,7 +241,7 @@ def first_fault(starts: Integers, ends: Integers) -> tuple[int, str] | None:
             f"start and end are both {start}, so there is no base in it; delete it, or make an insertion "
             f"point the base behind it, {start} to {start + 1}"
         )
-    return number, f"the end {end} is past the end of any chromosome; are the columns in their order?"
+    return number, f"the end {end} is past the end of any chromosome; are the columns in the right order?"
 
 
 def _integers(values: ArrayLike, name: str) -> Integers:

@@ -53,7 +53,7 @@ def by_chromosome(
                     f"there is no chromosome {name!r} to split by; there are {', '.join(near)}, …"
                 )
             if name in seen:
-                raise DataError(f"the chromosome {name!r} is named twice; it goes to one part, once")
+                raise DataError(f"the chromosome {name!r} is named twice; name it once, for one part")
             seen.add(name)
             part[names == name] = number
     hint = "name chromosomes that have examples, and not all of them for val and test"

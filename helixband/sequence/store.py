@@ -53,7 +53,7 @@ class SequenceStore:
         with open(encoded, "rb") as file:
             document = _document(file)
             if document is None:
-                raise StorageError(f"{encoded} is damaged; delete it, and it is made anew")
+                raise StorageError(f"{encoded} is damaged; delete it, and it is made again")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.headers: list[str] = document["headers"]
         self.names = [record_name(header) for header in self.headers]
@@ -206,7 +206,7 @@ def _reopened(paths: tuple[str, ...], alphabet: Alphabet, both_strands: bool, di
     """The store of the same files, of which `digest` says that they have not changed."""
     store = SequenceStore.open(paths, alphabet, both_strands)
     if store.digest != digest:
-        raise DataError(f"{store.path}: changed while it was in use; start again when it is whole")
+        raise DataError(f"{store.path}: changed while it was in use; start again when it is complete")
     return store
 
 
@@ -281,7 +281,7 @@ def _encode(paths: tuple[str, ...], encoded: Path, alphabet: Alphabet, both_stra
         if both_strands:
             _write_reverse(file, alphabet)
         if [file_facts(path) for path in paths] != before:
-            raise DataError(f"{', '.join(paths)}: changed while it was read; start again when it is whole")
+            raise DataError(f"{', '.join(paths)}: changed while it was read; start again when it is complete")
         content = json.dumps(document).encode()
         file.write(content + len(content).to_bytes(8, "little"))
 
