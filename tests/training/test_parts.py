@@ -62,8 +62,9 @@ def test_schedules_among_the_optimizers_hyperparameters_are_set() -> None:
 
 def test_torchs_schedulers_step_and_one_for_plateaus_is_told_the_loss() -> None:
     optimizer = optim.SGD(line(1.0).parameters(), lr=1.0)
+    halving = optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     optimizer.step()
-    step_scheduler(optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5), {"val_loss": 3.0})
+    step_scheduler(halving, {"val_loss": 3.0})
     assert optimizer.param_groups[0]["lr"] == 0.5
     plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0)
     for loss in (3.0, 3.0):
