@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_CONTAINERS = (dict, tuple, list)
+CONTAINERS = (dict, tuple, list)
+"""What is nested; anything else is a leaf."""
 
 
 def map_leaves(function: Callable[[Any], Any], nested: Any) -> Any:
@@ -12,7 +13,7 @@ def map_leaves(function: Callable[[Any], Any], nested: Any) -> Any:
     >>> map_leaves(abs, {"a": [-1, 2], "b": -3})
     {'a': [1, 2], 'b': 3}
     """
-    if not isinstance(nested, _CONTAINERS):  # first, as nearly every call is for one array
+    if not isinstance(nested, CONTAINERS):  # first, as nearly every call is for one array
         return function(nested)
     if isinstance(nested, dict):
         return {key: map_leaves(function, value) for key, value in nested.items()}
@@ -25,7 +26,7 @@ def leaves(nested: Any) -> Iterator[Any]:
     >>> list(leaves({"a": [1, 2], "b": 3}))
     [1, 2, 3]
     """
-    if isinstance(nested, _CONTAINERS):
+    if isinstance(nested, CONTAINERS):
         for value in nested.values() if isinstance(nested, dict) else nested:
             yield from leaves(value)
     else:
@@ -54,12 +55,12 @@ def shapes(nested: Any) -> Any:
 
 def length(nested: Any) -> int:
     """The number of examples: the first dimension of the first leaf."""
-    return len(next(leaves(nested)) if isinstance(nested, _CONTAINERS) else nested)
+    return len(next(leaves(nested)) if isinstance(nested, CONTAINERS) else nested)
 
 
 def nbytes(nested: Any) -> int:
     """The bytes of all leaves together."""
-    if not isinstance(nested, _CONTAINERS):  # first, as in `map_leaves`
+    if not isinstance(nested, CONTAINERS):  # first, as in `map_leaves`
         return int(nested.nbytes)
     return sum(int(leaf.nbytes) for leaf in leaves(nested))
 

@@ -6,18 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helixband.nested import map_leaves, zip_leaves
+from helixband.nested import CONTAINERS, map_leaves, zip_leaves
 
 
 def to_numpy(nested: Any) -> Any:
     """Tensors and arrays, nested or not, as NumPy arrays; bfloat16, which NumPy lacks, as float32."""
-
-    def convert(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        return (leaf.float() if leaf.dtype == torch.bfloat16 else leaf).numpy(force=True)
-
-    return map_leaves(convert, nested)
+    if isinstance(nested, CONTAINERS):
+        return map_leaves(to_numpy, nested)
+    if not isinstance(nested, Tensor):
+        return nested
+    return (nested.float() if nested.dtype == torch.bfloat16 else nested).numpy(force=True)
 
 
 def concatenate(parts: list[Any]) -> Any:

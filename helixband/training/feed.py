@@ -11,7 +11,7 @@ from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
-from helixband.nested import leaves, length, map_leaves
+from helixband.nested import CONTAINERS, leaves, length, map_leaves
 
 EVALUATION_BYTES = {"cpu": 1 << 18, "cuda": 1 << 20}
 """A batch is cut for evaluation where its x has more bytes than this, and more rows than a training batch:
@@ -44,12 +44,16 @@ def to_device(nested: Any, device: torch.device) -> Any:
 
     On the CPU they are copies too: a network that works in place must not change the generator's data.
     """
-    return map_leaves(lambda leaf: as_tensor(leaf).to(device, non_blocking=True, copy=True), nested)
+    if isinstance(nested, CONTAINERS):
+        return map_leaves(lambda leaf: to_device(leaf, device), nested)
+    return as_tensor(nested).to(device, non_blocking=True, copy=True)
 
 
 def kept(nested: Any) -> Any:
     """A copy on the host, for later: a generator may use its arrays again for the next batch."""
-    return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else np.array(leaf), nested)
+    if isinstance(nested, CONTAINERS):
+        return map_leaves(kept, nested)
+    return nested.clone() if isinstance(nested, Tensor) else np.array(nested)
 
 
 def labelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[tuple[Any, Any]]:
