@@ -825,7 +825,7 @@ class Terminal:
         return subprocess.run([*self._tmux, *command], check=True, **options).stdout
 
     def screen(self, wanted: list[str]) -> list[str]:
-        """The lines on the screen and above, without bars and fillings, once they are these or never will be."""
+        """The lines on the screen and above, without bars and fillings, once they are those wanted."""
         end = time.monotonic() + 60
         while True:
             screen = without_bars(self.do("capture-pane", "-p", "-S", "-"))
