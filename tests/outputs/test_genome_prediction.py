@@ -1,5 +1,6 @@
 """Prediction on windows of sequences: what is written, whatever the chunks, and after any interruption."""
 
+import contextlib
 import io
 import json
 import os
@@ -13,7 +14,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pybigtools
 import pytest
 import torch
 from conftest import ROOT
@@ -28,6 +28,17 @@ from helixband.outputs import bigwig, rows
 from helixband.outputs.windows import WindowPredictor, predict_windows
 from helixband.results.directory import Results
 from helixband.sequence.alphabet import PROTEIN
+
+pybigtools: Any = None
+with contextlib.suppress(ModuleNotFoundError):
+    import pybigtools
+needs_pybigtools = pytest.mark.usefixtures("tracks")
+
+
+@pytest.fixture
+def tracks() -> None:
+    pytest.importorskip("pybigtools")
+
 
 A, C, G, T = range(4)
 GENOME = ">chr2 the larger\nAAAACCCCAA\nAAGG\n>chr1\nAACGTTTT\n"
@@ -266,6 +277,7 @@ def test_hdf5_has_a_dataset_for_each_part(results: Results, genome: str) -> None
 # Tracks.
 
 
+@needs_pybigtools
 def test_a_track_has_the_scores_of_windows_side_by_side(results: Results, genome: str) -> None:
     data = FastaBatchGenerator(genome, window=4)
 
@@ -278,6 +290,7 @@ def test_a_track_has_the_scores_of_windows_side_by_side(results: Results, genome
     }
 
 
+@needs_pybigtools
 def test_several_scores_have_a_track_each(results: Results, genome: str) -> None:
     data = FastaBatchGenerator(genome, window=4)
 
@@ -287,6 +300,7 @@ def test_several_scores_have_a_track_each(results: Results, genome: str) -> None
     assert track(written[1])["chr1"] == [(0, 4, 1.0), (4, 8, 0.0)]
 
 
+@needs_pybigtools
 @pytest.mark.parametrize("block_rows", [1, 2, 3, 100])
 def test_where_windows_overlap_a_track_has_their_mean(
     results: Results, genome: str, block_rows: int, monkeypatch: pytest.MonkeyPatch
@@ -303,6 +317,7 @@ def test_where_windows_overlap_a_track_has_their_mean(
     assert track(written)["chr2"] == [(2 * i, 2 * i + 2, mean) for i, mean in enumerate(means)]
 
 
+@needs_pybigtools
 def test_intervals_in_any_order_make_a_track(
     results: Results, genome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +335,7 @@ def test_intervals_in_any_order_make_a_track(
     }
 
 
+@needs_pybigtools
 def test_a_score_that_is_not_finite_leaves_a_gap(results: Results, genome: str) -> None:
     data = FastaBatchGenerator(genome, window=4)
 
@@ -328,6 +344,7 @@ def test_a_score_that_is_not_finite_leaves_a_gap(results: Results, genome: str) 
     assert [place[:2] for place in track(written)["chr2"]] == [(0, 4), (8, 12)]
 
 
+@needs_pybigtools
 def test_a_track_without_a_finite_score_is_refused(results: Results, genome: str) -> None:
     data = FastaBatchGenerator(genome, window=4)
     predictor = WindowPredictor(model("nothing finite"), data)
@@ -336,6 +353,7 @@ def test_a_track_without_a_finite_score_is_refused(results: Results, genome: str
         predict_windows(predictor, results, "x.fa", {}, ["bw"])
 
 
+@needs_pybigtools
 def test_a_track_that_pybigtools_gave_up_is_not_kept(
     results: Results, genome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +372,7 @@ def test_a_track_that_pybigtools_gave_up_is_not_kept(
     assert "x.fa.bw" not in names(results)
 
 
+@needs_pybigtools
 def test_a_track_at_which_pybigtools_panics_is_told(
     results: Results, genome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +389,7 @@ def test_a_track_at_which_pybigtools_panics_is_told(
         predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {}, ["bw"])
 
 
+@needs_pybigtools
 def test_a_signal_ends_the_writing_of_a_track(
     results: Results, genome: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -441,6 +461,7 @@ def test_a_small_score_is_not_lost_beside_a_large_one() -> None:
 # What cannot be written.
 
 
+@needs_pybigtools
 @pytest.mark.parametrize(
     ("what", "formats", "message"),
     [
@@ -525,6 +546,7 @@ def test_whole_records_go_on_from_the_last_whole_chunk(results: Results, tmp_pat
     assert contents(results) == contents(Results(tmp_path / "whole"))
 
 
+@needs_pybigtools
 def test_the_files_are_told_before_one_is_touched(results: Results, genome: str) -> None:
     data = FastaBatchGenerator(genome, window=4)
     told: list[str] = []
@@ -580,6 +602,7 @@ def test_a_full_disk_is_told_and_what_is_predicted_kept(
 # Chunks and interruptions.
 
 
+@needs_pybigtools
 @pytest.mark.parametrize("chunk_bases", [1, 40, 210, 10**6])
 def test_the_outputs_do_not_depend_on_the_chunks(
     results: Results, random_genome: str, tmp_path: Path, chunk_bases: int
@@ -594,6 +617,7 @@ def test_the_outputs_do_not_depend_on_the_chunks(
     assert contents(results) == contents(Results(tmp_path / "whole"))
 
 
+@needs_pybigtools
 @pytest.mark.parametrize("chunks", [0, 1, 4])
 @pytest.mark.parametrize("torn", [0, 1, 7])
 def test_a_run_that_was_interrupted_gives_the_same(

@@ -19,9 +19,8 @@ from helixband.report.__main__ import main
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="Chromium and chromedriver are not installed"
-)
+if CHROMIUM is None or DRIVER is None:
+    pytest.skip("Chromium and chromedriver are not installed", allow_module_level=True)
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking "

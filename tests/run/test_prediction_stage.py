@@ -142,6 +142,7 @@ def test_intervals_are_predicted_again_when_their_genome_changed(untrained: Proj
 def test_what_a_killed_run_wrote_is_removed_by_one_with_other_flags(
     trained: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("pybigtools")
     with monkeypatch.context() as patched:
         patched.setattr("helixband.outputs.bigwig.write_bigwigs", fail)
         assert trained.run("--predict", "new.fa", "--format", "npy", "bw").code == 1

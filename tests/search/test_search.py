@@ -289,6 +289,7 @@ def test_ctrl_c_ends_a_search_and_its_workers_which_keep_their_last_epoch(projec
     project.define(SLOW)
     process = project.start(*SEARCH, "--epoch", "27", "--workers", "2")
     while not (project.data / "epochs").exists():
+        assert process.poll() is None
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
@@ -307,6 +308,7 @@ def test_two_searches_in_one_directory_are_refused_with_the_process_named(projec
     project.define(SLOW)
     process = project.start(*SEARCH, "--epoch", "27", "--workers", "2")
     while not (project.data / "epochs").exists():
+        assert process.poll() is None
         time.sleep(0.1)
     refused = project.run(*SEARCH, "--epoch", "27")
     process.terminate()

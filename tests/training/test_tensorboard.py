@@ -8,6 +8,10 @@ import pytest
 
 from helixband.training.tensorboard import TensorBoardLog
 
+needs_tensorboard = pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
+)
+
 
 def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
     """(epoch, value) of each tag, as TensorBoard reads them."""
@@ -21,6 +25,7 @@ def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
+@needs_tensorboard
 def test_each_epoch_is_logged_under_its_names_where_it_is_defined(tmp_path: Path) -> None:
     with TensorBoardLog(tmp_path) as log:
         log.add(
@@ -35,6 +40,7 @@ def test_each_epoch_is_logged_under_its_names_where_it_is_defined(tmp_path: Path
     }
 
 
+@needs_tensorboard
 def test_a_continued_training_replaces_the_epochs_it_does_again(tmp_path: Path) -> None:
     for first, value in ((1, 0.5), (2, 0.25)):
         with TensorBoardLog(tmp_path) as log:

@@ -23,16 +23,16 @@ from cluster_toys import (
 from conftest import Project
 
 from helixband.errors import HelixbandError
-from helixband.search.executors import cluster, dask_clusters
+from helixband.search.executors import cluster
 from helixband.search.executors.cluster import connect
 from helixband.search.executors.process import WorkerDied
 from helixband.search.executors.task import Task
 
 pytest.importorskip("dask_jobqueue")
-pytestmark = pytest.mark.skipif(
-    not shutil.which("sbatch") or "SLURM_CONF" not in os.environ,
-    reason="needs a Slurm whose configuration SLURM_CONF names",
-)
+from helixband.search.executors import dask_clusters  # noqa: E402
+
+if not shutil.which("sbatch") or "SLURM_CONF" not in os.environ:
+    pytest.skip("needs a Slurm whose configuration SLURM_CONF names", allow_module_level=True)
 
 ADDRESS = "slurm:cores=1,memory=500MB,walltime=00:10:00"
 

@@ -32,10 +32,11 @@ from helixband.search.executors.task import Task
 pytest.importorskip("asyncssh")
 CONFIG = os.environ.get("HELIXBAND_TEST_SSH_CONFIG", "")
 HOST = os.environ.get("HELIXBAND_TEST_SSH_HOST", "")
-pytestmark = pytest.mark.skipif(
-    not CONFIG or not HOST,
-    reason="needs a host of an ssh configuration: HELIXBAND_TEST_SSH_CONFIG, HELIXBAND_TEST_SSH_HOST",
-)
+if not CONFIG or not HOST:
+    pytest.skip(
+        "needs a host of an ssh configuration: HELIXBAND_TEST_SSH_CONFIG, HELIXBAND_TEST_SSH_HOST",
+        allow_module_level=True,
+    )
 
 
 @pytest.fixture(autouse=True)

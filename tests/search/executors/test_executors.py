@@ -262,6 +262,7 @@ def test_closing_keeps_the_last_finished_epochs_and_cancels_what_waits(tmp_path:
     running = executor.submit(Task("0000", config(do), 500), ignore)
     waiting = executor.submit(Task("0001", config(), 1), ignore)
     while not finished.exists() or finished.stat().st_size < 4:
+        assert not running.done()
         time.sleep(0.05)
     pids = [process.pid for process in executor._processes]
     began = time.monotonic()
