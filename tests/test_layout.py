@@ -1,9 +1,10 @@
 """The map of the house: the rooms from the ground up, the files in each, and what may import what.
 
-A room is a module at the top, a folder of `helixband/`, or a module that lies loose in it. A room needs rooms
-of lower floors alone. Within a room, a file needs files of earlier steps alone (`|` parts the steps). A new
-room or file gets a place here. `helixband/__init__.py` is the door: it has names as strings and imports
-nothing, and so it is on no floor.
+A room is a module at the top, a folder of `helixband/`, or a single module directly in `helixband/`. A room
+imports only from rooms of lower floors. Within a room, a file imports only from files of earlier steps. A new
+room or file gets a place here: a file in the earliest step that is later than all that it imports, or in a
+step of its own. `helixband/__init__.py` is the door: it has names as strings and imports nothing, and so it
+is on no floor.
 """
 
 import ast
@@ -26,29 +27,29 @@ FLOORS = [
         "constraints": "what holds for weights after a step",
         "env": "environment variables that a definition reads",
         "files": "writing whole or not at all; finding by name or pattern",
-        "hyperband": "brackets, and Hyperband as an ask/tell machine, without a model or a file",
+        "hyperband": "brackets; Hyperband with ask() for the next job and tell() for a result",
         "metrics": "numbers from NumPy arrays",
     },
     {
-        "results": "the result directory and checkpoints; no other room knows a path in it",
+        "results": "the result directory and checkpoints: only this room has the names of files in it",
         "sequence": "alphabets, FASTA, intervals, splits: files and arrays, NumPy alone",
     },
     {
         "display": "what a person sees while a run is under way",
         "generators": "batches of sequences and of HDF5 tables",
         "networks": "one-hot encoding and heads",
-        "report": "tables, plots and the HTML report, from a result directory alone",
+        "report": "the HTML report, exports, pictures of a region",
     },
     {
-        "batch_generator": "batches of arrays and HDF5 files; all generators by name",
+        "batch_generator": "array generators; the one place to import all generators",
         "training": "the engine: members, passes, steps, states",
     },
     {
-        "audit": "leakage, and what trivial models score",
+        "audit": "leakage and trivial models that could explain a good score",
         "base_model": "what a definition derives its Model from",
     },
     {
-        "definition": "a def.py: loaded, held against its contract, called",
+        "definition": "a def.py: loaded, checked for the functions it needs, called",
         "outputs": "predictions as files",
     },
     {"search": "the search over configurations: samplers, schedules, executors"},
@@ -57,30 +58,75 @@ FLOORS = [
 ]
 
 FILES = {
-    "audit": "baselines | audit | __main__ examples",
-    "display": "progress | live",
-    "generators": "arrays base hdf5 | sequences | datasets fasta | intervals",
-    "networks": "heads one_hot",
-    "outputs": "rows | arrays bigwig formats parts table | whole | windows",
-    "report": "logo page summary | columns tracks | export importance scores | html region | __main__",
-    "results": "checkpoints directory",
-    "run": "runfile | context | evaluation prediction | checks | experiment | command",
-    "search": """
-        hopeless schedules samplers samplers.evidence executors executors.address executors.task |
-        journal samplers.random executors.trial | samplers.density executors.process |
-        samplers.tpe executors.local executors.worker | samplers.choice executors.dask_plugin |
-        run executors.dask_clusters | executors.cluster | executors.workers
-    """,
-    "sequence": """
-        alphabet intervals metadata reading |
-        augmentation chromosomes fasta interval_files similarity splits windows | store targets | negatives
-    """,
-    "training": """
-        ended feed keeper losses meters modes monte_carlo options schedules tensorboard
-        parts parts.constrain steps |
-        configuration state parts.schedule parts.order | member | steps.stepper steps.eager | passes | fit
-    """,
+    "audit": [
+        "baselines",
+        "audit",
+        "__main__ examples",
+    ],
+    "display": [
+        "progress",
+        "live",
+    ],
+    "generators": [
+        "arrays base hdf5",
+        "sequences",
+        "datasets fasta",
+        "intervals",
+    ],
+    "networks": [
+        "heads one_hot",
+    ],
+    "outputs": [
+        "rows",
+        "arrays bigwig formats parts table",
+        "whole",
+        "windows",
+    ],
+    "report": [
+        "logo page summary",
+        "columns tracks",
+        "export importance scores",
+        "html region",
+        "__main__",
+    ],
+    "results": [
+        "checkpoints directory",
+    ],
+    "run": [
+        "runfile",
+        "context",
+        "evaluation prediction",
+        "checks",
+        "experiment",
+        "command",
+    ],
+    "search": [
+        "hopeless schedules samplers samplers.evidence executors executors.address executors.task",
+        "journal samplers.random executors.trial",
+        "samplers.density executors.process",
+        "samplers.tpe executors.local executors.worker",
+        "samplers.choice executors.dask_plugin",
+        "run executors.dask_clusters",
+        "executors.cluster",
+        "executors.workers",
+    ],
+    "sequence": [
+        "alphabet intervals metadata reading",
+        "augmentation chromosomes fasta interval_files similarity splits windows",
+        "store targets",
+        "negatives",
+    ],
+    "training": [
+        "ended feed keeper losses meters modes monte_carlo options schedules tensorboard",
+        "parts parts.constrain steps",
+        "configuration state parts.schedule parts.order",
+        "member",
+        "steps.stepper steps.eager",
+        "passes",
+        "fit",
+    ],
 }
+"""The files of each room in steps: a step is a line, and its files import only from files in lines above it."""
 
 ROOMS, FLOORS_HIGH, IMPORTS = 24, 10, 100  # at most
 LINES = {"base_model": 480}  # and 400 of any other
@@ -149,7 +195,7 @@ def test_the_house_is_small_enough_to_be_known() -> None:
 
 def test_every_file_has_its_place_in_its_room() -> None:
     placed = [
-        f"helixband.{name}.{file}" for name, files in FILES.items() for file in files.split() if file != "|"
+        f"helixband.{name}.{file}" for name, steps in FILES.items() for step in steps for file in step.split()
     ]
     inside = [name for name in MODULES if name.count(".") >= 2]
     assert sorted(placed) == sorted(inside)
@@ -158,8 +204,8 @@ def test_every_file_has_its_place_in_its_room() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_needs_files_before_it_alone(name: str) -> None:
     before = {f"helixband.{name}"}  # the folder's own __init__.py
-    for together in FILES[name].split("|"):
-        files = [f"helixband.{name}.{file}" for file in together.split()]
+    for step in FILES[name]:
+        files = [f"helixband.{name}.{file}" for file in step.split()]
         inside = {file: {found for found in imports(MODULES[file]) if room(found) == name} for file in files}
         assert {file: found - before for file, found in inside.items()} == {file: set() for file in files}
         before |= set(files)
