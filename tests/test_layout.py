@@ -126,7 +126,7 @@ FILES = {
         "fit",
     ],
 }
-"""The files of each room in steps: a step is a line, and its files import only from files in lines above it."""
+"""The files of each room. A line is a step: its files import only from files in the lines above it."""
 
 ROOMS, FLOORS_HIGH, IMPORTS = 24, 10, 100  # at most
 LINES = {"base_model": 480}  # and 400 of any other
