@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hyperopt import hp
 
 from helixband.errors import DefinitionError, UsageError
+from helixband.search.samplers import SAMPLERS
 from helixband.search.samplers.choice import make_sampler
 from helixband.search.samplers.evidence import Evidence
 from helixband.training.configuration import canonical
@@ -58,10 +60,9 @@ def huge_hyperopt():
 
 OPAQUE = [huge, other_keys, nested]
 EXPRESSIONS = [hyperopt_nested, beside_literals, changing_ranges, huge_hyperopt]
-WITH_SAMPLERS = [
-    *((space, kind) for space in OPAQUE for kind in ("random", "density")),
-    *((space, kind) for space in EXPRESSIONS for kind in ("random", "tpe")),
-]
+SPACES = {"function": OPAQUE, "expressions": EXPRESSIONS, "any": [*OPAQUE, *EXPRESSIONS]}
+SPACE_OF = {kind: resolve_name(place).space for kind, place in SAMPLERS.items()}
+WITH_SAMPLERS = [(space, kind) for kind in SAMPLERS for space in SPACES[SPACE_OF[kind]]]
 
 
 def searched(sampler, trials, reward=lambda config: 0.0, evidence=None):
@@ -75,6 +76,16 @@ def searched(sampler, trials, reward=lambda config: 0.0, evidence=None):
         configs.append(config)
         evidence.add(trial, config, 1, reward(config))
     return configs
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_sampler_has_its_name_on_the_command_line(kind):
+    assert make_sampler(kind, SPACES[SPACE_OF[kind]][0], seed=0).name == kind
+
+
+@pytest.mark.parametrize(("space", "kind"), [(nested, "density"), (hyperopt_nested, "tpe")])
+def test_auto_is_the_first_sampler_made_for_spaces_of_the_kind(space, kind):
+    assert make_sampler("auto", space, seed=0).name == kind
 
 
 @pytest.mark.parametrize(("space", "kind"), WITH_SAMPLERS)
@@ -101,7 +112,7 @@ def test_a_suggestion_needs_no_history_of_the_sampler(space, kind):
     assert found not in configs + pending
 
 
-@pytest.mark.parametrize("kind", ["random", "density", "tpe"])
+@pytest.mark.parametrize("kind", SAMPLERS)
 @pytest.mark.parametrize("finished", [0, 12])
 def test_neither_finished_nor_pending_ones_are_suggested_again(kind, finished):
     def opaque():
@@ -110,7 +121,7 @@ def test_neither_finished_nor_pending_ones_are_suggested_again(kind, finished):
     def expression():
         return {"x": hp.randint("x", 40)}
 
-    sampler = make_sampler(kind, expression if kind == "tpe" else opaque, seed=0)
+    sampler = make_sampler(kind, expression if SPACE_OF[kind] == "expressions" else opaque, seed=0)
     evidence, pending = Evidence(), []
     searched(sampler, finished, lambda config: config["x"], evidence)
     while (config := sampler.suggest(finished + len(pending), evidence, pending)) is not None:
@@ -118,13 +129,15 @@ def test_neither_finished_nor_pending_ones_are_suggested_again(kind, finished):
     assert sorted(c["x"] for c in [*evidence.configs(), *pending]) == list(range(40))
 
 
-@pytest.mark.parametrize("kind", ["random", "density", "tpe"])
+@pytest.mark.parametrize("kind", SAMPLERS)
 def test_a_space_without_dimensions_or_with_one_value_ends_after_one(kind):
+    needs_expressions = SPACE_OF[kind] == "expressions"
+
     def one():
-        return {"x": hp.choice("x", ["only"]) if kind == "tpe" else random.choice(["only"])}
+        return {"x": hp.choice("x", ["only"]) if needs_expressions else random.choice(["only"])}
 
     assert searched(make_sampler(kind, one, seed=0), 3) == [{"x": "only"}]
-    if kind != "tpe":
+    if not needs_expressions:
         assert searched(make_sampler(kind, dict, seed=0), 3) == [{}]
 
 
