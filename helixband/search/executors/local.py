@@ -23,7 +23,12 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 class Executor(Protocol):
-    """Trains `capacity` tasks at a time, and keeps the others waiting."""
+    """Trains `capacity` tasks at a time, and keeps the others waiting.
+
+    A process trains one task at a time: the global random numbers belong to the process. `on_epoch` may be
+    called in any thread. It ends a training under way if it raises a `BaseException` that is no `Exception`: the
+    epoch that it was told of is kept. An `Exception` would be the trial's own failure.
+    """
 
     capacity: int
 

@@ -1,5 +1,6 @@
 """Trials in processes of their own: the same results, and whatever a definition does, the search goes on."""
 
+import contextlib
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from helixband.search.executors.local import InProcess, LocalWorkers, WorkerDied
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Outcome, Task
 from helixband.search.executors.trial import Trainer
+from helixband.search.executors.workers import make_executor
 
 ACTING = """
 import ctypes, os, signal, sys, time
@@ -123,6 +125,29 @@ def test_in_process_a_submitted_task_is_done(trainer: Trainer) -> None:
     )
     assert future.done()
     assert rows == [("here", 1), ("here", 2)]
+
+
+def test_in_process_a_training_ends_by_what_on_epoch_raises_and_keeps_the_epoch(trainer: Trainer) -> None:
+    class Enough(BaseException):
+        pass
+
+    def stop(name: str, row: Row) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        InProcess(trainer).submit(Task("ended", config(), 5), stop)
+    assert trainer.results.trial("ended").epochs() == 1
+
+
+@pytest.mark.parametrize(("workers", "capacity", "kind"), [(None, 1, InProcess), (2, 2, LocalWorkers)])
+def test_the_flags_choose_the_executor(
+    trainer: Trainer, workers: int | None, capacity: int, kind: type[Any]
+) -> None:
+    flags = {"cluster": None, "workers": workers, "trials_per_gpu": None}
+    args = Namespace(**vars(trainer.args), **flags, directory=str(trainer.results.path))
+    with contextlib.closing(make_executor(Trainer(trainer.definition, trainer.results, args), print)) as made:
+        assert isinstance(made, kind)
+        assert made.capacity == capacity
 
 
 def test_in_process_an_error_of_the_run_is_in_the_future_and_an_interruption_passes(trainer: Trainer) -> None:
