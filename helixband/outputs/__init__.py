@@ -6,4 +6,7 @@ FORMATS = {
     "h5": "helixband.outputs.arrays:H5",
     "bw": "helixband.outputs.bigwig:BigWig",
 }
-"""The class of each format by its name on the command line; `formats.Format` says what such a class has."""
+"""The class of each format by its name on the command line; `formats.Format` says what such a class has.
+
+They are for predictions of windows of sequences. Any other predictions are an array and a table: see `whole`.
+"""

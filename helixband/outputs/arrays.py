@@ -17,7 +17,7 @@ class Npy:
 
     name = "npy"
     for_scores = False
-    left_out = False
+    may_be_skipped = False
 
     def check_installed(self) -> None:
         """Nothing else is needed."""
@@ -35,7 +35,7 @@ class H5:
 
     name = "h5"
     for_scores = False
-    left_out = False
+    may_be_skipped = False
 
     def check_installed(self) -> None:
         """Nothing else is needed."""

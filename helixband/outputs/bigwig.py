@@ -27,11 +27,11 @@ Entry = tuple[str, int, int, float]
 
 
 class BigWig:
-    """bigWig: a track of each column of scores."""
+    """bigWig: a track for y_pred (N,), and one for each column of y_pred (N, k)."""
 
     name = "bw"
     for_scores = True
-    left_out = False
+    may_be_skipped = False
 
     def check_installed(self) -> None:
         check_installed()

@@ -15,9 +15,10 @@ class Format(Protocol):
 
     name: str
     for_scores: bool
-    """Whether it holds scores of windows alone, y_pred (N,) or (N, k)."""
-    left_out: bool
-    """Whether it is left out, and no error, where it cannot hold what another format can."""
+    """Whether it can hold only scores of windows: y_pred (N,) or (N, k), and no parts."""
+    may_be_skipped: bool
+    """Of a format `for_scores`, if y_pred is something else: True: it is skipped without an error if another
+    format that was asked for can hold y_pred; its `suffixes` are then []. False: there is always an error."""
 
     def check_installed(self) -> None:
         """Raise `HelixbandError` with the remedy where a package that it needs is missing."""
@@ -42,10 +43,11 @@ def check_formats(formats: Collection[Format], dimensions: Mapping[str, int]) ->
     if dimensions.get("", 3) <= 2:
         return
     unable = [format for format in formats if format.for_scores]
-    if unable and (len(unable) == len(formats) or not all(format.left_out for format in unable)):
-        named = next((format for format in unable if not format.left_out), unable[0])
+    if unable and (len(unable) == len(formats) or not all(format.may_be_skipped for format in unable)):
+        named = next((format for format in unable if not format.may_be_skipped), unable[0])
+        able = [name for name, place in FORMATS.items() if not resolve_name(place).for_scores]
         what = f"{dimensions['']} dimensions" if "" in dimensions else f"the parts {', '.join(dimensions)}"
         raise DataError(
             f"{named.name} has one or more scores for each window, y_pred (N,) or (N, k), and y_pred has "
-            f"{what}; ask for npy or h5"
+            f"{what}; ask for {' or '.join(able)}"
         )

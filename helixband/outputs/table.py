@@ -12,11 +12,11 @@ from helixband.outputs.rows import Regions, RegionsOf, Rows, Windows
 
 
 class Table:
-    """A table of the windows and their scores."""
+    """A table: name, start, end (0-based, end-exclusive), strand and scores, of y_pred (N,) or (N, k)."""
 
     name = "tsv"
     for_scores = True
-    left_out = True
+    may_be_skipped = True
 
     def check_installed(self) -> None:
         """Nothing else is needed."""

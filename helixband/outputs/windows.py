@@ -101,13 +101,11 @@ def predict_windows(
     windows are predicted: once before the first chunk, and after each. `before_writing(files)` is told which
     files there will be, before the first of them is touched.
 
-    `formats`: "npy", an array (N, …), of a y_pred of several parts a file for each, and for a spread; "tsv",
-    where y_pred is (N,) or (N, k), with name, start, end (0-based, end-exclusive), strand and scores; "h5",
-    with the arrays and the places of the windows; "bw", of y_pred (N,) or (N, k), a bigWig for each column.
+    `formats` are names in `outputs.FORMATS`; the class of each says what its files have.
 
     Raises `DataError` where a format cannot hold the predictions, or an alphabet without complement has no
-    other strand; `HelixbandError` where bigWig's package is not installed; `StorageError` where something
-    cannot be written.
+    other strand; `HelixbandError` where a package that a format needs is not installed; `StorageError` where
+    something cannot be written.
     """
     store, total = predictor.data.store, predictor.data.n_examples
     if predictor.both_strands:

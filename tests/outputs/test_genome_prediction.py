@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from base_model import BaseModel
 from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
 from helixband.errors import DataError, DefinitionError, HelixbandError, StorageError
-from helixband.outputs import bigwig, rows
+from helixband.outputs import FORMATS, bigwig, rows
 from helixband.outputs.windows import WindowPredictor, predict_windows
 from helixband.results.directory import Results
 from helixband.sequence.alphabet import PROTEIN
@@ -570,7 +570,7 @@ def test_a_place_that_cannot_be_written_is_told(results: Results, genome: str) -
         predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {})
 
 
-@pytest.mark.parametrize("kind", ["npy", "tsv", "h5", "part"])
+@pytest.mark.parametrize("kind", [*(kind for kind in FORMATS if kind != "bw"), "part"])
 def test_a_full_disk_is_told_and_what_is_predicted_kept(
     results: Results, random_genome: str, tmp_path: Path, kind: str
 ) -> None:
@@ -609,7 +609,7 @@ def test_the_outputs_do_not_depend_on_the_chunks(
 ) -> None:
     data = FastaBatchGenerator(random_genome, window=20, stride=10)
     predictor = WindowPredictor(model("A and C"), data, both_strands=True)
-    formats = ["npy", "tsv", "h5", "bw"]
+    formats = list(FORMATS)
 
     predict_windows(predictor, Results(tmp_path / "whole"), "x", {}, formats)
     predict_windows(predictor, results, "x", {}, formats, chunk_bases=chunk_bases)
@@ -625,7 +625,7 @@ def test_a_run_that_was_interrupted_gives_the_same(
 ) -> None:
     data = FastaBatchGenerator(random_genome, window=20)
     predictor = WindowPredictor(model("A at random"), data, mc_dropout=3, seed=5)
-    formats = ["npy", "tsv", "h5", "bw"]
+    formats = list(FORMATS)
     predict_windows(predictor, Results(tmp_path / "whole"), "x", {}, formats, chunk_bases=400)
 
     with pytest.raises(Stopped):

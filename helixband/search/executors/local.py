@@ -26,8 +26,8 @@ class Executor(Protocol):
     """Trains `capacity` tasks at a time, and keeps the others waiting.
 
     A process trains one task at a time: the global random numbers belong to the process. `on_epoch` may be
-    called in any thread. It ends a training under way if it raises a `BaseException` that is no `Exception`: the
-    epoch that it was told of is kept. An `Exception` would be the trial's own failure.
+    called in any thread. It ends a training under way if it raises a `BaseException` that is no `Exception`;
+    the epoch that it was told of is kept. An `Exception` would be the trial's own failure.
     """
 
     capacity: int
