@@ -26,10 +26,10 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 def report_html(summary: Summary) -> bytes:
     """The report; equal summaries give equal bytes."""
     title = f"{_definition(summary)}: trials and results"
-    parts = [_header(summary)]
+    sections = [_failures(summary), _test(summary), _predictions(summary)]
     if summary.trials:
-        parts += [_trials(), _curves(summary), _parallel(), _scatter(), _importance(summary)]
-    parts += [_failures(summary), _test(summary), _predictions(summary)]
+        of_trials = [_trials(), _curves(summary), _parallel(), _scatter(), _importance(summary)]
+        sections = [*of_trials, *sections]
     page = f"""<!doctype html>
 <html lang="en">
 <head>
@@ -41,7 +41,8 @@ def report_html(summary: Summary) -> bytes:
 {_static("report.css")}{_colours()}</style>
 </head>
 <body>
-{"".join(parts)}
+{_header(summary)}<main>
+{"".join(sections)}</main>
 <div id="foot"><div id="hot"></div>
 <div><span id="count" role="status"></span>
 <button id="clear" type="button" hidden>Choose all</button></div></div>
@@ -151,7 +152,6 @@ def _header(summary: Summary) -> str:
 {told}
 <noscript><p class="bad">The table of trials and the plots need JavaScript.</p></noscript>
 </header>
-<main>
 """
 
 
@@ -318,8 +318,8 @@ def _predictions(summary: Summary) -> str:
         f"<li><code>{escape(name)}</code>, {size:,} bytes</li>" for name, size in summary.predictions
     )
     if not items:
-        return "</main>"
+        return ""
     return f"""<section aria-labelledby="predictions"><h2 id="predictions">Predictions</h2>
 <ul>{items}</ul>
 </section>
-</main>"""
+"""

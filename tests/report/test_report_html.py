@@ -89,6 +89,21 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert "&lt;/script&gt;&lt;b&gt;&quot;&amp;ü" in page
 
 
+@pytest.mark.parametrize("trials", [0, 2])
+@pytest.mark.parametrize("predictions", [0, 2])
+def test_all_sections_are_in_the_main_part(tmp_path: Path, trials: int, predictions: int) -> None:
+    write_results(tmp_path, [SEARCH, *(begun(number, {"lr": 0.1}) for number in range(trials))])
+    (tmp_path / "predictions").mkdir()
+    for number in range(predictions):
+        (tmp_path / "predictions" / f"{number}.npy").write_bytes(b"")
+    page = re.sub(r"<script.*?</script>", "", report(tmp_path), flags=re.DOTALL)
+    before, main_part, after = re.split(r"</?main>", page)
+    assert ("Best configurations" in main_part) == bool(trials)
+    assert ("Predictions" in main_part) == bool(predictions)
+    assert "Failures" in main_part
+    assert "<section" not in before + after
+
+
 def test_failures_are_told_with_their_trials(tmp_path: Path) -> None:
     events = [SEARCH, *(begun(k, {}) for k in range(3)), *(result(k, 1, None, 0, "no luck") for k in (0, 2))]
     write_results(tmp_path, events)
