@@ -17,12 +17,13 @@ NAMES = [(module, name) for module in TOP for name in importlib.import_module(mo
 
 @pytest.mark.parametrize(("module", "name"), NAMES)
 def test_a_name_is_the_one_of_the_module_at_the_top(module: str, name: str) -> None:
+    assert name in helixband.__all__, f"add {name!r} to _MODULES in helixband/__init__.py"
     assert getattr(helixband, name) is getattr(importlib.import_module(module), name)
 
 
 def test_all_names_of_the_modules_at_the_top_are_there_and_no_others() -> None:
     names = {"__version__", *(name for _, name in NAMES)}
-    assert set(helixband.__all__) == names, "helixband/__init__.py lists the names of the four modules"
+    assert set(helixband.__all__) == names, "_MODULES in helixband/__init__.py lists other names"
     assert set(helixband.__all__) <= set(dir(helixband))
 
 

@@ -28,6 +28,9 @@ SHOWN = {
 }
 """Of the baselines, those that an evaluation shows; the check has all."""
 
+HAS_CLASSES = {ClassificationModel: True, RegressionModel: False}
+"""Whether the labels of a kind of model are classes. For other kinds, the values of the labels decide."""
+
 
 class Evaluation(Stage):
     """The test set: what it has in common with the training set, and what the model scores on it."""
@@ -104,8 +107,7 @@ class Evaluation(Stage):
 
     def _marks(self, model: BaseModel, test: Iterable[Any]) -> dict[str, float | str]:
         """What trivial models score, or why that is not known."""
-        kinds = {ClassificationModel: True, RegressionModel: False}
-        classes = next((classes for kind, classes in kinds.items() if isinstance(model, kind)), None)
+        classes = next((classes for kind, classes in HAS_CLASSES.items() if isinstance(model, kind)), None)
         try:
             found = marks(self._train(), test, classes)
         except (HelixbandError, OSError) as error:  # the model can be tested where its training data are not
