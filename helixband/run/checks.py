@@ -8,7 +8,7 @@ from helixband.run.context import Context, Stage
 from helixband.run.prediction import Prediction
 from helixband.search.executors.workers import check_workers
 from helixband.search.samplers.random import draw
-from helixband.training.configuration import read_config
+from helixband.training.configuration import canonical, read_config
 
 SEARCH_FLAGS = ("trials", "time_budget", "workers", "trials_per_gpu", "cluster")
 """What has no meaning without --hyper."""
@@ -77,7 +77,9 @@ class Checks(Stage):
         """A model that is there has to have the configuration that is asked for."""
         best = self.results.best_trial() or self.results.trial(SINGLE)
         stored = best.config()
-        if self.run_file.binding and self.fixed is not None and stored is not None and stored != self.fixed:
+        if not self.run_file.binding or self.fixed is None or stored is None:
+            return
+        if canonical(stored) != canonical(self.fixed):  # true is no 1
             raise ResultsMismatch(
                 f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
                 "choose another directory with --result"

@@ -1,13 +1,20 @@
 """A configuration: the hyperparameters of one trial, by name.
 
 Its values are what JSON holds (numbers, strings, booleans, null, lists, dicts) and schedules. Stored, a
-schedule is a dict with the key `__schedule__`.
+schedule is a dict with the key `__schedule__`. A model gets what JSON gives back, from the first trial on.
 """
 
+import ast
 import json
 import math
+import shlex
+import warnings
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any
+
+import numpy as np
+import torch
 
 from helixband.errors import DefinitionError, UsageError
 from helixband.nested import map_leaves
@@ -58,31 +65,45 @@ class Config(Mapping[str, Any]):
         self._now = (epoch, step)
 
 
+_EXACT = {bool, int, str, type(None)}
+
+
 def to_json(value: Any, where: str = "the configuration") -> Any:
     """`value` as plain JSON values: NumPy and torch scalars become numbers, arrays and tuples lists.
 
-    Raises `DefinitionError` naming the key of a value that JSON has no form for, NaN and infinity included.
+    Raises `DefinitionError` naming the key of a value that JSON does not hold exactly: NaN, infinity, an Enum
+    (of strings or integers too), an object of a class of one's own.
     """
+    # The very types: a subclass, as an Enum of strings is one, would come back as another value.
+    if type(value) in _EXACT or (type(value) is float and math.isfinite(value)):
+        return value
     if isinstance(value, Schedule):
         value = value.to_json()
     if isinstance(value, Mapping):
         for key in value:
-            if not isinstance(key, str):
-                raise DefinitionError(f"{where} has the key {key!r}; keys have to be strings")
+            if type(key) is not str:
+                raise DefinitionError(
+                    f"{where} has the key {key!r}; keys have to be strings, of type str itself"
+                )
         return {key: to_json(item, f"{where}[{key!r}]") for key, item in value.items()}
-    if hasattr(value, "tolist"):  # NumPy and torch: an array gives a list, a scalar a number
-        value = value.tolist()
     if isinstance(value, list | tuple):
         return [to_json(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
+    if _is_array(value):
+        plain = value.tolist()
+        if type(plain) is not type(value):  # a longdouble stays one
+            return to_json(plain, where)
+    advice = "use finite numbers, strings, booleans, None, lists, dicts or schedules"
+    if isinstance(value, Enum):
+        advice = f"use its value {value.value!r} or its name {value.name!r}, and look it up in init_model"
     kind = type(value).__name__
-    raise DefinitionError(
-        f"{where} is {value!r} ({kind}), which cannot be stored; "
-        "use finite numbers, strings, booleans, None, lists, dicts or schedules"
-    )
+    raise DefinitionError(f"{where} is {value!r} ({kind}), which cannot be stored; {advice}")
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is an array or scalar of NumPy or torch; none of times, which would be bare numbers."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind not in "mM"
+    return isinstance(value, torch.Tensor)
 
 
 def from_json(document: Mapping[str, Any]) -> Config:
@@ -106,10 +127,10 @@ def canonical(document: Mapping[str, Any]) -> str:
 
 
 def read_config(path: str | None, assignments: list[str]) -> dict[str, Any]:
-    """The configuration of a JSON file, then of `key=value` texts, which win.
+    """The configuration of a JSON file, then of `key=value` texts, which win; `read_value` has their rule.
 
-    A value is read as JSON where it is JSON, and as a string otherwise: `lr=1e-3`, `name=adam`,
-    `layers=[64, 32]`. Raises `UsageError` for what is neither.
+    Raises `UsageError` for a file that is no JSON object, an assignment without key or value, and a value
+    that is none.
     """
     document = _read_file(path) if path else {}
     for assignment in assignments:
@@ -118,24 +139,81 @@ def read_config(path: str | None, assignments: list[str]) -> dict[str, Any]:
         if not key or not equals:
             raise UsageError(f"--set takes key=value, got {assignment!r}")
         try:
-            document[key] = json.loads(text)
-        except ValueError:
-            document[key] = text
+            document[key] = read_value(text)
+        except ValueError as error:
+            quoted = shlex.quote(f"{key}={json.dumps(text.strip(), ensure_ascii=False)}")
+            raise UsageError(f"--set {assignment}: {error}; for a string, quote it: --set {quoted}") from None
     try:
         return dict(to_json(document, "the fixed configuration"))
     except DefinitionError as error:
         raise UsageError(str(error)) from error
 
 
+_WORDS = {
+    "true": "for the boolean, write true",
+    "false": "for the boolean, write false",
+    "none": "for no value, write null",
+    "null": "for no value, write null",
+    "nan": "a number has to be finite",
+    "inf": "a number has to be finite",
+    "infinity": "a number has to be finite",
+}
+"""What is hardly meant as a string, in whatever case."""
+
+
+def read_value(text: str) -> Any:
+    """A value from the command line: JSON, else a literal of Python, else a string where it looks like one.
+
+    A string without quotes begins with a letter, `/`, `.` or `~`, and is no spelling of true, false, none,
+    null, nan or infinity. Raises `ValueError` with the reason for anything else.
+
+    >>> [read_value(text) for text in ("1e-3", "true", "False", ".1", "(64, 32)", "'1'", "adam", "./x.fa")]
+    [0.001, True, False, 0.1, (64, 32), '1', 'adam', './x.fa']
+    """
+    text = text.strip()
+    try:
+        return _parse(text)
+    except (json.JSONDecodeError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)  # as of 1or 2: no literal that anybody means
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    if word := _WORDS.get(text.lower().lstrip("+-")):
+        raise ValueError(word)
+    if text[:1].isalpha() or (text[:1] in ("/", ".", "~") and not text[1:2].isdigit()):
+        return text
+    raise ValueError(f"{text!r} is neither JSON nor a literal of Python")
+
+
+def _parse(text: str) -> Any:
+    """JSON; raises `ValueError` for what is none, and for an object with a key twice."""
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
+
+
 def _read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            document = json.load(file)
+            document = _parse(file.read())
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--config {path}: not JSON: {error}") from error
     if not isinstance(document, dict):
         kind = type(document).__name__
         raise UsageError(f"--config {path}: holds a {kind}; it has to be an object, key to value")
-    return document
+    try:
+        return dict(to_json(document, f"--config {path}: the configuration"))
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error

@@ -440,6 +440,55 @@ def test_a_fixed_configuration_needs_no_get_config(project: Project) -> None:
     assert project.run(*SHORT, "--set", "lr=0.01", "--set", "units=4").code == 0
 
 
+def test_a_true_that_was_trained_is_no_1(project: Project) -> None:
+    fixed = ("--set", "lr=0.01", "--set", "units=4")
+    assert project.run(*SHORT, *fixed, "--set", "deep=True").code == 0
+    assert project.run(*SHORT, *fixed, "--set", "deep=true").code == 0
+
+    assert project.run(*SHORT, *fixed, "--set", "deep=1").code == 2
+
+
+@pytest.mark.parametrize("flags", [SHORT, (*SEARCH, "--workers", "2")])
+def test_a_model_gets_the_same_values_in_training_evaluation_and_prediction(
+    project: Project, flags: tuple[str, ...]
+) -> None:
+    seen = project.path / "seen"
+    project.define(f"""
+def get_config():
+    return {{"lr": np.float32(0.25), "units": np.int64(4), "kernels": (3, np.array([5, 7])), "on": np.True_}}
+
+class Model(Model):
+    def init_model(self):
+        with open({str(seen)!r}, "a") as file:
+            print(dict(self.config), file=file)
+        super().init_model()
+""")
+    assert project.run(*flags, "--eval", "--predict", "x.fa").code == 0
+
+    lines = seen.read_text().splitlines()
+    assert set(lines) == {"{'lr': 0.25, 'units': 4, 'kernels': [3, [5, 7]], 'on': True}"}
+    assert len(lines) >= 2
+
+
+@pytest.mark.parametrize("flags", [SHORT, SEARCH])
+def test_an_enum_is_refused_where_it_is_drawn(project: Project, flags: tuple[str, ...]) -> None:
+    project.define("""
+import enum
+
+class Pooling(str, enum.Enum):
+    MAX = "max"
+
+def get_config():
+    return {"lr": 0.01, "units": 4, "pooling": random.choice(list(Pooling))}
+""")
+    refused = project.run(*flags)
+
+    assert refused.code == 2
+    assert "the configuration['pooling'] is <Pooling.MAX: 'max'> (Pooling), which cannot be" in refused.err
+    assert "use its value 'max' or its name 'MAX'" in refused.err
+    assert not (project.results / "trials").exists()
+
+
 # Flags.
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ from helixband.training.schedules import LinearSchedule
 
 WARMUP = LinearSchedule(start=0.0, end=1.0, duration=4)
 COOLING = LinearSchedule(start=1.0, end=0.0, duration=10, unit="step")
+
+
+class Kind(StrEnum):
+    ADAM = "adam"
+
+
+class Size(IntEnum):
+    TWO = 2
+
+
+class Text(str): ...
+
 
 # What JSON holds, but for a key `__schedule__`, which marks a schedule.
 documents = st.dictionaries(
@@ -123,6 +136,13 @@ def test_values_become_what_json_holds(value: Any, expected: Any) -> None:
         ({1: "a"}, "the configuration has the key 1; keys have to be strings"),
         ({"a": {None: 1}}, r"the configuration\['a'\] has the key None"),
         ({"z": 1j}, r"the configuration\['z'\] is 1j \(complex\)"),
+        ({"o": Kind.ADAM}, r"\['o'\] is <Kind.ADAM: 'adam'> \(Kind\).*its value 'adam' or its name 'ADAM'"),
+        ({"o": [Size.TWO]}, r"the configuration\['o'\]\[0\] is <Size.TWO: 2> \(Size\)"),
+        ({"o": Text("adam")}, r"the configuration\['o'\] is 'adam' \(Text\)"),
+        ({Text("adam"): 1}, r"has the key 'adam'; keys have to be strings, of type str"),
+        ({"b": np.bytes_(b"adam")}, r"\['b'\] is b'adam' \(bytes\)"),
+        ({"d": np.datetime64("2020-01-01", "ns")}, r"\['d'\] is np.datetime64"),
+        ({"l": np.longdouble("0.1")}, r"\['l'\] is np.longdouble"),
         (
             {"lr": LinearSchedule(start=0.1, end=math.inf, duration=5)},
             r"the configuration\['lr'\]\['end'\] is inf",
@@ -187,7 +207,7 @@ def test_different_configurations_have_different_canonical_texts() -> None:
 def test_assignments_are_json_where_they_can_be_and_text_otherwise() -> None:
     assert read_config(
         None,
-        ["lr=1e-3", "name=adam", "layers=[64, 32]", "on=true", "none=null", "empty=", "url=a=b", " x = 1 "],
+        ["lr=1e-3", "name=adam", "layers=[64, 32]", "on=true", "none=null", 'empty=""', "url=a=b", " x = 1 "],
     ) == {
         "lr": 0.001,
         "name": "adam",
@@ -211,6 +231,103 @@ def test_assignments_win_over_the_file(tmp_path: Path) -> None:
 def test_an_assignment_without_key_or_value_is_refused(assignment: str) -> None:
     with pytest.raises(UsageError, match=f"--set takes key=value, got '{assignment}'"):
         read_config(None, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("False", False),
+        ("True", True),
+        ("None", None),
+        (".1", 0.1),
+        ("-.5", -0.5),
+        ("1.", 1.0),
+        ("1e-3", 0.001),
+        ("1_000", 1000),
+        ("(64, 32)", [64, 32]),
+        ("64,32", [64, 32]),
+        ("[True, .5, 'a']", [True, 0.5, "a"]),
+        ("{'depth': 2}", {"depth": 2}),
+        ("'False'", "False"),
+        ('"nan"', "nan"),
+        ("'1'", "1"),
+        ("adam", "adam"),
+        ("yes", "yes"),
+        ("no", "no"),
+        ("nano", "nano"),
+        ("Ångström", "Ångström"),
+        ("relu(x, 1)", "relu(x, 1)"),
+        ("/data/x.fa", "/data/x.fa"),
+        ("./x.fa", "./x.fa"),
+        ("../x.fa", "../x.fa"),
+        ("~/x.fa", "~/x.fa"),
+    ],
+)
+def test_an_assigned_value_is_json_or_a_literal_or_a_string_that_looks_like_one(
+    text: str, value: Any
+) -> None:
+    read = read_config(None, [f"key={text}"])["key"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("TRUE", "for the boolean, write true; for a string, quote it: --set 'key=\"TRUE\"'"),
+        ("fAlse", "for the boolean, write false"),
+        ("none", "for no value, write null"),
+        ("NULL", "for no value, write null"),
+        ("nan", "a number has to be finite"),
+        ("-inf", "a number has to be finite"),
+        ("INFINITY", "a number has to be finite"),
+        (
+            "10kb",
+            "'10kb' is neither JSON nor a literal of Python; for a string, quote it: --set 'key=\"10kb\"'",
+        ),
+        ("1e", "'1e' is neither"),
+        (".1x", "'.1x' is neither"),
+        ("-adam", "'-adam' is neither"),
+        ("[adam, sgd]", "is neither"),
+        ("{lr: 0.1}", "is neither"),
+        ("01", "is neither"),
+        ("", "'' is neither"),
+        ('{"a": 1, "a": 2}', "an object has the key 'a' twice"),
+    ],
+)
+def test_an_assigned_value_that_is_hardly_meant_as_a_string_is_refused(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_config(None, [f"key={text}"])
+    assert str(caught.value).startswith(f"--set key={text}: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("NaN", "nan"), ("-Infinity", "-inf"), ("1e999", "inf"), ("1j", "1j"), ("{1, 2}", "{1, 2}")],
+)
+def test_a_value_that_json_does_not_hold_is_refused(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_config(None, [f"lr={text}"])
+    assert str(caught.value).startswith(f"the fixed configuration['lr'] is {told} ")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"lr": NaN}', "the configuration['lr'] is nan"),
+        ('{"a": [1, 1e999]}', "the configuration['a'][1] is inf"),
+        ('{"lr": 1, "lr": 2}', "an object has the key 'lr' twice"),
+        ('{"lr": False}', "not JSON"),
+    ],
+)
+def test_a_file_with_what_json_does_not_hold_is_refused(tmp_path: Path, content: str, told: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(UsageError) as caught:
+        read_config(str(path), [])
+    assert str(caught.value).startswith(f"--config {path}: ")
+    assert told in str(caught.value)
 
 
 def test_a_number_that_is_not_finite_is_refused() -> None:
