@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
+from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed, seed_everything
@@ -36,6 +38,7 @@ METHODS = {
     "get_hyperband_reward": ("self", "result"),
 }
 OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
+STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 SURE_MISSPELLING = 0.88  # of what is optional; get_valid_generator for get_val_generator is 0.94
 
 
@@ -163,9 +166,9 @@ class Definition:
 
     def _own_tracebacks(self, error: BaseException) -> list[TracebackType]:
         """The entries of the definition's own code in a traceback, from the first one on."""
-        return [tb for tb in _tracebacks(error.__traceback__) if self._is_own(tb.tb_frame)]
+        return [tb for tb in _tracebacks(error.__traceback__) if self.is_own(tb.tb_frame)]
 
-    def _is_own(self, frame: FrameType) -> bool:
+    def is_own(self, frame: FrameType) -> bool:
         """Whether a frame runs code of the definition or of a module next to it.
 
         Helixband itself, or installed packages, can lie in the definition's folder too.
@@ -174,6 +177,7 @@ class Definition:
         return (
             frame.f_code.co_filename.startswith(str(self.path.parent) + os.sep)
             and "site-packages" not in frame.f_code.co_filename
+            and not frame.f_code.co_filename.startswith(STANDARD_LIBRARY)
             and module not in OWN_MODULES
         )
 
@@ -278,6 +282,7 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     definition = Definition(path, source, module, seed)
+    watch(definition.is_own)
     seed_everything(derive_seed(seed, "definition"))
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)

@@ -168,6 +168,7 @@ def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Proj
 def _process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a run leaves in its process: signal handlers, the definition's modules, the environment read."""
     monkeypatch.setattr(env, "_read", {})
+    monkeypatch.setattr(env, "_looked_up", {})
     monkeypatch.setenv("HELIXBAND_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(interruption, "_pending", [])
     monkeypatch.setattr(sys, "path", list(sys.path))

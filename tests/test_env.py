@@ -1,11 +1,13 @@
 """Typed parameters from environment variables."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helixband.env import env, variables_read
+from helixband.env import env, is_of_the_place, variables_looked_up, variables_read, watch
 from helixband.errors import UsageError
 
 
@@ -88,3 +90,118 @@ def test_what_was_read_is_recorded_as_it_was_written(monkeypatch: pytest.MonkeyP
     assert variables_read() == {"WINDOW": " 0100 ", "AUGMENT": "yes", "GENOME": "hg38"}
     variables_read().clear()
     assert len(variables_read()) == 3
+
+
+# What a definition's folder reads from os.environ.
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], dict[str, str | None]]:
+    """What is recorded of code that is run as a file of the definition's folder."""
+    kind = type(os.environ)
+    monkeypatch.setattr("helixband.env._looked_up", {})
+    monkeypatch.setenv("GENOME", "hg38")
+    monkeypatch.setenv("WANDB_API_KEY", "hidden")
+    monkeypatch.delenv("WINDOW", raising=False)
+
+    def run(code: str) -> dict[str, str | None]:
+        watch(lambda frame: frame.f_code.co_filename.startswith(str(tmp_path)))
+        try:
+            exec(compile(code, str(tmp_path / "def.py"), "exec"), {"os": os})
+        finally:
+            os.environ.__class__ = kind
+        return variables_looked_up()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.environ['GENOME']",
+        "os.environ.get('GENOME')",
+        "os.environ.get('GENOME', 'mm10')",
+        "os.getenv('GENOME')",
+        "assert 'GENOME' in os.environ",
+        "assert 'GENOME' in os.environ.keys()",
+        "os.environ.setdefault('GENOME', 'mm10')",
+        "name = 'GEN' + 'OME'; [os.environ[each] for each in [name]]",
+        "from os import environ, getenv; getenv('GENOME')",
+        "[os.environ[name] for name in os.environ if name == 'GENOME']",
+    ],
+)
+def test_what_is_read_by_name_from_os_environ_is_recorded(watched: Any, code: str) -> None:
+    assert watched(code) == {"GENOME": "hg38"}
+
+
+def test_a_variable_that_is_not_set_is_recorded_as_such(watched: Any) -> None:
+    assert watched("os.environ.get('WINDOW', '100'); os.getenv('WINDOW')") == {"WINDOW": None}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "dict(os.environ)",
+        "{**os.environ, 'GENOME': 'mm10'}",
+        "os.environ.copy()",
+        "os.environ | {'GENOME': 'mm10'}",
+        "list(os.environ), list(os.environ.items()), len(os.environ)",
+        "import subprocess; subprocess.run(['true'], env={**os.environ})",
+        "os.path.expanduser('~'); import tempfile; tempfile.gettempdir()",
+        "os.environ['WANDB_API_KEY']",
+        "from helixband.env import env; env('GENOME')",
+    ],
+)
+def test_copies_libraries_and_credentials_are_not_recorded(watched: Any, code: str) -> None:
+    assert watched(code) == {}
+
+
+def test_os_environ_does_what_it_did(watched: Any) -> None:
+    watched("""
+before = dict(os.environ)
+os.environ["WINDOW"] = "5"
+assert os.environ["WINDOW"] == "5" and os.environ.pop("WINDOW") == "5" and "WINDOW" not in os.environ
+assert dict(os.environ) == before == os.environ.copy() == {**os.environ}
+try:
+    os.environ["WINDOW"]
+except KeyError as error:
+    assert error.args == ("WINDOW",)
+""")
+
+
+# Credentials, and what differs from place to place.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TOKEN", "HF_TOKEN", "GITHUBTOKEN", "API_TOKENS", "token", "myToken", "AWS_SECRET_ACCESS_KEY",
+        "WANDB_API_KEY", "APIKEY", "SshKey", "KEYS", "DB_PASSWORD", "PGPASSWORD", "MYSQL_PWD", "DB_PASS",
+        "PASSWD", "SECRET",
+        "GOOGLE_APPLICATION_CREDENTIALS", "AUTH", "OAUTH_ID", "HTTP_AUTHORIZATION", "SSH_AUTH_SOCK", "COOKIE",
+        "KEY1", "SECRETS2",
+    ],
+)  # fmt: skip
+def test_the_value_of_a_credential_is_nowhere(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "hidden")
+    assert env(name) == "hidden"
+    assert name not in variables_read()
+    with pytest.raises(UsageError) as caught:
+        env(name, type=int)
+    assert str(caught.value) == f"the environment variable {name} holds what cannot be read as int"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["WINDOW", "KEYWORD", "AUTHOR", "TOKENIZER", "MAX_TOKENS", "TOKENS_PER_BATCH", "MONKEY_GENOME", "PASSES"],
+)
+def test_other_names_are_recorded(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    env(name)
+    assert variables_read() == {name: "1"}
+
+
+def test_what_tells_the_place_of_a_process_is_known() -> None:
+    of_the_place = ["SLURM_JOB_ID", "TMPDIR", "CUDA_VISIBLE_DEVICES", "PBS_JOBID", "HOSTNAME"]
+    assert all(map(is_of_the_place, of_the_place))
+    assert not any(map(is_of_the_place, ["WINDOW", "RANK", "GENOME", "MY_TMPDIR", "OMP_NUM_THREADS"]))

@@ -107,6 +107,8 @@ class Experiment(Stage):
             self.progress.say(f"running on {torch.cuda.get_device_name(device)}")
         else:
             self.progress.say("running on the CPU" + ("" if self.args.cpu else ": no GPU was found"))
+        for note in self.run_file.notes():
+            self.progress.say(note)
 
     def _prepare_training(self) -> None:
         """Make the data, so that its faults show before anything is trained, and record the run."""

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import sys
+import textwrap
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from helixband import __version__
 from helixband.definition import Definition
-from helixband.env import variables_read
+from helixband.env import is_credential, is_of_the_place, variables_looked_up, variables_read
 from helixband.errors import ResultsMismatch
 from helixband.files import read_json, write_json, write_whole
 
@@ -70,21 +71,32 @@ class RunFile:
         """
         if force or not self.binding or not self.begun:
             return
-        directory, read = self.path.parent, variables_read()
+        directory = self.path.parent
         if self._document["definition"]["sha256"] != definition.digest:
             raise ResultsMismatch(
                 f"{directory} was made by another version of {definition.path.name}, kept in "
                 f"{directory / 'def.py'}; choose another directory with --result, or continue anyway with "
                 "--force (this keeps trained models, and repeats tests and predictions)"
             )
-        for name, value in self._environment().items():
-            # What the functions of stages that are done have read is not read again: look at it as it is.
-            now = read.get(name, os.environ.get(name, value))
-            if now != value:
-                raise ResultsMismatch(
-                    f"{directory} was made with {name}={value} in the environment, and now it is "
-                    f"{now}; set it back, choose another directory with --result, or use --force"
-                )
+        for name, (recorded, now) in self._changed_variables().items():
+            raise ResultsMismatch(
+                f"{directory} was made with {name}={recorded} in the environment, and now it is {now}; "
+                "set it back, choose another directory with --result, or use --force"
+            )
+
+    def notes(self) -> list[str]:
+        """What has changed of what the definition reads from `os.environ`: told, not refused."""
+        recorded = self._document.get("os_environ", {}) if self.binding else {}
+        changed = {
+            name: (value, os.environ.get(name))
+            for name, value in recorded.items()
+            if value != os.environ.get(name) and not is_of_the_place(name)
+        }
+        return [
+            f"note: {self.path.parent} was made with {_shown(name, value)} in the environment, and now it is "
+            f"{_shown(name, now)}, which the definition may read: results of both may be mixed"
+            for name, (value, now) in changed.items()
+        ]
 
     def record(self, definition: Definition, args: Namespace) -> None:
         """Store what is about to be run, and a copy of the definition."""
@@ -96,8 +108,10 @@ class RunFile:
             "command": sys.argv,
             "definition": {"path": str(definition.path), "sha256": definition.digest},
             "settings": {name: getattr(args, name) for name in DEFAULTS},
-            "environment": (self._environment() if self.binding else {}) | variables_read(),
         }
+        if not self.binding:
+            self._document |= {"environment": {}, "os_environ": {}}
+        self._record_environment()
         write_whole(self.path.parent / "def.py", definition.source)
         write_json(self.path, self._document)
 
@@ -105,7 +119,8 @@ class RunFile:
         """Store a definition and environment that finished work was not made with, as `force` has it."""
         if self.begun:
             self._document["definition"] = {"path": str(definition.path), "sha256": definition.digest}
-            self._document["environment"] = self._environment() | variables_read()
+            self._document["os_environ"] = {}
+            self._record_environment()
             write_whole(self.path.parent / "def.py", definition.source)
             write_json(self.path, self._document)
 
@@ -115,12 +130,29 @@ class RunFile:
 
     def finish_stage(self, name: str, facts: dict[str, Any]) -> None:
         """Store that a stage is done, or how far, with the facts it depended on."""
-        self._document["environment"] = self._environment() | variables_read()
+        self._record_environment()
         self._document.setdefault("stages", {})[name] = facts
         write_json(self.path, self._document)
 
-    def _environment(self) -> dict[str, str]:
-        return dict(self._document.get("environment", {}))
+    def _record_environment(self) -> None:
+        """Add what the definition has read by now; of `os.environ`, what there was first stays."""
+        self._document["environment"] = self._document.get("environment", {}) | variables_read()
+        looked_up = variables_looked_up() | self._document.pop("os_environ", {})
+        self._document |= {"os_environ": looked_up} if looked_up else {}
+
+    def _changed_variables(self) -> dict[str, tuple[str, str]]:
+        """Of the variables that `env` reads: name to the recorded text and the one of now."""
+        changed, read = {}, variables_read()
+        for name, recorded in self._document.get("environment", {}).items():
+            # What the functions of stages that are done have read is not read again: look at it as it is.
+            now = read.get(name, os.environ.get(name, recorded))
+            if now != recorded and not is_of_the_place(name) and not is_credential(name):
+                changed[name] = (recorded, now)
+        return changed
+
+
+def _shown(name: str, value: str | None) -> str:
+    return f"no {name}" if value is None else f"{name}={textwrap.shorten(value, 60)}"
 
 
 def file_digest(path: Path) -> str:

@@ -728,6 +728,57 @@ def get_train_generator(data_dir, batch_size):
     assert "was made with ROWS=60 in the environment, and now it is 50" in refused.err
 
 
+def test_a_change_of_what_is_read_from_os_environ_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.define("\nimport os, helper\nROWS = int(os.environ.get('ROWS', '60'))\n")
+    (project.path / "helper.py").write_text("import os\nGENOME = os.getenv('GENOME')\n")
+    monkeypatch.setenv("ROWS", "40")
+    monkeypatch.delenv("GENOME", raising=False)
+    assert "note:" not in project.run(*SHORT).out
+    assert project.json("run.json")["os_environ"] == {"GENOME": None, "ROWS": "40"}
+    assert "note:" not in project.run(*SHORT).out
+
+    monkeypatch.setenv("ROWS", "50")
+    monkeypatch.setenv("GENOME", "hg38")
+    for _ in range(2):
+        told = project.run(*SHORT, "--eval")
+        assert told.code == 0
+        assert f"note: {project.results} was made with ROWS=40 in the environment, and now it is ROWS=50" in (
+            told.out
+        )
+        assert "was made with no GENOME in the environment, and now it is GENOME=hg38" in told.out
+    assert project.json("run.json")["os_environ"] == {"GENOME": None, "ROWS": "40"}
+
+
+def test_what_a_scheduler_sets_is_not_compared(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["SLURM_JOB_ID", "TMPDIR", "CUDA_VISIBLE_DEVICES"]
+    project.define(
+        "\nimport os\n" + "".join(f"env({name!r}, ''); os.environ.get({name!r})\n" for name in names)
+    )
+    for value in ("1", "2"):
+        for name in names:
+            monkeypatch.setenv(name, value)
+        done = project.run(*SHORT)
+        assert done.code == 0
+        assert "note:" not in done.out
+
+
+def test_a_credential_is_written_nowhere(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.define(
+        "\nimport os\nenv('HF_TOKEN', ''); os.environ.get('WANDB_API_KEY'); env('ROWS', 60, int)\n"
+    )
+    for value in ("hidden-1", "hidden-2"):
+        monkeypatch.setenv("HF_TOKEN", value)
+        monkeypatch.setenv("WANDB_API_KEY", value)
+        done = project.run(*SHORT)
+        assert done.code == 0
+        assert "hidden" not in done.out + done.err
+    files = [path for path in project.results.rglob("*") if path.is_file()]
+    assert [path for path in files if b"hidden" in path.read_bytes()] == []
+    assert project.json("run.json")["environment"] == {"ROWS": "60"}
+
+
 def test_a_changed_definition_is_evaluated_anew_where_forced(project: Project) -> None:
     project.run(*SHORT, "--eval")
     project.define("\ndef get_test_generator(data_dir):\n    return MatrixBatchGenerator(*table(9, 5))\n")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import helixband
 from helixband import errors
-from helixband.env import variables_read
+from helixband.env import is_of_the_place, variables_read
 from helixband.results.directory import Results
 from helixband.search.executors.task import Outcome, Report, Task
 
@@ -45,8 +45,9 @@ class WorkerDied(Exception):
 class Setup:
     """What a process needs to train trials of a definition: all of it JSON.
 
-    `arguments` are those of the command line, `environment` the variables that the definition has read (None:
-    not set), `directory` the one that the run was started in, `root` the one that Helixband is imported from.
+    `arguments` are those of the command line, `environment` the variables that the definition has read by
+    `env` (None: not set), without credentials and what tells the place of a process, `directory` the one that
+    the run was started in, `root` the one that Helixband is imported from.
     """
 
     arguments: dict[str, Any]
@@ -65,7 +66,9 @@ class Setup:
             result=str(trainer.results.path),
             definition=str(trainer.definition.path),
             digest=trainer.definition.digest,
-            environment={name: os.environ.get(name) for name in variables_read()},
+            environment={
+                name: os.environ.get(name) for name in variables_read() if not is_of_the_place(name)
+            },
             directory=directory,
             root=str(Path(helixband.__file__).resolve().parent.parent),
         )
