@@ -111,7 +111,8 @@ FILES = {
         "executors.workers",
     ],
     "sequence": [
-        "alphabet intervals metadata reading",
+        "alphabet headers metadata reading",
+        "intervals",
         "augmentation chromosomes fasta interval_files similarity splits windows",
         "store targets",
         "negatives",

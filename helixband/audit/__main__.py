@@ -23,6 +23,7 @@ from helixband.audit.audit import AuditReport, Examples, Labels, audit, describe
 from helixband.errors import DataError, HelixbandError, UsageError
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import is_fasta
+from helixband.sequence.headers import unread_region
 from helixband.sequence.interval_files import is_intervals, read_intervals
 from helixband.sequence.intervals import Intervals, regions_of_headers
 from helixband.sequence.similarity import SequenceSet
@@ -37,29 +38,32 @@ def _read(
 ) -> tuple[Examples, str]:
     """The examples of one set as the flags have it, and a note on where its labels are from."""
     parts = [_read_file(file, args) for file in (path, negatives) if file]
-    sequences = SequenceSet.concatenate([part for part, _, _ in parts])
-    places = [intervals for _, _, intervals in parts if intervals is not None]
+    sequences = SequenceSet.concatenate([part for part, *_ in parts])
+    places = [intervals for _, _, intervals, _ in parts if intervals is not None]
     intervals = Intervals.concatenate(places) if len(places) == len(parts) else None
-    headers, note = [header for _, part, _ in parts for header in part], ""
+    unread = next((why for *_, why in parts if why), "")
+    headers, note = [header for _, part, *_ in parts for header in part], ""
     beside = Path(path.removesuffix(".gz")).with_suffix(".target")
     targets: Labels | None = None
     if negatives:
-        targets = np.repeat([1, 0], [len(part) for part, _, _ in parts])
+        targets = np.repeat([1, 0], [len(part) for part, *_ in parts])
     elif args.label_regex:
         rule = _compiled(args.label_regex)
         targets = np.array([int(rule.search(header) is not None) for header in headers])
     elif labels or beside.is_file():
         targets = read_targets(labels or beside, headers, path)
         note = f"The labels of {path} are those of {labels or beside}."
-    return Examples(sequences, targets, intervals), note
+    return Examples(sequences, targets, intervals, unread), note
 
 
-def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[str], Intervals | None]:
-    """(sequences, headers or labels, coordinates) of a FASTA or interval file."""
+def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[str], Intervals | None, str]:
+    """(sequences, headers or labels, coordinates, why these are not known) of a FASTA or interval file."""
     if is_fasta(path):
         store = SequenceStore.open(path)
         sequences = SequenceSet(store.codes, np.append(store.offsets, store.total))
-        return sequences, store.headers, regions_of_headers(store.headers, store.lengths)
+        regions = regions_of_headers(store.headers, store.lengths)
+        why = unread_region(store.headers, store.lengths)
+        return sequences, store.headers, regions, why and f"in {path}, {why}"
     if not is_intervals(path):
         raise DataError(f"{path}: its suffix says neither FASTA (.fa, .fasta) nor intervals (.bed, .gff3)")
     if not args.genome:
@@ -79,7 +83,8 @@ def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[s
         store = store.with_both_strands()
     columns = (intervals.chromosome, intervals.start, intervals.end, reverse)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return SequenceSet.of([store.sequence(*row) for row in rows]), intervals.label.tolist(), intervals
+    sequences = SequenceSet.of([store.sequence(*row) for row in rows])
+    return sequences, intervals.label.tolist(), intervals, ""
 
 
 def _compiled(regex: str) -> re.Pattern[str]:

@@ -52,11 +52,15 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """N examples: codes of `DNA`, (N, L) or a list of (L,); labels for `baselines`; where they lie."""
+    """N examples: codes of `DNA`, (N, L) or a list of (L,); labels for `baselines`; where they lie.
+
+    `no_intervals`: why that is not known, although their headers look like regions.
+    """
 
     sequences: Sequences
     labels: ArrayLike | None = None
     intervals: Intervals | None = None
+    no_intervals: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +164,9 @@ def audit(train: Examples, test: Examples, near_threshold: float = NEAR) -> Audi
     exact = matches.exact >= 0
     turned = (matches.reverse_complement >= 0) & ~exact
     overlapping, places_note = _overlapping(train.intervals, test.intervals)
+    unread = [
+        f"Coordinates cannot be read: {part.no_intervals}." for part in (train, test) if part.no_intervals
+    ]
     labels, labels_note = _labels(train.labels, len(known), test.labels, len(true))
     report = AuditReport(
         n_train=len(known),
@@ -170,7 +177,7 @@ def audit(train: Examples, test: Examples, near_threshold: float = NEAR) -> Audi
         overlapping_intervals=None if overlapping is None else int(overlapping.sum()),
         similar=matches.alike if overlapping is None else matches.alike | overlapping,
         near_threshold=near_threshold,
-        notes=tuple(filter(None, (places_note, labels_note))),
+        notes=tuple(filter(None, (places_note, *unread, labels_note))),
     )
     return _with_labels(report, known, true, matches, *labels) if labels else report
 

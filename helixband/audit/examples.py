@@ -141,7 +141,9 @@ def _of_windows(generator: SequenceBatchGenerator, enough_bases: int | None) -> 
     blocks = [numbers[first : first + rows] for first in range(0, len(numbers), rows)]
     sequences = SequenceSet.concatenate([_without_padding(generator.codes(block)) for block in blocks])
     places = generator.intervals()
-    return Examples(sequences, labels[numbers], None if places is None else places[numbers])
+    if places is not None:
+        places = places[numbers]
+    return Examples(sequences, labels[numbers], places, generator.no_coordinates)
 
 
 def _without_padding(codes: Codes) -> SequenceSet:

@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +15,9 @@ from helixband.errors import DataError
 from helixband.files import matching_files
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator, check_options
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
+from helixband.sequence.chromosomes import two_names_of_one
 from helixband.sequence.fasta import is_fasta
+from helixband.sequence.headers import unread_region
 from helixband.sequence.intervals import Intervals, regions_of_headers
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.targets import Targets, read_targets
@@ -40,8 +44,9 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     Padding always comes after the record or window, whichever strand `reverse_complement` reads. An
     `augmentation` changes whole rows, including their padding.
 
-    If all headers are regions of a genome (`sequence.intervals.regions_of_headers`), `intervals` are
-    positions on its chromosomes. Otherwise windows are positions on the records, and whole records have none.
+    If all headers are regions of a genome, in one of the forms of `sequence.headers`, `intervals` are
+    positions on its chromosomes. If no header looks like one, windows are positions on the records, and whole
+    records have none. If some do, and cannot be read, there are no positions: `no_coordinates` says why.
 
     `options` are those of `SequenceBatchGenerator`: `layout`, `reverse_complement`, `augmentation`,
     `balance`, `metadata`.
@@ -92,17 +97,22 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         """What `intervals` are positions on: "headers" where these are regions of a genome; else, of windows,
         the digest of the store, and None of whole records.
         """
-        if self._regions_of_records() is not None:
+        if self._regions is not None:
             return "headers"
-        return None if self.window is None else super().coordinates
+        return None if self.window is None or self.no_coordinates else super().coordinates
+
+    @property
+    def no_coordinates(self) -> str:
+        """Why headers that look like regions of a genome are not read as such; '' where none looks so."""
+        return self._regions_or_why[1]
 
     def intervals(self) -> Intervals | None:
         """Where the bases of the examples are from: on the chromosomes that the headers name, or, of windows,
         within their records; with `random_offsets`, all of the record. None for whole records elsewhere.
         """
-        regions = self._regions_of_records()
+        regions = self._regions
         if regions is None:
-            return None if self.window is None else super().intervals()
+            return None if self.window is None or self.no_coordinates else super().intervals()
         examples = np.arange(self.n_examples)
         of = regions[self.plan.places(self._numbers(examples))[0]]
         starts, ends = self._extents(examples)
@@ -178,8 +188,13 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         made._chosen, made.n_examples = None, len(made.plan)
         return made
 
-    def _regions_of_records(self) -> Intervals | None:
-        return regions_of_headers(self.store.headers, self.store.lengths)
+    @property
+    def _regions(self) -> Intervals | None:
+        return self._regions_or_why[0]
+
+    @cached_property
+    def _regions_or_why(self) -> tuple[Intervals | None, str]:
+        return _regions_of(self.store)
 
     def _extents(self, examples: Indexes) -> tuple[Indexes, Indexes]:
         if not self.random_offsets:
@@ -245,6 +260,25 @@ def _check_lengths(store: SequenceStore) -> None:
             f"{store.names[longest]!r} {store.lengths[longest]}; pass unequal='pad' or 'bucket' for "
             "sequences of different lengths, or window=… for windows along them"
         )
+
+
+def _regions_of(store: SequenceStore) -> tuple[Intervals | None, str]:
+    """Where the records lie on the chromosomes that their headers name; or None, and why not if some do."""
+    bounds = np.searchsorted(store.file_of_record, np.arange(len(store.paths) + 1)).tolist()
+    # File by file, as each may have a form of its own.
+    files = [(store.headers[first:end], store.lengths[first:end]) for first, end in pairwise(bounds)]
+    regions = [regions_of_headers(*file) for file in files]
+    known = [part for part in regions if part is not None]
+    for file, path, part in zip(files, store.paths, regions, strict=True):
+        why = "" if part is not None else unread_region(*file)
+        if part is None and (known or why):
+            return None, f"in {path}, {why or f'{file[0][0]!r} is no region, as those of other files are'}"
+    if not known:
+        return None, ""
+    whole = Intervals.concatenate(known)
+    if two := two_names_of_one(whole.names):
+        return None, f"they name one chromosome {two[0]!r} and {two[1]!r}; write it in one way"
+    return whole, ""
 
 
 def _open(

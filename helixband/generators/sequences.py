@@ -133,6 +133,11 @@ class SequenceBatchGenerator(BatchGenerator):
         """
         return self.store.digest
 
+    @property
+    def no_coordinates(self) -> str:
+        """Why there are no `intervals` although headers look like regions; '' where that is not so."""
+        return ""
+
     def intervals(self) -> Intervals | None:
         """Where the bases of the examples are from, in order; None where they have no coordinates.
 
@@ -325,9 +330,10 @@ class SequenceBatchGenerator(BatchGenerator):
         if by in ("chromosome", "interval"):
             intervals = self.intervals()
             if intervals is None:
+                why = f": {self.no_coordinates}" if self.no_coordinates else ""
                 raise DataError(
-                    f"{self.store.path}: the headers are not where their sequences are (chr:start-end), so "
-                    f"there is no {by} to split by; split by 'cluster' or 'ratio'"
+                    f"{self.store.path}: the headers are not where their sequences are (chr:start-end){why}. "
+                    f"So there is no {by} to split by; split by 'cluster' or 'ratio'"
                 )
             if by == "chromosome":
                 return splits.by_chromosome(intervals, val=val, test=test)

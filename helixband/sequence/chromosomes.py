@@ -57,6 +57,19 @@ def match_names(interval_names: Iterable[str], genome_names: Iterable[str]) -> d
     return {name: target for name, target in targets.items() if name != target}
 
 
+def two_names_of_one(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these names that differ by a prefix, by zeros or in the spelling of an organelle, or None.
+
+    >>> two_names_of_one(["chr1", "chr2", "1"])
+    ('chr1', '1')
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if seen.setdefault(_stem(name), name) != name:
+            return seen[_stem(name)], name
+    return None
+
+
 def read_aliases(path: Path) -> dict[str, str]:
     """A table of two columns: the name of a chromosome in the intervals, its name in the genome.
 

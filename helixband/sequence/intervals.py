@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
+from helixband.sequence.headers import POSITION, read_headers
 
 Integers = NDArray[np.int64]
 Texts = NDArray[Any]  # dtype object, of str: in an array of fixed width one long label widens all the others
@@ -262,8 +263,7 @@ def _texts(values: Iterable[str]) -> Texts:
     return np.array(list(values), dtype=object)
 
 
-_POSITION = "([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})"
-_REGION = re.compile(rf"(.+):{_POSITION}-{_POSITION}(?:\(([-+.])\))?")
+_REGION = re.compile(rf"(.+):{POSITION}-{POSITION}(?:\([-+.]\))?")
 
 
 def parse_region(text: str) -> tuple[str, int, int]:
@@ -282,7 +282,7 @@ def parse_region(text: str) -> tuple[str, int, int]:
     match = _REGION.fullmatch(text.strip())
     if not match:
         raise DataError(f"{text!r} is no region; write chromosome:first-last, as in chrI:101-200")
-    name, first, last, _ = _region(match)
+    name, first, last = match[1], *(int(match[place].replace(",", "")) for place in (2, 3))
     if not 1 <= first <= last:
         raise DataError(f"the region {text!r} has to begin at 1 or later, and not to end before it begins")
     return name, first - 1, last
@@ -291,10 +291,10 @@ def parse_region(text: str) -> tuple[str, int, int]:
 def regions_of_headers(headers: Sequence[str], lengths: ArrayLike | None = None) -> Intervals | None:
     """Where the sequences of FASTA headers lie, or None where a header does not say so.
 
-    A header says so in its first word, a region as in `parse_region`; the strand is kept, and the word is the
-    label. `bedtools getfasta` writes the same with a start that counts from 0, which only the lengths of the
-    sequences can tell: with `lengths`, integers (N,), the starts are read in the way that gives all of
-    them, and where neither does the answer is None.
+    The forms are those of the module `headers`; the strand is kept, and the first word is the label. Some
+    forms count from 0 with one tool and from 1 with another, which only the lengths of the sequences can
+    tell: with `lengths`, integers (N,), the starts are read in the way that gives all of them, and where
+    neither does the answer is None.
 
     >>> regions = regions_of_headers(["chr1:101-200(-) a peak", "chr2:1-50"])
     >>> regions.start.tolist(), regions.end.tolist(), regions.strand.tolist()
@@ -302,20 +302,10 @@ def regions_of_headers(headers: Sequence[str], lengths: ArrayLike | None = None)
     >>> regions_of_headers(["chr1:100-200"], lengths=[100]).start.tolist()
     [100]
     """
-    words = [(header.split(maxsplit=1) or [""])[0] for header in headers]
-    matches = [match for match in map(_REGION.fullmatch, words) if match]
-    if not words or len(matches) < len(words):
+    regions = read_headers(headers, lengths)
+    if not regions:
         return None
-    names, firsts, lasts, strands = zip(*map(_region, matches), strict=True)
-    starts, ends = np.array(firsts, dtype=np.int64) - 1, np.array(lasts, dtype=np.int64)
-    if lengths is not None:
-        from_0 = np.array_equal(ends - starts - 1, lengths)
-        starts += from_0
-        if not np.array_equal(ends - starts, lengths):
-            return None
-    return None if first_fault(starts, ends) else Intervals.make(names, starts, ends, strands, labels=words)
-
-
-def _region(match: re.Match[str]) -> tuple[str, int, int, str]:
-    name, first, last, strand = match.groups()
-    return name, int(first.replace(",", "")), int(last.replace(",", "")), strand or "."
+    names, starts, ends, strands = zip(*regions, strict=True)
+    labels = [(header.split(maxsplit=1) or [""])[0] for header in headers]
+    places = np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64)
+    return None if first_fault(*places) else Intervals.make(names, *places, strands, labels=labels)

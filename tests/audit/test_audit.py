@@ -361,6 +361,23 @@ def test_regions_in_headers_count_from_1_and_include_their_last_base(
     assert run(capsys, train, test)["overlapping_intervals"] == 1
 
 
+def test_regions_of_bedtools_with_names_are_seen_to_overlap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = fasta(tmp_path / "train.fa", random_codes(2, 100), ["a::chr1:100-200(+)", "b::chr1:0-100(+)"])
+    test = fasta(tmp_path / "test.fa", random_codes(2, 100, 1), ["c::chr1:200-300(-)", "d::chr1:199-299(-)"])
+    assert run(capsys, train, test)["overlapping_intervals"] == 1
+
+
+def test_regions_that_cannot_be_read_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = fasta(tmp_path / "train.fa", random_codes(1, 100), ["chr1:1-100"])
+    test = fasta(tmp_path / "test.fa", random_codes(1, 100, 1), ["chr1:1-100bp"])
+    document = run(capsys, train, test)
+    assert document["overlapping_intervals"] is None
+    why = "'chr1:1-100bp' looks like a region, but its sequence has 100 bases"
+    assert f"Coordinates cannot be read: in {test}, {why}." in document["notes"]
+
+
 def genome(tmp_path: Path) -> Path:
     return fasta(tmp_path / "genome.fa", random_codes(2, 5000), ["chr1", "chr2"])
 

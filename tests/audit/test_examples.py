@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from batch_generator import FastaBatchGenerator, MatrixBatchGenerator
+from helixband.audit.audit import audit
 from helixband.audit.examples import Unlike, codes_of, digests_of, examples_of, marks
 from helixband.errors import DataError
 from helixband.networks.one_hot import OneHot
@@ -110,6 +111,15 @@ def test_sequences_of_a_file_have_their_coordinates(fasta: str) -> None:
     assert examples.sequences.codes.tolist() == DNA.encode("ACGTTTTTTGGGGG").tolist()  # type: ignore[union-attr]
     assert examples.intervals.start.tolist() == [10, 100, 0]
     assert examples.intervals.chromosome_names().tolist() == ["chr1", "chr1", "chr2"]
+
+
+def test_headers_that_look_like_regions_and_cannot_be_read_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "x.fa"
+    path.write_text(">chr1:11-99\nACGTN\n>chr1:101-105\nTTTTT\n>chr2:1-5\nGGGGG\n")
+    examples = examples_of(FastaBatchGenerator(path, [0, 1, 1], window=5))
+    assert examples is not None and examples.intervals is None
+    notes = audit(examples, examples).notes
+    assert notes[1].startswith(f"Coordinates cannot be read: in {path}, 'chr1:11-99' looks like a region")
 
 
 def test_of_a_large_file_some_sequences_are_taken(fasta: str) -> None:

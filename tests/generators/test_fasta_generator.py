@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -661,6 +662,46 @@ def test_headers_may_count_from_0_as_their_sequences_tell(write: Write) -> None:
     assert other.intervals() is None
     with pytest.raises(DataError, match="headers are not where their sequences are.*'cluster' or 'ratio'"):
         other.split("interval")
+
+
+@pytest.mark.parametrize("window", [None, 10])
+def test_headers_of_bedtools_with_names_keep_overlapping_sequences_together(
+    write: Write, window: int | None
+) -> None:
+    rng = np.random.default_rng(4)
+    starts = (np.arange(20) * 50).repeat(2) + np.tile([0, 5], 20)
+    records = {f"p{n}::chr1:{at}-{at + 20}(+)": random_text(rng, 20) for n, at in enumerate(starts.tolist())}
+    parts = FastaBatchGenerator(write(records), window=window).split("interval", val=0.2, test=0.2)
+    places = [part.intervals() for part in parts]
+    assert sum(map(len, places)) == 40 * (1 if window is None else 2)
+    assert not any(one.overlapping(other).any() for one, other in permutations(places, 2))
+
+
+def test_each_file_may_have_a_form_of_its_own(write: Write) -> None:
+    from_0, from_1 = write({"chr1:10-14": "AAAA"}), write({"chr1:11-14": "CCCC"}, "y.fa")
+    places = FastaBatchGenerator({from_0: 1, from_1: 0}).intervals()
+    assert (places.start.tolist(), places.end.tolist()) == ([10, 10], [14, 14])
+
+
+@pytest.mark.parametrize("by", ["interval", "chromosome"])
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ("p::chr1:0-9", "p::chr2:0-4", "'p::chr1:0-9' looks like a region, but its sequence has 4 bases"),
+        ("chr1:1-4", "other", "'other' is no region, as those of other files are"),
+        ("chr1:1-4", "1:1-4", "they name one chromosome 'chr1' and '1'; write it in one way"),
+    ],
+)
+def test_regions_that_cannot_be_read_are_told_in_a_split(
+    write: Write, by: str, window: int | None, first: str, second: str, why: str
+) -> None:
+    files = {write({first: "ACGT"}): 0, write({second: "CCGT"}, "y.fa"): 1}
+    generator = FastaBatchGenerator(files, window=window)
+    assert generator.intervals() is None and generator.coordinates is None
+    val: Any = 0.2 if by == "interval" else ["chr1"]
+    with pytest.raises(DataError, match=f"{why}.*there is no {by} to split by; split by 'cluster'"):
+        generator.split(by, val=val, test=0.2 if by == "interval" else [])
 
 
 def test_a_split_by_interval_keeps_overlapping_sequences_together(write: Write) -> None:

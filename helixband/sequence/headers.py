@@ -1,0 +1,183 @@
+"""The region that a FASTA header names, in the forms that common tools write.
+
+    chr1:101-200  chr1:101..200  chr1:1,001-1,200    samtools faidx, GBrowse: from 1, the last base included
+    chr1:100-200  name::chr1:100-200                 bedtools getfasta, twoBitToFa: from 0, end-exclusive
+    hg38_dna range=chr1:101-200 strand=-             UCSC: from 1
+    1 dna:chromosome chromosome:GRCh38:1:101:200:-1  Ensembl: from 1
+    NC_000001.11:c200-101  CP000097.1/200-101        NCBI and Rfam: from 1, turned on the − strand
+    gene loc=3R:complement(101..200);                FlyBase: from 1
+    gene loc:chr1|101-200|-  loc:chr1(-)101-200      gffread: from 1
+    YAL001C SGDID:S1, Chr I from 200-101, …          SGD: from 1, turned on the − strand
+    chr1_100_200  chr1-100-200  chr1 100 200         scripts: read only where the length fits
+
+The strand is `(+)`, `:+`, `:-1`, `|+`, `/rc` and the like behind the region, or `strand=+` anywhere. Text
+before the region (`peak1|`, `loc=`) and behind it (`_shuffled`) is a label. Where a form does not say whether
+it counts from 0 or from 1, the length of the sequence does.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Region(NamedTuple):
+    """A place on a chromosome: 0-based, end-exclusive; the strand is '+', '-' or '.'."""
+
+    chromosome: str
+    start: int
+    end: int
+    strand: str
+
+
+class _Claim(NamedTuple):
+    """What a header says of its sequence, which the length can refute."""
+
+    chromosome: str
+    first: int
+    last: int
+    strand: str
+    counts_from: int
+    is_open: bool = False  # whether it can count from 0 as well as from 1
+    is_loose: bool = False  # so common in plain names that the length alone makes it a region
+
+
+POSITION = "([0-9]{1,3}(?:,[0-9]{3}){1,5}|[0-9]{1,18})"
+
+_PLAIN = re.compile(rf"(?<!\S)(\S+):(c?){POSITION}(?:-|\.\.){POSITION}(?![0-9])(\S*)")
+_BEHIND = re.compile(  # a strand, and a label that does not begin with a letter or digit
+    r"(?:\(([-+.*])\)|[:|,;_/]?([-+*.])(?![0-9A-Za-z])|:(-?1)(?![0-9A-Za-z])|/(rc))?(?![0-9A-Za-z])"
+)
+_TAGGED = (  # chromosome, strand, first, last, strand
+    re.compile(r"(?<!\S)[A-Za-z_]+:[^\s:]+:([^\s:]+)():([0-9]{1,18}):([0-9]{1,18}):(-?1|0)(?!\S)"),
+    re.compile(rf"(?<!\S)loc=([^\s:]+):(complement)\({POSITION}\.\.{POSITION}()\)"),
+    re.compile(rf"(?<!\S)loc:([^\s|()]+)()\|{POSITION}-{POSITION}\|([-+.])"),
+    re.compile(rf"(?<!\S)loc:([^\s|()]+)\(([-+.])\){POSITION}-{POSITION}()"),
+    re.compile(rf"\bChr ([^\s,]+)() from {POSITION}-{POSITION}()(?![0-9]|,[0-9])"),
+    re.compile(rf"^([^\s/]+)()/{POSITION}-{POSITION}()(?!\S)"),
+)
+_LOOSE = re.compile(r"(?<!\S)(\S+?)([_.:|-]|\s+)([0-9]{1,18})\2([0-9]{1,18})(?:(?:\2|\()([-+.])\)?)?(?!\S)")
+_LOOKS_SO = re.compile(
+    r":c?[0-9][0-9,]*(?:-|\.\.)[0-9]|:[0-9]+:[0-9]+:(?:-?1|0)(?!\S)|(?m:^[^\s/]+)/[0-9]+-[0-9]+(?!\S)"
+    r"|(?<!\S)loc[:=]\S+[0-9](?:-|\.\.)[0-9]|\bChr [^\s,]+ from [0-9]+-[0-9]"
+    r"|(?<![0-9A-Za-z])chr[0-9A-Za-z]+([_.:|-]|[ \t]+)[0-9]+\1[0-9]+(?![0-9])"
+)
+_STRAND = re.compile(r"\bstrand\s*[=:]\s*([-+]|-?1\b)|(?<=\s)\(?([-+])\)?(?!\S)|\b(FORWARD|REVERSE)\b")
+_STRANDS = {sign: "-" for sign in ("-", "-1", "REVERSE", "complement", "rc", "c")}
+_STRANDS |= {sign: "+" for sign in ("+", "1", "FORWARD")}
+_NO_CHROMOSOMES = {"", "exons", "segs"}  # gffread has the latter two before positions within the transcript
+_LABELLED = re.compile(r"(.*[^0-9A-Za-z])chr[0-9A-Za-z]+")
+
+
+def read_headers(headers: Sequence[str], lengths: ArrayLike | None = None) -> list[Region] | None:
+    """The regions of headers, or None where one of them has none, or one that does not fit its length.
+
+    `lengths`: of the sequences, integers (N,). Where the form leaves it open, all count from 0 or all from 1.
+
+    >>> read_headers(["peak::chr1:100-200(-)", "chr2:0-50"], lengths=[100, 50])[0]
+    Region(chromosome='chr1', start=100, end=200, strand='-')
+    """
+    for counts_from in (1, 0):
+        regions = []
+        for header, length in _pairs(headers, lengths):
+            region = _read(header, length, counts_from)
+            if region is None:
+                break
+            regions.append(region)
+        else:
+            return None if _label_before(regions) else regions
+    return None
+
+
+def unread_region(headers: Sequence[str], lengths: ArrayLike) -> str:
+    """Why headers that look like regions cannot be read as such, or '' where none looks like one.
+
+    >>> unread_region(["chr1:100-200", "peak2"], lengths=[100, 100])
+    "'chr1:100-200' looks like a region, but 'peak2' does not"
+    """
+    found = _LOOKS_SO.search("\n".join(headers))  # at once, as a genome may have a million records
+    if found is None or read_headers(headers, lengths) is not None:
+        return ""
+    regions = []
+    for header, length in _pairs(headers, lengths):
+        regions.append(_read(header, length, 1) or _read(header, length, 0))
+        if regions[-1] is None and _LOOKS_SO.search(header):
+            return f"{header[:80]!r} looks like a region, but its sequence has {length} bases"
+    if None in regions:
+        like = next(filter(_LOOKS_SO.search, headers))
+        return f"{like[:80]!r} looks like a region, but {headers[regions.index(None)][:80]!r} does not"
+    if label := _label_before([region for region in regions if region]):
+        return f"each region has a text of its own, as {label!r}, before the chromosome; end it in '::'"
+    return "some of the regions count from 0, and others from 1"
+
+
+def _pairs(headers: Sequence[str], lengths: ArrayLike | None) -> Iterator[tuple[str, int | None]]:
+    return zip(
+        headers, [None] * len(headers) if lengths is None else np.asarray(lengths).tolist(), strict=True
+    )
+
+
+def _read(header: str, length: int | None, counts_from: int) -> Region | None:
+    """The region of a header; `counts_from` is for forms that leave it open, where the length is known."""
+    for claim in _claims(header):
+        usual = claim.counts_from if length is None or not claim.is_open else counts_from
+        start = claim.first - usual
+        if length is None:
+            if not claim.is_loose:
+                return Region(claim.chromosome, start, claim.last, claim.strand)
+        elif claim.last - start == length:
+            return Region(claim.chromosome, start, claim.last, claim.strand)
+        elif start == 0 and header.startswith(f"{claim.chromosome} "):
+            return Region(claim.chromosome, 0, length, claim.strand)  # the beginning of the chromosome itself
+    return None
+
+
+def _claims(header: str) -> Iterator[_Claim]:
+    """What a header can mean, the likeliest first."""
+    named = _STRAND.search(header)
+    usual = next(filter(None, named.groups())) if named else ""
+
+    def strand(*signs: str | None) -> str:
+        return _STRANDS.get(next(filter(None, signs), usual), ".")
+
+    for form in _TAGGED:
+        for match in form.finditer(header):
+            chromosome, before, *numbers, after = match.groups()
+            first, last = map(_number, numbers)
+            sign = strand(before, after, "-" if first > last else None)
+            yield _Claim(chromosome, min(first, last), max(first, last), sign, 1)
+    for match in _PLAIN.finditer(header):
+        text, turned, *numbers, rest = match.groups()
+        chromosome, before = _chromosome(text)
+        if (behind := _BEHIND.match(rest)) and chromosome not in _NO_CHROMOSOMES:
+            first, last = map(_number, reversed(numbers) if turned else numbers)
+            sign = strand(*behind.groups(), before, turned)
+            yield _Claim(chromosome, first, last, sign, 0 if "::" in text else 1, is_open=True)
+    for match in _LOOSE.finditer(header):
+        chromosome, _, *numbers, after = match.groups()
+        first, last = map(_number, numbers)
+        yield _Claim(chromosome, first, last, strand(after), 1, is_open=True, is_loose=True)
+
+
+def _chromosome(text: str) -> tuple[str, str | None]:
+    """(chromosome, strand) in the text before a region's positions; '' where that is a region itself."""
+    name = text.rsplit("::", 1)[-1]
+    name = re.split(r"[|;,=>]", name)[-1] or name
+    name = re.sub(r".*:(?=chr)", "", name.lstrip("([{"))
+    sign = re.fullmatch(r"(.+?)(?:\(([-+.*])\)|:([-+*]))", name)
+    if sign:
+        name = sign[1]
+    return "" if re.search(r":[0-9,]+-[0-9,]+$", name) else name, sign and (sign[2] or sign[3])
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def _label_before(regions: Sequence[Region]) -> str:
+    """The first name with text before `chr`, where every region has one and no two the same."""
+    matches = [_LABELLED.match(region.chromosome) for region in regions]
+    labels = {match[1] for match in matches if match}
+    return regions[0].chromosome if len(labels) == len(regions) > 1 else ""
