@@ -18,6 +18,7 @@ from helixband.definition import load_definition
 from helixband.errors import DefinitionError, StorageError, UsageError
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Row
+from helixband.run.command import make_parser
 from helixband.search.executors.local import InProcess, LocalWorkers, WorkerDied, allot, fair_threads
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Outcome, Task
@@ -139,12 +140,15 @@ def test_in_process_a_training_ends_by_what_on_epoch_raises_and_keeps_the_epoch(
     assert trainer.results.trial("ended").epochs() == 1
 
 
-@pytest.mark.parametrize(("workers", "capacity", "kind"), [(None, 1, InProcess), (2, 2, LocalWorkers)])
+@pytest.mark.parametrize(
+    ("flags", "capacity", "kind"),
+    [([], 1, InProcess), (["--workers", "1"], 1, InProcess), (["--workers", "2"], 2, LocalWorkers)],
+)
 def test_the_flags_choose_the_executor(
-    trainer: Trainer, workers: int | None, capacity: int, kind: type[Any]
+    trainer: Trainer, flags: list[str], capacity: int, kind: type[Any]
 ) -> None:
-    flags = {"cluster": None, "workers": workers, "trials_per_gpu": None}
-    args = Namespace(**vars(trainer.args), **flags, directory=str(trainer.results.path))
+    given = vars(make_parser().parse_args(["--model", "def.py", *flags]))
+    args = Namespace(**given | vars(trainer.args), directory=str(trainer.results.path))
     with contextlib.closing(make_executor(Trainer(trainer.definition, trainer.results, args), print)) as made:
         assert isinstance(made, kind)
         assert made.capacity == capacity
