@@ -47,12 +47,14 @@ def _write(result: Path, exported: str | None) -> None:
     from helixband.report.export import check_suffix, export
     from helixband.report.html import report_html
     from helixband.report.summary import read_summary
+    from helixband.results.directory import Results
 
     if exported:
         check_suffix(exported)
     summary = read_summary(result)
-    write_whole(result / "report.html", report_html(summary))
-    print(f"written to {result / 'report.html'}")
+    report = Results(result).report_file
+    write_whole(report, report_html(summary))
+    print(f"written to {report}")
     if exported:
         export(summary, exported)
         print(f"written to {exported}")

@@ -10,9 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from helixband.errors import StorageError, UsageError
+from helixband.errors import StorageError
 from helixband.files import natural_key, read_json
-from helixband.results.directory import SINGLE, Results, Trial, trial_name
+from helixband.results.directory import SINGLE, Results, Trial, existing_results, trial_name
 
 Leaf = str | float | int | bool | None
 Curve = list[float | None]
@@ -121,15 +121,7 @@ def read_summary(path: str | Path) -> Summary:
 
     Raises `UsageError` where it is none, `StorageError` where a file in it cannot be read.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise UsageError(f"there is no directory {path}; give the result directory of a run (its --result)")
-    if not any((path / name).exists() for name in ("run.json", "search/journal.jsonl", "trials")):
-        raise UsageError(
-            f"{path} is no result directory: it has neither run.json nor search/journal.jsonl nor trials/; "
-            "give the one of a run (its --result)"
-        )
-    results = Results(path)
+    results = existing_results(path)
     events = read_events(results.journal.path)
     trials = _searched(results, events) if events else _single(results)
     for trial in trials:

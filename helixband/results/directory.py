@@ -13,6 +13,7 @@
       baselines.json             {metric: value} of trivial models on the test set
       predictions/<input>.*      .npy, and .tsv where the input names its records
       logs/<id>/                 TensorBoard
+      report.html                what `python -m helixband.report` makes of it
 
 `docs/results.md` describes each file to its reader.
 """
@@ -198,6 +199,19 @@ def _lock_soon(file: int) -> None:
             time.sleep(0.01)
 
 
+def existing_results(path: str | os.PathLike[str]) -> "Results":
+    """The result directory of a run; raises `UsageError` where there is none."""
+    path = Path(path)
+    if not path.is_dir():
+        raise UsageError(f"there is no directory {path}; give the result directory of a run (its --result)")
+    if not any((path / name).exists() for name in ("run.json", "search/journal.jsonl", "trials")):
+        raise UsageError(
+            f"{path} is no result directory: it has neither run.json nor search/journal.jsonl nor trials/; "
+            "give the one of a run (its --result)"
+        )
+    return Results(path)
+
+
 class Results:
     """A result directory, made where it is missing.
 
@@ -213,6 +227,7 @@ class Results:
         self.test_file = self.path / "test_result.json"
         self.baselines_file = self.path / "baselines.json"
         self.predictions = self.path / "predictions"
+        self.report_file = self.path / "report.html"
         self.journal = Journal(self.path / "search" / "journal.jsonl")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
