@@ -105,6 +105,22 @@ def natural_key(path: str) -> list[str | int]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
+def collapsed(path: str) -> str:
+    """A path without `.` and `//`, and without `..` where that makes no difference.
+
+    Behind a symbolic link it does: the parent of what the link points to is not the folder the link is in.
+    """
+    short = os.path.normpath(path)
+    if os.pardir in path.split(os.sep) and os.path.realpath(short) != os.path.realpath(path):
+        return path
+    return short
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A path from the root, `collapsed`, which holds whatever folder the process changes to."""
+    return collapsed(os.path.join(os.getcwd(), path))
+
+
 def matching_files(pattern: str, directory: str = "") -> list[str]:
     """The file of that very name under a directory, or the files that a glob matches, in natural order.
 
@@ -112,12 +128,12 @@ def matching_files(pattern: str, directory: str = "") -> list[str]:
     """
     wanted = os.path.join(directory, pattern)
     if os.path.exists(wanted):
-        return [os.path.normpath(wanted)]
+        return [collapsed(wanted)]
     if not directory and os.path.isdir(os.path.dirname(pattern)):
         directory, pattern = os.path.split(pattern)
     # Apart from the pattern, as its own name may hold what globs are made of.
     found = glob.glob(pattern, root_dir=directory or None)
-    found = [os.path.normpath(os.path.join(directory, path)) for path in found]
+    found = [collapsed(os.path.join(directory, path)) for path in found]
     paths = sorted(sorted(found), key=natural_key)  # b1 and b01 have one key, and still an order
     if not paths:
         raise DataError(f"no file matches {wanted!r} (from the folder {os.getcwd()})")

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helixband.errors import DataError, StorageError
-from helixband.files import matching_files, natural_key, read_json, write_json, write_whole
+from helixband.files import (
+    absolute,
+    collapsed,
+    matching_files,
+    natural_key,
+    read_json,
+    write_json,
+    write_whole,
+)
 
 # Writing and reading back.
 
@@ -115,3 +123,49 @@ def test_a_pattern_that_matches_nothing_is_told_with_the_folder(
     with pytest.raises(DataError) as caught:
         matching_files(pattern)
     assert str(caught.value) == f"no file matches {pattern!r} (from the folder {tmp_path})"
+
+
+# Paths through symbolic links.
+
+
+@pytest.fixture
+def linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """project/data -> store/run1, so that project/data/.. is store."""
+    for folder in ("store/run1/sub", "project"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "project/data").symlink_to("../store/run1")
+    for place in ("store", "project"):
+        (tmp_path / place / "x.fa").write_text(place)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "short"),
+    [
+        ("project/data/../x.fa", "project/data/../x.fa"),
+        ("project/data/sub/../../x.fa", "project/data/sub/../../x.fa"),
+        ("project/data/sub/../x.fa", "project/data/x.fa"),
+        ("store/run1/../x.fa", "store/x.fa"),
+        ("store/new/../x.fa", "store/x.fa"),
+        ("./project//x.fa", "project/x.fa"),
+        ("..", ".."),
+    ],
+)
+def test_a_path_is_shortened_where_it_leads_to_the_same_place(linked: Path, path: str, short: str) -> None:
+    assert collapsed(path) == short
+
+
+def test_a_path_from_the_root_holds_after_a_change_of_folder(
+    linked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [absolute(path) for path in ("project/x.fa", "store/../store/x.fa", "project/data/../x.fa")]
+    monkeypatch.chdir("/")
+    assert places[:2] == [f"{linked}/project/x.fa", f"{linked}/store/x.fa"]
+    assert [Path(place).read_text() for place in places] == ["project", "store", "store"]
+
+
+@pytest.mark.parametrize("pattern", ["../x.fa", "../x.f*", "../[x].fa"])
+def test_what_lies_above_a_link_is_found_where_the_system_finds_it(linked: Path, pattern: str) -> None:
+    for found in (matching_files(f"project/data/{pattern}"), matching_files(pattern, "project/data")):
+        assert [Path(path).read_text() for path in found] == ["store"]

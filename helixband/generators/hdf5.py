@@ -7,6 +7,7 @@ from typing import Any
 import h5py
 
 from helixband.errors import DataError
+from helixband.files import absolute
 
 
 class H5Table:
@@ -17,7 +18,8 @@ class H5Table:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with _reading(path) as file:
+        self._place = absolute(path)  # whatever folder a definition changes to
+        with self._reading() as file:
             data = self._dataset(file, "data")
             label = self._dataset(file, "label") if "label" in file else None
             self.rows = len(data)
@@ -33,7 +35,7 @@ class H5Table:
 
     def read(self, start: int, stop: int) -> tuple[Any, Any]:
         """Rows start to stop (0-based, end-exclusive) of `data` and of `label`, None without labels."""
-        with _reading(self.path) as file:
+        with self._reading() as file:
             return file["data"][start:stop], file["label"][start:stop] if self.labelled else None
 
     def _dataset(self, file: h5py.File, name: str) -> h5py.Dataset:
@@ -42,6 +44,19 @@ class H5Table:
             names = ", ".join(repr(name) for name in file) or "nothing"
             raise DataError(f"{self.path}: no dataset {name!r} of examples; the file holds {names}")
         return held
+
+    @contextmanager
+    def _reading(self) -> Iterator[h5py.File]:
+        """The open file; whatever h5py raises, which of a damaged file may be anything, names the file."""
+        try:
+            with h5py.File(self._place, "r") as file:
+                yield file
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{self.path}: cannot be read as HDF5; it is another kind of file, or damaged ({error})"
+            ) from error
 
 
 def open_tables(paths: list[str]) -> list[H5Table]:
@@ -55,17 +70,3 @@ def open_tables(paths: list[str]) -> list[H5Table]:
                 "files read together have to be alike"
             )
     return tables
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[h5py.File]:
-    """The open file; whatever h5py raises, and for a damaged file it may raise anything, names the file."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{path}: cannot be read as HDF5; it is another kind of file, or damaged ({error})"
-        ) from error

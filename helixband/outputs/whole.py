@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband.files import write_whole, writing_whole
+from helixband.files import absolute, write_whole, writing_whole
 from helixband.outputs import table
 from helixband.results.directory import Results
 from helixband.sequence.fasta import is_fasta, read_fasta
@@ -16,9 +16,20 @@ from helixband.sequence.fasta import is_fasta, read_fasta
 
 def input_name(path: str, data_dir: str) -> str:
     """The name of an input in the result directory: its path under the data directory, or its file name."""
-    relative = os.path.relpath(path, data_dir)
+    places = absolute(path), absolute(data_dir)
+    if any(os.pardir in place.split(os.sep) for place in places):  # behind a symbolic link
+        places = _real_place(path), os.path.realpath(data_dir)
+    relative = os.path.relpath(*places)
     outside = relative == os.curdir or relative.split(os.sep)[0] == os.pardir
-    return os.path.basename(os.path.abspath(path)) if outside else relative
+    return os.path.basename(places[0]) if outside else relative
+
+
+def _real_place(path: str) -> str:
+    """Where a file lies, by the name it has there, itself a link or not."""
+    folder, name = os.path.split(path)
+    return (
+        os.path.realpath(path) if name in ("", os.curdir, os.pardir) else f"{os.path.realpath(folder)}/{name}"
+    )
 
 
 def write_predictions(results: Results, name: str, path: str, y_pred: Any, spread: Any = None) -> list[Path]:

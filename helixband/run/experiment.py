@@ -16,6 +16,7 @@ from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.progress import show_config, show_number
 from helixband.errors import ResultsMismatch, UsageError
+from helixband.files import absolute
 from helixband.randomness import derive_seed
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
@@ -41,9 +42,9 @@ def run(args: Namespace) -> None:
     """
     progress = make_progress(args.quiet)
     args.directory = os.getcwd()
-    args.data = os.path.abspath(args.data)  # whatever folder a definition changes to
-    args.config = args.config and os.path.abspath(args.config)
-    results = Results(os.path.abspath(args.result))
+    args.data = absolute(args.data)  # whatever folder a definition changes to
+    args.config = args.config and absolute(args.config)
+    results = Results(absolute(args.result))
     with results.locked():
         if args.debug:
             results = results.cleared_subdirectory("debug")

@@ -9,7 +9,7 @@ import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.errors import DataError, UsageError
-from helixband.files import file_facts, matching_files
+from helixband.files import absolute, file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import input_name, named_arrays, write_predictions
@@ -56,7 +56,7 @@ class Prediction(Stage):
         self, name: str, path: str, load_model: Callable[[], BaseModel], facts: dict[str, Any]
     ) -> None:
         """Predict on one input with the model, unless that was done with the same `facts`."""
-        facts = facts | {"path": os.path.abspath(path), "file": file_facts(path)}
+        facts = facts | {"path": absolute(path), "file": file_facts(path)}
         facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
         data: Iterable[Any] | None = None
         if not self._own_generator:

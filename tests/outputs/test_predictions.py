@@ -46,6 +46,31 @@ def test_an_input_is_named_by_its_place_under_the_data_directory(path: str, data
     assert input_name(path, data_dir) == name
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("project/data/../x.fa", "x.fa"),
+        ("project/data/link/../y.fa", "deep/y.fa"),
+        ("project/data/../run1/sub/y.fa", "sub/y.fa"),
+        ("project/data/..", "store"),
+        ("project/data/sub/../y.fa", "y.fa"),
+        ("project/data/alias.fa", "alias.fa"),
+        ("project/data/../alias.fa", "alias.fa"),
+    ],
+)
+def test_an_input_behind_a_link_is_named_by_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, name: str
+) -> None:
+    for folder in ("store/run1/sub", "store/run1/deep/er", "project"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "project/data").symlink_to("../store/run1")
+    (tmp_path / "store/run1/link").symlink_to("deep/er")
+    for alias in ("store/alias.fa", "store/run1/alias.fa"):
+        (tmp_path / alias).symlink_to("/elsewhere/genome.fa")
+    monkeypatch.chdir(tmp_path)
+    assert input_name(path, "project/data") == name
+
+
 def test_an_array_is_written_as_it_is(results: Results) -> None:
     y_pred = np.arange(6, dtype=np.float32).reshape(2, 3)
 
