@@ -3,7 +3,9 @@
 `docs/def.md` describes the contract for those who write a definition.
 """
 
+import ast
 import difflib
+import functools
 import hashlib
 import inspect
 import os
@@ -36,10 +38,28 @@ METHODS = {
     "train_metrics": ("self", "y_true", "y_pred"),
     "eval_metrics": ("self", "y_true", "y_pred"),
     "get_hyperband_reward": ("self", "result"),
+    "forward": ("self", "x"),
+    "split_output": ("self", "output"),
+    "compute_loss": ("self", "y_pred_loss", "y"),
+    "train_step": ("self", "x", "y"),
+    "eval_step": ("self", "x", "y"),
+    "predict_step": ("self", "x"),
 }
+OTHER_NAMES = {
+    "get_val_generator": {"get_valid_generator", "get_validation_generator", "get_dev_generator"},
+    "get_pred_generator": {"get_predict_generator", "get_prediction_generator"},
+    "get_config": {"get_params", "get_hyperparameters", "get_hyperparams", "get_space"},
+    "eval_metrics": {"val_metrics", "valid_metrics", "validation_metrics", "test_metrics"},
+    "get_hyperband_reward": {"get_reward", "hyperband_reward"},
+    "compute_loss": {"get_loss", "calc_loss", "calculate_loss"},
+    "train_step": {"fit", "fit_batch", "train_batch", "train_on_batch", "training_step"},
+    "eval_step": {"eval_batch", "evaluate_batch", "test_step", "val_step", "validation_step"},
+    "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
+}
+"""What a name of the contract was once called, and is in other packages: a run calls none of these."""
 OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
 STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
-SURE_MISSPELLING = 0.88  # of what is optional; get_valid_generator for get_val_generator is 0.94
+SURE_MISSPELLING = 0.88  # of what is optional, as save_predictions for save_prediction
 
 
 class Definition:
@@ -65,7 +85,7 @@ class Definition:
                 continue
             if self._has(name):
                 faults += self._function_faults(name)
-            elif near := self._misspelt(name, vars(self.module), SURE_MISSPELLING):
+            elif near := self._misspelt(name, vars(self.module), optional=True):
                 faults.append(f"{near}: did you mean {name}?")
         faults += self._model_faults()
         if faults:
@@ -96,7 +116,7 @@ class Definition:
         elif self._has("get_val_generator"):
             train, val = made, self._call_for_data("get_val_generator", data_dir)
         else:
-            near = self._misspelt("get_val_generator", vars(self.module), 0.6)
+            near = self._misspelt("get_val_generator", vars(self.module))
             hint = f" ({near}: did you mean get_val_generator?)" if near else ""
             raise DefinitionError(
                 f"{self.path}: get_train_generator returned one generator, and there is no get_val_generator"
@@ -126,7 +146,7 @@ class Definition:
         train, _ = self.training_data(data_dir, batch_size)
         for generator in found_in(train, SequenceBatchGenerator):
             return generator
-        near = self._misspelt("get_pred_generator", vars(self.module), 0.6)
+        near = self._misspelt("get_pred_generator", vars(self.module))
         raise DefinitionError(
             f"{self.path}: get_pred_generator(pred_path) is missing"
             + (f"; {near}: did you mean get_pred_generator?" if near else "")
@@ -174,11 +194,13 @@ class Definition:
         Helixband itself, or installed packages, can lie in the definition's folder too.
         """
         module = str(frame.f_globals.get("__name__")).partition(".")[0]
+        return module not in OWN_MODULES and self._is_own_file(frame.f_code.co_filename)
+
+    def _is_own_file(self, path: str) -> bool:
         return (
-            frame.f_code.co_filename.startswith(str(self.path.parent) + os.sep)
-            and "site-packages" not in frame.f_code.co_filename
-            and not frame.f_code.co_filename.startswith(STANDARD_LIBRARY)
-            and module not in OWN_MODULES
+            path.startswith(str(self.path.parent) + os.sep)
+            and "site-packages" not in path
+            and not path.startswith(STANDARD_LIBRARY)
         )
 
     def _call_for_data(self, name: str, *arguments: Any) -> Any:
@@ -216,7 +238,7 @@ class Definition:
     def _function_faults(self, name: str) -> list[str]:
         call = f"{name}({', '.join(FUNCTIONS[name])})"
         if not self._has(name):
-            near = self._misspelt(name, vars(self.module), 0.6)
+            near = self._misspelt(name, vars(self.module))
             return [f"{call} is missing" + (f"; {near}: did you mean {name}?" if near else "")]
         function = getattr(self.module, name)
         if not callable(function):
@@ -235,13 +257,13 @@ class Definition:
             bases = ", ".join(base.__name__ for base in model.__bases__)
             return [f"class Model derives from {bases}; it has to derive from base_model.BaseModel"]
         faults = []
+        own = [cls for cls in model.__mro__ if self._is_own_file(_file_of(cls))]
+        defined = {key: value for cls in reversed(own) for key, value in vars(cls).items()}
         for name, parameters in METHODS.items():
-            own = [cls for cls in model.__mro__ if cls.__module__ == self.module.__name__]
-            defined = {key: value for cls in reversed(own) for key, value in vars(cls).items()}
             call = f"Model.{name}({', '.join(parameters)})"
             if isinstance(defined.get(name), FunctionType):
                 faults += _signature_faults(defined[name], f"Model.{name}", call, parameters)
-            elif near := self._misspelt(name, defined, SURE_MISSPELLING):
+            elif near := self._misspelt(name, defined, optional=True):
                 faults.append(f"Model.{near}: did you mean {name}?")
             elif name == "init_model" and model.init_model.__module__ == BaseModel.__module__:
                 faults.append(f"{call} is missing")
@@ -254,14 +276,34 @@ class Definition:
             and value.__module__ == self.module.__name__
         )
 
-    def _misspelt(self, name: str, names: Collection[str], cutoff: float) -> str | None:
-        """A name of the definition's own that is close to the wanted one, and closer to no other."""
-        contract = FUNCTIONS.keys() | METHODS.keys() | vars(BaseModel).keys()
-        missing = [other for other in (*FUNCTIONS, *METHODS) if other not in names]
+    def _misspelt(self, name: str, names: Collection[str], optional: bool = False) -> str | None:
+        """A name of the definition's own that is close to the wanted one, and closer to no other.
+
+        Where the wanted one is optional, it is none that the definition uses: that is a helper, as
+        `train_step_a` may be.
+        """
+        form, cutoff = (_letters, SURE_MISSPELLING) if optional else (str, 0.6)
+        contract = {*FUNCTIONS, *METHODS, *vars(BaseModel)} - OTHER_NAMES["train_step"]
+        missing = {form(other): other for other in (*FUNCTIONS, *METHODS) if other not in names}
         for other in names:
-            if other not in contract and difflib.get_close_matches(other, missing, 1, cutoff) == [name]:
+            if other in contract or other.startswith("_") or (optional and other in self._used):
+                continue
+            near = difflib.get_close_matches(form(other), missing, 1, cutoff)
+            if other in OTHER_NAMES.get(name, ()) or [missing[letters] for letters in near] == [name]:
                 return other
         return None
+
+    @functools.cached_property
+    def _used(self) -> set[str]:
+        """The names that the code of the definition refers to, and of files beside it with classes of Model."""
+        model = getattr(self.module, "Model", None)
+        files = {_file_of(cls) for cls in getattr(model, "__mro__", ())}
+        sources = [
+            Path(file).read_bytes()
+            for file in files - {str(self.path)}
+            if self._is_own_file(file) and file.endswith(".py")
+        ]
+        return {name for source in (self.source, *sources) for name in _names_used(ast.parse(source))}
 
 
 def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
@@ -308,6 +350,30 @@ def _signature_faults(function: Any, name: str, call: str, parameters: tuple[str
     except TypeError:
         return [f"{name} takes {signature}; it is called as {call}"]
     return []
+
+
+def _names_used(tree: ast.AST) -> Iterator[str]:
+    """What is referred to by name, as an attribute or as a string, but for attributes of `super()`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            function = node.value.func if isinstance(node.value, ast.Call) else None
+            if not (isinstance(function, ast.Name) and function.id == "super"):
+                yield node.attr
+
+
+def _file_of(cls: type[Any]) -> str:
+    """The file that a class is from; empty where it is none of Python's, or of Helixband."""
+    if cls.__module__.partition(".")[0] in OWN_MODULES:
+        return ""
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _is_empty(generator: Any) -> bool:

@@ -206,6 +206,29 @@ class Model(Model):
             "class Model(Model):\n    def get_hyperband_rewards(self, result): ...\n",
             "Model.get_hyperband_rewards: did you mean get_hyperband_reward?",
         ),
+        *[
+            (f"class Model(Model):\n    def {name}(self, *args): return super().{name}(*args)\n", fault)
+            for name, fault in [
+                ("fit_batch", "Model.fit_batch: did you mean train_step?"),
+                ("training_step", "Model.training_step: did you mean train_step?"),
+                ("trainStep", "Model.trainStep: did you mean train_step?"),
+                ("train_steps", "Model.train_steps: did you mean train_step?"),
+                ("fit", "Model.fit: did you mean train_step?"),
+                ("evaluate_batch", "Model.evaluate_batch: did you mean eval_step?"),
+                ("validation_step", "Model.validation_step: did you mean eval_step?"),
+                ("predict_batch", "Model.predict_batch: did you mean predict_step?"),
+                ("foward", "Model.foward: did you mean forward?"),
+                ("computeLoss", "Model.computeLoss: did you mean compute_loss?"),
+                ("split_outputs", "Model.split_outputs: did you mean split_output?"),
+                ("val_metrics", "Model.val_metrics: did you mean eval_metrics?"),
+                ("train_metric", "Model.train_metric: did you mean train_metrics?"),
+                ("get_reward", "Model.get_reward: did you mean get_hyperband_reward?"),
+            ]
+        ],
+        (
+            "class Model(Model):\n    def train_step(self, batch): ...\n",
+            "Model.train_step takes (self, batch); it is called as Model.train_step(self, x, y)",
+        ),
     ],
 )
 def test_a_fault_is_told_with_what_to_do(load: Load, extra: str, fault: str) -> None:
@@ -225,10 +248,34 @@ def test_a_fault_is_told_with_what_to_do(load: Load, extra: str, fault: str) -> 
         "def get_trained_weights(): ...\n",
         "class Model(Model):\n    def metrics(self, y_true, y_pred): ...\n",
         "class Model(Model):\n    @staticmethod\n    def eval_metrics(y_true, y_pred): ...\n",
+        "class Model(Model):\n    def train_step_a(self, x, y): ...\n"
+        "    def train_step(self, x, y): return self.train_step_a(x, y)\n",
+        "class Model(Model):\n    def fit_batch(self, x): ...\n"
+        "    def eval_step(self, x, y): self.fit_batch(x)\n",
+        "class Model(Model):\n    def forward2(self, x): ...\n    def forward(self, x): "
+        "return getattr(self, 'forward2')(x)\n",
+        "class Model(Model):\n    def _train_step(self, x, y): ...\n    def log_batch(self): ...\n"
+        "    def reset(self): ...\n    def encode(self, x): ...\n    def loss(self): ...\n",
+        "def get_test_table(): ...\ndef get_train_paths(): ...\ndef get_model(): ...\n",
     ],
 )
 def test_what_can_be_called_is_no_fault(load: Load, extra: str) -> None:
     load(extra).check(ALL)
+
+
+def test_methods_of_a_class_beside_the_definition_are_held_to_the_contract(
+    load: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "parts_beside.py").write_text("""
+class Part:
+    def fit_batch(self, xy): ...
+    def train_step_a(self, x): ...
+    def train_metrics(self, x): return self.train_step_a(x)
+""")
+    assert faults(load("from parts_beside import Part\n\nclass Model(Part, Model): ...\n")) == [
+        "Model.train_metrics takes (self, x); it is called as Model.train_metrics(self, y_true, y_pred)",
+        "Model.fit_batch: did you mean train_step?",
+    ]
 
 
 # The data.
