@@ -295,7 +295,7 @@ class Definition:
 
     @functools.cached_property
     def _used(self) -> set[str]:
-        """The names that the code of the definition refers to, and of files beside it with classes of Model."""
+        """The names that the definition refers to, and that files beside it with classes of Model do."""
         model = getattr(self.module, "Model", None)
         files = {_file_of(cls) for cls in getattr(model, "__mro__", ())}
         sources = [
