@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from constraints import Constraint
 from helixband import interruption, metrics
 from helixband.errors import DefinitionError
-from helixband.nested import map_leaves, shapes
+from helixband.nested import length, map_leaves, shapes
 from helixband.networks.heads import (
     ConvClassificationNetwork,
     ConvRegressionNetwork,
@@ -28,14 +28,13 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import monte_carlo, passes
 from helixband.training.configuration import Config, from_json
+from helixband.training.engine import Engine, mean_of
 from helixband.training.feed import choose_device
 from helixband.training.fit import fit
-from helixband.training.losses import Criterion, cross_entropy, match_labels, parameter_names
-from helixband.training.member import Member, Record
-from helixband.training.modes import Modes
-from helixband.training.options import TrainingOptions
-from helixband.training.parts.order import after_update
-from helixband.training.parts.schedule import Schedules
+from helixband.training.losses import Criterion, cross_entropy, match_labels
+from helixband.training.member import Member
+from helixband.training.options import Interval, TrainingOptions
+from helixband.training.passes import Evaluated
 from helixband.training.state import ModelState
 from helixband.training.steps.eager import Eager
 
@@ -52,9 +51,21 @@ Generator = Iterable[Any]
 Number = int | float | np.number[Any]
 
 DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0}
+DEFAULT_ARGS |= {"steps_per_epoch": 1, "total_epochs": 1}  # of a model that is made without data
 DEBUG_BATCHES = 2
-_MADE_LATER = {"network", "criterion", "optimizer", "scheduler", "_modes"}
-_MADE_LATER |= {"_criterion_names", "_after_update", "_schedules", "_state"}
+_MADE_LATER = {"network", "criterion", "optimizer", "scheduler"}
+
+
+def _recorded(name: str, doc: str) -> Any:
+    """A property that is kept in the model's record."""
+
+    def read(model: "BaseModel") -> Any:
+        return getattr(model.engine.record, name)
+
+    def write(model: "BaseModel", value: Any) -> None:
+        setattr(model.engine.record, name, value)
+
+    return property(read, write, doc=doc)
 
 
 class BaseModel:
@@ -73,43 +84,43 @@ class BaseModel:
         self.config = config if isinstance(config, Config) else from_json(config or {})
         self.args = Namespace(**(DEFAULT_ARGS | vars(args or Namespace())))
         self.device = choose_device(self.args.cpu)
-        self._record = Record()
+        self.engine = Engine()
         own_names = {*vars(self), *_MADE_LATER}
         self.init_model()
         if not hasattr(self, "network"):
             name = type(self).__name__
             raise DefinitionError(f"{name}.init_model has to end in super().init_model(network, …)")
-        self._state = ModelState(self, own_names)
+        self.engine.state = ModelState(self, own_names)
 
     @property
     def params(self) -> Config:
         """The hyperparameters: `config` under its other name."""
         return self.config
 
-    @property
-    def epoch(self) -> int:
-        """How many epochs it is trained, those of earlier runs included."""
-        return self._record.epoch
+    epoch = _recorded("epoch", "How many epochs it is trained, those of earlier runs included.")
+    steps = _recorded("steps", "How many optimizer steps it has taken, over all epochs.")
+    history = _recorded("history", "One row an epoch: `epoch` (from 1), `train_*`, `val_*`, `reward`, `lr`.")
+    best_epoch = _recorded("best_epoch", "The epoch with the highest reward; 0 before the first.")
+    best_reward = _recorded("best_reward", "The highest reward; minus infinity before there is one.")
 
     @property
-    def steps(self) -> int:
-        """How many optimizer steps it has taken, over all epochs."""
-        return self._record.steps
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; 1 where the model is made without data."""
+        known = self.args.steps_per_epoch
+        if known is None and self.epoch:
+            return int(self.steps // self.epoch)
+        if known is None:
+            raise DefinitionError(
+                f"{type(self).__name__}: steps_per_epoch is not known before the first epoch: the "
+                "training generator has no length; give it __len__, the number of its batches"
+            )
+        return int(known)
 
     @property
-    def history(self) -> list[Row]:
-        """One row an epoch: `epoch` (from 1), `train_*`, `val_*` and `reward`."""
-        return self._record.history
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch with the highest reward; 0 before the first."""
-        return self._record.best_epoch
-
-    @property
-    def best_reward(self) -> float:
-        """The highest reward of an epoch; minus infinity before there is one."""
-        return self._record.best_reward
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training, of as many epochs as --epoch said when the trial began."""
+        self.engine.asked_total = True
+        return self.steps_per_epoch * int(self.args.total_epochs)
 
     # What a definition gives.
 
@@ -120,13 +131,21 @@ class BaseModel:
         optimizer: Optimizer | None = None,
         constraints: Sequence[Constraint] = (),
         scheduler: LRScheduler | None = None,
+        scheduler_interval: Interval = "epoch",
+        scheduler_metric: str | None = None,
     ) -> None:
         """Take the parts of the model. A definition overrides it without arguments and ends in this one.
 
         `network(x)` gives a tensor, or a dict with `y_pred` (for metrics and predictions) and `y_pred_loss`
         (for the criterion). `criterion(input, target)` gives the mean loss of a batch; a function whose
-        parameters are named y_true… and y_pred… gets them by name. `scheduler` steps after each epoch.
+        parameters are named y_true… and y_pred… gets them by name. `scheduler` is stepped after each
+        "epoch" or "step". `ReduceLROnPlateau` gets `scheduler_metric`, a column of the epoch's row: by
+        default val_loss for its mode "min", and the reward for "max".
         """
+        if not isinstance(getattr(self, "engine", None), Engine):
+            raise DefinitionError(
+                f"{type(self).__name__} sets self.engine, which is Helixband's: use another name"
+            )
         criterion = criterion or self.default_criterion
         _check_part(self, "network", network, isinstance(network, nn.Module))
         _check_part(self, "criterion", criterion, callable(criterion))
@@ -136,11 +155,8 @@ class BaseModel:
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self._modes = Modes(network, self.criterion)
-        self._criterion_names = parameter_names(criterion)
-        self._after_update = after_update(TrainingOptions(constraints=constraints), network)
-        schedules = Schedules(optimizer) if optimizer else None
-        self._schedules = None if schedules is None or schedules.empty else schedules
+        options = TrainingOptions(constraints, scheduler_interval, scheduler_metric)
+        self.engine.set_up(self, options, type(self).train_step is not BaseModel.train_step)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Metrics of one training batch, NumPy -> {name: number}; reported as train_<name>, their mean."""
@@ -175,11 +191,15 @@ class BaseModel:
             raise DefinitionError(f"the network returned a dict with {list(output)}; it needs 'y_pred'")
         return {"y_pred_loss": output["y_pred"], **output}
 
-    def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
-        """The criterion's mean loss of a batch, a scalar."""
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+        """The loss of a batch: a scalar tensor, or (sum, weight), whose quotient it is.
+
+        The loss of a set is that of all its examples at once. For it, sums and weights are added up, and
+        torch's losses likewise. Any other criterion is called with the outputs for the whole set.
+        """
         try:
-            if self._criterion_names:
-                true, pred = self._criterion_names
+            if self.engine.criterion_names:
+                true, pred = self.engine.criterion_names
                 loss = self.criterion(**{true: y, pred: y_pred_loss})
             else:
                 loss = self.criterion(y_pred_loss, y)
@@ -189,34 +209,39 @@ class BaseModel:
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
+        weigher = self.engine.weigher
+        if weigher is not None and isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor):
+            self.engine.noted = loss, weigher(y_pred_loss, y)
         return loss
 
     def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
         """Train on one batch; (loss, y_pred)."""
         assert self.optimizer is not None
-        self._modes.train()
+        engine = self.engine
+        engine.modes.train()
         self.optimizer.zero_grad()
         output = self.forward(x)
-        loss = self.compute_loss(output["y_pred_loss"], y)
+        loss = self._mean_loss(output["y_pred_loss"], y)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        for part in self._after_update:
+        for part in engine.after_update:
             part()
-        return loss.detach(), map_leaves(Tensor.detach, output["y_pred"])
+        detached = loss.detach()
+        if engine.noted is not None and engine.noted[0] is loss:
+            engine.noted = detached, engine.noted[1]
+        return detached, map_leaves(Tensor.detach, output["y_pred"])
 
     @torch.no_grad()
     def eval_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
         """(loss, y_pred) of one batch in evaluation mode."""
-        interruption.check()
-        self._modes.eval()
-        output = self.forward(x)
-        return self.compute_loss(output["y_pred_loss"], y), output["y_pred"]
+        found = self._evaluate_batch(x, y)
+        return found.loss.value, found.y_pred
 
     @torch.no_grad()
     def predict_step(self, x: Any) -> Any:
         """y_pred of one batch in evaluation mode."""
         interruption.check()
-        self._modes.eval()
+        self.engine.modes.eval()
         return self.forward(x)["y_pred"]
 
     # A whole set.
@@ -240,7 +265,7 @@ class BaseModel:
         member = self.as_member(train, val, epochs, trial, seed, on_epoch)
         fit([member], Eager())
         member.raise_error()
-        return self.history
+        return self.engine.record.history
 
     def as_member(
         self,
@@ -250,30 +275,21 @@ class BaseModel:
         trial: Trial | None = None,
         seed: int | None = None,
         on_epoch: Callable[[Row], None] | None = None,
-        is_hopeless: Callable[[int, float], bool] | None = None,
     ) -> Member:
-        """This model as a member of a training, for `helixband.training.fit`; arguments as those of `fit`.
-
-        `is_hopeless(epoch, best_reward)` says whether the training ends early after so many epochs.
-        """
+        """This model as a member of a training, for `helixband.training.fit`; arguments as those of `fit`."""
         if self.optimizer is None:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
         has_metrics = type(self).train_metrics is not BaseModel.train_metrics
         return Member(
             model=self,
-            record=self._record,
-            state=self._state,
             train=train,
             val=val,
             epochs=epochs,
             trial=trial,
             seed=self.args.seed if seed is None else seed,
             limit=self._limit,
-            schedules=self._schedules,
-            scheduler=self.scheduler,
             metrics=self._numeric_train_metrics if has_metrics else None,
             on_epoch=on_epoch,
-            is_hopeless=is_hopeless,
         )
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
@@ -285,7 +301,7 @@ class BaseModel:
 
         Metrics of the mean prediction, the mean loss, and as <name>_std the spread over the passes.
         """
-        with self._modes.dropout_left_on():
+        with self.engine.modes.dropout_left_on():
             passes = [self._evaluate(generator) for _ in range(samples)]
         return monte_carlo.result(passes, self._numeric_eval_metrics)
 
@@ -296,7 +312,7 @@ class BaseModel:
 
     def predict_mc(self, generator: Generator, samples: int) -> tuple[Any, Any]:
         """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""
-        with self._modes.dropout_left_on():
+        with self.engine.modes.dropout_left_on():
             passes = [self.predict(generator) for _ in range(samples)]
         monte_carlo.check(passes)
         return monte_carlo.mean(passes), monte_carlo.spread(passes)
@@ -305,11 +321,11 @@ class BaseModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights, whole or not at all."""
-        checkpoints.save(path, self._record.weights(self._state.weights()))
+        checkpoints.save(path, self.engine.record.weights(self.engine.state.weights(self)))
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read weights that `save` or `fit` wrote; raises `StorageError` where they do not fit."""
-        self._state.use(checkpoints.load(path), str(path))
+        self.engine.state.use(self, checkpoints.load(path), str(path))
 
     # How it is done.
 
@@ -317,9 +333,46 @@ class BaseModel:
     def _limit(self) -> int | None:
         return DEBUG_BATCHES if self.args.debug else None
 
+    def _mean_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
+        """The loss of a batch as a scalar; the engine has then noted its weight, where that is known."""
+        self.engine.noted = None
+        given = self.compute_loss(y_pred_loss, y)
+        if isinstance(given, tuple):
+            self.engine.noted = mean, _ = mean_of(given)
+            return mean
+        loss: Tensor = given
+        return loss
+
+    @torch.no_grad()
+    def _evaluate_batch(self, x: Any, y: Any) -> Evaluated:
+        interruption.check()
+        self.engine.modes.eval()
+        output = self.forward(x)
+        loss = self._mean_loss(output["y_pred_loss"], y)
+        noted = self.engine.noted
+        known = noted is not None and noted[0] is loss
+        outputs = None if known else (output["y_pred_loss"], y)
+        return Evaluated(self.engine.weigh(loss, length(y)), output["y_pred"], outputs)
+
+    def _evaluate_by_step(self, x: Any, y: Any) -> Evaluated:
+        """By the `eval_step` of a definition."""
+        rows = length(y)
+        given = self.eval_step(x, y)
+        if not isinstance(given, tuple) or len(given) != 2:
+            kind = type(given).__name__
+            raise DefinitionError(f"eval_step returned {kind}; it has to return (loss, y_pred)")
+        self.engine.noted = None
+        return Evaluated(self.engine.weigh(given[0], rows), given[1])
+
+    @torch.no_grad()
+    def _whole_loss(self, y_pred_loss: Any, y: Any) -> float:
+        return float(self._mean_loss(y_pred_loss, y))
+
     def _evaluate(self, generator: Generator) -> tuple[dict[str, float], Any, Any]:
+        own_step = type(self).eval_step is not BaseModel.eval_step
+        step = self._evaluate_by_step if own_step else self._evaluate_batch
         loss, y_true, y_pred = passes.evaluate(
-            self.eval_step, generator, self.device, self.args.batch_size, self._limit
+            step, self._whole_loss, generator, self.device, self.args.batch_size, self._limit
         )
         return {"loss": loss, **self._numeric_eval_metrics(y_true, y_pred)}, y_true, y_pred
 
@@ -336,9 +389,9 @@ class RegressionModel(BaseModel):
     Labels (N,) and (N, 1) are the same thing to it.
     """
 
-    default_criterion = nn.MSELoss()
+    default_criterion: Criterion | None = nn.MSELoss()
 
-    def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
         """The criterion's loss, y brought to the shape of the prediction.
 
         Raises `DefinitionError` where they differ in size: torch would broadcast one against the other.
@@ -366,7 +419,7 @@ class ClassificationModel(BaseModel):
     class, (N, C), or for two classes one alone, (N,) or (N, 1).
     """
 
-    default_criterion = staticmethod(cross_entropy)
+    default_criterion: Criterion | None = staticmethod(cross_entropy)
 
     def split_output(self, output: Any) -> dict[str, Any]:
         """A plain tensor is the logits; metrics and predictions get probabilities."""
@@ -374,7 +427,7 @@ class ClassificationModel(BaseModel):
             return {"y_pred": class_probabilities(output), "y_pred_loss": output}
         return super().split_output(output)
 
-    def compute_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
         """The criterion's loss, y brought to the form that goes with the logits.
 
         Raises `DefinitionError` for a softmax over one logit, whose loss is 0 whatever it is.

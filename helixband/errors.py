@@ -19,6 +19,10 @@ class HelixbandError(Exception):
     exit_code = 1
 
 
+class HelixbandWarning(UserWarning):
+    """What a user should know and the run goes on without."""
+
+
 class UsageError(HelixbandError):
     """Wrong flags or arguments."""
 

@@ -5,7 +5,9 @@ and adding one does not move another.
 """
 
 import contextlib
+import importlib
 import random
+import sys
 import zlib
 from collections.abc import Iterator
 from types import TracebackType
@@ -53,6 +55,24 @@ def set_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextlib.contextmanager
+def unmoved() -> Iterator[None]:
+    """Around code of ours: whatever it draws, the global generators are afterwards as before."""
+    state = get_state()
+    try:
+        yield
+    finally:
+        set_state(state)
+
+
+def late_import(name: str) -> Any:
+    """A module that is imported during a run. Some packages draw random numbers at their import."""
+    if name in sys.modules:
+        return sys.modules[name]
+    with unmoved():
+        return importlib.import_module(name)
 
 
 class Stream:

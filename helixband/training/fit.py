@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from helixband import metrics
+from helixband import metrics, randomness
 from helixband.randomness import Stream
+from helixband.results.directory import Row
 from helixband.training.member import Member
-from helixband.training.parts.schedule import step_scheduler
+from helixband.training.parts.schedule import learning_rate
 from helixband.training.passes import train_pass
+from helixband.training.state import validation_numbers
 from helixband.training.steps.stepper import Stepper
 
 
@@ -34,17 +36,28 @@ def fit(members: Sequence[Member], stepper: Stepper) -> None:
 
 def close_epoch(member: Member, stepper: Stepper) -> None:
     """Validate, reward, step the scheduler, keep the state, report the row, end after the last epoch."""
-    model, record, row = member.model, member.record, None
+    row = None
     with member.turn:
-        result = member.trained()
-        result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
-        reward = metrics.number(model.get_hyperband_reward(dict(result)), "get_hyperband_reward")
-        record.epoch += 1
-        if member.scheduler is not None:
-            step_scheduler(member.scheduler, result)
-        row = {"epoch": record.epoch, **result, "reward": reward}
-        member.keep(row, stepper.state(member))
+        row = _validated(member)
+        member.keep(row, member.elapsed(), stepper.state(member))
     if row is not None and member.ended is None:
         if member.on_epoch is not None:
-            member.on_epoch(row)
+            with randomness.unmoved():
+                member.on_epoch(row)
         member.end_if_done()
+
+
+def _validated(member: Member) -> Row:
+    """The row of the epoch, its validation and reward included; the scheduler stepped."""
+    model, record, schedules = member.model, member.model.engine.record, member.model.engine.schedules
+    result = member.trained()
+    with validation_numbers(member.val, member.seed, record.epoch):
+        result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
+    reward = metrics.number(model.get_hyperband_reward(dict(result)), "get_hyperband_reward")
+    record.epoch += 1
+    row = {"epoch": record.epoch, **result, "reward": reward}
+    if model.optimizer is not None:
+        row |= learning_rate(model.optimizer)
+    if model.scheduler is not None and not schedules.by_step:
+        schedules.step_epoch(model.scheduler, row)
+    return row

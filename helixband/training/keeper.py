@@ -31,10 +31,11 @@ class Keeper:
         self._last: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None
 
-    def go_on(self, history: list[Row]) -> None:
-        """Mend the stored history where a kill left it behind the last state."""
-        if self._trial is not None and history and self._trial.epochs() != len(history):
-            self._trial.write_history(history)
+    def go_on(self, last: dict[str, Any]) -> None:
+        """Complete the stored table of epochs where a kill left it behind the last state."""
+        rows = table(last)
+        if self._trial is not None and rows and self._trial.epochs() != len(rows):
+            self._trial.write_history(rows)
 
     def keep(self, last: dict[str, Any], best: dict[str, Any] | None) -> None:
         """Take the state after an epoch, and the best one where this epoch is the best so far."""
@@ -57,7 +58,18 @@ class Keeper:
             with self._trial.writing():
                 checkpoints.save_together(states)
         if self._last is not None:
-            self._trial.write_history(self._last["history"])
+            self._trial.write_history(table(self._last))
         self._best = self._last = None
         self._written = time.monotonic()
         self._cost = self._written - began
+
+
+def table(last: dict[str, Any]) -> list[Row]:
+    """The history in a state, with the seconds that each epoch took where it has them."""
+    rows: list[Row] = last["history"]
+    seconds = last.get("seconds")
+    return (
+        rows
+        if seconds is None
+        else [{**row, "seconds": took} for row, took in zip(rows, seconds, strict=True)]
+    )

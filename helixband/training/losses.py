@@ -1,5 +1,6 @@
-"""How criteria are called, and labels in the form that they take."""
+"""How criteria are called, labels in the form that they take, and how losses of batches are put together."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,13 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     if logits.ndim == 1 or logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits, target)
     return F.cross_entropy(logits, target)
+
+
+def label_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """The mean binary cross-entropy of logits (N, …) over the labels that are known: NaN is a missing one."""
+    known = ~target.isnan()
+    losses = F.binary_cross_entropy_with_logits(logits, target.where(known, 0.0), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def match_labels(y: Tensor, logits: Tensor) -> Tensor:
@@ -50,3 +58,121 @@ def parameter_names(criterion: Any) -> tuple[str, str] | None:
     true = [name for name in names if name.startswith("y_true")]
     pred = [name for name in names if name.startswith("y_pred")]
     return (true[0], pred[0]) if true and pred else None
+
+
+Weigher = Callable[[Tensor, Tensor], float | Tensor | None]
+"""Of (input, target) of a batch, the weight of its loss among those of other batches; None: it is a sum."""
+
+
+def weigher(criterion: Any) -> Weigher | None:
+    """How a loss of torch's, or of ours, is put together from those of batches; None where that is not known.
+
+    The means of torch are over elements, over examples, or over the weights of the true classes, as the
+    documentation of each loss says.
+    """
+    if isinstance(criterion, nn.Module):
+        kind = next((cls for cls in type(criterion).__mro__ if cls in _OF_MODULES), None)
+        if kind is None or type(criterion).forward is not kind.forward:
+            return None
+        return _by_reduction(_OF_MODULES[kind], lambda name: getattr(criterion, name, None))
+    options: dict[str, Any] = {}
+    while isinstance(criterion, functools.partial):
+        if criterion.args:
+            return None
+        options = {**criterion.keywords, **options}
+        criterion = criterion.func
+    of = next((weight for function, weight in _OF_FUNCTIONS if function is criterion), None)
+    return None if of is None else _by_reduction(of, options.get)
+
+
+Option = Callable[[str], Any]
+
+
+def _by_reduction(weight: Callable[[Option], Weigher], option: Option) -> Weigher | None:
+    if option("size_average") is not None or option("reduce") is not None:  # as old versions of torch had it
+        return None
+    reduction = option("reduction") or "mean"
+    if reduction == "sum":
+        return lambda input, target: None
+    return _count_examples if reduction == "batchmean" else weight(option)
+
+
+def _elements(option: Option) -> Weigher:
+    return _count_elements
+
+
+def _examples(option: Option) -> Weigher:
+    return _count_examples
+
+
+def _known_labels(option: Option) -> Weigher:
+    return lambda input, target: (~target.isnan()).sum()
+
+
+def _true_classes(option: Option) -> Weigher:
+    """The sum of the weights of the true classes, 1 each by default; of soft labels their number."""
+
+    def weigh(input: Tensor, target: Tensor) -> float | Tensor:
+        if target.is_floating_point():
+            return input.numel() / input.shape[1 if input.ndim > 1 else 0]
+        ignored, weights = option("ignore_index"), option("weight")
+        known = target != (-100 if ignored is None else ignored)
+        return known.sum() if weights is None else (weights[target.where(known, 0)] * known).sum()
+
+    return weigh
+
+
+def _logits_of_classes(option: Option) -> Weigher:
+    of_classes = _true_classes(option)
+
+    def weigh(input: Tensor, target: Tensor) -> float | Tensor | None:
+        one_logit = input.ndim == 1 or input.shape[1] == 1
+        return input.numel() if one_logit else of_classes(input, target)
+
+    return weigh
+
+
+def _count_elements(input: Tensor, target: Tensor) -> float:
+    return input.numel()
+
+
+def _count_examples(input: Tensor, target: Tensor) -> float:
+    return len(input) if input.ndim > 1 else 1
+
+
+_OF_MODULES: dict[type[nn.Module], Callable[[Option], Weigher]] = {
+    nn.L1Loss: _elements,
+    nn.MSELoss: _elements,
+    nn.HuberLoss: _elements,
+    nn.SmoothL1Loss: _elements,
+    nn.BCELoss: _elements,
+    nn.BCEWithLogitsLoss: _elements,
+    nn.KLDivLoss: _elements,
+    nn.PoissonNLLLoss: _elements,
+    nn.SoftMarginLoss: _elements,
+    nn.HingeEmbeddingLoss: _elements,
+    nn.MultiLabelSoftMarginLoss: _examples,
+    nn.MultiLabelMarginLoss: _examples,
+    nn.MultiMarginLoss: _examples,
+    nn.CrossEntropyLoss: _true_classes,
+    nn.NLLLoss: _true_classes,
+}
+_OF_FUNCTIONS: list[tuple[Any, Callable[[Option], Weigher]]] = [
+    (F.l1_loss, _elements),
+    (F.mse_loss, _elements),
+    (F.huber_loss, _elements),
+    (F.smooth_l1_loss, _elements),
+    (F.binary_cross_entropy, _elements),
+    (F.binary_cross_entropy_with_logits, _elements),
+    (F.kl_div, _elements),
+    (F.poisson_nll_loss, _elements),
+    (F.soft_margin_loss, _elements),
+    (F.hinge_embedding_loss, _elements),
+    (F.multilabel_soft_margin_loss, _examples),
+    (F.multilabel_margin_loss, _examples),
+    (F.multi_margin_loss, _examples),
+    (F.cross_entropy, _true_classes),
+    (F.nll_loss, _true_classes),
+    (cross_entropy, _logits_of_classes),
+    (label_cross_entropy, _known_labels),
+]

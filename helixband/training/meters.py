@@ -4,6 +4,7 @@ Nothing here waits for the device. Tensors stay there until a pass is over, or u
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,29 +13,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from helixband.errors import DefinitionError, HelixbandWarning
 from helixband.generators.arrays import concatenate, to_numpy
-from helixband.nested import length, nbytes
+from helixband.nested import leaves, length, nbytes
 
 WAITING_BYTES = 1 << 26
 """Outputs wait on the device until they have this many bytes, then move to the host together."""
+
+WHOLE_SET_BYTES = 1 << 30
+"""So many bytes of outputs and labels are kept for a criterion that has to see the whole set."""
 
 Metrics = Callable[[Any, Any], dict[str, float]]
 
 
 class Loss(NamedTuple):
-    """The loss of some examples as a sum and a weight; the sum is `value` times `scale`.
+    """The loss of some examples: a mean with its weight among others, or, of weight None, a sum.
 
-    The mean over n examples is `Loss(mean, n, n)`; a sum of weight w is `Loss(sum, 1, w)`. The product is
-    formed when a pass is over, in double precision, so that no step has to pay for it.
+    A mean of weight 0, as of labels that are all missing, counts for nothing, even where it is NaN.
     """
 
     value: Tensor
-    scale: float
-    weight: float
+    weight: float | Tensor | None
 
 
 class LossMeter:
-    """The loss of a set: the sums of its batches over their weights."""
+    """The loss of a set, put together from those of its batches."""
 
     def __init__(self) -> None:
         self._losses: list[Loss] = []
@@ -43,27 +46,82 @@ class LossMeter:
         """Take the loss of the next batch."""
         self._losses.append(loss)
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was added."""
-        return not self._losses
+    def __len__(self) -> int:
+        """How many were added."""
+        return len(self._losses)
 
-    def mean(self) -> float:
-        """The sum of the sums over the sum of the weights."""
-        sums = self._values() * np.array([loss.scale for loss in self._losses])
-        return float(sums.sum() / np.sum([loss.weight for loss in self._losses], dtype=np.float64))
+    def total(self) -> float:
+        """The mean of the means by their weights, in double precision; of sums the sum."""
+        values, weights = self._values(), self._weights()
+        if weights is None:
+            return float(values.sum())
+        sums = np.where(weights == 0, 0.0, values * weights)
+        return float(sums.sum() / weights.sum()) if weights.any() else math.nan
 
     def first_not_finite(self) -> tuple[int, float]:
-        """The number of the first batch, from 0, whose loss is not finite, and that loss."""
-        values = self._values()
-        batch = int(np.argmax(~np.isfinite(values)))
+        """The number of the first batch, from 0, whose loss counts and is not finite, and that loss."""
+        values, weights = self._values(), self._weights()
+        counts = np.ones(len(values), bool) if weights is None else weights != 0
+        batch = int(np.argmax(~np.isfinite(values) & counts))
         return batch, float(values[batch])
 
     def _values(self) -> NDArray[np.float64]:
-        values: NDArray[np.float64] = (
-            torch.stack([loss.value for loss in self._losses]).double().numpy(force=True)
+        return _to_host([loss.value for loss in self._losses])
+
+    def _weights(self) -> NDArray[np.float64] | None:
+        weights = [loss.weight for loss in self._losses]
+        if any(weight is None for weight in weights):
+            return None
+        if any(isinstance(weight, Tensor) for weight in weights):
+            device = self._losses[0].value.device
+            return _to_host([torch.as_tensor(weight, device=device) for weight in weights])
+        return np.array(weights, np.float64)
+
+
+def _to_host(scalars: list[Tensor]) -> NDArray[np.float64]:
+    host: NDArray[np.float64] = torch.stack([scalar.double() for scalar in scalars]).numpy(force=True)
+    return host
+
+
+class WholeSet:
+    """The outputs and labels of a set on the device, for a criterion that has to see all of them at once."""
+
+    def __init__(self) -> None:
+        self._parts: list[Any] = []
+        self._bytes = 0
+
+    def add(self, y_pred_loss: Any, y: Any) -> None:
+        """Append those of one batch, unless they are too many already."""
+        self._bytes += nbytes(y_pred_loss) + nbytes(y)
+        if self._bytes <= WHOLE_SET_BYTES:
+            self._parts.append((y_pred_loss, y))
+        else:
+            self._parts = []
+
+    @property
+    def too_large(self) -> bool:
+        """Whether they have more bytes than are kept."""
+        return self._bytes > WHOLE_SET_BYTES
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are none."""
+        return not self._parts
+
+    def warn(self, name: str) -> None:
+        """Say that the loss of a set of this name is not exact."""
+        warnings.warn(
+            f"the outputs and labels of {name} have more than {WHOLE_SET_BYTES:,} bytes, too many for the "
+            "criterion to see at once. Its loss is the mean over pieces of the set; it is exact if "
+            "compute_loss returns (sum, weight)",
+            HelixbandWarning,
+            stacklevel=2,
         )
-        return values
+
+    def joined(self) -> tuple[Any, Any]:
+        """(y_pred_loss, y) of the whole set."""
+        joined: tuple[Any, Any] = concatenate(self._parts)
+        return joined
 
 
 class MetricMeter:
@@ -97,6 +155,7 @@ class MetricMeter:
     def _compute(self) -> None:
         for y_true, y_pred in self._waiting:
             rows = length(y_true)
+            check_rows(y_pred, rows)
             for name, value in self._metrics(to_numpy(y_true), to_numpy(y_pred)).items():
                 defined = not math.isnan(value)
                 self._sums[name] = self._sums.get(name, 0.0) + (value * rows if defined else 0.0)
@@ -134,3 +193,13 @@ class Outputs:
             # Joined even where it is one: a copy, so that no metric can change the generator's own data.
             self._host.append(to_numpy(concatenate(self._waiting)))
             self._waiting, self._bytes = [], 0
+
+
+def check_rows(y_pred: Any, rows: int) -> None:
+    """Raise `DefinitionError` where predictions are not one for each example of a batch."""
+    for leaf in leaves(y_pred):
+        if leaf.ndim == 0 or len(leaf) != rows:
+            raise DefinitionError(
+                f"the network gave y_pred of shape {tuple(leaf.shape)} for a batch of {rows}; its first "
+                "dimension has to be the batch (after squeeze() of a batch of one, use squeeze(-1))"
+            )

@@ -1,25 +1,42 @@
 """How a model is trained, as a definition says it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from constraints import Constraint
 from helixband.errors import DefinitionError
 
+Interval = Literal["epoch", "step"]
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What an optimizer step does besides the update; all of it is off by default.
+    """What a training does besides forward, backward and update.
 
-    `constraints` hold for the weights after each step. Raises `DefinitionError` for what is no constraint.
+    `constraints` hold for the weights after each step. The model's scheduler is stepped after each epoch or
+    step, as `scheduler_interval` says; one that looks at a metric (`ReduceLROnPlateau`) gets the column
+    `scheduler_metric` of the epoch's row, such as "val_pearson", or by default what its mode says.
+
+    Raises `DefinitionError` for what is no constraint or no interval.
     """
 
-    constraints: Sequence[Constraint] = ()
+    constraints: Iterable[Constraint] = ()
+    scheduler_interval: Interval = "epoch"
+    scheduler_metric: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "constraints", tuple(self.constraints))  # an iterator can be read once
         for constraint in self.constraints:
-            if not isinstance(constraint, Constraint):
+            if not (
+                callable(getattr(constraint, "weights", None))
+                and callable(getattr(constraint, "apply", None))
+            ):
                 raise DefinitionError(
                     f"constraints has {constraint!r}; each has to be a constraint, "
                     "for example MaxNormConstraint(3.0)"
                 )
+        if self.scheduler_interval not in ("epoch", "step"):
+            raise DefinitionError(
+                f"scheduler_interval is {self.scheduler_interval!r}; it has to be 'epoch' or 'step'"
+            )

@@ -4,17 +4,16 @@ Nothing is copied from the device while a pass runs. Losses and outputs are read
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from helixband import interruption
-from helixband.errors import DataError, DefinitionError
-from helixband.nested import leaves, length
+from helixband.errors import DataError
+from helixband.nested import length
 from helixband.training.feed import kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.member import Member
-from helixband.training.meters import Loss, LossMeter, Outputs
+from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet, check_rows
 from helixband.training.steps.stepper import Stepper
 
 
@@ -23,11 +22,11 @@ def train_pass(members: Sequence[Member], stepper: Stepper) -> None:
 
     What the steps gave is in the members' meters. A member that fails leaves, and the others go on.
     """
-    running = []
     for member in members:
-        if member.begin_epoch():
-            stepper.join(member)
-            running.append(member)
+        member.begin_epoch()
+    running = [member for member in members if member.ended is None]
+    for member in running:
+        stepper.join(member)
     while running:
         interruption.check()
         batches = []
@@ -37,6 +36,8 @@ def train_pass(members: Sequence[Member], stepper: Stepper) -> None:
             else:
                 running.remove(member)
                 stepper.leave(member)
+        if not running:
+            return
         for member, result in zip(list(running), stepper.step(batches), strict=True):
             if result is not None:
                 member.take(result)
@@ -45,30 +46,48 @@ def train_pass(members: Sequence[Member], stepper: Stepper) -> None:
                 stepper.leave(member)
 
 
+class Evaluated(NamedTuple):
+    """What a model made of one batch of a set, on the device.
+
+    `outputs` are (y_pred_loss, y) if the losses of batches do not tell that of the set, else None.
+    """
+
+    loss: Loss
+    y_pred: Any
+    outputs: tuple[Any, Any] | None = None
+
+
 def evaluate(
-    step: Callable[[Any, Any], tuple[Tensor, Any]],
+    step: Callable[[Any, Any], Evaluated],
+    criterion: Callable[[Any, Any], float],
     generator: Iterable[Any],
     device: torch.device,
     training_rows: int,
     limit: int | None = None,
 ) -> tuple[float, Any, Any]:
-    """(mean loss, y_true, y_pred) over a whole set, the latter as NumPy arrays (N, …).
+    """(loss, y_true, y_pred) of a whole set, the latter as NumPy arrays (N, …).
 
-    `step(x, y) -> (loss, y_pred)` evaluates one batch. Batches of more than `training_rows` examples are
-    cut into pieces, so that the device's memory is bounded whatever the generator yields.
+    `step(x, y)` evaluates one batch. Batches of more than `training_rows` examples are cut into pieces, so
+    that the device's memory is bounded whatever the generator yields. The loss is the same for any pieces: it
+    is put together from theirs, or `criterion(y_pred_loss, y)` of the whole set.
     """
-    losses, true, predicted = LossMeter(), Outputs(), Outputs()
+    losses, true, predicted, whole = LossMeter(), Outputs(), Outputs(), WholeSet()
     for batch in labelled(generator, limit):
         for x, y in pieces(batch, training_rows, device):
-            loss, y_pred = step(to_device(x, device), to_device(y, device))
-            rows = length(y)
-            _check_rows(y_pred, rows)
-            losses.add(Loss(loss, rows, rows))
+            found = step(to_device(x, device), to_device(y, device))
+            check_rows(found.y_pred, length(y))
+            losses.add(found.loss)
+            if found.outputs is not None:
+                whole.add(*found.outputs)
             true.add(kept(y))
-            predicted.add(y_pred)
-    if losses.empty:
+            predicted.add(found.y_pred)
+    if not len(losses):
         raise no_batch(generator)
-    return losses.mean(), true.joined(), predicted.joined()
+    if whole.too_large:
+        whole.warn(type(generator).__name__)
+    elif not whole.empty and len(losses) > 1:
+        return criterion(*whole.joined()), true.joined(), predicted.joined()
+    return losses.total(), true.joined(), predicted.joined()
 
 
 def predict(
@@ -83,17 +102,8 @@ def predict(
     for batch in unlabelled(generator, limit):
         for (x,) in pieces((batch,), training_rows, device):
             y_pred = step(to_device(x, device))
-            _check_rows(y_pred, length(x))
+            check_rows(y_pred, length(x))
             predicted.add(y_pred)
     if predicted.empty:
         raise DataError(f"{type(generator).__name__} gave no batch; prediction needs one example at least")
     return predicted.joined()
-
-
-def _check_rows(y_pred: Any, rows: int) -> None:
-    for leaf in leaves(y_pred):
-        if leaf.ndim == 0 or len(leaf) != rows:
-            raise DefinitionError(
-                f"the network gave y_pred of shape {tuple(leaf.shape)} for a batch of {rows}; its first "
-                "dimension has to be the batch (after squeeze() of a batch of one, use squeeze(-1))"
-            )

@@ -1,16 +1,21 @@
 """The state of a training: all that its next epoch depends on, as a checkpoint holds it."""
 
+import contextlib
+import operator
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from io import IOBase
+from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from helixband import randomness
 from helixband.errors import DefinitionError, StorageError
+from helixband.generators.base import BatchGenerator
 from helixband.nested import map_leaves
 from helixband.training.schedules import Schedule
 
@@ -47,20 +52,20 @@ class Stateful(Protocol):
 class ModelState:
     """What of a model has a state, by name: what it is trained with, and what a user keeps on it (`self.…`).
 
-    `own` are the names of attributes that are not the user's.
+    `own` are the names of attributes that are not the user's. The model itself is not kept, so that it goes
+    when its last user lets go of it.
     """
 
     def __init__(self, model: Any, own: Iterable[str]) -> None:
-        self._model = model
         self._own = set(own)
-        self._stateful = {name for name, part in self._parts().items() if is_stateful(part)}
+        self._stateful = {name for name, part in self._parts(model).items() if is_stateful(part)}
 
-    def capture(self, generator: Any) -> dict[str, Any]:
-        """All that the next epoch over this generator depends on.
+    def capture(self, model: Any, generator: Any) -> dict[str, Any]:
+        """All that the model's next epoch over this generator depends on.
 
         Raises `DefinitionError` for a part that got a state only in training: it could not be put back.
         """
-        parts = self._parts()
+        parts = self._parts(model)
         for name, part in parts.items():
             if is_stateful(part) != (name in self._stateful):
                 raise DefinitionError(
@@ -68,33 +73,33 @@ class ModelState:
                 )
         return capture(parts, generator)
 
-    def restore(self, content: Mapping[str, Any], generator: Any, where: str) -> None:
+    def restore(self, model: Any, content: Mapping[str, Any], generator: Any, where: str) -> None:
         """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from."""
-        put_back(self._model, restore(content, self._parts(), generator, where))
+        put_back(model, restore(content, self._parts(model), generator, where))
 
-    def weights(self) -> dict[str, Any]:
+    def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""
-        return self.weights_in(capture(self._inferring(), None))
+        return capture_parts(self._inferring(model))
 
-    def weights_in(self, content: Mapping[str, Any]) -> dict[str, Any]:
+    def weights_in(self, model: Any, content: Mapping[str, Any]) -> dict[str, Any]:
         """Of what `capture` gave, what evaluation and prediction depend on."""
-        return {name: content[name] for name in self._inferring()}
+        return {name: content[name] for name in self._inferring(model)}
 
-    def use(self, content: Mapping[str, Any], where: str) -> None:
+    def use(self, model: Any, content: Mapping[str, Any], where: str) -> None:
         """Take the weights of a checkpoint, and the moment of schedules that they are from."""
-        put_back(self._model, load_parts(content, self._inferring(), where))
-        self._model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
+        put_back(model, load_parts(content, self._inferring(model), where))
+        model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
-    def _parts(self) -> dict[str, Any]:
-        model = self._model
+    def _parts(self, model: Any) -> dict[str, Any]:
         trained = {"network": model.network, "optimizer": model.optimizer, "scheduler": model.scheduler}
         if isinstance(model.criterion, nn.Module):
             trained["criterion"] = model.criterion
         trained = {name: part for name, part in trained.items() if part is not None}
         return trained | attributes_of(model, self._own, trained.values())
 
-    def _inferring(self) -> dict[str, Any]:
-        return {name: part for name, part in self._parts().items() if name not in ("optimizer", "scheduler")}
+    def _inferring(self, model: Any) -> dict[str, Any]:
+        parts = self._parts(model)
+        return {name: part for name, part in parts.items() if name not in ("optimizer", "scheduler")}
 
 
 def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[str, Any]:
@@ -135,10 +140,15 @@ def capture(parts: Mapping[str, Any], generator: Any) -> dict[str, Any]:
 
     A part is `Stateful`, or a plain value that is kept as it is.
     """
-    state = {name: _state_of(part, name) for name, part in parts.items()}
+    state = capture_parts(parts)
     own = copied(generator.state_dict(), "the generator") if is_stateful(generator) else None
     sources = [(type(source).__name__, _random_state(source)) for source in found_in(generator, _RANDOM)]
     return state | {"generator": own, "generator_random": sources, "random": randomness.get_state()}
+
+
+def capture_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The states of parts alone, by name, on the CPU."""
+    return {name: _state_of(part, name) for name, part in parts.items()}
 
 
 def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, where: str) -> dict[str, Any]:
@@ -200,6 +210,86 @@ def copied(nested: Any, name: str) -> Any:
         return float(leaf) if isinstance(leaf, Schedule) else leaf
 
     return map_leaves(copy, dict(nested) if isinstance(nested, dict) else nested)
+
+
+@contextlib.contextmanager
+def validation_numbers(generator: Any, seed: int, epoch: int) -> Iterator[None]:
+    """Around a validation: its random numbers depend on (seed, epoch) alone; training's are then put back.
+
+    That holds for the global ones, for those that the generator holds, and for the order of our generators.
+    """
+    sources = found_in(generator, _RANDOM)
+    before = [_random_state(source) for source in sources]
+    with randomness.unmoved():
+        randomness.seed_everything(randomness.derive_seed(seed, "validation", epoch))
+        for number, source in enumerate(sources):
+            _seed(source, randomness.derive_seed(seed, "validation", epoch, number))
+        for ours in found_in(generator, BatchGenerator):
+            ours.set_epoch(randomness.derive_seed(seed, "validation"), epoch)
+        try:
+            yield
+        finally:
+            for source, state in zip(sources, before, strict=True):
+                _set_random_state(source, state)
+
+
+def check_iterators(generator: Any, name: str) -> None:
+    """Raise `DefinitionError` where a generator holds an iterator that goes on from one epoch to the next.
+
+    Its place cannot be read, so no checkpoint could hold it, and a run that went on would see other batches.
+    """
+    for held in found_in(generator, Iterator):
+        if held is not generator and _goes_on(held) and not is_stateful(generator):
+            raise DefinitionError(
+                f"the {name} generator, a {type(generator).__name__}, keeps a {type(held).__name__} from one "
+                "epoch to the next, whose place no checkpoint can hold; make it anew in __iter__, or give "
+                "the generator state_dict() and load_state_dict()"
+            )
+
+
+def _goes_on(iterator: Any) -> bool:
+    """Whether an iterator of Python's or a DataLoader's is not at its end. Of others it is not known."""
+    if isinstance(iterator, GeneratorType):
+        return iterator.gi_frame is not None
+    if isinstance(iterator, _BaseDataLoaderIter):
+        return iterator._num_yielded < len(iterator)
+    if type(iterator).__module__ not in ("builtins", "itertools") or isinstance(iterator, IOBase):
+        return False
+    return operator.length_hint(iterator, 1) > 0
+
+
+def gradients_of(model: Any) -> dict[str, Tensor]:
+    """The gradients that parameters have at the moment, by name, on the CPU."""
+    return {
+        name: parameter.grad.detach().to("cpu", copy=True)
+        for name, parameter in _parameters_of(model)
+        if parameter.grad is not None
+    }
+
+
+def put_gradients(model: Any, gradients: Mapping[str, Tensor]) -> None:
+    """Put back what `gradients_of` gave."""
+    for name, parameter in _parameters_of(model):
+        gradient = gradients.get(name)
+        parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
+
+
+def _parameters_of(model: Any) -> Iterator[tuple[str, nn.Parameter]]:
+    for part in (model.network, model.criterion):
+        if isinstance(part, nn.Module):
+            yield from ((f"{type(part).__name__}.{name}", value) for name, value in part.named_parameters())
+
+
+def _seed(source: Any, seed: int) -> None:
+    if isinstance(source, torch.Generator):
+        source.manual_seed(seed)
+    elif isinstance(source, np.random.Generator):
+        bits: Any = source.bit_generator
+        bits.state = type(bits)(seed).state
+    elif isinstance(source, np.random.RandomState):
+        source.seed(seed % 2**32)
+    else:
+        source.seed(seed)
 
 
 def found_in(root: Any, kinds: type[T] | tuple[type[T], ...]) -> list[T]:

@@ -143,7 +143,7 @@ def test_a_member_whose_loss_is_not_finite_ends_by_that() -> None:
 
 def test_a_member_without_hope_ends_after_its_epoch_with_its_last_weights() -> None:
     member = make(1, rewards=[3.0, 1.0, 2.0], epochs=3)
-    member.is_hopeless = lambda epoch, best_reward: epoch == 2 and best_reward < 5.0
+    member.model.engine.is_hopeless = lambda epoch, best_reward: epoch == 2 and best_reward < 5.0
     fit([member], Eager())
     assert (member.ended, member.record.epoch, member.record.best_epoch) == (Ended.HOPELESS, 2, 1)
     last, best = member.record.last, member.record.best
@@ -154,7 +154,7 @@ def test_a_member_without_hope_ends_after_its_epoch_with_its_last_weights() -> N
 
 def test_the_last_epoch_is_an_end_by_epochs_whatever_the_hope() -> None:
     member = make(1, epochs=2)
-    member.is_hopeless = lambda epoch, best_reward: epoch == 2
+    member.model.engine.is_hopeless = lambda epoch, best_reward: epoch == 2
     fit([member], Eager())
     assert member.ended is Ended.EPOCHS
 

@@ -11,29 +11,35 @@ from helixband.training import meters
 from helixband.training.meters import Loss, LossMeter, MetricMeter
 
 
-def meter(*losses: tuple[float, float, float]) -> LossMeter:
+def meter(*losses: tuple[float, float | torch.Tensor | None]) -> LossMeter:
     made = LossMeter()
-    for value, scale, weight in losses:
-        made.add(Loss(torch.tensor(value), scale, weight))
+    for value, weight in losses:
+        made.add(Loss(torch.tensor(value), weight))
     return made
 
 
-def test_the_mean_of_means_is_weighted_by_their_examples() -> None:
-    assert meter((1.0, 3, 3), (5.0, 1, 1)).mean() == 2.0
+def test_means_are_weighted() -> None:
+    assert meter((1.0, 3), (5.0, 1)).total() == 2.0
+    assert meter((1.5, 4.0), (6.0, torch.tensor(0.5))).total() == 2.0
 
 
-def test_sums_are_added_and_divided_by_their_weights() -> None:
-    assert meter((6.0, 1, 4.0), (3.0, 1, 0.5)).mean() == 2.0
-    assert meter((6.0, 1, 4.0), (1.0, 2, 2)).mean() == pytest.approx(8 / 6)
+def test_sums_are_added() -> None:
+    assert meter((1.5, None), (6.0, None)).total() == 7.5
+
+
+def test_a_mean_of_nothing_does_not_count() -> None:
+    assert meter((math.nan, torch.tensor(0)), (6.0, torch.tensor(2)), (3.0, 1)).total() == 5.0
+    assert math.isnan(meter((math.nan, 0.0)).total())
 
 
 def test_sums_are_formed_in_double_precision() -> None:
     value = float(torch.tensor(0.1))
-    assert meter(*[(value, 999_999, 999_999)] * 7).mean() == pytest.approx(value, rel=1e-15)
+    assert meter(*[(value, 999_999)] * 7).total() == pytest.approx(value, rel=1e-15)
 
 
-def test_the_first_loss_that_is_not_finite_is_found() -> None:
-    assert meter((1.0, 1, 1), (math.inf, 1, 1), (2.0, 1, 1)).first_not_finite() == (1, math.inf)
+def test_the_first_loss_that_counts_and_is_not_finite_is_found() -> None:
+    assert meter((1.0, 1), (math.inf, 1), (2.0, 1)).first_not_finite() == (1, math.inf)
+    assert meter((math.nan, 0), (1.0, 1), (math.inf, 1)).first_not_finite() == (2, math.inf)
 
 
 def test_metrics_of_batches_are_weighted_and_undefined_ones_left_out() -> None:

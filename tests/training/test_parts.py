@@ -8,7 +8,7 @@ from constraints import Constraint, MaxNormConstraint, NonNegative
 from helixband.errors import DefinitionError
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.order import after_update
-from helixband.training.parts.schedule import Schedules, step_scheduler
+from helixband.training.parts.schedule import Schedules
 from helixband.training.schedules import LinearSchedule
 
 
@@ -50,23 +50,19 @@ def test_what_is_no_constraint_is_refused() -> None:
 def test_schedules_among_the_optimizers_hyperparameters_are_set() -> None:
     lr = LinearSchedule(start=1.0, end=0.0, duration=4)
     optimizer = optim.SGD(line(1.0).parameters(), lr=lr, momentum=0.5)
-    schedules = Schedules(optimizer)
-    schedules.set(epoch=1, step=100)
+    schedules = Schedules(optimizer, TrainingOptions())
+    schedules.set(optimizer, epoch=1, step=100)
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.75, 0.5)
     optimizer.load_state_dict(optimizer.state_dict())  # which makes new groups
-    schedules.set(epoch=2, step=200)
+    schedules.set(optimizer, epoch=2, step=200)
     assert optimizer.param_groups[0]["lr"] == 0.5
     assert not schedules.empty
-    assert Schedules(optim.SGD(line(1.0).parameters(), lr=0.1)).empty
+    assert Schedules(optim.SGD(line(1.0).parameters(), lr=0.1), TrainingOptions()).empty
 
 
-def test_torchs_schedulers_step_and_one_for_plateaus_is_told_the_loss() -> None:
-    optimizer = optim.SGD(line(1.0).parameters(), lr=1.0)
-    halving = optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
-    optimizer.step()
-    step_scheduler(halving, {"val_loss": 3.0})
-    assert optimizer.param_groups[0]["lr"] == 0.5
-    plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0)
-    for loss in (3.0, 3.0):
-        step_scheduler(plateau, {"val_loss": loss})
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+def test_an_iterator_of_constraints_is_not_used_up() -> None:
+    options = TrainingOptions(constraints=iter([MaxNormConstraint(1.0)]))
+    network = line(3.0, -4.0)
+    for part in after_update(options, network):
+        part()
+    assert network.weight.tolist() == [[pytest.approx(0.6), pytest.approx(-0.8)]]

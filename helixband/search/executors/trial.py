@@ -16,8 +16,6 @@ from helixband.results.directory import Results, Row, Superseded, Trial
 from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training.configuration import from_json
 from helixband.training.ended import Ended
-from helixband.training.fit import fit
-from helixband.training.steps.eager import Eager
 from helixband.training.tensorboard import TensorBoardLog
 
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
@@ -91,11 +89,10 @@ class Trainer:
                 log.add(row)
                 on_epoch(task.name, row)
 
-            member = model.as_member(train, val, task.epochs, trial, seed, report, task.is_hopeless)
-            fit([member], Eager())
-        member.raise_error()
-        assert member.ended is not None
-        return model, member.ended
+            model.engine.is_hopeless = task.is_hopeless
+            model.fit(train, val, task.epochs, trial, seed, report)
+        # A definition's own fit may train by other means, which then had all their epochs.
+        return model, model.engine.record.ended or Ended.EPOCHS
 
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)

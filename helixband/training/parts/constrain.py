@@ -1,6 +1,6 @@
 """Constraints on weights, after each update."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from torch import nn
 
@@ -10,7 +10,7 @@ from constraints import Constraint
 class Constrain:
     """Constraints with the weights of a network that they hold for."""
 
-    def __init__(self, constraints: Sequence[Constraint], network: nn.Module) -> None:
+    def __init__(self, constraints: Iterable[Constraint], network: nn.Module) -> None:
         self._pairs = [
             (constraint, weight) for constraint in constraints for weight in constraint.weights(network)
         ]

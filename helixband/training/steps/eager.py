@@ -6,7 +6,7 @@ from typing import Any
 from helixband.errors import DefinitionError
 from helixband.nested import length
 from helixband.training.member import Batch, Member, StepResult
-from helixband.training.meters import Loss
+from helixband.training.state import gradients_of
 
 
 class Eager:
@@ -26,20 +26,28 @@ class Eager:
         for member, (x, y) in zip(self._members, batches, strict=True):
             result = None
             with member.turn:
-                record, model = member.record, member.model
-                if member.schedules is not None:
-                    member.schedules.set(record.epoch, record.steps)
-                model.config.set_time(record.epoch, record.steps)
-                record.steps += 1
-                given = model.train_step(x, y)
-                if not isinstance(given, tuple) or len(given) != 2:
-                    raise DefinitionError(
-                        f"train_step returned {type(given).__name__}; it has to return (loss, y_pred)"
-                    )
-                rows = length(y)
-                result = StepResult(Loss(given[0], rows, rows), given[1])
+                result = _step(member, x, y)
             results.append(result)
         return results
 
     def state(self, member: Member) -> dict[str, Any]:
-        return member.state.capture(member.train)
+        model = member.model
+        state = model.engine.state.capture(model, member.train)
+        # A step of ours begins without gradients; one of a definition may add to those of the last.
+        return state | ({"gradients": gradients_of(model)} if model.engine.own_step else {})
+
+
+def _step(member: Member, x: Any, y: Any) -> StepResult:
+    model, engine = member.model, member.model.engine
+    record, schedules = engine.record, engine.schedules
+    if not schedules.empty and model.optimizer is not None:
+        schedules.set(model.optimizer, record.epoch, record.steps)
+    model.config.set_time(record.epoch, record.steps)
+    record.steps += 1
+    rows = length(y)  # before the step, in which a definition may change it
+    given = model.train_step(x, y)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise DefinitionError(f"train_step returned {type(given).__name__}; it has to return (loss, y_pred)")
+    if schedules.by_step and model.scheduler is not None:
+        schedules.step(model.scheduler)
+    return StepResult(engine.weigh(given[0], rows), given[1])

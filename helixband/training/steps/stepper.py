@@ -7,7 +7,11 @@ from helixband.training.member import Batch, Member, StepResult
 
 
 class Stepper(Protocol):
-    """Takes the optimizer steps of the members that have joined it, each step for all of them."""
+    """Takes the optimizer steps of the members that have joined it, each step for all of them.
+
+    Before a step it sets the schedules and the configuration's time, and counts the step, as `Eager` does.
+    What it does for one member it does in that member's turn.
+    """
 
     def join(self, member: Member) -> None:
         """Take a member in, at the beginning of its epoch."""

@@ -1,0 +1,96 @@
+"""What training keeps of a model, in one attribute of it, so that all other names are the definition's."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from helixband.errors import DefinitionError
+from helixband.results.directory import Row
+from helixband.training.ended import Ended
+from helixband.training.losses import Weigher, parameter_names, weigher
+from helixband.training.meters import Loss
+from helixband.training.modes import Modes
+from helixband.training.options import TrainingOptions
+from helixband.training.parts.order import Part, after_update
+from helixband.training.parts.schedule import Schedules
+from helixband.training.state import ModelState
+
+
+@dataclass(eq=False)
+class Record:
+    """How far a model is trained, and the states from which it goes on or is used."""
+
+    epoch: int = 0
+    """Epochs trained."""
+    steps: int = 0
+    """Optimizer steps taken, over all epochs."""
+    history: list[Row] = field(default_factory=list)
+    """epoch (from 1), train_*, val_*, reward, lr: one row an epoch."""
+    seconds: list[float] = field(default_factory=list)
+    """How long each epoch took, its validation included."""
+    best_epoch: int = 0
+    best_reward: float = -math.inf
+    last: dict[str, Any] | None = None
+    """The content of the last checkpoint, as of the best."""
+    best: dict[str, Any] | None = None
+    ended: Ended | None = None
+    """How the latest training ended."""
+
+    def weights(self, parts: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint of weights has, given the states of the parts that have some."""
+        return {"epoch": self.epoch, "steps": self.steps, "reward": self.best_reward, **parts}
+
+
+class Engine:
+    """A model's record and state, and how it takes its steps. `set_up` comes before any of the latter."""
+
+    modes: Modes
+    state: ModelState
+    schedules: Schedules
+    after_update: list[Part]
+    criterion_names: tuple[str, str] | None
+    weigher: Weigher | None
+
+    def __init__(self) -> None:
+        self.record = Record()
+        self.is_hopeless: Callable[[int, float], bool] | None = None
+        """Whether a training ends early, given the epochs that it has had and its best reward."""
+        self.asked_total = False
+        """Whether `init_model` depends on the total number of steps."""
+        self.noted: tuple[Tensor, float | Tensor | None] | None = None
+        """The loss that was computed last, with its weight among other batches, if that is known."""
+
+    def set_up(self, model: Any, options: TrainingOptions, own_step: bool) -> None:
+        """Take up what `init_model` has put on the model. `own_step`: train_step is a definition's."""
+        self.own_step = own_step
+        self.modes = Modes(model.network, model.criterion)
+        self.schedules = Schedules(model.optimizer, options)
+        self.after_update = after_update(options, model.network)
+        self.criterion_names = parameter_names(model.criterion)
+        self.weigher = weigher(model.criterion)
+
+    def weigh(self, loss: Any, rows: int) -> Loss:
+        """The loss that a step gave for so many examples, with its weight among those of other steps."""
+        if self.noted is not None and self.noted[0] is loss:
+            return Loss(*self.noted)
+        if isinstance(loss, tuple):
+            return mean_of(loss)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            shape = f"a loss of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            raise DefinitionError(f"the step returned {shape}; it has to be a scalar tensor, the mean loss")
+        return Loss(loss, rows)
+
+
+def mean_of(given: tuple[Any, ...]) -> Loss:
+    """(sum, weight) as a mean with its weight; where the weight is 0, the sum itself."""
+    if len(given) != 2:
+        raise DefinitionError(f"compute_loss returned {len(given)} values; it has to return (sum, weight)")
+    total, weight = given
+    if not isinstance(total, Tensor) or total.ndim:
+        raise DefinitionError(f"compute_loss returned the sum {total!r}; it has to be a scalar tensor")
+    weight = torch.as_tensor(weight, device=total.device).detach()
+    return Loss(total / torch.where(weight == 0, 1, weight), weight)
