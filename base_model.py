@@ -4,6 +4,7 @@ A definition derives `Model` from one of these classes and gives `init_model`, w
 `super().init_model(network, criterion, optimizer, constraints=[…])`. Every method may be overridden.
 """
 
+import functools
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from constraints import Constraint
 from helixband import interruption, metrics
 from helixband.errors import DefinitionError
-from helixband.nested import length, map_leaves, shapes
+from helixband.nested import map_leaves, shapes
 from helixband.networks.heads import (
     ConvClassificationNetwork,
     ConvRegressionNetwork,
@@ -26,15 +27,15 @@ from helixband.networks.heads import (
 )
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
-from helixband.training import monte_carlo, passes
+from helixband.training import judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
-from helixband.training.engine import Engine, mean_of
+from helixband.training.engine import Engine
 from helixband.training.feed import choose_device
 from helixband.training.fit import fit
+from helixband.training.judge import mean_loss
 from helixband.training.losses import Criterion, cross_entropy, match_labels
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions
-from helixband.training.passes import Evaluated
 from helixband.training.state import ModelState
 from helixband.training.steps.eager import Eager
 
@@ -156,7 +157,8 @@ class BaseModel:
         self.optimizer = optimizer
         self.scheduler = scheduler
         options = TrainingOptions(constraints, scheduler_interval, scheduler_metric)
-        self.engine.set_up(self, options, type(self).train_step is not BaseModel.train_step)
+        own = {name for name, method in vars(BaseModel).items() if getattr(type(self), name) is not method}
+        self.engine.set_up(self, options, own)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Metrics of one training batch, NumPy -> {name: number}; reported as train_<name>, their mean."""
@@ -221,7 +223,7 @@ class BaseModel:
         engine.modes.train()
         self.optimizer.zero_grad()
         output = self.forward(x)
-        loss = self._mean_loss(output["y_pred_loss"], y)
+        loss = mean_loss(self, output["y_pred_loss"], y)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         for part in engine.after_update:
@@ -234,7 +236,7 @@ class BaseModel:
     @torch.no_grad()
     def eval_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
         """(loss, y_pred) of one batch in evaluation mode."""
-        found = self._evaluate_batch(x, y)
+        found = judge.batch(self, x, y)
         return found.loss.value, found.y_pred
 
     @torch.no_grad()
@@ -287,14 +289,14 @@ class BaseModel:
             epochs=epochs,
             trial=trial,
             seed=self.args.seed if seed is None else seed,
-            limit=self._limit,
-            metrics=self._numeric_train_metrics if has_metrics else None,
+            limit=self.batch_limit,
+            metrics=functools.partial(judge.numbers, self, "train_metrics") if has_metrics else None,
             on_epoch=on_epoch,
         )
 
     def evaluate(self, generator: Generator) -> dict[str, float]:
         """`loss` and the metrics of `eval_metrics` over a whole set."""
-        return self._evaluate(generator)[0]
+        return judge.whole(self, generator)[0]
 
     def evaluate_mc(self, generator: Generator, samples: int) -> dict[str, float]:
         """Evaluation with dropout left on (Gal and Ghahramani 2016): `samples` passes over the set.
@@ -302,13 +304,13 @@ class BaseModel:
         Metrics of the mean prediction, the mean loss, and as <name>_std the spread over the passes.
         """
         with self.engine.modes.dropout_left_on():
-            passes = [self._evaluate(generator) for _ in range(samples)]
-        return monte_carlo.result(passes, self._numeric_eval_metrics)
+            found = [judge.whole(self, generator) for _ in range(samples)]
+        return monte_carlo.result(found, functools.partial(judge.numbers, self, "eval_metrics"))
 
     def predict(self, generator: Generator | Tensor | np.ndarray[Any, Any]) -> Any:
         """y_pred over the x of a generator, or of one array or tensor (N, …): NumPy (N, …)."""
         batches = [generator] if isinstance(generator, np.ndarray | Tensor) else generator
-        return passes.predict(self.predict_step, batches, self.device, self.args.batch_size, self._limit)
+        return passes.predict(self.predict_step, batches, self.device, self.args.batch_size, self.batch_limit)
 
     def predict_mc(self, generator: Generator, samples: int) -> tuple[Any, Any]:
         """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""
@@ -327,60 +329,10 @@ class BaseModel:
         """Read weights that `save` or `fit` wrote; raises `StorageError` where they do not fit."""
         self.engine.state.use(self, checkpoints.load(path), str(path))
 
-    # How it is done.
-
     @property
-    def _limit(self) -> int | None:
+    def batch_limit(self) -> int | None:
+        """How many batches of a set are used, if not all: --debug takes a few."""
         return DEBUG_BATCHES if self.args.debug else None
-
-    def _mean_loss(self, y_pred_loss: Any, y: Any) -> Tensor:
-        """The loss of a batch as a scalar; the engine has then noted its weight, where that is known."""
-        self.engine.noted = None
-        given = self.compute_loss(y_pred_loss, y)
-        if isinstance(given, tuple):
-            self.engine.noted = mean, _ = mean_of(given)
-            return mean
-        loss: Tensor = given
-        return loss
-
-    @torch.no_grad()
-    def _evaluate_batch(self, x: Any, y: Any) -> Evaluated:
-        interruption.check()
-        self.engine.modes.eval()
-        output = self.forward(x)
-        loss = self._mean_loss(output["y_pred_loss"], y)
-        noted = self.engine.noted
-        known = noted is not None and noted[0] is loss
-        outputs = None if known else (output["y_pred_loss"], y)
-        return Evaluated(self.engine.weigh(loss, length(y)), output["y_pred"], outputs)
-
-    def _evaluate_by_step(self, x: Any, y: Any) -> Evaluated:
-        """By the `eval_step` of a definition."""
-        rows = length(y)
-        given = self.eval_step(x, y)
-        if not isinstance(given, tuple) or len(given) != 2:
-            kind = type(given).__name__
-            raise DefinitionError(f"eval_step returned {kind}; it has to return (loss, y_pred)")
-        self.engine.noted = None
-        return Evaluated(self.engine.weigh(given[0], rows), given[1])
-
-    @torch.no_grad()
-    def _whole_loss(self, y_pred_loss: Any, y: Any) -> float:
-        return float(self._mean_loss(y_pred_loss, y))
-
-    def _evaluate(self, generator: Generator) -> tuple[dict[str, float], Any, Any]:
-        own_step = type(self).eval_step is not BaseModel.eval_step
-        step = self._evaluate_by_step if own_step else self._evaluate_batch
-        loss, y_true, y_pred = passes.evaluate(
-            step, self._whole_loss, generator, self.device, self.args.batch_size, self._limit
-        )
-        return {"loss": loss, **self._numeric_eval_metrics(y_true, y_pred)}, y_true, y_pred
-
-    def _numeric_eval_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
-        return metrics.numbers(self.eval_metrics(y_true, y_pred), "eval_metrics")
-
-    def _numeric_train_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
-        return metrics.numbers(self.train_metrics(y_true, y_pred), "train_metrics")
 
 
 class RegressionModel(BaseModel):

@@ -118,13 +118,14 @@ FILES = {
         "negatives",
     ],
     "training": [
-        "ended feed keeper losses meters modes monte_carlo options schedules tensorboard",
+        "broadcasting ended feed keeper losses meters modes monte_carlo options schedules tensorboard",
         "parts parts.constrain steps",
         "configuration state parts.schedule parts.order",
+        "engine",
         "member",
         "steps.stepper steps.eager",
         "passes",
-        "fit",
+        "fit judge",
     ],
 }
 """The files of each room. A line is a step: its files import only from files in the lines above it."""

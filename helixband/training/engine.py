@@ -10,6 +10,7 @@ from torch import Tensor
 
 from helixband.errors import DefinitionError
 from helixband.results.directory import Row
+from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
 from helixband.training.losses import Weigher, parameter_names, weigher
 from helixband.training.meters import Loss
@@ -59,14 +60,27 @@ class Engine:
         self.record = Record()
         self.is_hopeless: Callable[[int, float], bool] | None = None
         """Whether a training ends early, given the epochs that it has had and its best reward."""
+        self.check_loss = self.check_metrics = True
+        """Whether the next batch is to be checked for broadcasting."""
+        self._checked: set[tuple[str, Any]] = set()
         self.asked_total = False
         """Whether `init_model` depends on the total number of steps."""
         self.noted: tuple[Tensor, float | Tensor | None] | None = None
         """The loss that was computed last, with its weight among other batches, if that is known."""
 
-    def set_up(self, model: Any, options: TrainingOptions, own_step: bool) -> None:
-        """Take up what `init_model` has put on the model. `own_step`: train_step is a definition's."""
-        self.own_step = own_step
+    def unseen(self, what: str, *parts: Any) -> bool:
+        """Whether a computation has not been checked yet on parts of these shapes; it is from now on."""
+        seen = len(self._checked)
+        self._checked.add((what, signature(*parts)))
+        return len(self._checked) > seen
+
+    def begin_pass(self) -> None:
+        """Have the first batch of a pass over a set checked."""
+        self.check_loss = self.check_metrics = True
+
+    def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
+        """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
+        self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         self.after_update = after_update(options, model.network)

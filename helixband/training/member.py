@@ -114,6 +114,7 @@ class Member:
         with self.turn:
             for generator in found_in(self.train, BatchGenerator):  # it may be within one of the user's
                 generator.set_epoch(self.seed, self.record.epoch)
+            self.model.engine.begin_pass()
             metrics = MetricMeter(self.metrics) if self.metrics is not None else None
             self._epoch = _Epoch(labelled(self.train, self.limit), metrics)
 

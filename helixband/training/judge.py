@@ -1,0 +1,97 @@
+"""What a model makes of labelled data: its loss and metrics, of a batch and of a whole set."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from helixband import interruption, metrics
+from helixband.errors import DefinitionError
+from helixband.nested import length
+from helixband.training import broadcasting, passes
+from helixband.training.engine import mean_of
+from helixband.training.passes import Evaluated
+
+
+def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
+    """The loss of a batch as a scalar; the engine has then noted its weight, where that is known."""
+    engine = model.engine
+    if engine.check_loss:
+        engine.check_loss = False
+        if engine.unseen("loss", y_pred_loss, y):
+            with _as_it_was(model):
+                broadcasting.check_loss(model.compute_loss, y_pred_loss, y)
+    engine.noted = None
+    given = model.compute_loss(y_pred_loss, y)
+    if isinstance(given, tuple):
+        engine.noted = mean, _ = mean_of(given)
+        return mean
+    loss: Tensor = given
+    return loss
+
+
+@torch.no_grad()
+def batch(model: Any, x: Any, y: Any) -> Evaluated:
+    """One batch in evaluation mode."""
+    interruption.check()
+    model.engine.modes.eval()
+    output = model.forward(x)
+    loss = mean_loss(model, output["y_pred_loss"], y)
+    noted = model.engine.noted
+    known = noted is not None and noted[0] is loss
+    outputs = None if known else (output["y_pred_loss"], y)
+    return Evaluated(model.engine.weigh(loss, length(y)), output["y_pred"], outputs)
+
+
+def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
+    """(loss and metrics, y_true, y_pred) of a whole set."""
+    model.engine.begin_pass()
+
+    @torch.no_grad()
+    def loss_of(y_pred_loss: Any, y: Any) -> float:
+        return float(mean_loss(model, y_pred_loss, y))
+
+    def step(x: Any, y: Any) -> Evaluated:
+        return _by_definition(model, x, y) if model.engine.own_eval_step else batch(model, x, y)
+
+    rows, limit = model.args.batch_size, model.batch_limit
+    loss, y_true, y_pred = passes.evaluate(step, loss_of, generator, model.device, rows, limit)
+    return {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}, y_true, y_pred
+
+
+def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]:
+    """The metrics of the method of that name, as plain numbers."""
+    engine, compute = model.engine, getattr(model, name)
+    if engine.check_metrics:
+        engine.check_metrics = False
+        if engine.unseen(name, y_true, y_pred):
+            with _as_it_was(model):
+                broadcasting.check_metrics(compute, y_true, y_pred, name)
+    return metrics.numbers(compute(y_true, y_pred), name)
+
+
+def _by_definition(model: Any, x: Any, y: Any) -> Evaluated:
+    """One batch by the `eval_step` of a definition, whose loss is weighted by its rows."""
+    rows = length(y)
+    given = model.eval_step(x, y)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise DefinitionError(f"eval_step returned {type(given).__name__}; it has to return (loss, y_pred)")
+    model.engine.noted = None
+    return Evaluated(model.engine.weigh(given[0], rows), given[1])
+
+
+@contextmanager
+def _as_it_was(model: Any) -> Iterator[None]:
+    """What a definition keeps on the model, and the criterion's state, are afterwards as before."""
+    before, criterion = dict(vars(model)), model.criterion
+    state = copy.deepcopy(criterion.state_dict()) if isinstance(criterion, nn.Module) else None
+    try:
+        yield
+    finally:
+        vars(model).clear()
+        vars(model).update(before)
+        if state:
+            criterion.load_state_dict(state)
