@@ -25,6 +25,7 @@ from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
 from helixband.nested import leaves, like, map_leaves
+from helixband.sequence.targets import check_type
 
 __all__ = [
     "BatchGenerator",
@@ -52,12 +53,26 @@ GATHER_BYTES = 1 << 20
 """Shuffled examples are gathered in blocks of about this size: of small examples many batches at a time."""
 
 
+Admits = Callable[[NDArray[Any]], NDArray[np.bool_]]
+
+
+def _not_infinite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    passed: NDArray[np.bool_] = ~np.isinf(values)
+    return passed
+
+
+# By allow_nan: which values pass, or None where all do.
+_OF_X: dict[bool, Admits | None] = {False: np.isfinite, True: None}
+_OF_Y: dict[bool, Admits | None] = {False: np.isfinite, True: _not_infinite}
+
+
 class MatrixBatchGenerator(BatchGenerator):
     """Batches of arrays or tensors in memory.
 
     `X` and `Y`: (N, …), or dicts or tuples of these; a list becomes an array. `batch_size=None` gives the
     whole set in one batch; for evaluation, a model cuts it into pieces that fit the device. Floating-point
-    values have to be finite, unless `allow_nan` is set; use it for labels that a criterion masks.
+    values have to be finite. `allow_nan` admits NaN and infinity in X, and NaN in Y: a label that is missing,
+    which the criterion masks.
 
     >>> batches = MatrixBatchGenerator(np.arange(5), np.arange(5) * 10, batch_size=2)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]
@@ -74,8 +89,8 @@ class MatrixBatchGenerator(BatchGenerator):
         shuffle: bool = False,
         allow_nan: bool = False,
     ) -> None:
-        self.X = _as_arrays(X, "X", allow_nan)
-        self.Y = None if Y is None else _as_arrays(Y, "Y", allow_nan)
+        self.X = _as_arrays(X, "X", _OF_X[allow_nan])
+        self.Y = None if Y is None else _as_arrays(Y, "Y", _OF_Y[allow_nan])
         lengths = {len(leaf) for leaf in leaves([self.X] if Y is None else [self.X, self.Y])}
         if len(lengths) != 1:
             shapes = f"X {_shapes(self.X)}" + ("" if Y is None else f" and Y {_shapes(self.Y)}")
@@ -132,7 +147,8 @@ class H5pyBatchGenerator(BatchGenerator):
     up to `memory_limit` bytes in total are read into memory. Larger ones are streamed; to shuffle them,
     blocks are drawn from all files, and 16 blocks at a time are mixed. `batch_size=None` gives one batch, or
     for streamed files one per block or mixture. `process_x_y(x, y) -> (x, y)` is applied to each file or
-    block when it is read, and must keep the number of examples; y is None without labels.
+    block when it is read, and must keep the number of examples; y is None without labels. `allow_nan` is that
+    of `MatrixBatchGenerator`.
 
     Raises `DataError`, with the file, if one is missing, damaged, without `data`, or of another shape.
     """
@@ -216,8 +232,8 @@ class H5pyBatchGenerator(BatchGenerator):
         """Rows of a file as (x, y), processed and checked."""
         data, label = table.read(start, stop)
         x, y = self.process_x_y(data, label)
-        x = _as_arrays(x, f"{table.path}: data", self.allow_nan, start)
-        y = None if y is None else _as_arrays(y, f"{table.path}: label", self.allow_nan, start)
+        x = _as_arrays(x, f"{table.path}: data", _OF_X[self.allow_nan], start)
+        y = None if y is None else _as_arrays(y, f"{table.path}: label", _OF_Y[self.allow_nan], start)
         lengths = {len(leaf) for leaf in leaves([x] if y is None else [x, y])}
         if lengths != {stop - start}:
             raise DataError(
@@ -261,25 +277,34 @@ def _concatenate(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     return concatenate(list(x)), None if y[0] is None else concatenate(list(y))
 
 
-def _as_arrays(nested: Any, name: str, allow_nan: bool, first_row: int = 0) -> Any:
+def _as_arrays(nested: Any, name: str, admits: Admits | None, first_row: int = 0) -> Any:
     """Arrays and tensors as they are, anything else (lists of numbers) as arrays; checked."""
     if isinstance(nested, dict):
         return {
-            key: _as_arrays(value, f"{name}[{key!r}]", allow_nan, first_row) for key, value in nested.items()
+            key: _as_arrays(value, f"{name}[{key!r}]", admits, first_row) for key, value in nested.items()
         }
     if isinstance(nested, tuple):
         parts = enumerate(nested)
-        return like(nested, [_as_arrays(part, f"{name}[{i}]", allow_nan, first_row) for i, part in parts])
+        return like(nested, [_as_arrays(part, f"{name}[{i}]", admits, first_row) for i, part in parts])
     array = nested if isinstance(nested, np.ndarray | Tensor) else _array(nested, name)
-    values = to_numpy(array)
+    values = _values(array, name)
     if values.ndim == 0 or values.dtype.kind not in "biuf":
         raise DataError(
             f"{name} has the type {values.dtype} and shape {values.shape}; "
             "it has to be an array of numbers, examples along its first dimension"
         )
-    if values.dtype.kind == "f" and not allow_nan:
-        _check_finite(values, name, first_row)
+    check_type(values, name)
+    if values.dtype.kind == "f" and admits is not None:
+        _check_values(values, name, admits, first_row)
     return array
+
+
+def _values(array: NDArray[Any] | Tensor, name: str) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = to_numpy(array)
+    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, quantized, of eight bits
+        raise DataError(f"{name} is a tensor that makes no NumPy array ({error}); make it dense") from error
+    return values
 
 
 def _array(values: Any, name: str) -> NDArray[Any]:
@@ -291,21 +316,21 @@ def _array(values: Any, name: str) -> NDArray[Any]:
         ) from error
 
 
-def _check_finite(values: NDArray[Any], name: str, first_row: int) -> None:
+def _check_values(values: NDArray[Any], name: str, admits: Admits, first_row: int) -> None:
     # Slice by slice: the mask of a whole set would take a quarter of its memory again.
     rows = max(1, BLOCK_BYTES // max(1, values[:1].nbytes))
     for start in range(0, len(values), rows):
-        finite = np.isfinite(values[start : start + rows])
-        if not finite.all():
-            place = np.argwhere(~finite)[0]
+        passed = admits(values[start : start + rows])
+        if not passed.all():
+            place = np.argwhere(~passed)[0]
             place[0] += start
             value = values[tuple(place)]
             place[0] += first_row
             where = ", ".join(str(index) for index in place)
-            raise DataError(
-                f"{name}[{where}] is {value} (indexes from 0); remove or impute such values, "
-                "or pass allow_nan=True where the model handles them"
-            )
+            remedy = "remove or impute such values"
+            if admits is np.isfinite:
+                remedy += ", or pass allow_nan=True where the model handles them"
+            raise DataError(f"{name}[{where}] is {value} (indexes from 0); {remedy}")
 
 
 def _shapes(nested: Any, first: int = 0) -> Any:

@@ -263,6 +263,11 @@ def test_a_split_names_a_nan_by_its_index_before_the_split() -> None:
         (np.array(["ACGT"]), None, "X has the type <U4"),
         (np.array([None, 1]), None, "X has the type object"),
         (np.array([1j]), None, "X has the type complex128"),
+        (np.zeros(3, [("a", "f4")]), None, r"X has the type \[\('a', '<f4'\)\]"),
+        (np.zeros(3, np.longdouble), None, "X: no tensor has the type .*; make it float64"),
+        (np.zeros(1), np.array([1 << 63], np.uint64), "Y: 9223372036854775808 is past int64"),
+        (np.ma.masked_less([1.0, -1.0], 0), None, "X: a masked array with 1 values masked; remove these"),
+        (torch.eye(2).to_sparse(), None, "X is a tensor that makes no NumPy array .* make it dense"),
         (3.0, None, r"X has the type float64 and shape \(\)"),
         (None, None, r"X has the type object and shape \(\)"),
         ([[1, 2], [3]], None, "X cannot be made an array .* in a tuple or a dict"),
@@ -282,8 +287,10 @@ def test_a_nan_far_into_a_large_set_is_found_by_its_index(monkeypatch: pytest.Mo
 
 
 def test_nan_passes_where_it_is_allowed() -> None:
-    ((x, y),) = MatrixBatchGenerator(np.array([NAN]), np.array([INFINITY]), allow_nan=True)
-    assert np.isnan(x[0]) and np.isinf(y[0])
+    ((x, y),) = MatrixBatchGenerator(np.array([NAN, INFINITY]), np.array([NAN, 0]), allow_nan=True)
+    assert np.isnan(x[0]) and np.isinf(x[1]) and np.isnan(y[0])
+    with pytest.raises(DataError, match=r"Y\[1\] is inf .*; remove or impute such values$"):
+        MatrixBatchGenerator(np.zeros(2), np.array([NAN, INFINITY]), allow_nan=True)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, 3.0, "3"])

@@ -31,7 +31,8 @@ class FastaBatchGenerator(SequenceBatchGenerator):
 
     `files`: a path or glob; or a dict `{path or glob: target}`, if each class has its own files. `targets`:
     an array; the path of a `.target` file with one line per record; `(table, column)` of a TSV or CSV file,
-    by name; or a function of the header (see `sequence.targets`).
+    by name; or a function of the header (see `sequence.targets`). `allow_nan` admits NaN: a target that is
+    missing.
 
     Without a `window`, each record is an example. Records of different lengths are refused unless `unequal`
     says what to do. "pad" fills them up to the longest with the alphabet's empty token. "bucket" fills them
@@ -68,6 +69,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         min_length: int = 1,
         incomplete: str = "drop",
         unequal: str = "refuse",
+        allow_nan: bool = False,
         **options: Any,
     ) -> None:
         check_options(FastaBatchGenerator, options)
@@ -89,7 +91,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
             plan = Whole(int(store.lengths.max()), len(store))
         else:
             plan = tile(store.lengths, window, **self._tiling)
-        of_records = None if targets is None else read_targets(targets, store.headers, store.path)
+        of_records = None if targets is None else read_targets(targets, store.headers, store.path, allow_nan)
         super().__init__(store, plan, of_records, batch_size, shuffle, **options)
 
     @property

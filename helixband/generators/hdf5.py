@@ -1,13 +1,17 @@
 """HDF5 files of examples: a dataset `data` (N, …) and, with labels, a dataset `label` (N, …)."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import h5py
+import numpy as np
 
 from helixband.errors import DataError
 from helixband.files import absolute
+
+_PREFIXES = os.environ.get("HDF5_VDS_PREFIX", "")  # HDF5 reads it once, when it is loaded
 
 
 class H5Table:
@@ -43,6 +47,8 @@ class H5Table:
         if not isinstance(held, h5py.Dataset) or not held.shape:
             names = ", ".join(repr(name) for name in file) or "nothing"
             raise DataError(f"{self.path}: no dataset {name!r} of examples; the file holds {names}")
+        if fault := _missing_source(held):
+            raise DataError(f"{self.path}: {fault}; HDF5 would read zeros there")
         return held
 
     @contextmanager
@@ -57,6 +63,62 @@ class H5Table:
             raise DataError(
                 f"{self.path}: cannot be read as HDF5; it is another kind of file, or damaged ({error})"
             ) from error
+
+
+def _missing_source(dataset: h5py.Dataset) -> str:
+    """What a dataset takes from elsewhere and does not find there; '' where nothing is missing."""
+    for name, offset, size in dataset.external or ():
+        if os.path.isfile(name) and os.path.getsize(name) < offset + min(size, dataset.nbytes):
+            return f"{dataset.name!r} takes data from {name}, which is cut short"
+    if not dataset.is_virtual:
+        return ""
+    covered = 0
+    for mapped in dataset.virtual_sources():
+        what = f"{dataset.name!r} takes data from {mapped.file_name!r}, dataset {mapped.dset_name!r}"
+        if "%b" in mapped.file_name:
+            return f"{what}, a pattern of which no file can be seen to be missing; map each file by its name"
+        rows = mapped.vspace.get_select_npoints()
+        covered += rows
+        place = _source_file(dataset, mapped.file_name)
+        if place is None:
+            return f"{what}, a file that is missing"
+        with h5py.File(place, "r") as file:
+            held = file.get(mapped.dset_name)
+            if not isinstance(held, h5py.Dataset):
+                return f"{what}, which is not in it"
+            if not _holds(held, mapped.src_space, rows):
+                return f"{what}, which has only the shape {held.shape}"
+            if fault := _missing_source(held):
+                return f"{what}, where {fault}"
+    return (
+        ""
+        if covered >= dataset.size
+        else f"{dataset.name!r} has sources for {covered} of {dataset.size} values"
+    )
+
+
+def _holds(source: h5py.Dataset, selected: h5py.h5s.SpaceID, values: int) -> bool:
+    """Whether a source has the values selected of it; without dimensions, `selected` is all of it."""
+    if not selected.shape:
+        return bool(source.size >= values)
+    _, last = selected.get_select_bounds()
+    return len(last) == source.ndim and all(np.less(last, source.shape))
+
+
+def _source_file(dataset: h5py.Dataset, name: str) -> str | None:
+    """The file of a source, looked for where HDF5 does (H5Pset_virtual_prefix), or None."""
+    path = dataset.file.filename
+    if name == ".":
+        return str(path)
+    origin = os.path.dirname(path)
+    prefixes = _PREFIXES.split(":")
+    prefixes.append(os.fsdecode(dataset.id.get_access_plist().get_virtual_prefix()))
+    folders = [prefix.replace("${ORIGIN}", origin) for prefix in prefixes if prefix]
+    folders += [origin, "", os.path.dirname(os.path.realpath(path))]
+    places = [
+        os.path.join(folder, os.path.basename(name) if os.path.isabs(name) else name) for folder in folders
+    ]
+    return next(filter(os.path.isfile, [name, *places]), None)
 
 
 def open_tables(paths: list[str]) -> list[H5Table]:

@@ -15,11 +15,11 @@ from helixband.randomness import derive_seed
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import is_fasta
-from helixband.sequence.interval_files import is_intervals, read_intervals
+from helixband.sequence.interval_files import is_intervals, line_of, read_intervals
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.negatives import dinucleotide_shuffle, gc_matched_windows
 from helixband.sequence.store import SequenceStore
-from helixband.sequence.targets import Targets, read_targets
+from helixband.sequence.targets import Targets, check_finite, read_targets
 from helixband.sequence.windows import Indexes, Places, windows_of
 
 IntervalSource = str | os.PathLike[str] | Intervals
@@ -35,7 +35,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     `sequence.chromosomes.on_genome`). Windows of the − strand are read from it unless `stranded=False`.
 
     `targets`: one per interval, in the forms that `FastaBatchGenerator` takes, with the intervals' labels as
-    names; or "score", the column of that name.
+    names; or "score", the column of that name. `allow_nan` admits NaN, for targets that are missing.
 
     `negatives`: examples of class 0; the intervals are then class 1. They are the same for the same `seed`.
     A number n draws n windows of the genome for each interval, on its chromosome and with similar GC content.
@@ -71,6 +71,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         exclude: IntervalSource | None = None,
         incomplete: str = "pad",
         seed: int = 0,
+        allow_nan: bool = False,
         **options: Any,
     ) -> None:
         check_options(IntervalBatchGenerator, options)
@@ -85,7 +86,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         if reverse_complement:
             store = store.with_both_strands()
         store = self._with_strands_of(positives, store)
-        labels = _targets(targets, positives)
+        labels = _targets(targets, positives, allow_nan)
         margin = jitter if incomplete == "drop" else None
         kept = _kept(store, positives, margin)
         examples, labels = positives[kept], None if labels is None else labels[kept]
@@ -225,16 +226,39 @@ def _windows(intervals: Intervals, window: int | None) -> Intervals:
     return intervals
 
 
-def _targets(targets: Targets | None, intervals: Intervals) -> NDArray[Any] | None:
+def _targets(targets: Targets | None, intervals: Intervals, allow_nan: bool) -> NDArray[Any] | None:
     """The targets of intervals, by label."""
     if targets is None:
         return None
     if isinstance(targets, str) and targets == "score":
-        if np.isnan(intervals.score).any():
+        if not allow_nan and np.isnan(intervals.score).any():
             number = int(np.isnan(intervals.score).argmax())
-            raise DataError(f"{intervals.told(number)} has no score to be its target")
+            raise DataError(
+                f"{intervals.told(number)} has no score to be its target{_in_line(intervals, number)}; leave "
+                "it out, or pass allow_nan=True if the model leaves out targets that are missing"
+            )
+        check_finite(
+            intervals.score,
+            lambda number: f"{intervals.told(number)}{_in_line(intervals, number)}",
+            allow_nan,
+        )
         return intervals.score
-    return read_targets(targets, intervals.label.tolist(), intervals.source or "the intervals")
+    return read_targets(targets, intervals.label.tolist(), intervals.source or "the intervals", allow_nan)
+
+
+def _in_line(intervals: Intervals, number: int) -> str:
+    """The line of an interval's file, for messages, or '' where there is no file."""
+    if not is_intervals(intervals.source) or not os.path.isfile(intervals.source):
+        return ""
+    one = intervals[number]
+
+    def same(others: Intervals) -> NDArray[np.bool_]:
+        """Whatever their chromosomes are called."""
+        ends: NDArray[np.bool_] = (others.start == one.start) & (others.end == one.end)
+        ends &= (others.label == one.label) & ~np.isfinite(others.score)
+        return ends
+
+    return f", in line {line_of(intervals.source, same)}"
 
 
 def _kept(store: SequenceStore, intervals: Intervals, margin: int | None) -> NDArray[np.bool_]:

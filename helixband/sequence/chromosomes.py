@@ -5,7 +5,6 @@ which; nothing is renamed unless the caller asks for it.
 """
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Intervals
-from helixband.sequence.reading import Path, line_blocks
+from helixband.sequence.reading import Path, line_blocks, near_names
 
 _PREFIX = re.compile(r"^(?:chromosome|chrom|chr)_?(?=.)", re.IGNORECASE)
 _ORGANELLES = {
@@ -170,7 +169,7 @@ def _unknown_names(
 ) -> DataError:
     name = intervals.names[intervals.chromosome[np.argmax(unknown)]]
     alias = table.get(name, name)
-    near = difflib.get_close_matches(alias, names, 3) or names[:3]
+    near = near_names(alias, names)
     called = repr(name) if alias == name else f"{name!r}, by its alias {alias!r}"
     return DataError(
         f"{intervals.source or 'intervals'}: {genome} has no chromosome {called}; it has "

@@ -21,6 +21,7 @@ from functools import partial
 from urllib.parse import unquote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Integers, Intervals, first_fault
@@ -32,6 +33,7 @@ BED_SUFFIXES = (".bed", ".narrowpeak", ".broadpeak", ".gappedpeak")
 GFF_SUFFIXES = (".gff3", ".gff")
 
 _START_NAMES = ("start", "chromstart", "chrom_start")
+_PASSED_OVER = re.compile(r"#|\s*$|(?:track|browser)(?:\s|$)")
 _STRANDS = {"+", "-", ".", "?", ""}
 _LABELS = (re.compile(r"(?:^|;)\s*Name=([^;]*)"), re.compile(r"(?:^|;)\s*ID=([^;]*)"))
 _ONE_TAB = "put one tab, and no blank, between columns in every line"
@@ -62,18 +64,7 @@ def read_bed(path: Path, summits: bool = False) -> Intervals:
     Raises `DataError` naming file, line and value where a line is not as the module has it, and naming the
     file where that is missing, cut short, no text or without an interval.
     """
-    parse: Callable[[list[str]], Intervals] | None = None
-    parts = []
-    for numbers, lines in _content(path):
-        if parse is None:
-            separator = "\t" if "\t" in lines[0] else None
-            first = lines[0].split(separator)
-            parse = partial(_bed_intervals, separator=separator, width=len(first), summits=summits)
-            if len(first) > 2 and first[1].lower() in _START_NAMES:
-                numbers, lines = numbers[1:], lines[1:]
-        if lines:
-            parts.append(_parsed(path, numbers, lines, parse))
-    return _whole(path, parts)
+    return _whole(path, [part for _, part in _bed_parts(path, summits)])
 
 
 def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
@@ -87,8 +78,7 @@ def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
     wanted = {kinds} if isinstance(kinds, str) else kinds if kinds is None else set(kinds)
     found: Counter[str] = Counter()
     parts = []
-    for numbers, lines in _content(path, end=("##FASTA", ">")):
-        part = _parsed(path, numbers, lines, _gff_intervals)
+    for _, part in _gff_parts(path):
         found.update(part.kind)
         parts.append(part if wanted is None else part[[kind in wanted for kind in part.kind]])
     if wanted is not None and found and (absent := sorted(wanted - found.keys())):
@@ -97,14 +87,44 @@ def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
     return _whole(path, parts)
 
 
+def line_of(path: Path, chosen: Callable[[Intervals], NDArray[np.bool_]]) -> int:
+    """The first line, from 1, whose interval is one of the `chosen`, bool (N,) of N intervals; 0 without one.
+
+    Only errors need it, and so intervals do not carry their lines.
+    """
+    is_bed = _plain_name(path).endswith(BED_SUFFIXES)
+    for numbers, part in _bed_parts(path) if is_bed else _gff_parts(path):
+        for place in np.flatnonzero(chosen(part)):
+            return numbers[place]
+    return 0
+
+
+def _bed_parts(path: Path, summits: bool = False) -> Iterator[tuple[list[int], Intervals]]:
+    """(numbers of the lines, their intervals) of block after block."""
+    parse: Callable[[list[str]], Intervals] | None = None
+    for numbers, lines in _content(path):
+        if parse is None:
+            separator = "\t" if "\t" in lines[0] else None
+            first = lines[0].split(separator)
+            parse = partial(_bed_intervals, separator=separator, width=len(first), summits=summits)
+            if len(first) > 2 and first[1].lower() in _START_NAMES:
+                numbers, lines = numbers[1:], lines[1:]
+        if lines:
+            yield numbers, _parsed(path, numbers, lines, parse)
+
+
+def _gff_parts(path: Path) -> Iterator[tuple[list[int], Intervals]]:
+    """(numbers of the lines, their features) of block after block."""
+    for numbers, lines in _content(path, end=("##FASTA", ">")):
+        yield numbers, _parsed(path, numbers, lines, _gff_intervals)
+
+
 def _content(path: Path, end: tuple[str, ...] = ()) -> Iterator[tuple[list[int], list[str]]]:
     """(numbers, lines) of each block, without blank ones and comments, up to one that begins like `end`."""
     for number, lines in line_blocks(path):
         stop = next((place for place, line in enumerate(lines) if line.startswith(end)), len(lines))
         held = [
-            (place, line)
-            for place, line in enumerate(lines[:stop], number)
-            if line and not line.startswith(("#", "track ", "browser ")) and not line.isspace()
+            (place, line) for place, line in enumerate(lines[:stop], number) if not _PASSED_OVER.match(line)
         ]
         if held:
             yield [place for place, _ in held], [line for _, line in held]
@@ -146,6 +166,11 @@ def _bed_intervals(lines: list[str], separator: str | None, width: int, summits:
     starts, ends = _positions(columns[1], "column 2 (start)"), _positions(columns[2], "column 3 (end)")
     _check(starts, ends)
     if summits:
+        if "-1" in columns[9]:
+            raise _Fault(
+                "column 10 (summit) holds '-1', which is no whole number from 0: no summit called for"
+                " this peak; leave the peak out, or read the file without summits"
+            )
         starts = starts + _positions(columns[9], "column 10 (summit)")
         if (starts >= ends).any():
             raise _Fault(f"column 10 (summit) holds {columns[9][0]}, past the peak; it counts from the start")

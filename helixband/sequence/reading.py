@@ -1,10 +1,12 @@
 """Text files, plain or compressed by gzip or bgzip, read block by block."""
 
+import bisect
+import difflib
 import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from helixband.errors import DataError
 
@@ -14,6 +16,9 @@ LINES_BLOCK_BYTES = 1 << 16
 
 LINE_BYTES = 16 << 20
 """A longer line is that of no table."""
+
+NEIGHBOURS = 500
+"""So many names on either side of one are compared with it, for a message."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -54,6 +59,20 @@ def blocks(path: Path, block_bytes: int | None = None) -> Iterator[bytes]:
 
 def _with_line_feeds(block: bytes) -> bytes:
     return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
+
+
+def near_names(name: str, names: Sequence[str]) -> list[str]:
+    """Up to three names for a message that has no `name` among them: those that are alike, or else the first.
+
+    Of more than a thousand, those that begin like it are looked at: comparing a million takes a minute.
+    """
+    if len(names) > 2 * NEIGHBOURS:
+        ordered = sorted(names)
+        place = bisect.bisect_left(ordered, name)
+        near = difflib.get_close_matches(name, ordered[max(0, place - NEIGHBOURS) : place + NEIGHBOURS], 3)
+    else:
+        near = difflib.get_close_matches(name, names, 3)
+    return near or list(names[:3])
 
 
 def line_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -6,7 +6,6 @@ ratio 0, or with no chromosome named, is empty, and training gets what the other
 `DataError` where any other part would be empty.
 """
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Intervals
+from helixband.sequence.reading import near_names
 
 Indexes = NDArray[np.int64]
 Parts = tuple[Indexes, Indexes, Indexes]
@@ -48,7 +48,7 @@ def by_chromosome(
     for number, given in ((TRAIN, train or ()), (VAL, val), (TEST, test)):
         for name in [given] if isinstance(given, str) else given:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 3) or known[:3]
+                near = near_names(name, known)
                 raise DataError(
                     f"there is no chromosome {name!r} to split by; there are {', '.join(near)}, …"
                 )

@@ -12,7 +12,6 @@ so that a window of either strand is one gather.
 """
 
 import contextlib
-import difflib
 import fcntl
 import hashlib
 import io
@@ -31,7 +30,7 @@ from helixband.errors import DataError, StorageError
 from helixband.files import file_facts, matching_files, writing_whole
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, UNKNOWN, Alphabet, Codes
 from helixband.sequence.fasta import BLANKS, record_name, scan
-from helixband.sequence.reading import BLOCK_BYTES
+from helixband.sequence.reading import BLOCK_BYTES, near_names
 
 FORMAT = 2
 Indexes = NDArray[np.int64]
@@ -112,7 +111,7 @@ class SequenceStore:
     def index_of(self, name: str) -> int:
         """The record of a name; raises `DataError` with the names that are near."""
         if name not in self._record_of:
-            near = difflib.get_close_matches(name, self.names, 3) or self.names[:3]
+            near = near_names(name, self.names)
             raise DataError(f"{self.path} has no record {name!r}; it has {', '.join(near)}, …")
         return self._record_of[name]
 

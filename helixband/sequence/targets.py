@@ -15,43 +15,102 @@ from helixband.sequence.reading import Path, line_blocks
 Targets = NDArray[Any] | Sequence[float] | Path | tuple[Path, str] | Callable[[str], Any]
 
 
-def read_targets(targets: Targets, headers: Sequence[str], where: str) -> NDArray[Any]:
+Place = Callable[[int], str]
+"""Where the target of a record, by its number, is from."""
+
+
+def read_targets(
+    targets: Targets, headers: Sequence[str], where: str, allow_nan: bool = False
+) -> NDArray[Any]:
     """The targets of the records with these headers, (R,) or (R, k), in their order.
 
     `targets` is an array or list in the order of the records; a path of a file with one line of numbers a
     record; `(path, column)` of a TSV or CSV file with titles, whose first column has the records' names,
     and may have others; or a function from the full header to a number or a list of them. Of a file, whole
-    numbers become int64, others float64. `where` names the sequences in messages.
+    numbers become int64, others float64. `allow_nan` admits NaN, for targets that are missing. `where` names
+    the sequences in messages.
 
     Raises `DataError` naming the line, record or value that does not fit.
     """
-    if callable(targets):
-        rule = f"the values of the rule on the headers of {where}"
-        values = _array([targets(header) for header in headers], rule)
-    elif isinstance(targets, str | os.PathLike):
-        values = _read_lines(targets)
-    elif isinstance(targets, tuple) and len(targets) == 2 and isinstance(targets[1], str):
-        return _read_column(*targets, headers, where)
-    else:
-        values = _array(targets, "the targets")
+    values, place = _read(targets, headers, where)
     if values.ndim == 0 or len(values) != len(headers):
         raise DataError(
             f"{where} has {len(headers)} records, and the targets"
             f"{f' of {targets}' if isinstance(targets, str | os.PathLike) else ''} have the shape "
             f"{values.shape}; one a record is needed"
         )
+    check_finite(values, place, allow_nan)
     return values
+
+
+def check_finite(values: NDArray[Any], place: Place, allow_nan: bool = False) -> None:
+    """Raise `DataError` for the first of these targets, (R, …), that is infinite or, if not allowed, NaN.
+
+    >>> check_finite(np.array([0, np.inf]), "line {}".format)
+    Traceback (most recent call last):
+    helixband.errors.DataError: line 1: the target is inf; remove or impute it
+    """
+    if values.dtype.kind != "f":
+        return
+    wrong = np.isinf(values) if allow_nan else ~np.isfinite(values)
+    if wrong.any():
+        first = tuple(np.argwhere(wrong)[0].tolist())
+        remedy = "remove or impute it"
+        if np.isnan(values[first]):
+            remedy += (
+                ", or pass allow_nan=True to a generator whose model leaves out targets that are missing"
+            )
+        raise DataError(f"{place(first[0])}: the target is {values[first]}; {remedy}")
+
+
+def check_type(values: NDArray[Any], name: str) -> None:
+    """Raise `DataError` for numbers that no tensor holds as they are: masked, of 80 bits, or past int64."""
+    if np.ma.is_masked(values):
+        raise DataError(
+            f"{name}: a masked array with {np.ma.getmaskarray(values).sum()} values masked; remove these, "
+            "or fill them with .filled(…)"
+        )
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        raise DataError(f"{name}: no tensor has the type {values.dtype}; make it float64")
+    if values.dtype == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{name}: {values.max()} is past int64; make it float64, or number anew")
+
+
+def _read(targets: Targets, headers: Sequence[str], where: str) -> tuple[NDArray[Any], Place]:
+    if callable(targets):
+        rule = f"the values of the rule on the headers of {where}"
+        values = _array([targets(header) for header in headers], rule)
+        return values, lambda row: f"the rule on the header {headers[row][:80]!r} of {where}"
+    if isinstance(targets, str | os.PathLike):
+        return _read_lines(targets), lambda row: f"{targets}, line {row + 1}"
+    if isinstance(targets, tuple) and len(targets) == 2 and isinstance(targets[1], str):
+        path, column = targets
+        values, rows = _read_column(path, column, headers, where)
+        return values, lambda row: f"{path}, row {rows[row]}, column {column!r}"
+    values = _array(targets, "the targets")
+    return (
+        values,
+        lambda row: f"number {row} from 0 of the targets, of {record_name(headers[row])!r} of {where}",
+    )
 
 
 def _array(values: Any, what: str) -> NDArray[Any]:
     try:
-        array = np.asarray(values)
-    except ValueError as error:
+        array = np.asanyarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # a tensor raises any of these
         raise DataError(f"{what} make no array ({error})") from error
     if array.dtype.kind not in "biuf":
         strange = [value for value in array.ravel().tolist() if not isinstance(value, int | float)]
         raise DataError(f"{what} have to be numbers, and {(strange or [values])[0]!r} is none")
-    return array
+    check_type(array, what)
+    return np.asarray(array)
+
+
+def _number(text: str) -> float:
+    """A number in plain digits; Python would read 1_0 as 10."""
+    if "_" in text:
+        raise ValueError(f"{text!r} has an underscore")
+    return float(text)
 
 
 def _read_lines(path: Path) -> NDArray[Any]:
@@ -60,7 +119,7 @@ def _read_lines(path: Path) -> NDArray[Any]:
     for number, line in enumerate(_lines(path), 1):
         parts = line.replace(",", " ").split()
         try:
-            rows.append([float(part) for part in parts])
+            rows.append([_number(part) for part in parts])
         except ValueError as error:
             raise DataError(
                 f"{path}, line {number}: {line.strip()!r} is no line of numbers; for a column of a table "
@@ -74,28 +133,30 @@ def _read_lines(path: Path) -> NDArray[Any]:
     return _as_whole_numbers(np.array(rows))
 
 
-def _read_column(path: Path, column: str, headers: Sequence[str], where: str) -> NDArray[Any]:
-    """A column by the names in the first one."""
+def _read_column(
+    path: Path, column: str, headers: Sequence[str], where: str
+) -> tuple[NDArray[Any], list[int]]:
+    """A column by the names in the first one, and the row of each record, titles being row 1."""
     titles, *rows = _read_table(path)
     if titles[1:].count(column) != 1:
         times = "more than one" if column in titles[1:] else "no"
         raise DataError(f"{path} has {times} column {column!r} after its first; it has {titles}")
     place = titles.index(column, 1)
-    values: dict[str, float] = {}
+    values: dict[str, tuple[float, int]] = {}
     for number, row in enumerate(rows, 2):
         if len(row) != len(titles):
             raise DataError(
                 f"{path}, row {number}: {len(row)} cells, and {len(titles)} titles; give each one"
             )
         try:
-            value = float(row[place])
+            value = _number(row[place])
         except ValueError as error:
             raise DataError(
                 f"{path}, row {number}: column {column!r} holds {row[place]!r}, which is no number"
             ) from error
         if row[0] in values:
             raise DataError(f"{path}, row {number}: the name {row[0]!r} is there twice")
-        values[row[0]] = value
+        values[row[0]] = value, number
     names = [record_name(header) for header in headers]
     missing = [name for name in names if name not in values]
     if missing:
@@ -103,7 +164,8 @@ def _read_column(path: Path, column: str, headers: Sequence[str], where: str) ->
             f"{path} has no row for {missing[0]!r} and {len(missing) - 1} more of the {len(names)} records "
             f"of {where}; its first column has to hold their names"
         )
-    return _as_whole_numbers(np.array([[values[name]] for name in names]))
+    column_values = np.array([[values[name][0]] for name in names])
+    return _as_whole_numbers(column_values), [values[name][1] for name in names]
 
 
 def _read_table(path: Path) -> list[list[str]]:

@@ -307,6 +307,17 @@ def test_targets_are_a_column_of_a_table_by_name(
     assert [y for _, y in labelled(generator)] == [1.5, 2, 3, 4.5]
 
 
+def test_targets_are_finite_or_where_that_is_allowed_missing(write: Write, tmp_path: Path) -> None:
+    path, lines = write(FOUR), tmp_path / "x.target"
+    lines.write_text("1\n0\nnan\n1\n")
+    with pytest.raises(DataError, match=f"{lines}, line 3: the target is nan"):
+        FastaBatchGenerator(path, lines)
+    with pytest.raises(DataError, match="'a' of .*: the target is inf"):
+        FastaBatchGenerator({path: np.inf}, allow_nan=True)
+    generator = FastaBatchGenerator(path, lines, allow_nan=True, window=2)
+    assert np.array_equal(generator.get_Y(), np.repeat([1, 0, np.nan, 1], 2), equal_nan=True)
+
+
 def test_targets_are_a_rule_on_the_header(write: Write) -> None:
     path = write({"a pos": "AC", "b neg": "GT", "c pos": "TT"})
     generator = FastaBatchGenerator(path, lambda header: int(header.endswith("pos")))

@@ -340,6 +340,91 @@ def test_a_nan_is_named_by_file_dataset_and_index(
     H5pyBatchGenerator(path, memory_limit=memory_limit, allow_nan=True)
 
 
+def test_infinity_is_no_label_and_may_be_data(tmp_path: Path) -> None:
+    refuses(
+        write(tmp_path / "a.h5", np.zeros((1, 2)), np.array([np.inf])), r"label\[0\] is inf", allow_nan=True
+    )
+    H5pyBatchGenerator(write(tmp_path / "b.h5", np.array([[np.inf]]), np.array([NAN])), allow_nan=True)
+
+
+def test_a_type_that_torch_has_not_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", np.zeros((2, 2), np.longdouble))
+    refuses(path, rf"{path}: data: no tensor has the type .*; make it float64")
+
+
+# Data that lie in other files.
+
+
+def write_virtual(folder: Path, rows: int = 6, source: str = "{}.h5", dataset: str = "data") -> Path:
+    """v.h5, of whose rows the first three are those of a.h5, and the next three those of b.h5."""
+    layout = h5py.VirtualLayout((rows, 2), np.float64)
+    for number, name in enumerate("ab"):
+        write(folder / f"{name}.h5", np.full((3, 2), number + 1.0))
+        layout[3 * number : 3 * number + 3] = h5py.VirtualSource(source.format(name), dataset, (3, 2))
+    with h5py.File(folder / "v.h5", "w") as file:
+        file.create_virtual_dataset("data", layout)
+    return folder / "v.h5"
+
+
+@pytest.mark.parametrize("source", ["{}.h5", "./{}.h5", "/nowhere/{}.h5"])
+def test_sources_of_a_virtual_dataset_are_found_where_hdf5_finds_them(tmp_path: Path, source: str) -> None:
+    (x,) = H5pyBatchGenerator(write_virtual(tmp_path, source=source))
+    assert x[:, 0].tolist() == [1, 1, 1, 2, 2, 2]
+
+
+def test_a_source_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+    path = write_virtual(tmp_path)
+    (tmp_path / "b.h5").unlink()
+    refuses(path, f"{path}: '/data' takes data from 'b.h5', dataset 'data', a file that is missing")
+
+
+def test_a_source_of_a_source_is_looked_for_too(tmp_path: Path) -> None:
+    write_virtual(tmp_path)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        layout = h5py.VirtualLayout((6, 2), np.float64)
+        layout[:] = h5py.VirtualSource("v.h5", "data", (6, 2))
+        file.create_virtual_dataset("data", layout)
+    H5pyBatchGenerator(tmp_path / "w.h5")
+    (tmp_path / "a.h5").unlink()
+    refuses(tmp_path / "w.h5", "from 'v.h5', .*, where '/data' takes data from 'a.h5'")
+
+
+def test_sources_that_have_not_the_values_are_refused(tmp_path: Path) -> None:
+    path = write_virtual(tmp_path)
+    write(tmp_path / "b.h5", np.zeros((2, 2)))
+    refuses(path, r"from 'b.h5', dataset 'data', which has only the shape \(2, 2\)")
+    write(tmp_path / "b.h5", np.zeros((2, 2)), np.zeros((3, 2)))
+    refuses(write_virtual(tmp_path, dataset="labels"), "from 'a.h5', dataset 'labels', which is not in it")
+    refuses(write_virtual(tmp_path, rows=7), "'/data' has sources for 12 of 14 values")
+    (tmp_path / "b.h5").write_bytes(b"no HDF5")
+    refuses(path, "cannot be read as HDF5")
+
+
+def test_part_of_a_source_may_be_taken(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5", np.arange(10.0)[:, None])
+    layout = h5py.VirtualLayout((3, 1), np.float64)
+    layout[:] = h5py.VirtualSource("a.h5", "data", (10, 1))[4:7]
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file.create_virtual_dataset("data", layout)
+    (x,) = H5pyBatchGenerator(tmp_path / "v.h5")
+    assert x[:, 0].tolist() == [4, 5, 6]
+    write(tmp_path / "a.h5", np.arange(6.0)[:, None])
+    refuses(tmp_path / "v.h5", r"which has only the shape \(6, 1\)")
+
+
+def test_a_raw_file_cut_short_is_refused(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.bin"
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", (3,), np.float64, external=[(str(raw), 0, 24)])[:] = [1, 2, 3]
+    (x,) = H5pyBatchGenerator(tmp_path / "a.h5")
+    assert x.tolist() == [1, 2, 3]
+    raw.write_bytes(raw.read_bytes()[:16])
+    refuses(tmp_path / "a.h5", f"'/data' takes data from {raw}, which is cut short")
+
+
+# Files that do not go together.
+
+
 @pytest.mark.parametrize(
     ("data", "label"),
     [

@@ -289,6 +289,26 @@ def test_targets_are_scores_or_by_label(write: Write, toy: str) -> None:
     refuses("chr2 1 5 (0-based, end-exclusive) has no score to be its target", toy, scoreless, None, "score")
 
 
+@pytest.mark.parametrize("text", [".", "nan", "inf", "-inf"])
+def test_a_score_that_is_no_target_is_refused_with_its_line(write: Write, toy: str, text: str) -> None:
+    bed = write("x.bed", f"chrom\tstart\tend\tname\tscore\n#\n1\t2\t6\tb\t1\n2\t1\t5\ta\t{text}\n")
+    options: dict[str, Any] = {"window": 4, "targets": "score", "aliases": {"1": "chr1", "2": "chr2"}}
+    with pytest.raises(DataError, match=f"{bed}: the interval chr2 1 5 .*, in line 4"):
+        IntervalBatchGenerator(toy, bed, **options)
+    if "inf" in text:
+        with pytest.raises(DataError, match=", in line 4: the target is -?inf; remove or impute it$"):
+            IntervalBatchGenerator(toy, bed, **options, allow_nan=True)
+    else:
+        generator = IntervalBatchGenerator(toy, bed, **options, allow_nan=True)
+        assert np.array_equal(generator.get_Y(), [1, np.nan], equal_nan=True)
+
+
+def test_targets_of_intervals_are_finite(write: Write, toy: str) -> None:
+    bed, lines = write("x.bed", "chr1 2 6 b\nchr2 1 5 a\n"), write("x.target", "1\nnan\n")
+    refuses(f"{lines}, line 2: the target is nan", toy, bed, None, lines)
+    assert np.isnan(IntervalBatchGenerator(toy, bed, None, lines, allow_nan=True).get_Y()[1])
+
+
 # Negatives.
 
 

@@ -60,6 +60,7 @@ PLAIN = [("chr1", 0, 5, "", None, 0), ("chr2", 10, 20, "", None, 0)]
         "\n\nchr1\t0\t5\n \t\n\nchr2\t10\t20\n\n",
         "chr1 0 5\nchr2  10   20 \n",
         "# by hand\nbrowser position chr1:1-5\ntrack name=x\nchr1\t0\t5\n#more\ntrack y\nchr2\t10\t20\n",
+        "track\nbrowser\tposition chr1:1-5\ntrack\tname=x\nchr1\t0\t5\nchr2\t10\t20\n",
         "track name='peaks\tof\ttabs'\nchr1 0 5\nchr2 10 20\n",
         "chrom\tstart\tend\nchr1\t0\t5\nchr2\t10\t20\n",
         "#chrom\tchromStart\tchromEnd\nchr1\t0\t5\nchr2\t10\t20\n",
@@ -74,6 +75,7 @@ PLAIN = [("chr1", 0, 5, "", None, 0), ("chr2", 10, 20, "", None, 0)]
         "blank lines",
         "blanks",
         "comments",
+        "bare track lines",
         "tabs in a track line",
         "column names",
         "comment of column names",
@@ -324,7 +326,7 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "chr1\t5\t9\tx\t1\t.\t1\t1\t1\t-1",
-            ", line 2: column 10 (summit) holds '-1', which is no whole number",
+            ", line 2: column 10 (summit) holds '-1', which is no whole number from 0: no summit called",
         ),
         (
             "chr1\t5\t9\tx\t1\t.\t1\t1\t1\t4",

@@ -75,6 +75,34 @@ def test_lists_of_different_length_are_refused() -> None:
         read([[1, 2], [3], [4, 5]])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([1, np.nan, 0], "number 1 from 0 of the targets, of 'b' of x.fa: the target is nan"),
+        (
+            np.array([[1, 2], [3, 4], [5, -np.inf]]),
+            "number 2 from 0 of the targets, of 'c' of x.fa: the target",
+        ),
+        (
+            lambda header: np.nan if header == "b" else 1,
+            "the rule on the header 'b' of x.fa: the target is",
+        ),
+        (np.zeros(3, np.longdouble), "the targets: no tensor has the type "),
+        (np.array([1, 2, 1 << 63], np.uint64), "the targets: 9223372036854775808 is past int64"),
+        (np.ma.masked_equal([1, 2, 3], 2), "the targets: a masked array with 1 values masked"),
+        (np.zeros(3, [("a", "f4")]), "the targets have to be numbers"),
+        (np.array([1, 2, 3], "M8[s]"), "the targets have to be numbers"),
+    ],
+)
+def test_what_is_no_finite_number_is_refused(targets: Any, message: str) -> None:
+    refuses(targets, message)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2", "<f2", np.bool_, np.uint64])
+def test_types_that_tensors_can_have_are_taken(dtype: Any) -> None:
+    assert read(np.array([1, 0, 1], dtype)).tolist() == [1, 0, 1]
+
+
 # A line a record.
 
 
@@ -91,7 +119,6 @@ def test_lists_of_different_length_are_refused() -> None:
         ("1 0\n0 1\n1 0\n", [[1, 0], [0, 1], [1, 0]], np.int64),
         ("1,0.5\n0,1\n1,\t0 \n", [[1, 0.5], [0, 1], [1, 0]], np.float64),
         ("1e300\n0\n1\n", [1e300, 0, 1], np.float64),
-        ("inf\n0\n1\n", [np.inf, 0, 1], np.float64),
     ],
 )
 def test_a_file_has_a_line_of_numbers_for_each_record(
@@ -103,16 +130,35 @@ def test_a_file_has_a_line_of_numbers_for_each_record(
         assert (values.tolist(), values.dtype) == (expected, dtype)
 
 
-def test_a_value_that_is_missing_stays_nan(tmp_path: Path) -> None:
-    values = read(written(tmp_path / "x.target", "1\nnan\n0\n"))
+def test_a_value_that_is_missing_stays_nan_where_that_is_allowed(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.target", "1\nnan\n0\n")
+    values = read_targets(path, HEADERS, "x.fa", allow_nan=True)
     assert values.dtype == np.float64
     assert np.array_equal(values, [1, np.nan, 0], equal_nan=True)
+    assert np.isnan(read_targets([1, np.nan, 0], HEADERS, "x.fa", allow_nan=True)[1])
+
+
+@pytest.mark.parametrize("allow_nan", [False, True])
+@pytest.mark.parametrize("text", ["inf", "-Infinity", "1e999"])
+def test_infinity_is_refused_with_its_line(tmp_path: Path, allow_nan: bool, text: str) -> None:
+    path = written(tmp_path / "x.target", f"1\n{text}\n0\n")
+    with pytest.raises(DataError, match=f"{path}, line 2: the target is -?inf; remove or impute it$"):
+        read_targets(path, HEADERS, "x.fa", allow_nan)
+
+
+def test_nan_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.target", "1 2\n3 4\n5 nan\n")
+    refuses(path, f"{path}, line 3: the target is nan; remove or impute it, or pass allow_nan=True to a ")
+    table = written(tmp_path / "x.tsv", "name\tlevel\nother\tnan\nc\t1\na\t2\nb\tNaN\n")
+    refuses((table, "level"), f"{table}, row 5, column 'level': the target is nan")
+    assert read_targets((table, "level"), ["a", "c"], "x.fa").tolist() == [2, 1], "other names do not matter"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("1\nx\n1\n", ", line 2: 'x' is no line of numbers"),
+        ("1\n1_0\n1\n", ", line 2: '1_0' is no line of numbers"),
         ("y\n1\n0\n1\n", ", line 1: 'y' is no line of numbers"),
         ("a\t1\nb\t0\nc\t1\n", ", line 1: 'a\\t1' is no line of numbers"),
         (
