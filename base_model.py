@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from constraints import Constraint
 from helixband import interruption, metrics
-from helixband.errors import DefinitionError
+from helixband.errors import DataError, DefinitionError
 from helixband.nested import map_leaves, shapes
 from helixband.networks.heads import (
     ConvClassificationNetwork,
@@ -30,12 +30,19 @@ from helixband.results.directory import Row, Trial
 from helixband.training import judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine
-from helixband.training.feed import choose_device
+from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
 from helixband.training.judge import mean_loss
-from helixband.training.losses import Criterion, cross_entropy, match_labels
+from helixband.training.losses import (
+    Criterion,
+    cross_entropy,
+    label_cross_entropy,
+    label_losses,
+    match_labels,
+)
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions
+from helixband.training.parts.schedule import check_total
 from helixband.training.state import ModelState
 from helixband.training.steps.eager import Eager
 
@@ -44,6 +51,7 @@ __all__ = [
     "ClassificationModel",
     "ConvClassificationNetwork",
     "ConvRegressionNetwork",
+    "MultiLabelModel",
     "RegressionModel",
     "choose_device",
 ]
@@ -54,6 +62,8 @@ Number = int | float | np.number[Any]
 DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0}
 DEFAULT_ARGS |= {"steps_per_epoch": 1, "total_epochs": 1}  # of a model that is made without data
 DEBUG_BATCHES = 2
+PER_LABEL = 20
+"""A `MultiLabelModel` reports its metrics label by label where there are at most so many."""
 _MADE_LATER = {"network", "criterion", "optimizer", "scheduler"}
 
 
@@ -172,6 +182,9 @@ class BaseModel:
         """What a search maximises and the best epoch is chosen by, from {train_*, val_*} of an epoch."""
         return -result["val_loss"]
 
+    def check_labels(self, y_true: Any) -> None:
+        """Raise `DataError` for labels, NumPy, that the model is not made for; asked once for each set."""
+
     # One batch, on the device.
 
     def forward(self, x: Any) -> dict[str, Any]:
@@ -281,6 +294,11 @@ class BaseModel:
         """This model as a member of a training, for `helixband.training.fit`; arguments as those of `fit`."""
         if self.optimizer is None:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
+        if self.scheduler is not None:
+            epochs_in_all = getattr(self.args, "epoch", None) or epochs
+            check_total(
+                self.scheduler, self.engine.schedules.by_step, epochs_in_all, number_of_batches(train)
+            )
         has_metrics = type(self).train_metrics is not BaseModel.train_metrics
         return Member(
             model=self,
@@ -348,13 +366,7 @@ class RegressionModel(BaseModel):
 
         Raises `DefinitionError` where they differ in size: torch would broadcast one against the other.
         """
-        if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y.shape != y_pred_loss.shape:
-            if [n for n in y.shape if n > 1] != [n for n in y_pred_loss.shape if n > 1]:
-                raise DefinitionError(
-                    f"y has the shape {tuple(y.shape)} and the prediction {tuple(y_pred_loss.shape)}; "
-                    "a regression needs one prediction for each value of y"
-                )
-            y = y.reshape(y_pred_loss.shape)
+        y = like_prediction(y, y_pred_loss, "a regression needs one prediction for each value of y")
         return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
@@ -367,8 +379,8 @@ class RegressionModel(BaseModel):
 class ClassificationModel(BaseModel):
     """Cross-entropy, `accuracy` and `auroc`, for two classes or more; the reward is −val_loss.
 
-    Labels are class indexes, (N,) or (N, 1), or one column a class, (N, C). The network gives logits: one a
-    class, (N, C), or for two classes one alone, (N,) or (N, 1).
+    Labels are class indexes, (N,) or (N, 1), or one column a class, (N, C), whose rows sum to 1. The network
+    gives logits: one a class, (N, C), or for two classes one alone, (N,) or (N, 1).
     """
 
     default_criterion: Criterion | None = staticmethod(cross_entropy)
@@ -402,6 +414,57 @@ class ClassificationModel(BaseModel):
             "accuracy": metrics.accuracy(y_true, y_pred),
             "auroc": metrics.auroc(y_true, y_pred),
         }
+
+    def check_labels(self, y_true: Any) -> None:
+        row = metrics.no_class_row(y_true) if isinstance(y_true, np.ndarray) else None
+        if row is not None:
+            raise DataError(
+                f"{type(self).__name__} is a ClassificationModel, with one class an example. Row {row} of "
+                f"the labels is {y_true[row].tolist()}: it sums to {y_true[row].sum():g}, and has to sum to "
+                "1. For several labels an example derive Model from MultiLabelModel"
+            )
+
+
+class MultiLabelModel(BaseModel):
+    """Several labels an example: binary cross-entropy, accuracy, AUROC and AUPRC; the reward is −val_loss.
+
+    Labels are (N, L), 0 or 1, or NaN where one is missing (generators take it with `allow_nan=True`). The
+    network gives logits (N, L), and predictions are the probability of each label. `auroc` and `auprc` are
+    the means over the labels for which they are defined, `auroc_median` and `auprc_median` the medians. Up
+    to `PER_LABEL` labels are reported one by one, too.
+    """
+
+    default_criterion: Criterion | None = staticmethod(label_cross_entropy)
+    label_names: Sequence[str] | None = None
+    """The names of the labels in the metrics, by default label_0, label_1, …"""
+
+    def split_output(self, output: Any) -> dict[str, Any]:
+        """A plain tensor is the logits; metrics and predictions get probabilities."""
+        if isinstance(output, Tensor):
+            return {"y_pred": torch.sigmoid(output), "y_pred_loss": output}
+        return super().split_output(output)
+
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+        """The criterion's loss over the labels that are known, y brought to the shape of the logits."""
+        y = like_prediction(y, y_pred_loss, "several labels need one logit for each label")
+        if isinstance(y, Tensor) and y.dtype != y_pred_loss.dtype:
+            y = y.to(y_pred_loss.dtype)
+        if type(self.criterion) is nn.BCEWithLogitsLoss and self.criterion.reduction == "mean":
+            return label_losses(y_pred_loss, y, self.criterion.weight, self.criterion.pos_weight)
+        return super().compute_loss(y_pred_loss, y)
+
+    def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        return {"accuracy": metrics.mean_of_defined(metrics.per_label(metrics.accuracy, y_true, y_pred))}
+
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        found = {"accuracy": metrics.mean_of_defined(metrics.per_label(metrics.accuracy, y_true, y_pred))}
+        for name, metric in (("auroc", metrics.auroc), ("auprc", metrics.auprc)):
+            values = metrics.per_label(metric, y_true, y_pred, self.label_names)
+            found[name] = metrics.mean_of_defined(values)
+            found[f"{name}_median"] = metrics.median_of_defined(values)
+            if len(values) <= PER_LABEL:
+                found |= {f"{name}_{label}": value for label, value in values.items()}
+        return found
 
 
 def _check_part(model: BaseModel, name: str, value: Any, fits: bool) -> None:

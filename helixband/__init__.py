@@ -16,6 +16,7 @@ _MODULES = {
         "ClassificationModel",
         "ConvClassificationNetwork",
         "ConvRegressionNetwork",
+        "MultiLabelModel",
         "RegressionModel",
         "choose_device",
     ],

@@ -7,7 +7,7 @@ All raise `DataError` if y_true and y_pred do not fit together: different length
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,38 @@ Metric = Callable[[ArrayLike, ArrayLike], float]
 ColumnMetric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
+SUM_TOLERANCE = 1e-3
+"""So much may the probabilities of an example's classes differ from 1 together."""
+
+
+def no_class_row(y: ArrayLike) -> int | None:
+    """The first row of labels (N, C) that is no one-hot or soft label of one class, for it does not sum to 1.
+
+    None where there is none, and for labels of another form. Several labels an example have such rows.
+
+    >>> no_class_row([[0, 1], [1, 0]]), no_class_row([[0, 1], [1, 1]])
+    (None, 1)
+    """
+    y = np.asarray(y)
+    if y.ndim != 2 or y.shape[1] < 2:
+        return None
+    strange = ~(np.abs(y.sum(axis=1, dtype=np.float64) - 1) <= SUM_TOLERANCE)
+    return int(strange.argmax()) if strange.any() else None
+
+
 def class_index(y: ArrayLike) -> NDArray[np.int64]:
     """Labels as class indexes, (N,) int64, from indexes (N,) or (N, 1), or one column per class (N, C).
 
     Soft labels count as the likeliest class: the largest column, or P(class 1) rounded.
+
+    Raises `DataError` for several labels an example, rows of which do not sum to 1.
     """
     y = np.asarray(y)
+    if (row := no_class_row(y)) is not None:
+        raise DataError(
+            f"row {row} of the labels is {y[row].tolist()}, which sums to {y[row].sum():g}: it is no class. "
+            "Of several labels an example use per_label(metric, y_true, y_pred)"
+        )
     if y.ndim == 2 and y.shape[1] > 1:
         return np.asarray(y.argmax(axis=1), dtype=np.int64)
     index = np.rint(y.reshape(-1).astype(np.float64))
@@ -43,11 +69,15 @@ def predicted_class(y_pred: ArrayLike) -> NDArray[np.int64]:
 
 
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """The share of examples whose predicted class is the true one.
+    """The share of examples whose predicted class is the true one; of several labels an example, of labels.
 
     >>> accuracy([0, 1, 1, 0], [0.1, 0.9, 0.2, 0.3])
     0.75
     """
+    if no_class_row(y_true) is not None:
+        true, pred = _labels_and_probabilities(y_true, y_pred)
+        known = ~np.isnan(true)
+        return float(np.mean((true > 0.5)[known] == (pred > 0.5)[known])) if known.any() else UNDEFINED
     labels, scores = _labels_and_scores(y_true, y_pred)
     defined = len(labels) and not np.isnan(scores).any()
     return float(np.mean(labels == predicted_class(scores))) if defined else UNDEFINED
@@ -55,6 +85,8 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Area under the ROC curve; for over two classes, the mean over those present, each against the rest.
+
+    Of several labels an example (rows of y_true (N, L) that do not sum to 1), the mean over the labels.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -65,7 +97,7 @@ def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Area under the precision-recall curve as average precision; several classes as in `auroc`.
+    """Area under the precision-recall curve as average precision; several classes or labels as in `auroc`.
 
     >>> round(auprc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
@@ -122,6 +154,42 @@ def per_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> dict[str,
     }
 
 
+def per_label(
+    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str] | None = None
+) -> dict[str, float]:
+    """A metric for each of several labels an example: `{"label_0": …, "label_1": …}`, or by `names`.
+
+    `y_true` and `y_pred` are (N, L), labels and their probabilities. Missing labels, NaN, are left out.
+
+    >>> per_label(accuracy, [[0, 1], [1, math.nan]], [[0.2, 0.4], [0.9, 0.1]])
+    {'label_0': 1.0, 'label_1': 0.0}
+    """
+    true, pred = _labels_and_probabilities(y_true, y_pred)
+    names = [f"label_{k}" for k in range(true.shape[1])] if names is None else list(names)
+    if len(names) != true.shape[1]:
+        raise DataError(f"there are {len(names)} names for {true.shape[1]} labels")
+    known = ~np.isnan(true)
+    return {
+        name: metric(true[known[:, k], k], pred[known[:, k], k]) if known[:, k].any() else UNDEFINED
+        for k, name in enumerate(names)
+    }
+
+
+def median_of_defined(values: Mapping[str, float]) -> float:
+    """The median of the values that are defined; NaN where none is.
+
+    >>> median_of_defined({"a": 0.5, "b": math.nan, "c": 0.7, "d": 0.9})
+    0.7
+    """
+    defined = [value for value in values.values() if not math.isnan(value)]
+    return float(np.median(defined)) if defined else UNDEFINED
+
+
+def mean_of_defined(values: Mapping[str, float]) -> float:
+    """The mean of the values that are defined; NaN where none is."""
+    return _mean_of_defined(list(values.values()))
+
+
 def numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
     """Metrics as plain floats; raises `DefinitionError` naming `where` one comes from that is no number."""
     if not isinstance(values, Mapping):
@@ -148,6 +216,8 @@ def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float
         defined = len(np.unique(true)) == 2 and np.isfinite(pred).all()
         return float(metric(true, pred)) if defined else UNDEFINED
 
+    if no_class_row(y_true) is not None:
+        return mean_of_defined(per_label(one, y_true, y_pred))
     labels, scores = _labels_and_scores(y_true, y_pred)
     if scores.ndim == 1:
         return one(labels, scores)
@@ -169,6 +239,19 @@ def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np
             f"is of the classes 0 to {classes - 1}"
         )
     return labels, scores
+
+
+def _labels_and_probabilities(
+    y_true: ArrayLike, y_pred: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Several labels an example, NaN where missing, and their probabilities, both (N, L)."""
+    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if true.shape != pred.shape:
+        raise _disagreement(true, pred)
+    strange = true[~np.isnan(true) & ((true < 0) | (true > 1))]
+    if strange.size:
+        raise DataError(f"the labels hold {strange[0]:g}; each has to be 0 or 1, or NaN where it is missing")
+    return _columns(true), _columns(pred)
 
 
 def _over_columns(metric: ColumnMetric, y_true: ArrayLike, y_pred: ArrayLike) -> float:

@@ -5,7 +5,8 @@
       def.py                     the definition as it was run
       lock                       held by the process that writes here
       search/journal.jsonl       one line an event of the search, appended and synced
-      trials/<id>/               config.json, train_results.csv, checkpoints/{last,best}.pt, error.txt,
+      trials/<id>/               config.json, plan.json, train_results.csv, checkpoints/{last,best}.pt,
+                                 error.txt,
                                  output.txt of a worker, attempt
       best_config                -> trials/<id> of the model that is evaluated
       audit.json                 what --check found
@@ -61,6 +62,7 @@ class Trial:
         self.history_file = path / "train_results.csv"
         self.last_checkpoint = path / "checkpoints" / "last.pt"
         self.best_checkpoint = path / "checkpoints" / "best.pt"
+        self.plan_file = path / "plan.json"
         self.error_file = path / "error.txt"
         self.output_file = path / "output.txt"
         self.attempt_file = path / "attempt"
@@ -120,6 +122,15 @@ class Trial:
         # Syncing takes most of the time of a short trial: what a crash leaves empty is written again instead,
         # this, and the history from the last state.
         return self.config_file.exists() and self.config_file.stat().st_size > 0
+
+    def plan(self) -> dict[str, Any] | None:
+        """The `epochs` and `steps_per_epoch` that a trial was begun with, where its model depends on them."""
+        return dict(read_json(self.plan_file)) if self.plan_file.exists() else None
+
+    def write_plan(self, plan: dict[str, Any]) -> None:
+        """Store what the schedule of a trial is made for."""
+        with self.writing():
+            write_json(self.plan_file, plan)
 
     def write_history(self, rows: list[Row]) -> None:
         """One CSV row an epoch; a column for each name that any epoch has, empty where undefined."""

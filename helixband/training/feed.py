@@ -97,6 +97,14 @@ def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any
         yield map_leaves(itemgetter(rows_of_piece), batch)
 
 
+def number_of_batches(generator: Any) -> int | None:
+    """The length of a generator, or None where it has none, or says so only when it is asked."""
+    try:
+        return len(generator)
+    except TypeError:
+        return None
+
+
 def no_batch(generator: Iterable[Any]) -> DataError:
     """The error of a set for training or evaluation in which there was no batch."""
     return DataError(

@@ -59,6 +59,7 @@ def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, 
 
     rows, limit = model.args.batch_size, model.batch_limit
     loss, y_true, y_pred = passes.evaluate(step, loss_of, generator, model.device, rows, limit)
+    model.check_labels(y_true)
     return {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}, y_true, y_pred
 
 

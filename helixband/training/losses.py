@@ -22,9 +22,19 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def label_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """The mean binary cross-entropy of logits (N, …) over the labels that are known: NaN is a missing one."""
+    total, weight = label_losses(logits, target)
+    return total / weight.clamp(min=1)
+
+
+def label_losses(
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The sum of the binary cross-entropies of the labels that are known, and their number."""
     known = ~target.isnan()
-    losses = F.binary_cross_entropy_with_logits(logits, target.where(known, 0.0), reduction="none")
-    return (losses * known).sum() / known.sum().clamp(min=1)
+    losses = F.binary_cross_entropy_with_logits(
+        logits, target.where(known, 0.0), weight, pos_weight=pos_weight, reduction="none"
+    )
+    return (losses * known).sum(), known.sum()
 
 
 def match_labels(y: Tensor, logits: Tensor) -> Tensor:
@@ -45,6 +55,20 @@ def match_labels(y: Tensor, logits: Tensor) -> Tensor:
         return y.to(logits.dtype)
     index = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
     return index.long() if classes > 1 else index.to(logits.dtype).reshape(logits.shape)
+
+
+def like_prediction(y: Any, y_pred_loss: Any, rule: str) -> Any:
+    """y in the shape of the prediction, where they differ in dimensions of size 1 alone.
+
+    Raises `DefinitionError` with the `rule` where they differ otherwise: torch would broadcast one of them.
+    """
+    if not (isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor)) or y.shape == y_pred_loss.shape:
+        return y
+    if [n for n in y.shape if n > 1] != [n for n in y_pred_loss.shape if n > 1]:
+        raise DefinitionError(
+            f"y has the shape {tuple(y.shape)} and the prediction {tuple(y_pred_loss.shape)}; {rule}"
+        )
+    return y.reshape(y_pred_loss.shape)
 
 
 def parameter_names(criterion: Any) -> tuple[str, str] | None:

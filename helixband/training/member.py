@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from helixband.errors import StorageError, TrainingError
+from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import Stream
 from helixband.results import checkpoints
@@ -53,6 +54,8 @@ class Model(Protocol):
     def evaluate(self, generator: Iterable[Any]) -> dict[str, float]: ...
 
     def get_hyperband_reward(self, result: Any) -> Any: ...
+
+    def check_labels(self, y_true: Any) -> None: ...
 
 
 @dataclass(eq=False)
@@ -128,6 +131,9 @@ class Member:
         with self.turn:
             if (found := next(epoch.batches, None)) is not None:
                 x, y = found
+                if epoch.is_first_batch:
+                    epoch.is_first_batch = False
+                    self.model.check_labels(to_numpy(y))
                 epoch.y_true = kept(y) if epoch.metrics is not None else None
                 batch = to_device(x, self.model.device), to_device(y, self.model.device)
         return batch
@@ -220,6 +226,7 @@ class _Epoch:
     losses: LossMeter = field(default_factory=LossMeter)
     y_true: Any = None
     """The labels of the last batch, on the host."""
+    is_first_batch: bool = True
     began: float = field(default_factory=time.monotonic)
 
 

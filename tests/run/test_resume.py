@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, untimed
 
 # Draws from all three global generators while it trains, changes its learning rate, drops units, and has a
 # generator of its own with no state but theirs: all that a checkpoint could forget.
@@ -94,7 +94,11 @@ def contents(result: Path) -> dict[str, object]:
         name = str(path.relative_to(result))
         if path.is_dir() or path.name in ("run.json", "lock", "attempt") or name.startswith("logs/"):
             continue
-        found[name] = torch.load(path) if path.suffix == ".pt" else path.read_bytes()
+        if path.suffix == ".pt":
+            found[name] = {key: value for key, value in torch.load(path).items() if key != "seconds"}
+        else:
+            is_table = path.name == "train_results.csv"
+            found[name] = untimed(path.read_text()) if is_table else path.read_bytes()
     return found
 
 

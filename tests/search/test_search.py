@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project
+from conftest import Project, untimed
 
 SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
 """Two brackets: three trials to epoch 1 and the best of them to epoch 3, then two trials to epoch 3."""
@@ -67,7 +67,7 @@ def events(project: Project, results: str = "results") -> list[dict[str, Any]]:
 
 def histories(project: Project, results: str = "results") -> dict[str, str]:
     folder = project.path / results / "trials"
-    return {path.parent.name: path.read_text() for path in folder.glob("*/train_results.csv")}
+    return {path.parent.name: untimed(path.read_text()) for path in folder.glob("*/train_results.csv")}
 
 
 # Schedules, and how many trials.

@@ -4,18 +4,21 @@ import gc
 import math
 import traceback
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from base_model import BaseModel
+from base_model import DEBUG_BATCHES, BaseModel
 from helixband.definition import Definition
-from helixband.errors import HelixbandError, StorageError, TrainingError
+from helixband.errors import HelixbandError, ResultsMismatch, StorageError, TrainingError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results, Row, Superseded, Trial
 from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training.configuration import from_json
 from helixband.training.ended import Ended
+from helixband.training.feed import number_of_batches
 from helixband.training.tensorboard import TensorBoardLog
 
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
@@ -30,10 +33,38 @@ class Trainer:
     results: Results
     args: Namespace
 
-    def new_model(self, name: str, config: Document) -> BaseModel:
-        """The model of a trial as it is before training, its random numbers set."""
+    def new_model(self, name: str, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
+        """The model of a trial as it is before training, its random numbers set.
+
+        With the training generator it knows how many steps there will be, and with or without it those of the
+        plan that the trial was begun with. Raises `ResultsMismatch` where that was of fewer epochs than now.
+        """
+        trial = self.results.trial(name)
+        plan = trial.plan()
+        is_new = plan is None or (train is not None and not trial.resumable_epochs())
+        if is_new:
+            steps = 1 if train is None else number_of_batches(train)
+            if steps is not None and self.args.debug:
+                steps = min(steps, DEBUG_BATCHES)
+            plan = {"epochs": self._epochs, "steps_per_epoch": steps}
+        assert plan is not None
+        if train is not None and self._epochs > plan["epochs"]:
+            raise ResultsMismatch(
+                f"trial {name} was begun with --epoch {plan['epochs']}, and its schedule depends on the total "
+                f"of its steps. It cannot go on to epoch {self._epochs}: give --epoch {plan['epochs']}, or "
+                "another directory with --result"
+            )
+        known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
         seed_everything(self._seed(name))
-        return self.definition.new_model(from_json(config), self.args)
+        model = self.definition.new_model(from_json(config), Namespace(**{**vars(self.args), **known}))
+        if is_new and train is not None and model.engine.asked_total:
+            trial.write_plan(plan)
+        return model
+
+    @property
+    def _epochs(self) -> int:
+        """The epochs of a whole training; a rung of a search has fewer."""
+        return int(getattr(self.args, "epoch", None) or 1)
 
     def train(
         self, name: str, config: Document, epochs: int, on_epoch: Report, floors: tuple[float, ...] = ()
@@ -49,7 +80,8 @@ class Trainer:
     def attempt(self, task: Task, on_epoch: Report) -> Outcome:
         """As `train`, but whatever goes wrong with the trial is its outcome, with a traceback in error.txt.
 
-        Only `StorageError` is passed on, which concerns every trial, and `Superseded`, which concerns none.
+        `StorageError` and `ResultsMismatch` are passed on, which concern every trial, and `Superseded`, which
+        concerns none.
         """
         trial = self.results.trial(task.name)
         trial.begin_attempt()
@@ -67,7 +99,7 @@ class Trainer:
         """What comes of a trial, and the account of what went wrong, if anything did."""
         try:
             model, ended = self._train(trial, task, on_epoch)
-        except (StorageError, Superseded):
+        except (StorageError, ResultsMismatch, Superseded):
             raise
         except (Exception, SystemExit) as error:
             ended = Ended.NAN if isinstance(error, TrainingError) else Ended.ERROR
@@ -82,7 +114,7 @@ class Trainer:
     def _train(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[BaseModel, Ended]:
         train, val = self.definition.training_data(self.args.data, self.args.batch_size)
         trial.write_config(task.config)
-        model, seed = self.new_model(task.name, task.config), self._seed(task.name)
+        model, seed = self.new_model(task.name, task.config, train), self._seed(task.name)
         with TensorBoardLog(self.results.logs(trial)) as log:
 
             def report(row: Row) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from conftest import Project
+from conftest import Project, untimed
 
 from helixband.definition import load_definition
 from helixband.results.directory import Results, Row
@@ -74,10 +74,11 @@ def held(project: Project, epoch: int) -> Iterator[None]:
         hold.unlink()
 
 
-def files(project: Project, trial: str, result: str = "results") -> dict[str, bytes]:
+def files(project: Project, trial: str, result: str = "results") -> dict[str, str]:
     """What a trial left that depends on nothing but its task."""
     folder = project.path / result / "trials" / trial
-    return {name: (folder / name).read_bytes() for name in ("config.json", "train_results.csv")}
+    table = untimed((folder / "train_results.csv").read_text())
+    return {"config.json": (folder / "config.json").read_text(), "train_results.csv": table}
 
 
 class Rows:

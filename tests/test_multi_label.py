@@ -1,0 +1,133 @@
+"""Several labels an example: told from classes, trained one by one, and reported one by one and together."""
+
+import math
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import nn, optim
+
+from base_model import ClassificationModel, MultiLabelModel
+from batch_generator import MatrixBatchGenerator
+from helixband.errors import DataError, DefinitionError
+from helixband.metrics import accuracy, auprc, auroc, class_index, per_class, per_label
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 4)).astype(np.float32)
+Y = (X[:, :3] + 0.5 * RNG.normal(size=(60, 3)) > 0).astype(np.float32)
+SOME_MISSING = np.where(RNG.random(Y.shape) < 0.3, np.nan, Y).astype(np.float32)
+
+
+def make(kind: type, criterion: Any = None, lr: float = 0.3, **attributes: Any) -> Any:
+    def init_model(self: Any) -> None:
+        network = nn.Linear(4, 3)
+        kind.init_model(self, network, criterion, optim.Adam(network.parameters(), lr))
+
+    torch.manual_seed(0)
+    return type("Model", (kind,), {"init_model": init_model, **attributes})(
+        {}, Namespace(cpu=True, batch_size=7)
+    )
+
+
+def data(y: Any, batch_size: int | None = 20) -> MatrixBatchGenerator:
+    return MatrixBatchGenerator(X, y, batch_size, allow_nan=True)
+
+
+# Models.
+
+
+@pytest.mark.parametrize("criterion", [None, nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()])
+def test_a_classification_refuses_several_labels_with_the_way_out(criterion: Any) -> None:
+    message = r"Row \d+ of the labels is \[.*\]: it sums to [023], and has to sum to 1\. .* MultiLabelModel"
+    with pytest.raises(DataError, match=message):
+        make(ClassificationModel, criterion).fit(data(Y), data(Y), 1)
+    with pytest.raises((DataError, DefinitionError)):
+        make(ClassificationModel, criterion).evaluate(data(Y))
+
+
+def test_one_hot_and_soft_labels_are_classes() -> None:
+    hot = np.eye(3, dtype=np.float32)[X[:, 0].argsort() % 3]
+    make(ClassificationModel).fit(data(hot), data(0.8 * hot + 0.2 / 3), 1)
+
+
+def test_each_label_is_learned_and_predicted_by_itself() -> None:
+    model = make(MultiLabelModel)
+    model.fit(data(Y), data(Y), 60)
+    predicted = model.predict(X)
+    assert predicted.shape == (60, 3)
+    assert ((predicted > 0.5) == Y).mean() > 0.85
+    assert not np.allclose(predicted.sum(axis=1), 1, atol=0.1)
+
+
+def test_metrics_are_the_mean_the_median_and_those_of_each_label() -> None:
+    model = make(MultiLabelModel, label_names=["CTCF", "MAX", "SP1"])
+    found, predicted = model.evaluate(data(Y)), model.predict(X)
+    each = [roc_auc_score(Y[:, k], predicted[:, k]) for k in range(3)]
+    assert [found[f"auroc_{name}"] for name in ("CTCF", "MAX", "SP1")] == pytest.approx(each)
+    assert (found["auroc"], found["auroc_median"]) == pytest.approx((np.mean(each), np.median(each)))
+    each = [average_precision_score(Y[:, k], predicted[:, k]) for k in range(3)]
+    assert (found["auprc"], found["auprc_median"]) == pytest.approx((np.mean(each), np.median(each)))
+    assert found["accuracy"] == pytest.approx(((predicted > 0.5) == Y).mean())
+
+
+def test_many_labels_are_not_listed_one_by_one() -> None:
+    metrics = make(MultiLabelModel).eval_metrics(np.zeros((5, 21)), np.zeros((5, 21)))
+    assert set(metrics) == {"accuracy", "auroc", "auroc_median", "auprc", "auprc_median"}
+
+
+@pytest.mark.parametrize("pos_weight", [None, torch.tensor([1.0, 5.0, 0.2])])
+@pytest.mark.parametrize("batch_size", [1, 20, None])
+def test_missing_labels_count_for_nothing(pos_weight: Any, batch_size: int | None) -> None:
+    model = make(MultiLabelModel, None if pos_weight is None else nn.BCEWithLogitsLoss(pos_weight=pos_weight))
+    known = ~np.isnan(SOME_MISSING)
+    with torch.no_grad():
+        losses = nn.BCEWithLogitsLoss(pos_weight=pos_weight, reduction="none")(
+            model.network(torch.from_numpy(X)), torch.from_numpy(np.where(known, SOME_MISSING, 0))
+        ).numpy()
+    found = model.evaluate(data(SOME_MISSING, batch_size))
+    assert found["loss"] == pytest.approx(losses[known].mean(), rel=1e-6)
+    history = model.fit(data(SOME_MISSING, batch_size), data(SOME_MISSING), 1)
+    assert math.isfinite(history[0]["train_loss"])
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in model.network.parameters())
+
+
+def test_labels_that_are_no_probabilities_are_refused() -> None:
+    with pytest.raises(
+        DataError, match="the labels hold 2; each has to be 0 or 1, or NaN where it is missing"
+    ):
+        make(MultiLabelModel).evaluate(data(2 * Y))
+
+
+def test_another_number_of_labels_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"y has the shape \(20, 2\) and the prediction \(20, 3\)"):
+        make(MultiLabelModel).fit(data(Y[:, :2]), data(Y[:, :2]), 1)
+
+
+# Metrics.
+
+
+def test_metrics_tell_labels_from_classes() -> None:
+    y_true = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 1]])
+    y_pred = np.array([[0.9, 0.4, 0.2], [0.1, 0.3, 0.3], [0.2, 0.1, 0.8], [0.3, 0.9, 0.7]])
+    each = [roc_auc_score(y_true[:, k], y_pred[:, k]) for k in range(3)]
+    assert auroc(y_true, y_pred) == pytest.approx(np.mean(each))
+    each = [average_precision_score(y_true[:, k], y_pred[:, k]) for k in range(3)]
+    assert auprc(y_true, y_pred) == pytest.approx(np.mean(each))
+    assert accuracy(y_true, y_pred) == 10 / 12
+    for metric in (class_index, lambda y: per_class(accuracy, y, y_pred)):
+        with pytest.raises(
+            DataError, match=r"row 0 of the labels is \[1, 1, 0\], which sums to 2: it is no class"
+        ):
+            metric(y_true)
+
+
+def test_per_label_leaves_missing_labels_out() -> None:
+    y_true = np.array([[1, np.nan], [0, np.nan], [np.nan, np.nan]])
+    y_pred = np.array([[0.9, 0.1], [0.2, 0.1], [0.5, 0.5]])
+    found = per_label(auroc, y_true, y_pred, names=["a", "b"])
+    assert found["a"] == 1.0 and math.isnan(found["b"])
+    with pytest.raises(DataError, match="there are 1 names for 2 labels"):
+        per_label(auroc, y_true, y_pred, names=["a"])
