@@ -38,6 +38,7 @@ from helixband.training.losses import (
     cross_entropy,
     label_cross_entropy,
     label_losses,
+    like_prediction,
     match_labels,
 )
 from helixband.training.member import Member
