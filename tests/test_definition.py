@@ -183,6 +183,10 @@ class Model(Model):
             "def save_predictions(pred_path, y_pred): ...\n",
             "save_predictions: did you mean save_prediction?",
         ),
+        (
+            "get_prediction_generator = list\ndel get_pred_generator\n",
+            "get_prediction_generator: did you mean get_pred_generator?",
+        ),
         ("del Model\n", "class Model(BaseModel) is missing"),
         (
             "class MyModel(Model): ...\ndel Model\n",

@@ -3,6 +3,7 @@
     RESULT/
       run.json                   what was run: versions, settings, environment, digest of def.py
       def.py                     the definition as it was run
+      definitions/<sha12>.py     the ones before it, that trained something, by their digests
       lock                       held by the process that writes here
       search/journal.jsonl       one line an event of the search, appended and synced
       trials/<id>/               config.json, plan.json, train_results.csv, checkpoints/{last,best}.pt,
@@ -251,6 +252,14 @@ class Results:
     def trial(self, name: str) -> Trial:
         """The trial of that id; its directory need not exist."""
         return Trial(self.path / "trials" / name)
+
+    def trials(self) -> list[Trial]:
+        """The trials that began, by id."""
+        return [Trial(file.parent) for file in sorted(self.path.glob("trials/*/config.json"))]
+
+    def kept_definition(self, digest: str) -> Path:
+        """Where a definition is kept that another one took the place of."""
+        return self.path / "definitions" / f"{digest[:12]}.py"
 
     def logs(self, trial: Trial) -> Path:
         """Where the TensorBoard files of a trial are."""

@@ -1,9 +1,10 @@
 """What is checked before any work: everything that the flags need."""
 
 import os
+from argparse import Namespace
 
 from helixband.errors import ResultsMismatch, UsageError
-from helixband.results.directory import SINGLE
+from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
 from helixband.run.prediction import Prediction
 from helixband.search.executors.workers import check_workers
@@ -12,6 +13,15 @@ from helixband.training.configuration import canonical, read_config
 
 SEARCH_FLAGS = ("trials", "time_budget", "workers", "trials_per_gpu", "cluster")
 """What has no meaning without --hyper."""
+
+
+def asks_for_training(args: Namespace) -> bool:
+    """Whether a command line, its defaults not yet filled in, asks for training.
+
+    A prediction by a model that is missing would else be one by a model that nobody asked for.
+    """
+    asked = args.train or args.hyper or args.epoch or args.config or args.set or args.debug
+    return bool(asked) or not (args.eval or args.predict or args.check)
 
 
 class Checks(Stage):
@@ -29,20 +39,45 @@ class Checks(Stage):
     def run(self) -> None:
         """All checks in turn; raises `HelixbandError` where something is not as it should be."""
         self._check_flags()
+        self._check_model()
         self._check_data_directory()
         self.definition.check(self._needed())
         self.run_file.check(self.definition, self.args.force)
         self._check_fixed()
+        self._check_batch_size()
         if "get_config" in self._needed():
             draw(self.definition.module.get_config, 0)
         self.prediction.find_inputs()
-        if self.args.force:
-            self.run_file.accept(self.definition)
 
-    def to_train(self) -> bool:
-        """Whether a single configuration has epochs to go."""
-        best = self.results.best_trial()
-        return best is None or (best.id == SINGLE and best.resumable_epochs() < self.args.epoch)
+    def to_train(self) -> Trial | None:
+        """The trial that has epochs to go without a search: a new one, or the one that would be used.
+
+        Raises `UsageError` where it cannot go on.
+        """
+        best, epochs = self.results.best_trial(), self.args.epoch
+        if not self.args.train or self.args.hyper:
+            return None
+        if best is None or (best.id == SINGLE and not best.best_checkpoint.exists()):
+            return self.results.trial(SINGLE)
+        if best.epochs() >= epochs or (best.id != SINGLE and epochs <= self._searched_epochs()):
+            return None
+        if best.id != SINGLE and self.results.journal.events()[-1:] != [{"event": "end"}]:
+            raise UsageError(
+                f"the search in {self.results.path} is not finished: go on with it by --hyper, and then "
+                f"train its best configuration to epoch {epochs}"
+            )
+        if not best.last_checkpoint.exists():
+            raise UsageError(
+                f"{best.path} cannot be trained from epoch {best.epochs()} to {epochs}: its last checkpoint "
+                f"{best.last_checkpoint} is missing. Leave out --epoch and --train to use its best weights "
+                "as they are, or choose another directory with --result"
+            )
+        return best
+
+    def _searched_epochs(self) -> int:
+        """To how many epochs the search trained its best."""
+        searches = [event for event in self.results.journal.events() if event["event"] == "search"]
+        return max((event["max_epochs"] for event in searches), default=0)
 
     def _needed(self) -> list[str]:
         """The functions of the definition that this run calls."""
@@ -67,6 +102,29 @@ class Checks(Stage):
             flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in given)
             raise UsageError(f"{flags}: for a search alone; add --hyper, or leave it out")
 
+    def _check_model(self) -> None:
+        """What is to be evaluated or predicted with has to be there, where no training is asked for."""
+        if self.args.train or not (self.args.eval or self.args.predict):
+            return
+        best, single = self.results.best_trial(), self.results.trial(SINGLE)
+        if best is not None:
+            check_weights(best)
+        elif self.results.journal.events():
+            raise no_model(self.results.path, "its search has no result yet; go on with it by --hyper")
+        elif single.epochs():
+            stopped = f"its training was stopped in epoch {single.epochs()}; go on with it by --train"
+            raise no_model(self.results.path, stopped)
+        else:
+            raise no_model(self.results.path, "nothing was trained there")
+
+    def _check_batch_size(self) -> None:
+        trial, recorded = self.to_train(), self.run_file.setting("batch_size")
+        if trial and trial.resumable_epochs() and recorded not in (None, self.args.batch_size):
+            raise ResultsMismatch(
+                f"{trial.path} was trained with --batch-size {recorded}, not {self.args.batch_size}; "
+                "give the same one, or another directory with --result"
+            )
+
     def _check_data_directory(self) -> None:
         path = self.args.data
         if not os.path.isdir(path):
@@ -84,3 +142,18 @@ class Checks(Stage):
                 f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
                 "choose another directory with --result"
             )
+
+
+def no_model(path: str | os.PathLike[str], what: str) -> UsageError:
+    """That there is nothing to evaluate or to predict with in a result directory."""
+    return UsageError(
+        f"there is no trained model in the result directory {path}: {what}. Give the right directory with "
+        "--result, or ask for a training: --train trains one configuration, --hyper searches for the best"
+    )
+
+
+def check_weights(trial: Trial) -> None:
+    """Raises `UsageError` where the weights of a trial are missing that would be used."""
+    if not trial.best_checkpoint.exists():
+        flag = "--train" if trial.id == SINGLE else "--hyper"
+        raise UsageError(f"{trial.best_checkpoint} is missing; run again with {flag} to train it again")

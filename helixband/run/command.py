@@ -37,9 +37,14 @@ def make_parser() -> argparse.ArgumentParser:
     add("-f", "--model", metavar="FILE", required=True, help="the definition, for example def.py")
     add("-d", "--data", metavar="DIR", default=".", help="the data directory (default: .)")
     add("-r", "--result", metavar="DIR", default="results", help="the result directory (default: results)")
-    add = parser.add_argument_group(
-        "what to do (if a model has to be trained first, this happens first)"
-    ).add_argument
+    add = parser.add_argument_group("what to do, in this order (by default: --train)").add_argument
+    add("--check", action="store_true", help="report what could explain a good score besides biology")
+    add(
+        "-t",
+        "--train",
+        action="store_true",
+        help="train one configuration, or train it on; --epoch, --config, --set and --debug ask for it too",
+    )
     add(
         "-y",
         "--hyper",
@@ -55,7 +60,6 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="predict on these inputs: paths or globs under the data directory",
     )
-    add("--check", action="store_true", help="report what could explain a good score besides biology")
     add("--mc-dropout", metavar="N", type=_positive, help="evaluate and predict N times with dropout left on")
     add(
         "--debug",

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,12 +16,11 @@ from helixband import interruption
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.progress import show_config, show_number
-from helixband.errors import ResultsMismatch, UsageError
 from helixband.files import absolute
 from helixband.randomness import derive_seed
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
-from helixband.run.checks import Checks
+from helixband.run.checks import Checks, asks_for_training, check_weights, no_model
 from helixband.run.context import Context, Stage
 from helixband.run.evaluation import Evaluation
 from helixband.run.prediction import Prediction
@@ -44,13 +44,16 @@ def run(args: Namespace) -> None:
     args.directory = os.getcwd()
     args.data = absolute(args.data)  # whatever folder a definition changes to
     args.config = args.config and absolute(args.config)
+    args.train = asks_for_training(args)
+    if not args.train and (args.eval or args.predict) and not os.path.isdir(args.result):
+        raise no_model(absolute(args.result), "it does not exist")
     results = Results(absolute(args.result))
     with results.locked():
         if args.debug:
             results = results.cleared_subdirectory("debug")
             args.epoch = 1
         # A run that failed before its first epoch binds the next one to nothing.
-        run_file = RunFile(results.run_file, binding=results.has_trained())
+        run_file = RunFile(results, binding=results.has_trained())
         run_file.settle(args)
         definition = load_definition(args.model, args.seed)
         try:
@@ -79,16 +82,17 @@ class Experiment(Stage):
     def run(self) -> None:
         """All stages asked for."""
         self._announce()
+        self._accept_definition()
         if self.args.check:
             self.evaluation.check()
-            if not (self.args.hyper or self.args.eval or self.args.predict):
+            if not (self.args.train or self.args.eval or self.args.predict):
                 return
         if self.run_file.begun and not self.run_file.binding:
             self.results.forget_trials()
         if self.args.hyper:
             self._search()
-        elif self.checks.to_train():
-            self._train()
+        elif trial := self.checks.to_train():
+            self._train(trial)
         else:
             self._tell_model()
             self.prediction.check_training_data()
@@ -111,26 +115,83 @@ class Experiment(Stage):
         for note in self.run_file.notes():
             self.progress.say(note)
 
-    def _prepare_training(self) -> None:
-        """Make the data, so that its faults show before anything is trained, and record the run."""
+    def _accept_definition(self) -> None:
+        """Go on with a changed definition or environment, once what was trained is known to fit it."""
+        if not (changes := self.run_file.changes(self.definition)):
+            self.run_file.accept(self.definition)  # where a kill left the copy of another one
+            return
+        going_on = self._going_on()
+        self._check_fit(going_on)
+        self.run_file.accept(self.definition)
+        for change in changes:
+            self.progress.say(f"--force: {change}")
+        self._tell_forced(going_on)
+
+    def _going_on(self) -> list[Trial]:
+        """The trials with epochs that this run may train on."""
+        trial = self.checks.to_train()
+        trials = [trial] if trial else []
+        if self.args.hyper and not self._is_searched():
+            trials = self.results.trials()
+        return [trial for trial in trials if trial.resumable_epochs()]
+
+    def _check_fit(self, going_on: Iterable[Trial]) -> None:
+        """Load what was trained into models of the definition; raises `StorageError` where that fails."""
+        best, args = self.results.best_trial(), self.args
+        if best is not None and best.best_checkpoint.exists():
+            self.trainer.new_model(best.id, best.config() or {}).load(best.best_checkpoint)
+        for trial in going_on:
+            train, _ = self.definition.training_data(args.data, args.batch_size)
+            model = self.trainer.new_model(trial.id, trial.config() or {})
+            last, where = checkpoints.load(trial.last_checkpoint), f"the last state of trial {trial.id}"
+            model.engine.state.restore(model, last, train, where)
+
+    def _tell_forced(self, going_on: Sequence[Trial]) -> None:
+        """What a change has an effect on, and what not."""
+        args, say = self.args, self.progress.say
+        say("  what is trained stays as it is: a change of get_config, Model or data does not touch it")
+        anew = [f"trial {trial.id} from epoch {trial.epochs() + 1} on" for trial in going_on[:1]]
+        if args.hyper and not self._is_searched():
+            anew = ["what the search has still to train"]
+        anew += ["the test"] * args.eval + ["the predictions"] * bool(args.predict)
+        say(f"  done by this version: {', '.join(anew) or 'nothing yet'}")
+        if not (args.eval and args.predict):
+            say(
+                "  earlier tests and predictions stay those of the version before until -e and -p repeat them"
+            )
+
+    def _prepare_training(self, trial: Trial | None = None) -> None:
+        """Make the data, so that its faults show before anything is trained, and record the run.
+
+        A search whose best is trained on keeps its settings.
+        """
         self.definition.training_data(self.args.data, self.args.batch_size)
         self.prediction.check_training_data()
         self.run_file.check(self.definition, self.args.force)
-        self.run_file.record(self.definition, self.args)
+        if trial is None or trial.id == SINGLE:
+            self.run_file.record(self.definition, self.args)
 
-    def _search(self) -> None:
+    @functools.cached_property
+    def _journal(self) -> SearchJournal:
+        """That of the search which is asked for; raises `ResultsMismatch` where there is another."""
         args = self.args
-        deadline = time.monotonic() + (args.time_budget or math.inf)
         settings = {
             "max_epochs": args.epoch,
             "trials": args.trials,
             **{name: getattr(args, name) for name in SEARCH_SETTINGS},
         }
-        journal = SearchJournal(self.results.journal, settings)
+        return SearchJournal(self.results.journal, settings)
+
+    def _is_searched(self) -> bool:
+        """Whether nothing is left to do of the search."""
         best = self.results.best_trial()
-        if journal.finished and best and best.best_checkpoint.exists():
+        return self._journal.finished and best is not None and best.best_checkpoint.exists()
+
+    def _search(self) -> None:
+        deadline = time.monotonic() + (self.args.time_budget or math.inf)
+        if self._is_searched():
             self.progress.say("search: done already")
-        elif not self._go_on_searching(journal, deadline):
+        elif not self._go_on_searching(self._journal, deadline):
             self.progress.say("search: the time is spent; the same command goes on with it")
         if self.results.best_trial():
             self._tell_best(self._trained_trial())
@@ -154,18 +215,12 @@ class Experiment(Stage):
         self.progress.say(f"best: trial {trial.id}, {reward}  {show_config(config)}")
         self._show_network(trial, config)
 
-    def _train(self) -> None:
-        args, trial = self.args, self.results.trial(SINGLE)
-        recorded = self.run_file.setting("batch_size")
-        if trial.resumable_epochs() and recorded not in (None, args.batch_size):
-            raise ResultsMismatch(
-                f"{trial.path} was trained with --batch-size {recorded}, not {args.batch_size}; "
-                "give the same one, or another directory with --result"
-            )
+    def _train(self, trial: Trial) -> None:
+        args = self.args
         config = trial.config() or self.checks.fixed
         if config is None:
             config = draw(self.definition.module.get_config, derive_seed(args.seed, "config", SINGLE))
-        self._prepare_training()
+        self._prepare_training(trial)
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
@@ -183,7 +238,12 @@ class Experiment(Stage):
     def _tell_model(self) -> None:
         """Which model is there, where nothing is trained."""
         trial = self._trained_trial()
-        what = f"training: done already, to epoch {trial.epochs()}, {trial.path}"
+        epochs, wanted = trial.epochs(), self.run_file.setting("epoch") or 0
+        what = f"training: done already, to epoch {epochs}, {trial.path}"
+        if trial.id == SINGLE and epochs < wanted:
+            what = (
+                f"training: {trial.path} was stopped in epoch {epochs} of {wanted}; go on with it by --train"
+            )
         if trial.id != SINGLE and not self.results.journal.events()[-1:] == [{"event": "end"}]:
             what = f"training: {trial.path} is the best of an unfinished search; go on with it by --hyper"
         self.progress.say(what)
@@ -195,18 +255,11 @@ class Experiment(Stage):
             parameters = sum(parameter.numel() for parameter in network.parameters())
             self.progress.say(f"{network}\n{parameters:,} parameters")
 
-    def _best_trial(self) -> Trial:
+    def _trained_trial(self) -> Trial:
         trial = self.results.best_trial()
         if trial is None:
-            raise UsageError(f"there is no trained model in {self.results.path}; train one first")
-        return trial
-
-    def _trained_trial(self) -> Trial:
-        trial = self._best_trial()
-        if not trial.best_checkpoint.exists():
-            raise UsageError(
-                f"{trial.best_checkpoint} is missing; run the search again with --hyper to train it again"
-            )
+            raise no_model(self.results.path, "nothing was trained there")
+        check_weights(trial)
         return trial
 
     @functools.cached_property

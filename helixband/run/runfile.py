@@ -17,6 +17,7 @@ from helixband.definition import Definition
 from helixband.env import is_credential, is_of_the_place, variables_looked_up, variables_read
 from helixband.errors import ResultsMismatch
 from helixband.files import read_json, write_json, write_whole
+from helixband.results.directory import Results
 
 DEFAULTS = {
     "seed": 0,
@@ -35,9 +36,10 @@ class RunFile:
     Where it is not `binding`, for nothing was trained, it gives its settings and refuses nothing.
     """
 
-    def __init__(self, path: Path, binding: bool = True) -> None:
-        self.path = path
-        self._document: dict[str, Any] = read_json(path) if path.exists() else {}
+    def __init__(self, results: Results, binding: bool = True) -> None:
+        self._results = results
+        self.path = results.run_file
+        self._document: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
         self.binding = binding or "stages" in self._document
 
     @property
@@ -69,14 +71,14 @@ class RunFile:
 
         Raises `ResultsMismatch` where they differ, unless `force`.
         """
-        if force or not self.binding or not self.begun:
+        if force or not self.binding:
             return
         directory = self.path.parent
-        if self._document["definition"]["sha256"] != definition.digest:
+        if self._is_another(definition):
             raise ResultsMismatch(
                 f"{directory} was made by another version of {definition.path.name}, kept in "
-                f"{directory / 'def.py'}; choose another directory with --result, or continue anyway with "
-                "--force (this keeps trained models, and repeats tests and predictions)"
+                f"{self._results.definition_file}; choose another directory with --result, or continue "
+                "anyway with --force (this keeps trained models, and repeats tests and predictions)"
             )
         for name, (recorded, now) in self._changed_variables().items():
             raise ResultsMismatch(
@@ -112,16 +114,32 @@ class RunFile:
         if not self.binding:
             self._document |= {"environment": {}, "os_environ": {}}
         self._record_environment()
-        write_whole(self.path.parent / "def.py", definition.source)
+        self._replace_definition(definition)
         write_json(self.path, self._document)
 
+    def changes(self, definition: Definition) -> list[str]:
+        """How the definition and the variables that it reads by `env` differ from the recorded ones."""
+        if not self.binding:
+            return []
+        told = [f"{name} was {old}, and is {new}" for name, (old, new) in self._changed_variables().items()]
+        if self._is_another(definition):
+            there = self._digest_there()
+            kept = f"; the one before is kept as {self._results.kept_definition(there)}" if there else ""
+            told = [f"this is another version of {definition.path.name}{kept}", *told]
+        return told
+
     def accept(self, definition: Definition) -> None:
-        """Store a definition and environment that finished work was not made with, as `force` has it."""
-        if self.begun:
+        """Store a definition and environment that finished work was not made with, as `force` has it.
+
+        Before, it has to be known that what was trained fits them. The definition that was there is kept.
+        """
+        if not self.binding:
+            return
+        self._replace_definition(definition)
+        if self._is_another(definition) or self._changed_variables():
             self._document["definition"] = {"path": str(definition.path), "sha256": definition.digest}
             self._document["os_environ"] = {}
             self._record_environment()
-            write_whole(self.path.parent / "def.py", definition.source)
             write_json(self.path, self._document)
 
     def stage(self, name: str) -> Any:
@@ -133,6 +151,24 @@ class RunFile:
         self._record_environment()
         self._document.setdefault("stages", {})[name] = facts
         write_json(self.path, self._document)
+
+    def _is_another(self, definition: Definition) -> bool:
+        """Whether the definition is not the one that is recorded, or else the one that is there."""
+        recorded = self._document.get("definition", {}).get("sha256") or self._digest_there()
+        return recorded not in (None, definition.digest)
+
+    def _digest_there(self) -> str | None:
+        file = self._results.definition_file
+        return file_digest(file) if file.exists() else None
+
+    def _replace_definition(self, definition: Definition) -> None:
+        """Copy the definition into the results; what trained something is not lost by it."""
+        file, there = self._results.definition_file, self._digest_there()
+        if there == definition.digest:
+            return
+        if there is not None and self.binding:
+            write_whole(self._results.kept_definition(there), file.read_bytes())
+        write_whole(file, definition.source)
 
     def _record_environment(self) -> None:
         """Add what the definition has read by now; of `os.environ`, what there was first stays."""

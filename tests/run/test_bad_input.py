@@ -446,7 +446,7 @@ def cut_short(file: Path) -> None:
     ("made", "name", "needing"),
     [
         (SHORT, "last.pt", ("--epoch", "3")),
-        (SHORT, "best.pt", ("--eval",)),
+        (SHORT, "best.pt", ("--train", "--eval")),
         ((*SHORT, "--hyper"), "best.pt", ("--hyper", "--eval")),
     ],
 )

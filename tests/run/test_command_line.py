@@ -1,6 +1,7 @@
 """What the command line does: the stages, the files they leave, and going on where a run ended."""
 
 import csv
+import hashlib
 import itertools
 import os
 import shutil
@@ -20,6 +21,7 @@ from toys import CLASSES, FASTA
 from helixband import __version__
 from helixband.nested import map_leaves
 from helixband.run import command
+from helixband.run.runfile import DEFAULTS
 from helixband.training import keeper
 
 SHORT = ("--epoch", "2", "--batch-size", "20")
@@ -343,6 +345,7 @@ def test_an_interrupted_search_goes_on_as_if_never_interrupted(project: Project)
 
     project.define()
     assert project.run(*flags, "--force").code == 0
+    shutil.rmtree(project.results / "definitions")
     assert contents(project.results) == whole
 
 
@@ -388,7 +391,11 @@ def test_a_trial_whose_checkpoints_were_deleted_is_trained_anew(project: Project
     for file in best.parent.iterdir():
         file.unlink()
 
-    assert project.run("--eval").code == 0
+    told = project.run("--eval")
+    assert told.code == 2
+    assert "best.pt is missing; run again with --train" in told.err
+
+    assert project.run("--train", "--eval").code == 0
 
     assert state(best) == before
 
@@ -489,6 +496,110 @@ def get_config():
     assert not (project.results / "trials").exists()
 
 
+# What asks for training.
+
+
+@pytest.mark.parametrize("flags", [("--eval",), ("--predict", "x.fa"), ("--check", "--eval")])
+def test_nothing_is_trained_where_an_evaluation_alone_is_asked_for(
+    project: Project, flags: tuple[str, ...]
+) -> None:
+    refused = project.run(*flags)
+    assert refused.code == 2
+    assert refused.err.startswith(
+        f"error: there is no trained model in the result directory {project.results}: it does not exist. "
+        "Give the right directory with --result, or ask for a training: --train"
+    )
+    assert not project.results.exists()
+
+    project.results.mkdir()
+    refused = project.run(*flags)
+    assert refused.code == 2
+    assert f"no trained model in the result directory {project.results}: nothing was trained" in refused.err
+    assert os.listdir(project.results) == ["lock"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--train",),
+        ("-t", "--eval"),
+        ("--epoch", "1", "--eval"),
+        ("--set", "lr=0.1", "--set", "units=4", "--eval"),
+        ("--config", "config.json", "--eval"),
+        (),
+    ],
+)
+def test_training_is_asked_for_by(
+    project: Project, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(project.path)
+    monkeypatch.setitem(DEFAULTS, "epoch", 1)
+    (project.path / "config.json").write_text('{"lr": 0.1, "units": 4}')
+
+    assert project.run(*flags).code == 0
+
+    assert (project.results / "best_config").exists()
+    assert (project.results / "test_result.json").exists() == ("--eval" in flags)
+
+
+def test_a_training_that_was_stopped_is_told_where_only_an_evaluation_is_asked_for(project: Project) -> None:
+    project.define(INTERRUPTED)
+    assert project.run("--epoch", "3", "--batch-size", "20").code == 130
+
+    refused = project.run("--eval")
+    assert refused.code == 2
+    assert "its training was stopped in epoch 2; go on with it by --train" in refused.err
+
+    project.define()
+    done = project.run("--train", "--eval", "--force")
+    assert done.code == 0
+    assert "best epoch 3 of 3" in done.out
+
+
+def test_a_larger_epoch_trains_the_best_of_a_finished_search_on(project: Project) -> None:
+    project.run(*SEARCH, "--eval")
+    best = os.readlink(project.results / "best_config")
+    first = project.read(f"{best}/train_results.csv").splitlines()
+    journal, tested = project.read("search/journal.jsonl"), project.json("test_result.json")
+    assert len(first) == 1 + 3
+
+    assert "done already, to epoch 3" in project.run("--train").out
+    done = project.run("--train", "--epoch", "9", "--batch-size", "20", "--eval")
+
+    assert (done.code, done.err) == (0, "")
+    assert os.readlink(project.results / "best_config") == best
+    assert project.read(f"{best}/train_results.csv").splitlines()[:4] == first
+    assert len(project.read(f"{best}/train_results.csv").splitlines()) == 1 + 9
+    assert project.json("test_result.json") != tested
+    assert project.read("search/journal.jsonl") == journal
+    assert "search: done already" in project.run("--hyper").out, "the search is the same as before"
+    assert project.run("--hyper", "--epoch", "9").code == 0, "and can be extended"
+
+
+@pytest.mark.parametrize("made", [SHORT, SEARCH])
+def test_what_cannot_be_trained_on_is_told(project: Project, made: tuple[str, ...]) -> None:
+    project.run(*made)
+    last = (project.results / "best_config/checkpoints/last.pt").resolve()
+    last.unlink()
+
+    assert project.run("--eval").code == 0
+    assert project.run("--train", "--eval").code == 0
+    refused = project.run("--train", "--epoch", "9", "--eval")
+    assert refused.code == 2
+    assert f"its last checkpoint {last} is missing" in refused.err
+
+
+def test_the_best_of_an_unfinished_search_is_not_trained_on(project: Project) -> None:
+    project.define(INTERRUPTED)
+    assert project.run(*SEARCH).code == 130
+    project.define()
+
+    refused = project.run("--train", "--epoch", "9", "--force")
+
+    assert refused.code == 2
+    assert "is not finished: go on with it by --hyper" in refused.err
+
+
 # Flags.
 
 
@@ -569,8 +680,8 @@ def test_help_names_every_flag_and_imports_no_torch() -> None:
         check=True,
     )
     flags = (
-        "--model --data --result --hyper --eval --predict --mc-dropout --debug --epoch --batch-size --eta "
-        "--seed --config --set --cpu --force --quiet --version"
+        "--model --data --result --train --hyper --eval --predict --mc-dropout --debug --epoch --batch-size "
+        "--eta --seed --config --set --cpu --force --quiet --version"
     )
     assert [flag for flag in flags.split() if flag not in told.stdout] == []
     assert "argparse" in told.stderr and "torch" not in told.stderr
@@ -787,6 +898,95 @@ def test_a_changed_definition_is_evaluated_anew_where_forced(project: Project) -
     assert project.run("--force", "--eval").code == 0
 
     assert project.read("test_result.json") != before
+
+
+def kept(project: Project) -> list[str]:
+    """The definitions that were replaced."""
+    folder = project.results / "definitions"
+    files = sorted(folder.iterdir()) if folder.exists() else []
+    assert [file.stem for file in files] == [
+        hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in files
+    ]
+    return [file.read_text() for file in files]
+
+
+def test_force_keeps_the_definitions_before(project: Project) -> None:
+    project.run(*SHORT)
+    versions = [project.definition.read_text()]
+    for number in range(2):
+        project.define(f"\n# version {number}\n")
+        done = project.run("--force", "--eval")
+        assert done.code == 0
+        assert "--force: this is another version of def.py; the one before is kept as " in done.out
+        assert sorted(kept(project)) == sorted(versions)
+        versions.append(project.definition.read_text())
+        assert project.read("def.py") == versions[-1]
+
+    assert "--force" not in project.run("--force", "--eval").out
+    assert len(kept(project)) == 2
+
+
+DEEPER = """
+class Model(Model):
+    def init_model(self):
+        network = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 1))
+        super(RegressionModel, self).init_model(network, nn.MSELoss(), optim.Adam(network.parameters()))
+"""
+ANOTHER_OPTIMIZER = """
+class Model(Model):
+    def init_model(self):
+        super().init_model()
+        parts = [{"params": [parameter]} for parameter in self.network.parameters()]
+        super(RegressionModel, self).init_model(self.network, nn.MSELoss(), optim.Adam(parts))
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "change", "flags"),
+    [
+        (SHORT, DEEPER, ("--eval",)),
+        (SHORT, DEEPER, ("--epoch", "3")),
+        (SHORT, ANOTHER_OPTIMIZER, ("--epoch", "3")),
+        (SHORT, "\nclass Model(Model):\n    def init_model(self): raise ValueError\n", ("--eval",)),
+        (SEARCH, DEEPER, ("--eval",)),
+        (SEARCH, ANOTHER_OPTIMIZER, ("--hyper", "--epoch", "9")),
+        (SHORT, "\n# changed\n", ("--epoch", "3", "--batch-size", "10")),
+    ],
+)
+def test_nothing_is_replaced_by_a_definition_that_does_not_fit(
+    project: Project, made: tuple[str, ...], change: str, flags: tuple[str, ...]
+) -> None:
+    project.run(*made)
+    before, run = contents(project.results), project.read("run.json")
+    project.define(change)
+
+    assert project.run("--force", *flags).code in (1, 2)
+
+    assert contents(project.results) == before
+    assert project.read("run.json") == run
+
+
+def test_force_tells_what_is_done_again_and_what_is_not(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROWS", "60")
+    project.define("\nenv('ROWS')\n")
+    project.run(*SEARCH, "--eval")
+    config = "\ndef get_config():\n    return {'lr': 0.5, 'units': 2}\n"
+    project.define(f"\nenv('ROWS')\n{config}")
+
+    again = project.run(*SEARCH, "--force")
+    assert again.code == 0
+    assert "  what is trained stays as it is: a change of get_config, Model or data" in again.out
+    assert "  done by this version: nothing yet\n" in again.out
+    assert "earlier tests and predictions stay those of the version before" in again.out
+    assert "search: done already" in again.out
+
+    monkeypatch.setenv("ROWS", "50")
+    more = project.run("--hyper", "--epoch", "9", "--force", "--eval")
+    assert more.code == 0
+    assert "--force: ROWS was 60, and is 50\n" in more.out
+    assert "  done by this version: what the search has still to train, the test\n" in more.out
 
 
 def test_a_changed_definition_is_refused_and_forced(project: Project) -> None:

@@ -91,6 +91,12 @@ def test_the_check_alone_trains_nothing_and_binds_the_directory_to_nothing(exper
     assert experiment.json("audit.json")["exact_duplicates"] == 0
 
 
+def test_a_check_and_a_training_are_both_done(experiment: Project) -> None:
+    done = experiment.run("--check", "--train", "--epoch", "1")
+    assert done.code == 0
+    assert done.out.index("check: ") < done.out.index("training: best epoch 1 of 1")
+
+
 def test_the_check_of_what_is_no_sequence_says_so(project: Project) -> None:
     done = project.run("--check")
     assert done.code == 1
@@ -250,9 +256,9 @@ def test_a_further_format_is_added_and_outputs_of_other_windows_are_removed(unla
 
 
 def test_a_definition_whose_data_are_no_sequences_needs_its_own_generator(project: Project) -> None:
-    text = project.definition.read_text().replace("def get_pred_generator", "def get_prediction_generator")
+    text = project.definition.read_text().replace("def get_pred_generator", "def get_prediction_generators")
     project.definition.write_text(text)
-    done = project.run("--predict", "x.fa")
+    done = project.run("--train", "--predict", "x.fa")
     assert done.code == 2
     assert "get_pred_generator(pred_path) is missing" in done.err
     assert "did you mean get_pred_generator?" in done.err
@@ -260,7 +266,7 @@ def test_a_definition_whose_data_are_no_sequences_needs_its_own_generator(projec
 
 
 def test_a_stride_goes_with_no_generator_of_ones_own(project: Project) -> None:
-    done = project.run("--predict", "x.fa", "--stride", "5")
+    done = project.run("--train", "--predict", "x.fa", "--stride", "5")
     assert done.code == 2
     assert "--stride 5: the windows are those of get_pred_generator" in done.err
 
