@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError, DefinitionError
+from helixband.randomness import late_import
 
 UNDEFINED = float("nan")
 Metric = Callable[[ArrayLike, ArrayLike], float]
@@ -91,9 +92,8 @@ def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
-    from sklearn.metrics import roc_auc_score  # a second to import; most runs of --help need none
-
-    return _over_classes(roc_auc_score, y_true, y_pred)
+    sklearn = late_import("sklearn.metrics")  # it takes a second
+    return _over_classes(sklearn.roc_auc_score, y_true, y_pred)
 
 
 def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -102,9 +102,8 @@ def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> round(auprc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
     """
-    from sklearn.metrics import average_precision_score
-
-    return _over_classes(average_precision_score, y_true, y_pred)
+    sklearn = late_import("sklearn.metrics")
+    return _over_classes(sklearn.average_precision_score, y_true, y_pred)
 
 
 def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -133,8 +132,7 @@ def spearman(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> round(spearman([1, 2, 3], [1, 10, 100]), 4)
     1.0
     """
-    from scipy.stats import rankdata
-
+    rankdata = late_import("scipy.stats").rankdata
     return _over_columns(lambda t, p: _correlation(rankdata(t), rankdata(p)), y_true, y_pred)
 
 

@@ -1,0 +1,219 @@
+"""torch's schedulers: when they are stepped, by what, and those that are made for another number of steps."""
+
+import random
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn, optim
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, ReduceLROnPlateau, StepLR
+
+from base_model import BaseModel, RegressionModel
+from batch_generator import MatrixBatchGenerator
+from helixband.errors import DefinitionError, ResultsMismatch
+from helixband.randomness import late_import, unmoved
+
+X = np.random.default_rng(0).random((40, 3), dtype=np.float32)
+Y = X.sum(axis=1)
+SPE = 5  # steps per epoch, of 8
+
+
+def data() -> tuple[MatrixBatchGenerator, MatrixBatchGenerator]:
+    return MatrixBatchGenerator(X, Y, 8, shuffle=True), MatrixBatchGenerator(X, Y)
+
+
+def make(
+    scheduler: Callable[[Any], Any], rewards: list[float] | None = None, args: Any = None, **options: Any
+) -> BaseModel:
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(3, 1)
+            optimizer = optim.SGD(network.parameters(), lr=0.1)
+            super().init_model(network, optimizer=optimizer, scheduler=scheduler(optimizer), **options)
+
+        def get_hyperband_reward(self, result: Any) -> float:
+            return rewards[self.epoch] if rewards else -result["val_loss"]
+
+    torch.manual_seed(0)
+    return Model({}, args or Namespace(cpu=True))
+
+
+def rates(model: BaseModel, epochs: int) -> list[float]:
+    return [round(row["lr"], 6) for row in model.fit(*data(), epochs)]
+
+
+def test_a_scheduler_is_stepped_after_each_epoch_or_each_step() -> None:
+    halving = lambda optimizer: StepLR(optimizer, 1, gamma=0.5)  # noqa: E731
+    assert rates(make(halving), 3) == [0.1, 0.05, 0.025]
+    by_step = make(halving, scheduler_interval="step")
+    assert rates(by_step, 2) == [round(0.1 * 0.5**5, 6), round(0.1 * 0.5**10, 6)]
+
+
+def test_an_interval_of_another_name_is_refused() -> None:
+    with pytest.raises(
+        DefinitionError, match="scheduler_interval is 'batch'; it has to be 'epoch' or 'step'"
+    ):
+        make(lambda optimizer: StepLR(optimizer, 1), scheduler_interval="batch")
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "message"),
+    [
+        (
+            lambda o: OneCycleLR(o, 0.1, total_steps=20),
+            {},
+            r"total_steps=20, .* an epoch, 4 times: pass scheduler_i",
+        ),
+        (
+            lambda o: OneCycleLR(o, 0.1, total_steps=3),
+            {},
+            r"total_steps=3, .* an epoch, 4 times: pass total_steps=4",
+        ),
+        (lambda o: CosineAnnealingLR(o, 20), {}, r"T_max=20, and is stepped once an epoch, 4 times"),
+        (
+            lambda o: OneCycleLR(o, 0.1, total_steps=4),
+            {"scheduler_interval": "step"},
+            r"step, 20 times: pass total",
+        ),
+        (
+            lambda o: CosineAnnealingLR(o, 4),
+            {"scheduler_interval": "step"},
+            r"T_max=4, .* step, 20 times: pass T_max",
+        ),
+    ],
+)
+def test_a_total_that_does_not_go_with_the_interval_is_refused(
+    scheduler: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        make(scheduler, **options).fit(*data(), 4)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options"),
+    [
+        (lambda o: OneCycleLR(o, 0.1, total_steps=20), {"scheduler_interval": "step"}),
+        (lambda o: OneCycleLR(o, 0.1, total_steps=4), {}),
+        (lambda o: CosineAnnealingLR(o, 4), {}),
+        (lambda o: CosineAnnealingLR(o, 10), {}),
+    ],
+)
+def test_a_total_that_goes_with_the_interval_is_taken(scheduler: Any, options: dict[str, Any]) -> None:
+    make(scheduler, **options).fit(*data(), 4)
+
+
+def test_a_model_knows_its_steps() -> None:
+    known = Namespace(cpu=True, steps_per_epoch=SPE, total_epochs=4)
+    model = make(lambda optimizer: LambdaLR(optimizer, lambda step: 1.0), args=known)
+    assert (model.steps_per_epoch, model.total_steps) == (5, 20)
+    without_data = make(lambda optimizer: LambdaLR(optimizer, lambda step: 1.0))
+    assert (without_data.steps_per_epoch, without_data.total_steps) == (1, 1)
+
+
+def test_steps_of_a_generator_without_length_are_known_after_an_epoch() -> None:
+    unknown = Namespace(cpu=True, steps_per_epoch=None, total_epochs=2)
+    model = make(lambda optimizer: LambdaLR(optimizer, lambda step: 1.0), args=unknown)
+    with pytest.raises(
+        DefinitionError, match="steps_per_epoch is not known before the first epoch: the training"
+    ):
+        model.total_steps  # noqa: B018
+    model.fit(*data(), 1)
+    assert model.steps_per_epoch == SPE
+
+
+# ReduceLROnPlateau.
+
+
+def test_a_plateau_of_mode_max_is_told_the_reward() -> None:
+    plateau = lambda o: ReduceLROnPlateau(o, mode="max", factor=0.1, patience=0)  # noqa: E731
+    assert rates(make(plateau, rewards=[1.0, 2.0, 3.0, 4.0]), 4) == [0.1] * 4
+    assert rates(make(plateau, rewards=[4.0, 3.0, 2.0, 1.0]), 3) == [0.1, 0.1, 0.01]
+
+
+def test_a_plateau_may_be_told_another_column() -> None:
+    plateau = lambda o: ReduceLROnPlateau(o, mode="max", patience=0)  # noqa: E731
+    make(plateau, scheduler_metric="val_pearson").fit(*data(), 2)
+    with pytest.raises(
+        DefinitionError, match="scheduler_metric is 'val_auc', and an epoch has: epoch, train_loss"
+    ):
+        make(plateau, scheduler_metric="val_auc").fit(*data(), 2)
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_relative_threshold_below_zero_is_refused(mode: str) -> None:
+    plateau = lambda o: ReduceLROnPlateau(o, mode=mode, patience=0)  # noqa: E731
+    options = {"scheduler_metric": "reward"} if mode == "min" else {}
+    with pytest.raises(
+        DefinitionError, match="ReduceLROnPlateau gets reward, which is -1. Below 0 its relative"
+    ):
+        make(plateau, rewards=[-1.0, -1.0], **options).fit(*data(), 2)
+    absolute = lambda o: ReduceLROnPlateau(o, mode=mode, patience=0, threshold_mode="abs")  # noqa: E731
+    make(absolute, rewards=[-1.0, -1.0], **options).fit(*data(), 2)
+
+
+def test_a_plateau_by_step_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="ReduceLROnPlateau looks at the metrics of an epoch"):
+        make(lambda o: ReduceLROnPlateau(o), scheduler_interval="step").fit(*data(), 1)
+
+
+# What a trial was begun with.
+
+PLANNED = """
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Linear(3, 1)
+        optimizer = optim.SGD(network.parameters(), 0.1)
+        scheduler = optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=self.total_steps)
+        super().init_model(network, optimizer=optimizer, scheduler=scheduler, scheduler_interval="step")
+"""
+
+
+def test_a_trial_keeps_to_the_total_that_it_was_begun_with(project: Any) -> None:
+    project.define(PLANNED)
+    flags = ("--batch-size", "20")  # 3 steps an epoch
+    assert project.run(*flags, "--epoch", "4", "--eval").code == 0
+    assert project.json("trials/single/plan.json") == {"epochs": 4, "steps_per_epoch": 3}
+    refused = project.run(*flags, "--epoch", "8")
+    assert refused.code == ResultsMismatch.exit_code
+    assert "trial single was begun with --epoch 4, and its schedule depends on the total" in refused.err
+
+
+def test_a_trial_that_depends_on_no_total_keeps_none_and_goes_on(project: Any) -> None:
+    assert project.run("--epoch", "2").code == 0
+    assert not (project.results / "trials/single/plan.json").exists()
+    assert project.run("--epoch", "3").code == 0
+
+
+def test_a_search_steps_each_trial_along_one_plan(project: Any) -> None:
+    project.define(PLANNED)
+    assert project.run("--hyper", "--epoch", "4", "--eta", "2", "--batch-size", "20").code == 0
+    assert project.json("trials/0000/plan.json") == {"epochs": 4, "steps_per_epoch": 3}
+
+
+# Imports in the midst of a run.
+
+
+def test_a_late_import_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "draws_at_import.py").write_text(
+        "import random, numpy\nrandom.random(), numpy.random.random()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    random.seed(0)
+    before = random.getstate()
+    assert late_import("draws_at_import") is sys.modules["draws_at_import"]
+    assert late_import("draws_at_import") is sys.modules["draws_at_import"]
+    assert random.getstate() == before
+
+
+def test_what_is_unmoved_is_so_after_an_error_too() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError), unmoved():
+        torch.rand(3)
+        raise ValueError
+    assert torch.equal(torch.get_rng_state(), before)
