@@ -1,11 +1,13 @@
-"""Writing files so that a reader finds the whole of the new one or the whole of the old one."""
+"""Files: written so that a reader finds the whole of the new one or of the old one; locked; found."""
 
 import contextlib
+import fcntl
 import glob
 import io
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,3 +140,65 @@ def matching_files(pattern: str, directory: str = "") -> list[str]:
     if not paths:
         raise DataError(f"no file matches {wanted!r} (from the folder {os.getcwd()})")
     return paths
+
+
+@contextlib.contextmanager
+def locked_file(path: str | os.PathLike[str], seconds: float = 0.0, create: bool = True) -> Iterator[int]:
+    """The descriptor of a file, open to read and write, under an exclusive lock that only this process has.
+
+    The lock ends with the body, or with the process, however that ends: its forks have no part in it. A file
+    that is replaced while it is waited for is opened anew, so that the lock is of the file at `path`. A
+    symbolic link is not followed.
+
+    Raises `BlockingIOError` where another process holds the lock for longer than so many seconds, and any
+    other `OSError` as it comes.
+    """
+    until = time.monotonic() + seconds
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+    while True:
+        file = os.open(path, flags, 0o666)
+        _locked.add(file)
+        try:
+            _lock(file, until)
+            if is_at(file, path):
+                yield file
+                return
+        finally:
+            if file in _locked:  # and not in a fork, where it is closed
+                _locked.remove(file)
+                os.close(file)
+
+
+def is_at(file: int, path: str | os.PathLike[str]) -> bool:
+    """Whether an open file is the one at `path`, and not one that was there before."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: int, until: float) -> None:
+    pause = 0.01
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(pause)
+        pause = min(0.2, 1.1 * pause)
+
+
+_locked: set[int] = set()
+"""The descriptors of files that this process has locked, or waits for."""
+
+
+def _forget_locks() -> None:
+    """In a fork: a lock is of all the processes that have its descriptor, and would outlive its owner."""
+    for file in _locked:
+        os.close(file)
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)

@@ -26,7 +26,7 @@ FLOORS = [
     {
         "constraints": "what holds for weights after a step",
         "env": "environment variables that a definition reads",
-        "files": "writing whole or not at all; finding by name or pattern",
+        "files": "writing whole or not at all; locks; finding by name or pattern",
         "hyperband": "brackets; Hyperband with ask() for the next job and tell() for a result",
         "metrics": "numbers from NumPy arrays",
     },
@@ -90,7 +90,8 @@ FILES = {
         "__main__",
     ],
     "results": [
-        "checkpoints directory",
+        "attempt checkpoints",
+        "directory",
     ],
     "run": [
         "runfile",

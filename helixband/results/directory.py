@@ -22,38 +22,31 @@
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import math
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helixband.errors import HelixbandError, StorageError, UsageError
-from helixband.files import read_json, write_json, write_whole
+from helixband.errors import StorageError, UsageError
+from helixband.files import is_at, locked_file, read_json, write_json, write_whole
+from helixband.results.attempt import Attempt
+from helixband.results.attempt import Superseded as Superseded
 
 Row = dict[str, float]
 
 SINGLE = "single"
 """The id of the one trial that is trained where nothing is searched."""
 
-LOCK_SECONDS = 60.0
-"""A write to a trial takes a fraction of a second; who holds it for longer is no longer at work."""
-
-
-class Superseded(HelixbandError):
-    """Another attempt at the trial has begun, and this one may no longer write: it is to end, unreported."""
-
 
 class Trial:
     """The files of one trial.
 
-    A process that trains it begins an attempt. From then on the attempts before it, which may be of a worker
-    that was only believed dead, write nothing more: each write is made under a lock and by the latest alone.
+    Who trains it begins an attempt, or joins one that was begun for it. Once there is another attempt, what
+    is written through this object is refused with `Superseded`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,48 +59,9 @@ class Trial:
         self.plan_file = path / "plan.json"
         self.error_file = path / "error.txt"
         self.output_file = path / "output.txt"
-        self.attempt_file = path / "attempt"
-        self._attempt: tuple[int, int] | None = None  # its number and its process
-
-    def begin_attempt(self) -> int:
-        """Take the trial over from whoever was at it; the number of the attempt, from 1.
-
-        What is written through this object is from now on refused, with `Superseded`, once there is a later
-        attempt, and in a fork of this process.
-        """
-        with self._locked() as file:
-            number = _number_in(file) + 1
-            # In place and never shorter, so that a kill leaves this number or the last.
-            os.pwrite(file, f"{number}\n".encode(), 0)
-        self._attempt = number, os.getpid()
-        return number
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the trial while one of its files is written; raises `Superseded` where it is another's."""
-        if self._attempt is None:
-            yield
-            return
-        number, process = self._attempt
-        with self._locked() as file:
-            if _number_in(file) != number:
-                raise Superseded(f"attempt {number} at {self.path} is over: attempt {_number_in(file)} began")
-            if os.getpid() != process:
-                raise Superseded(f"attempt {number} at {self.path} is of process {process}, not of its fork")
-            yield
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The file of the attempt's number, locked; a kill lets it go."""
-        with contextlib.ExitStack() as stack:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                file = os.open(self.attempt_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                stack.callback(os.close, file)
-                _lock_soon(file)
-            except OSError as error:
-                raise StorageError(f"cannot lock {self.attempt_file}: {error.strerror or error}") from error
-            yield file
+        self._attempt = Attempt(path / "attempt")
+        self.begin_attempt, self.join_attempt = self._attempt.begin, self._attempt.join
+        self.writing = self._attempt.writing
 
     def config(self) -> dict[str, Any] | None:
         """The stored configuration, or None where the trial has not begun."""
@@ -160,13 +114,30 @@ class Trial:
             return [float(row["reward"] or "nan") for row in csv.DictReader(file)]
 
     def discard_checkpoints(self) -> None:
-        """Delete what the training could go on from, and its weights."""
+        """Delete what the training could go on from, and its weights; whoever was at it writes none again."""
+        folder = self.last_checkpoint.parent
+        if not folder.exists():
+            return
+        self.begin_attempt()
         try:
-            shutil.rmtree(self.last_checkpoint.parent)
-        except FileNotFoundError:
-            pass
+            with self.writing():
+                shutil.rmtree(folder)
         except OSError as error:
-            raise StorageError(f"cannot delete {self.last_checkpoint.parent}: {error.strerror}") from error
+            raise StorageError(f"cannot delete {folder}: {error.strerror}") from error
+
+    def forget(self) -> None:
+        """Remove the trial; an attempt that is under way writes nothing more."""
+        self.begin_attempt()
+        try:
+            with self.writing():
+                for path in self.path.iterdir():
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    elif path != self._attempt.file:  # which is held
+                        path.unlink()
+        except OSError as error:
+            raise StorageError(f"cannot delete {self.path}: {error.strerror}") from error
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def resumable_epochs(self) -> int:
         """How many epochs a training goes on from: none where its checkpoints were deleted."""
@@ -191,24 +162,6 @@ def trial_name(trial: int) -> str:
     '0007'
     """
     return f"{trial:04d}"
-
-
-def _number_in(file: int) -> int:
-    return int(os.pread(file, 32, 0) or 0)
-
-
-def _lock_soon(file: int) -> None:
-    """Take the lock of an open file; raises `TimeoutError` where it is held for longer than any write."""
-    until = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > until:
-                held = f"another process has held it for {LOCK_SECONDS:.0f} seconds"
-                raise TimeoutError(f"{held}; find it with fuser, and end it") from None
-            time.sleep(0.01)
 
 
 def existing_results(path: str | os.PathLike[str]) -> "Results":
@@ -240,6 +193,8 @@ class Results:
         self.baselines_file = self.path / "baselines.json"
         self.predictions = self.path / "predictions"
         self.report_file = self.path / "report.html"
+        self._lock_file = self.path / "lock"
+        self._held: int | None = None
         self.journal = Journal(self.path / "search" / "journal.jsonl")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -273,8 +228,13 @@ class Results:
 
     def forget_trials(self) -> None:
         """Remove the trials that began, and the journal, for a new beginning."""
-        for config_file in self.path.glob("trials/*/config.json"):
-            shutil.rmtree(config_file.parent, ignore_errors=True)
+        began = {
+            file.parent.name
+            for name in ("attempt", "config.json")
+            for file in self.path.glob(f"trials/*/{name}")
+        }
+        for name in began:
+            self.trial(name).forget()
         for file in (self.journal.path, self.best_link):
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
@@ -287,28 +247,42 @@ class Results:
         """
         with contextlib.ExitStack() as stack:
             try:
-                # Unbuffered, so that a full disk shows here and not when the file is closed.
-                file = stack.enter_context(open(self.path / "lock", "ab+", buffering=0))
-                self._lock(file)
+                file = stack.enter_context(locked_file(self._lock_file))
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"{os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            except BlockingIOError as error:
+                raise UsageError(self._at_work()) from error
             except OSError as error:
                 raise StorageError(
                     f"cannot write to the result directory {self.path}: {error.strerror}; "
                     "choose another with --result"
                 ) from error
-            yield
+            self._held = file
+            try:
+                yield
+            finally:
+                self._held = None
 
-    def _lock(self, file: io.FileIO) -> None:
+    def check_lock(self) -> None:
+        """Raise `StorageError` where the directory that `locked` holds is another by now.
+
+        Somebody may have removed it, and begun another run in its place.
+        """
+        if self._held is not None and not is_at(self._held, self._lock_file):
+            raise StorageError(
+                f"{self.path} was removed or replaced while this run was at work in it; "
+                "what it has now is left as it is"
+            )
+
+    def _at_work(self) -> str:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().decode().strip() or "unknown"
-            raise UsageError(
-                f"another process is at work in {self.path} (process {holder}); "
-                "wait for it, or choose another directory with --result"
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {os.uname().nodename}\n".encode())
+            holder = self._lock_file.read_text(errors="replace").strip() or "unknown"
+        except OSError:  # it has just gone
+            holder = "unknown"
+        return (
+            f"another process is at work in {self.path} (process {holder}); "
+            "wait for it, or choose another directory with --result"
+        )
 
     def best_trial(self) -> Trial | None:
         """The trial that `best_config` points to, or None."""

@@ -136,7 +136,7 @@ class Search:
             return
         self._progress.say(f"training: trial {trial.id}, the best of the search, to epoch {epochs}")
         self._progress.begin_training(trial.id, done, epochs)
-        future = self._executor.submit(Task(trial.id, entry.config, epochs), self._on_epoch)
+        future = self._executor.submit(self._task(number, entry.config, epochs), self._on_epoch)
         while not wait([future], SECONDS_BETWEEN_LOOKS).done:
             self._check_time()
         try:
@@ -156,6 +156,7 @@ class Search:
         if self._schedule.exhausted and not was_exhausted:
             self._tell_exhausted()
         if job is not None and job.trial == known:
+            self._results.check_lock()
             place = Place(*divmod(job.bracket, self._round))
             self._journal.write_trial(job.trial, place, job.config)
         return job
@@ -175,8 +176,17 @@ class Search:
         floors = self._gains.floors(best[1], job.epochs) if self._gains and best else ()
         done = max(self._schedule.trials[job.trial].rewards, default=0)
         self._progress.begin_job(name, job.bracket, job.rung, done, job.epochs)
-        task = Task(name, job.config, job.epochs, floors)
+        task = self._task(job.trial, job.config, job.epochs, floors)
         self._running[self._executor.submit(task, self._on_epoch)] = job
+
+    def _task(self, number: int, config: Document, epochs: int, floors: tuple[float, ...] = ()) -> Task:
+        """A task in an attempt of its own.
+
+        It begins here and not with the worker, so that one of an earlier run can begin none.
+        """
+        self._results.check_lock()
+        trial = self._results.trial(trial_name(number))
+        return Task(trial.id, config, epochs, floors, trial.begin_attempt())
 
     def _on_epoch(self, name: str, row: Row) -> None:
         self._progress.epoch(name, row)
@@ -211,6 +221,7 @@ class Search:
         return Outcome(-math.inf, 0, trial.epochs(), text, ended=Ended.ERROR)
 
     def _record(self, job: Job, outcome: Outcome) -> None:
+        self._results.check_lock()
         best = self._schedule.best
         result = Result(job.trial, job.epochs, outcome.reward)
         stops = self._schedule.tell(*result, hopeless=outcome.hopeless)

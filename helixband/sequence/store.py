@@ -12,10 +12,10 @@ so that a window of either strand is one gather.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
+import math
 import mmap
 import os
 from collections import Counter
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError, StorageError
-from helixband.files import file_facts, matching_files, writing_whole
+from helixband.files import file_facts, locked_file, matching_files, writing_whole
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, UNKNOWN, Alphabet, Codes
 from helixband.sequence.fasta import BLANKS, record_name, scan
 from helixband.sequence.reading import BLOCK_BYTES, near_names
@@ -252,8 +252,7 @@ def _locked(encoded: Path) -> Iterator[None]:
     remedy = "set HELIXBAND_CACHE to a folder that can be written, with room for two bytes a base"
     try:
         encoded.parent.mkdir(parents=True, exist_ok=True)
-        with open(encoded.with_suffix(".lock"), "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked_file(encoded.with_suffix(".lock"), math.inf):
             yield
     except OSError as error:
         raise StorageError(

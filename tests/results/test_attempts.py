@@ -1,5 +1,6 @@
 """Of several attempts at a trial the latest alone writes, however long an earlier one was asleep."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -12,8 +13,9 @@ import pytest
 from conftest import ROOT
 
 from helixband.errors import StorageError
-from helixband.results import checkpoints, directory
-from helixband.results.directory import Superseded, Trial
+from helixband.results import attempt, checkpoints
+from helixband.results.attempt import Superseded
+from helixband.results.directory import Results, Trial
 from helixband.training.keeper import Keeper
 
 
@@ -32,19 +34,24 @@ def contents(trial: Trial) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in trial.path.rglob("*") if path.is_file()}
 
 
+def attempt_file(trial: Trial) -> Path:
+    return trial.path / "attempt"
+
+
 def state(epoch: int) -> dict[str, object]:
     return {"epoch": epoch, "history": [{"epoch": number} for number in range(1, epoch + 1)]}
 
 
-def test_attempts_are_numbered(trial: Trial) -> None:
-    assert [again(trial).begin_attempt() for _ in range(11)] == list(range(1, 12))
-    assert trial.attempt_file.read_text() == "11\n"
-
-
-def test_attempts_that_begin_together_have_numbers_of_their_own(trial: Trial) -> None:
+def test_attempts_that_begin_together_have_tokens_of_their_own_and_one_is_the_latest(trial: Trial) -> None:
+    attempts = [again(trial) for _ in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda _: again(trial).begin_attempt(), range(40)))
-    assert sorted(numbers) == list(range(1, 41))
+        tokens = list(pool.map(lambda trial: trial.begin_attempt(), attempts))
+    assert len(set(tokens)) == 40
+    may_write = []
+    for began, token in zip(attempts, tokens, strict=True):
+        with contextlib.suppress(Superseded), began.writing():
+            may_write.append(token)
+    assert may_write == (trial.path / "attempt").read_text().split()
 
 
 def test_a_trial_without_attempts_is_written_by_anybody(trial: Trial) -> None:
@@ -66,7 +73,7 @@ def test_the_latest_attempt_writes_and_the_ones_before_it_do_not(trial: Trial) -
         lambda: early.write_error("early"),
         lambda: early.clear_error(),
     ):
-        with pytest.raises(Superseded, match=r"attempt 1 at .*0000 is over: attempt 2 began"):
+        with pytest.raises(Superseded, match=r"the attempt at .*0000 is over: another one began"):
             write()
     assert contents(trial) == before
     late.write_history([{"epoch": 1}, {"epoch": 2}])
@@ -81,13 +88,14 @@ def test_the_states_of_an_earlier_attempt_are_refused(trial: Trial) -> None:
     late.begin_attempt()
     with pytest.raises(Superseded):
         keeper.flush()
-    assert list(contents(trial)) == [str(trial.attempt_file)]
+    assert list(contents(trial)) == [str(attempt_file(trial))]
 
 
 STALE = """
 import sys
 from pathlib import Path
-from helixband.results.directory import Superseded, Trial
+from helixband.results.attempt import Superseded
+from helixband.results.directory import Trial
 from helixband.training.keeper import Keeper
 
 trial = Trial(Path(sys.argv[1]))
@@ -122,7 +130,7 @@ def test_a_worker_that_slept_through_a_new_attempt_changes_no_byte(trial: Trial)
         stale.stdin.write("go on\n")  # its writes are the next that it does
         stale.stdin.flush()
 
-        assert trial.begin_attempt() == 2
+        trial.begin_attempt()
         keeper = Keeper(trial)
         keeper.keep(state(3), {"epoch": 3})
         keeper.flush()
@@ -130,7 +138,7 @@ def test_a_worker_that_slept_through_a_new_attempt_changes_no_byte(trial: Trial)
 
         stale.send_signal(signal.SIGCONT)
         said = stale.stdout.read().splitlines()
-    assert said == [f"attempt 1 at {trial.path} is over: attempt 2 began"] * 3
+    assert said == [f"the attempt at {trial.path} is over: another one began"] * 3
     assert contents(trial) == before
     assert checkpoints.load(trial.last_checkpoint)["epoch"] == 3
 
@@ -138,23 +146,86 @@ def test_a_worker_that_slept_through_a_new_attempt_changes_no_byte(trial: Trial)
 def test_a_worker_that_is_killed_lets_the_trial_go(trial: Trial) -> None:
     code = "import sys, fcntl, os; f = os.open(sys.argv[1], os.O_RDWR); fcntl.flock(f, fcntl.LOCK_EX); "
     trial.begin_attempt()
-    command = [sys.executable, "-c", code + "print(flush=True); input()", str(trial.attempt_file)]
+    command = [sys.executable, "-c", code + "print(flush=True); input()", str(attempt_file(trial))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(again(trial).begin_attempt)
             holder.kill()
-            assert waiting.result(60) == 2
+            assert waiting.result(60) == attempt_file(trial).read_text().strip()
 
 
 def test_a_trial_that_is_never_let_go_is_told(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     trial.begin_attempt()
-    monkeypatch.setattr(directory, "LOCK_SECONDS", 0.05)
-    with open(trial.attempt_file) as file:
+    monkeypatch.setattr(attempt, "LOCK_SECONDS", 0.05)
+    with open(attempt_file(trial)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StorageError, match=r"cannot lock .*0000/attempt: another process has held it"):
             again(trial).begin_attempt()
+
+
+def test_a_directory_that_is_cleared_and_begun_anew_is_closed_to_who_was_at_it_before(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    stale = results.trial("0000")
+    token = stale.begin_attempt()
+    stale.write_config({"lr": 0.1})
+    keeper = Keeper(stale)
+    keeper.keep(state(1), {"epoch": 1})
+
+    results.forget_trials()
+    assert not stale.path.exists()
+    with pytest.raises(Superseded, match=r"0000 is over: its folder was removed"):
+        keeper.flush()
+    assert not stale.path.exists()  # nor is it made again
+
+    new = Results(tmp_path).trial("0000")
+    new.begin_attempt()
+    new.write_config({"lr": 0.2})
+    before = contents(new)
+    for write in (keeper.flush, lambda: stale.write_error("stale"), lambda: again(new).join_attempt(token)):
+        with pytest.raises(Superseded, match="another one began"):
+            write()
+    assert contents(new) == before
+
+
+def test_who_joins_an_attempt_writes_until_it_is_over(trial: Trial) -> None:
+    token, worker = trial.begin_attempt(), again(trial)
+    worker.join_attempt(token)
+    worker.write_error("of the worker")
+    trial.write_error("of the run")
+    again(trial).begin_attempt()
+    with pytest.raises(Superseded):
+        worker.write_error("late")
+    assert trial.error_file.read_text() == "of the run"
+
+
+def test_checkpoints_that_are_discarded_are_not_written_again(trial: Trial) -> None:
+    stale = again(trial)
+    stale.begin_attempt()
+    keeper = Keeper(stale)
+    keeper.keep(state(1), {"epoch": 1})
+    keeper.flush()
+    trial.discard_checkpoints()
+    keeper.keep(state(2), {"epoch": 2})
+    with pytest.raises(Superseded):
+        keeper.flush()
+    assert not trial.last_checkpoint.parent.exists()
+
+
+def test_a_trial_is_not_cleared_while_one_of_its_files_is_written(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    stale = results.trial("0000")
+    stale.begin_attempt()
+    with ThreadPoolExecutor(1) as pool:
+        with stale.writing():
+            clearing = pool.submit(results.forget_trials)
+            with pytest.raises(TimeoutError):
+                clearing.result(0.05)
+            (stale.path / "half.tmp").write_text("half")
+            (stale.path / "half.tmp").rename(stale.config_file)
+        clearing.result(60)
+    assert not stale.path.exists()
 
 
 def test_a_fork_of_the_process_does_not_write(trial: Trial) -> None:
@@ -163,8 +234,8 @@ def test_a_fork_of_the_process_does_not_write(trial: Trial) -> None:
     if child == 0:
         try:
             trial.write_error("of the fork")
-        except Superseded:
-            os._exit(7)
+        except Superseded as error:
+            os._exit(7 if "which is a fork of process" in str(error) else 8)
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

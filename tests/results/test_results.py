@@ -290,6 +290,68 @@ def test_the_lock_goes_with_a_process_that_is_killed(results: Results) -> None:
             assert (results.path / "lock").read_text() == f"{os.getpid()} on {os.uname().nodename}\n"
 
 
+FORKING = """
+import os, sys, time
+from helixband.results.directory import Results
+with Results(sys.argv[1]).locked():
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    print("locked", child, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_lock_goes_with_its_process_though_a_fork_of_it_lives_on(results: Results) -> None:
+    command = [sys.executable, "-c", FORKING, str(results.path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as holder:
+        assert holder.stdout is not None
+        said, child = holder.stdout.readline().split()
+        assert said == "locked"
+        try:
+            with pytest.raises(UsageError, match=f"process {holder.pid} on "), results.locked():
+                pass
+            holder.kill()
+            holder.wait()
+            with results.locked():
+                os.kill(int(child), 0)
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+
+
+def test_a_fork_that_ends_leaves_the_lock_to_its_process(results: Results) -> None:
+    with results.locked():
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with pytest.raises(UsageError, match=f"process {os.getpid()}"), Results(results.path).locked():
+            pass
+
+
+def test_a_directory_that_was_replaced_is_no_longer_held(results: Results, tmp_path: Path) -> None:
+    with results.locked():
+        results.check_lock()
+        results.path.rename(tmp_path / "elsewhere")
+        told = f"{results.path} was removed or replaced while this run was at work"
+        with pytest.raises(StorageError, match=told):
+            results.check_lock()
+        with Results(results.path).locked(), pytest.raises(StorageError, match=told):
+            results.check_lock()
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(results: Results, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine")
+    (results.path / "lock").symlink_to(target)
+    with pytest.raises(StorageError, match="cannot write to the result directory"), results.locked():
+        pass
+    assert target.read_text() == "mine"
+
+
 def test_the_lock_is_released_when_the_work_fails(results: Results) -> None:
     with pytest.raises(KeyError), results.locked():
         raise KeyError

@@ -17,14 +17,16 @@ class Task:
     """Train a trial until it has had `epochs` epochs, those found in its directory included.
 
     `floors[k]` belongs to epoch k + 1 of the trial, whichever task trained it: where the best reward of the
-    first k + 1 epochs is below it, the trial goes no further. Beyond the last floor nothing stops it. All of
-    it is JSON.
+    first k + 1 epochs is below it, the trial goes no further. Beyond the last floor nothing stops it.
+    `attempt` is the token of the attempt at the trial that was begun for the task; without one, it begins
+    where it is carried out. All of it is JSON.
     """
 
     name: str
     config: Document
     epochs: int
     floors: tuple[float, ...] = ()
+    attempt: str | None = None
 
     def is_hopeless(self, epoch: int, best_reward: float) -> bool:
         """Whether the trial ends after so many epochs, its best reward being so.

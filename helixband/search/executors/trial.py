@@ -14,7 +14,8 @@ from base_model import DEBUG_BATCHES, BaseModel
 from helixband.definition import Definition
 from helixband.errors import HelixbandError, ResultsMismatch, StorageError, TrainingError
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results.directory import Results, Row, Superseded, Trial
+from helixband.results.attempt import Superseded
+from helixband.results.directory import Results, Row, Trial
 from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training.configuration import from_json
 from helixband.training.ended import Ended
@@ -73,6 +74,7 @@ class Trainer:
 
         Below its floor (see `Task`) it ends earlier, with the weights of its last epoch.
         """
+        self.results.check_lock()
         trial = self.results.trial(name)
         trial.begin_attempt()
         return self._train(trial, Task(name, config, epochs, floors), on_epoch)[0]
@@ -83,8 +85,10 @@ class Trainer:
         `StorageError` and `ResultsMismatch` are passed on, which concern every trial, and `Superseded`, which
         concerns none.
         """
-        trial = self.results.trial(task.name)
-        trial.begin_attempt()
+        return self.carry_out(task, self.trial_of(task), on_epoch)
+
+    def carry_out(self, task: Task, trial: Trial, on_epoch: Report) -> Outcome:
+        """As `attempt`, of a trial that `trial_of` gave."""
         outcome, account = self._outcome(trial, task, on_epoch)
         if outcome.out_of_memory:  # here, where nothing holds the model any more
             gc.collect()
@@ -94,6 +98,15 @@ class Trainer:
         else:
             trial.clear_error()
         return outcome
+
+    def trial_of(self, task: Task) -> Trial:
+        """The trial of a task, to be written in its attempt; raises `Superseded` where that is over."""
+        trial = self.results.trial(task.name)
+        if task.attempt is None:
+            trial.begin_attempt()
+        else:
+            trial.join_attempt(task.attempt)
+        return trial
 
     def _outcome(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[Outcome, str]:
         """What comes of a trial, and the account of what went wrong, if anything did."""

@@ -30,7 +30,8 @@ from base_model import choose_device
 from helixband import errors, interruption
 from helixband.definition import load_definition
 from helixband.errors import DefinitionError, HelixbandError, StorageError
-from helixband.results.directory import Results, Superseded
+from helixband.results.attempt import Superseded
+from helixband.results.directory import Results, Trial
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Task
 from helixband.search.executors.trial import Trainer
@@ -139,8 +140,9 @@ def load(setup: Setup) -> Trainer:
 
 def _train(trainer: Trainer, task: Task, parent: Parent) -> None:
     try:
-        with _printing_to(trainer.results.trial(task.name).output_file):
-            outcome = trainer.attempt(task, lambda name, row: parent.send(trial=name, row=row))
+        trial = trainer.trial_of(task)
+        with _printing_to(trial):
+            outcome = trainer.carry_out(task, trial, lambda name, row: parent.send(trial=name, row=row))
         parent.send(outcome=asdict(outcome))
     except Superseded as superseded:
         parent.send(superseded=str(superseded))
@@ -157,11 +159,12 @@ def _described(error: BaseException) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _printing_to(file: Path) -> Iterator[None]:
-    """What this process and its children print goes to the end of a file, which goes if there is nothing."""
+def _printing_to(trial: Trial) -> Iterator[None]:
+    """What this process and its children print goes to the trial's file, which goes if there is nothing."""
+    file, flags = trial.output_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        with trial.writing():
+            target = os.open(file, flags, 0o666)
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}") from error
     before = os.dup(1)
@@ -170,7 +173,8 @@ def _printing_to(file: Path) -> Iterator[None]:
         os.dup2(target, 2)
         yield
         if os.fstat(target).st_size == 0:
-            file.unlink(missing_ok=True)
+            with trial.writing():
+                file.unlink(missing_ok=True)
     finally:
         os.dup2(before, 1)
         os.dup2(before, 2)
