@@ -183,6 +183,28 @@ def test_a_time_budget_ends_workers_too(project: Project) -> None:
     assert time.monotonic() - start < 60
 
 
+MOVED = """
+import os
+
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        moved = self.args.result + "-moved"
+        if not os.path.exists(moved):
+            os.rename(self.args.result, moved)
+            os.mkdir(self.args.result)
+            open(os.path.join(self.args.result, "lock"), "w").close()
+        return super().get_hyperband_reward(result)
+"""
+
+
+def test_a_run_writes_nothing_into_a_directory_that_took_the_place_of_its_own(project: Project) -> None:
+    project.define(MOVED)
+    stopped = project.run(*SEARCH, "--workers", "2")
+    assert stopped.code != 0
+    assert f"{project.results} was removed or replaced while this run was at work" in stopped.err
+    assert os.listdir(project.results) == ["lock"]
+
+
 # What goes wrong in a trial or with its worker.
 
 FAILS_ONCE = """

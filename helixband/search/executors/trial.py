@@ -131,7 +131,8 @@ class Trainer:
         with TensorBoardLog(self.results.logs(trial)) as log:
 
             def report(row: Row) -> None:
-                log.add(row)
+                with trial.writing():
+                    log.add(row)
                 on_epoch(task.name, row)
 
             model.engine.is_hopeless = task.is_hopeless
