@@ -65,7 +65,12 @@ def events(project: Project, results: str = "results") -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.read_text().splitlines()]
 
 
-def histories(project: Project, results: str = "results") -> dict[str, str]:
+def stopped(project: Project, results: str = "results") -> list[int]:
+    """The trials that were put out of the race, whichever result did it."""
+    return sorted(t for e in events(project, results) if e["event"] == "result" for t in e["stops"])
+
+
+def histories(project: Project, results: str = "results") -> dict[str, list[dict[str, str]]]:
     folder = project.path / results / "trials"
     return {path.parent.name: untimed(path.read_text()) for path in folder.glob("*/train_results.csv")}
 
@@ -108,6 +113,7 @@ def test_the_number_of_workers_changes_neither_configurations_nor_results(projec
         assert configs(project, workers) == configs(project)
         assert outcomes(project, workers) == outcomes(project)
         assert histories(project, workers) == histories(project)
+        assert stopped(project, workers) == stopped(project)
         best = os.readlink(project.path / workers / "best_config")
         assert best == os.readlink(project.results / "best_config")
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,33 @@ def files(project: Project, trial: str, result: str = "results") -> dict[str, st
     folder = project.path / result / "trials" / trial
     table = untimed((folder / "train_results.csv").read_text())
     return {"config.json": (folder / "config.json").read_text(), "train_results.csv": table}
+
+
+def open_to_others(processes: Iterable[int]) -> list[str]:
+    """The addresses, but for those of the loopback, at which the processes and their children listen."""
+    import psutil
+
+    family = {
+        process.pid
+        for pid in processes
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(True)]
+    }
+    listening = [one for one in psutil.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+    assert {one.pid for one in listening} & family
+    found = {one.laddr.ip for one in listening if one.pid in family}
+    return sorted(address for address in found if address not in ("127.0.0.1", "::1"))
+
+
+def let_in_without_the_key(address: str) -> bool:
+    """Whether a scheduler answers who comes with a key of their own."""
+    from distributed import Client
+    from distributed.security import Security
+
+    try:
+        Client(address, security=Security.temporary(), timeout=2, set_as_default=False).close()
+    except OSError:
+        return False
+    return True
 
 
 class Rows:

@@ -389,6 +389,33 @@ def test_a_trial_has_the_threads_and_a_gpu_of_its_worker(monkeypatch: pytest.Mon
     assert {environment["OMP_NUM_THREADS"] for environment in given} == {"3"}
 
 
+def test_a_scheduler_listens_where_its_workers_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from helixband.search.executors import network
+
+    routes = {"here": "127.0.0.1", "a": "10.0.0.1", "b": "10.0.0.1", "c": "192.168.0.1", "gone": None}
+    monkeypatch.setattr(network, "_towards", routes.__getitem__)
+    monkeypatch.setattr(network, "get_ip", lambda: "172.16.0.1")
+    for hosts, interface in (
+        (["here"], "127.0.0.1"),
+        (["a", "b", "gone"], "10.0.0.1"),
+        (["here", "a"], "10.0.0.1"),  # this machine reaches it as well
+        (["a", "c"], None),
+        (["gone"], "172.16.0.1"),
+        ([], "172.16.0.1"),
+    ):
+        assert network.interface_towards(hosts) == interface
+
+
+def test_the_addresses_of_hosts_are_those_of_the_ssh_configuration(tmp_path: Path) -> None:
+    pytest.importorskip("asyncssh")
+    from helixband.search.executors.network import ssh_addresses
+
+    (tmp_path / "config").write_text(
+        "Host near\n  HostName 10.1.2.3\nHost far\n  HostName 10.1.2.4\n  ProxyJump near\n"
+    )
+    assert ssh_addresses(["near", "far", "plain"], str(tmp_path / "config")) == ["10.1.2.3", "plain"]
+
+
 def test_a_slurm_job_is_as_the_address_says_else_the_users_configuration_else_usual(
     tmp_path: Path,
 ) -> None:
@@ -401,7 +428,16 @@ def test_a_slurm_job_is_as_the_address_says_else_the_users_configuration_else_us
     assert (usual["cores"], usual["memory"], usual["walltime"]) == (4, "16GB", "12:00:00")
     log = f'--output="{tmp_path}/logs/slurm-%j.log"'
     assert usual["job_extra_directives"] == ["--gres=gpu:2", log]
-    user = {"cores": 8, "walltime": "01:00:00", "job-extra-directives": ["--exclusive"]}
+    assert usual["scheduler_options"]["dashboard"] is False
+    assert usual["worker_extra_args"][:2] == ["--no-dashboard", "--dashboard-address"]
+    assert usual["worker_extra_args"][-2] == "--host"
+    user = {
+        "interface": "lo",
+        "scheduler-options": {"dashboard": True},
+        "cores": 8,
+        "walltime": "01:00:00",
+        "job-extra-directives": ["--exclusive"],
+    }
     (tmp_path / "jobqueue.json").write_text(json.dumps({"jobqueue": {"slurm": user}}))
     dask.config.paths.append(str(tmp_path))
     try:
@@ -409,4 +445,6 @@ def test_a_slurm_job_is_as_the_address_says_else_the_users_configuration_else_us
     finally:
         dask.config.paths.remove(str(tmp_path))
     assert (mine["cores"], mine["memory"], mine["walltime"]) == (8, "16GB", "02:00:00")
+    assert mine["scheduler_options"]["dashboard"] is True
+    assert "host" not in mine["scheduler_options"] and "--host" not in mine["worker_extra_args"]
     assert mine["queue"] == "gpu" and mine["job_extra_directives"] == ["--exclusive", log]

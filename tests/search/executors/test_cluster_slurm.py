@@ -15,7 +15,9 @@ from cluster_toys import (
     held,
     in_process,
     is_running,
+    let_in_without_the_key,
     make_setup,
+    open_to_others,
     pids,
     slow,
     wait_until,
@@ -29,6 +31,8 @@ from helixband.search.executors.process import WorkerDied
 from helixband.search.executors.task import Task
 
 pytest.importorskip("dask_jobqueue")
+import psutil  # noqa: E402
+
 from helixband.search.executors import dask_clusters  # noqa: E402
 
 if not shutil.which("sbatch") or "SLURM_CONF" not in os.environ:
@@ -60,6 +64,9 @@ def test_trials_run_in_jobs_and_go_on_in_another_where_one_is_cancelled(
             wait_until(lambda: len(set(pids(project))) == 2 and len(pids(project)) > 3)
             before = jobs()
             assert len(before) == 2
+            workers = [psutil.Process(pid).parent().parent().pid for pid in set(pids(project))]
+            assert open_to_others([os.getpid(), *workers]) == []
+            assert not let_in_without_the_key(executor._cluster.cluster.scheduler_address)
             subprocess.run(["scancel", before[0]], check=True)
             wait_until(lambda: any(future.done() for future in futures))
         ends = [future.exception(60) for future in futures]

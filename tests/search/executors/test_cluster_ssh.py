@@ -16,7 +16,9 @@ from cluster_toys import (
     held,
     in_process,
     is_running,
+    let_in_without_the_key,
     make_setup,
+    open_to_others,
     pids,
     slow,
     wait_until,
@@ -64,6 +66,10 @@ def test_trials_run_on_hosts_and_go_on_where_a_worker_is_killed(project: Project
             wait_until(lambda: len(set(pids(project))) == 2 and len(pids(project)) > 3)
             started = remote_workers()
             assert len(started) == 2
+            assert open_to_others([os.getpid(), *started]) == []
+            assert not let_in_without_the_key(executor._cluster.cluster.scheduler_address)
+            keys = list((project.results / "search" / "cluster").glob("*.key"))
+            assert [key.stat().st_mode & 0o777 for key in keys] == [0o600]
             os.kill(started[0], signal.SIGKILL)  # the nanny; what is below it ends, too
             wait_until(lambda: any(future.done() for future in futures))
         ends = [future.exception(60) for future in futures]
@@ -75,6 +81,7 @@ def test_trials_run_on_hosts_and_go_on_where_a_worker_is_killed(project: Project
     finally:
         executor.close()
     assert remote_workers() == []
+    assert not keys[0].exists()
     assert not any(is_running(pid) for pid in pids(project))
     outcomes, _ = in_process(project, [Task(f"000{n}", CONFIGS[n], 6) for n in (0, 1)])
     assert outcomes[lost] == again.result()
