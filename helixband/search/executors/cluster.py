@@ -6,8 +6,8 @@
 
 All machines need the same Python (the interpreter that runs the search, by its path, with the same packages)
 and a file system that they share, with the result directory, the definition and the data by the same paths.
-`slurm:` and `ssh:` start a scheduler in this process, which the other machines have to reach; `network.py` says
-how it is protected. Who reaches the port of a `tcp://` scheduler may run code.
+`slurm:` and `ssh:` start a scheduler in this process, which the other machines have to reach; `network.py`
+says how it is protected. Who reaches the port of a `tcp://` scheduler may run code.
 
 SSH follows `~/.ssh/config`, or the file that HELIXBAND_SSH_CONFIG names. Slurm jobs follow the section
 `jobqueue.slurm` of the user's Dask configuration where the address says nothing else.
