@@ -1,4 +1,4 @@
-"""The engine of a search: its own work a trial, what two workers save, and what is left after kills.
+"""The engine of a search: its own work a trial, and what two workers save.
 
 - ask and tell: a search of 1,100 trials by an executor that trains nothing. A job's own work is its draw, its
   journal lines, and the schedule's and progress's part of them; the last 100 jobs count. Wanted: 20 ms.
@@ -6,23 +6,16 @@
   Wanted: 5 s.
 - two workers: the whole command of the function_regressor example, with --workers 2 as a share of the time
   with one. Wanted: 0.6.
-- kills (--kills N): a search killed (-9) at so many random moments, then let go on to its end: the journal's
-  configurations and results have to be those of a search left in peace, and no epoch is to be trained twice
-  but those under way.
 """
 
 import argparse
-import json
-import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -64,20 +57,6 @@ class Model(RegressionModel):
     def init_model(self):
         network = nn.Linear(2, 1)
         super().init_model(network, optimizer=optim.SGD(network.parameters(), self.config["lr"]))
-"""
-
-COUNTED = """
-import json
-import os
-import time
-
-
-class Model(Model):
-    def get_hyperband_reward(self, result):
-        with open(os.path.join(self.args.data, "epochs"), "a") as file:
-            file.write(json.dumps([dict(self.config), self.epoch + 1]) + "\\n")
-        time.sleep(0.15)
-        return -abs(self.config["lr"] - 0.01) - 1 / (self.epoch + 1)
 """
 
 
@@ -172,75 +151,10 @@ def two_workers(rounds: int) -> list[dict[str, float]]:
     return found
 
 
-def killed(kills: int, workers: int) -> dict[str, Any]:
-    """Whether a search killed so often comes to the same end, and how many epochs it trained twice.
-
-    A kill comes at any time from .8 to 1.6 times what the first epoch takes to come.
-    """
-    draw = random.Random(0)
-    with tempfile.TemporaryDirectory() as directory:
-        folder = Path(directory)
-        (folder / "def.py").write_text(EMPTY + COUNTED)
-        command = [
-            sys.executable,
-            ROOT / "main.py",
-            "-f",
-            "def.py",
-            "--hyper",
-            "-ep",
-            "27",
-            "--trials",
-            "100",
-            "-bs",
-            "4",
-            "--cpu",
-        ]
-        started = time.perf_counter()
-        with subprocess.Popen([*command, "-r", "peace", "--quiet"], cwd=folder):
-            while not (folder / "epochs").exists():
-                time.sleep(0.05)
-            start = time.perf_counter() - started
-        trained = Counter((folder / "epochs").read_text().splitlines())
-        (folder / "epochs").unlink()
-        done = 0
-        while done < kills:
-            process = subprocess.Popen(
-                [*command, "-r", "war", "--quiet", "--workers", str(workers)],
-                cwd=folder,
-                start_new_session=True,
-            )
-            time.sleep(start * draw.uniform(0.8, 1.6))
-            if process.poll() is not None:
-                break
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            done += 1
-        subprocess.run([*command, "-r", "war", "--quiet"], cwd=folder, check=True)
-        again = Counter((folder / "epochs").read_text().splitlines())
-        same = [journal(folder / name) for name in ("peace", "war")]
-    return {
-        "kills": done,
-        "workers": workers,
-        "same": same[0] == same[1] and again.keys() == trained.keys(),
-        "epochs": sum(trained.values()),
-        "epochs trained again": sum(again.values()) - len(again),
-    }
-
-
-def journal(results: Path) -> tuple[Any, Any]:
-    """The configurations and the results of a search."""
-    events = [json.loads(line) for line in (results / "search/journal.jsonl").read_text().splitlines()]
-    configs = {e["trial"]: e["config"] for e in events if e["event"] == "trial"}
-    kept = ("reward", "best_epoch", "error", "trained")
-    found = {(e["trial"], e["epochs"]): [e[k] for k in kept] for e in events if e["event"] == "result"}
-    return configs, found
-
-
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement [%(default)s]")
     parser.add_argument("--trials", type=int, default=500, help="empty ones [%(default)s]")
-    parser.add_argument("--kills", type=int, default=0, help="with one worker, and with two [%(default)s]")
     return parser.parse_args()
 
 
@@ -265,10 +179,6 @@ def main() -> None:
     found["two workers"] = ratio
     rows.append(["function_regressor, 2 workers / 1 worker", f"{ratio:.2f}", "0.6"])
     tables = [table(["", "measured", "wanted: at most"], rows)]
-    if args.kills:
-        found["killed"] = [killed(args.kills, workers) for workers in (1, 2)]
-        head = list(found["killed"][0])
-        tables.append(table(head, [[one[name] for name in head] for one in found["killed"]]))
     report({"setting": setting(torch.device("cpu")), **found}, tables, args.json)
 
 
