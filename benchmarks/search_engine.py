@@ -9,7 +9,6 @@
 """
 
 import argparse
-import random
 import statistics
 import subprocess
 import sys
