@@ -70,7 +70,7 @@ def stopped(project: Project, results: str = "results") -> list[int]:
     return sorted(t for e in events(project, results) if e["event"] == "result" for t in e["stops"])
 
 
-def histories(project: Project, results: str = "results") -> dict[str, list[dict[str, str]]]:
+def histories(project: Project, results: str = "results") -> dict[str, str]:
     folder = project.path / results / "trials"
     return {path.parent.name: untimed(path.read_text()) for path in folder.glob("*/train_results.csv")}
 
