@@ -52,7 +52,7 @@ OTHER_NAMES = {
     "eval_metrics": {"val_metrics", "valid_metrics", "validation_metrics", "test_metrics"},
     "get_hyperband_reward": {"get_reward", "hyperband_reward"},
     "compute_loss": {"get_loss", "calc_loss", "calculate_loss"},
-    "train_step": {"fit", "fit_batch", "train_batch", "train_on_batch", "training_step"},
+    "train_step": {"fit_batch", "train_batch", "train_on_batch", "training_step"},
     "eval_step": {"eval_batch", "evaluate_batch", "test_step", "val_step", "validation_step"},
     "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
 }

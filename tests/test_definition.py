@@ -217,7 +217,6 @@ class Model(Model):
                 ("training_step", "Model.training_step: did you mean train_step?"),
                 ("trainStep", "Model.trainStep: did you mean train_step?"),
                 ("train_steps", "Model.train_steps: did you mean train_step?"),
-                ("fit", "Model.fit: did you mean train_step?"),
                 ("evaluate_batch", "Model.evaluate_batch: did you mean eval_step?"),
                 ("validation_step", "Model.validation_step: did you mean eval_step?"),
                 ("predict_batch", "Model.predict_batch: did you mean predict_step?"),
