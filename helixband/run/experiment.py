@@ -139,10 +139,10 @@ class Experiment(Stage):
         """Load what was trained into models of the definition; raises `StorageError` where that fails."""
         best, args = self.results.best_trial(), self.args
         if best is not None and best.best_checkpoint.exists():
-            self.trainer.new_model(best.id, best.config() or {}).load(best.best_checkpoint)
+            self.trainer.new_model(best, best.config() or {}).load(best.best_checkpoint)
         for trial in going_on:
             train, _ = self.definition.training_data(args.data, args.batch_size)
-            model = self.trainer.new_model(trial.id, trial.config() or {})
+            model = self.trainer.new_model(trial, trial.config() or {})
             last, where = checkpoints.load(trial.last_checkpoint), f"the last state of trial {trial.id}"
             model.engine.state.restore(model, last, train, where)
 
@@ -251,7 +251,7 @@ class Experiment(Stage):
     def _show_network(self, trial: Trial, config: dict[str, Any]) -> None:
         """What `--debug` is for: the network of a configuration, layer by layer."""
         if self.args.debug:
-            network = self.trainer.new_model(trial.id, config).network
+            network = self.trainer.new_model(trial, config).network
             parameters = sum(parameter.numel() for parameter in network.parameters())
             self.progress.say(f"{network}\n{parameters:,} parameters")
 
@@ -266,7 +266,7 @@ class Experiment(Stage):
     def _model(self) -> BaseModel:
         """The best model of the result directory."""
         trial = self._trained_trial()
-        model = self.trainer.new_model(trial.id, trial.config() or {})
+        model = self.trainer.new_model(trial, trial.config() or {})
         model.load(trial.best_checkpoint)
         return model
 

@@ -34,13 +34,12 @@ class Trainer:
     results: Results
     args: Namespace
 
-    def new_model(self, name: str, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
+    def new_model(self, trial: Trial, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
         """The model of a trial as it is before training, its random numbers set.
 
         With the training generator it knows how many steps there will be, and with or without it those of the
         plan that the trial was begun with. Raises `ResultsMismatch` where that was of fewer epochs than now.
         """
-        trial = self.results.trial(name)
         plan = trial.plan()
         is_new = plan is None or (train is not None and not trial.resumable_epochs())
         if is_new:
@@ -51,12 +50,12 @@ class Trainer:
         assert plan is not None
         if train is not None and self._epochs > plan["epochs"]:
             raise ResultsMismatch(
-                f"trial {name} was begun with --epoch {plan['epochs']}, and its schedule depends on the "
+                f"trial {trial.id} was begun with --epoch {plan['epochs']}, and its schedule depends on the "
                 f"total of its steps. It cannot go on to epoch {self._epochs}: give --epoch {plan['epochs']} "
                 "or another directory with --result"
             )
         known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
-        seed_everything(self._seed(name))
+        seed_everything(self._seed(trial.id))
         model = self.definition.new_model(from_json(config), Namespace(**{**vars(self.args), **known}))
         if is_new and train is not None and model.engine.asked_total:
             trial.write_plan(plan)
@@ -127,7 +126,7 @@ class Trainer:
     def _train(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[BaseModel, Ended]:
         train, val = self.definition.training_data(self.args.data, self.args.batch_size)
         trial.write_config(task.config)
-        model, seed = self.new_model(task.name, task.config, train), self._seed(task.name)
+        model, seed = self.new_model(trial, task.config, train), self._seed(task.name)
         with TensorBoardLog(self.results.logs(trial)) as log:
 
             def report(row: Row) -> None:
