@@ -50,9 +50,9 @@ class Trainer:
         assert plan is not None
         if train is not None and self._epochs > plan["epochs"]:
             raise ResultsMismatch(
-                f"trial {trial.id} was begun with --epoch {plan['epochs']}, and its schedule depends on the total "
-                f"of its steps. It cannot go on to epoch {self._epochs}: give --epoch {plan['epochs']}, or "
-                "another directory with --result"
+                f"trial {trial.id} was begun with --epoch {plan['epochs']}, and its schedule depends on the "
+                f"total of its steps. It cannot go on to epoch {self._epochs}: "
+                f"give --epoch {plan['epochs']}, or another directory with --result"
             )
         known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
         seed_everything(self._seed(trial.id))
