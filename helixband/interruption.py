@@ -37,6 +37,11 @@ def ignore() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def forget() -> None:
+    """Let what has stopped one run in this process stop no later one."""
+    _pending.clear()
+
+
 def check() -> None:
     """Raise again what was asked for and got lost."""
     if _pending:

@@ -71,3 +71,14 @@ def get_train_generator(data_dir, batch_size):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
+
+
+def test_a_run_that_was_stopped_stops_no_later_one_in_its_process(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(args: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("helixband.run.experiment.run", interrupted)
+    assert project.run().code == 130
+    interruption.check()

@@ -198,6 +198,8 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read our lines has gone, as `head` does; nothing more can be said, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        interruption.forget()
     return 0
 
 
