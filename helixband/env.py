@@ -106,12 +106,12 @@ class _Watched(os._Environ[str]):
         finally:
             frame = _reader()
             # dict(os.environ) asks for all names and then for each, in one instruction.
-            if (id(frame), frame.f_lasti) != self._copying and self.is_own(frame):
+            if frame and (id(frame), frame.f_lasti) != self._copying and self.is_own(frame):
                 _looked_up[name] = text
 
     def __iter__(self) -> Iterator[str]:
-        frame = _reader()
-        type(self)._copying = (id(frame), frame.f_lasti)
+        if frame := _reader():
+            type(self)._copying = (id(frame), frame.f_lasti)
         return super().__iter__()
 
 
@@ -121,10 +121,10 @@ _WAYS = {method.__code__ for method in _methods}
 """What asks `os.environ` on behalf of its caller."""
 
 
-def _reader() -> FrameType:
-    """The frame that asked `os.environ`, by whichever of its methods."""
-    frame = sys._getframe(2)
-    while frame.f_code in _WAYS and frame.f_back is not None:
+def _reader() -> FrameType | None:
+    """The frame that asked `os.environ`, by whichever of its methods; None where that is no Python."""
+    frame = sys._getframe(1).f_back
+    while frame is not None and frame.f_code in _WAYS:
         frame = frame.f_back
     return frame
 

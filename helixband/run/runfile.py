@@ -172,7 +172,9 @@ class RunFile:
 
     def _record_environment(self) -> None:
         """Add what the definition has read by now; of `os.environ`, what there was first stays."""
-        self._document["environment"] = self._document.get("environment", {}) | variables_read()
+        recorded = self._document.get("environment", {}) | variables_read()
+        # An earlier version recorded credentials too.
+        self._document["environment"] = {name: recorded[name] for name in recorded if not is_credential(name)}
         looked_up = variables_looked_up() | self._document.pop("os_environ", {})
         self._document |= {"os_environ": looked_up} if looked_up else {}
 
