@@ -11,6 +11,7 @@ trial, the best weights, the test result and the predictions. Exit code 1 if any
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -225,9 +226,9 @@ class Runs:
                 else:
                     self._next_epoch(process)
                     time.sleep(draw.uniform(0, 0.6))
-                workers = children(process.pid) if self.workers > 1 else []
                 if process.poll() is not None or counts.total() >= kills:
                     break
+                workers = children(process.pid) if self.workers > 1 else []
                 if deaths < DEATHS_IN_A_ROW and workers and draw.random() < 0.5:
                     os.kill(draw.choice(workers), signal.SIGKILL)
                     deaths += 1
@@ -261,14 +262,13 @@ class Runs:
 
 
 def children(pid: int) -> list[int]:
-    """The trial processes of a run."""
+    """The trial processes of a run, which may be a zombie by now."""
     found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        try:
-            if b"helixband.search.executors.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
-        except FileNotFoundError:
-            continue
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):  # those that each of its threads has started
+        with contextlib.suppress(OSError):
+            for child in file.read_text().split():
+                if b"helixband.search.executors.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
     return found
 
 
