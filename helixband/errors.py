@@ -12,6 +12,15 @@ Every message says what was wrong, where, the offending value, and what to do. A
 kind is a bug of Helixband or of the definition, and shows its traceback.
 """
 
+import io
+import sys
+
+
+def let_output_pass() -> None:
+    """Have standard output show `\\xe9` where its encoding has no é, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
 
 class HelixbandError(Exception):
     """Something that the user can correct; the message is the whole explanation."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from helixband.audit.audit import AuditReport, Examples, Labels, audit, describe
-from helixband.errors import DataError, HelixbandError, UsageError
+from helixband.errors import DataError, HelixbandError, UsageError, let_output_pass
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.headers import unread_region
@@ -143,6 +143,7 @@ def run(args: argparse.Namespace) -> AuditReport:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    let_output_pass()
     args = make_parser().parse_args(arguments)
     try:
         report = run(args)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helixband.errors import HelixbandError
+from helixband.errors import HelixbandError, let_output_pass
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write what the flags say; the exit code."""
+    let_output_pass()
     args = make_parser().parse_args(argv)
     try:
         _write(Path(args.result), args.export)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from helixband.errors import DataError, HelixbandError, UsageError
+from helixband.errors import DataError, HelixbandError, UsageError, let_output_pass
 from helixband.report.logo import Heights, draw_logo, letter_heights, one_hot
 from helixband.report.page import (
     COLOURS,
@@ -209,6 +209,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw what the flags say; the exit code."""
+    let_output_pass()
     args = make_parser().parse_args(argv)
     try:
         _draw(args)

@@ -15,7 +15,7 @@ import signal
 import sys
 
 from helixband import __version__, interruption
-from helixband.errors import HelixbandError
+from helixband.errors import HelixbandError, let_output_pass
 from helixband.outputs import FORMATS
 from helixband.search.samplers import SAMPLERS
 
@@ -176,6 +176,7 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    let_output_pass()
     args = make_parser().parse_args(argv)
     interruption.install()
     try:

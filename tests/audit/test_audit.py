@@ -1,6 +1,7 @@
 """What a good score could come from besides biology."""
 
 import gzip
+import io
 import json
 import math
 import os
@@ -376,6 +377,15 @@ def test_regions_that_cannot_be_read_are_noted(tmp_path: Path, capsys: pytest.Ca
     assert document["overlapping_intervals"] is None
     why = "'chr1:1-100bp' looks like a region, but its sequence has 100 bases"
     assert f"Coordinates cannot be read: in {test}, {why}." in document["notes"]
+
+
+def test_what_the_output_cannot_show_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fasta(tmp_path / "größe.fa", random_codes(2, 100))
+    path.with_suffix(".target").write_text("0\n1\n")
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, "ascii", write_through=True))
+    assert main([str(path), str(path)]) == 0
+    assert rb"gr\xf6\xdfe.fa" in output.getvalue()
 
 
 def genome(tmp_path: Path) -> Path:
