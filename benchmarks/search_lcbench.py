@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,7 @@ def search_parser(description: str, seeds: int, budgets: list[int]) -> argparse.
     parser.add_argument("--budgets", type=int, nargs="+", default=budgets, help="in R [%(default)s]")
     parser.add_argument("--methods", default=COMPARED, help="separated by commas [%(default)s]")
     parser.add_argument("--lag", type=int, default=LAG, help="jobs unknown to a suggestion [%(default)s]")
+    parser.add_argument("--before", type=Path, help="a --json document of another version, to compare with")
     return parser
 
 
@@ -132,16 +133,37 @@ def compare(tasks: Mapping[str, Callable[[int], Task]], args: argparse.Namespace
             "regret": dict(zip(args.budgets, regrets.mean(axis=(0, 1)).tolist(), strict=True)),
             "standard_error": (regrets.mean(axis=0).std(axis=0) / args.seeds**0.5).tolist(),
             "by_task": dict(zip(tasks, regrets.mean(axis=1).tolist(), strict=True)),
+            "by_seed": regrets.mean(axis=0).tolist(),
             "seconds": time.perf_counter() - started,
         }
         print(f"{name}: {found[name]['seconds']:.0f} s", file=sys.stderr)
-    rows = []
-    for name, result in found.items():
-        means = zip(result["regret"].values(), result["standard_error"], strict=True)
-        rows.append([name, *(f"{mean:.3f} ± {error:.3f}" for mean, error in means)])
     head = ["method", *(f"after {budget} R" for budget in args.budgets)]
+    rows = [
+        [name, *_cells(result["regret"].values(), result["standard_error"])] for name, result in found.items()
+    ]
+    tables = [table(head, rows)]
+    if args.before:
+        differences = paired(found, json.loads(args.before.read_text())["methods"])
+        rows = [[name, *_cells(*zip(*pairs, strict=True))] for name, pairs in differences.items()]
+        tables.append(table(["the same seeds, less those before", *head[1:]], rows))
+        for name, pairs in differences.items():
+            found[name]["less_before"] = pairs
     document = {"setting": setting(torch.device("cpu"), PACKAGES), "seeds": args.seeds, "methods": found}
-    report(document, [table(head, rows)], args.json)
+    report(document, tables, args.json)
+
+
+def paired(found: dict[str, Any], before: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
+    """For each method of both and each budget: the mean difference over the seeds, and its standard error."""
+    differences = {}
+    for name in found.keys() & before.keys():
+        by_seed = np.array(found[name]["by_seed"]) - np.array(before[name]["by_seed"])
+        errors = by_seed.std(axis=0, ddof=1) / len(by_seed) ** 0.5
+        differences[name] = list(zip(by_seed.mean(axis=0).tolist(), errors.tolist(), strict=True))
+    return differences
+
+
+def _cells(means: Iterable[float], errors: Iterable[float]) -> list[str]:
+    return [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(means, errors, strict=True)]
 
 
 def _regrets(task: Task, method: Method, seed: int, args: argparse.Namespace) -> list[float]:

@@ -106,7 +106,7 @@ FILES = {
     "search": [
         "hopeless schedules samplers.evidence",
         "executors executors.address executors.network executors.task",
-        "journal samplers.random executors.trial",
+        "journal samplers.random samplers.prior executors.trial",
         "samplers.density executors.process",
         "samplers.tpe executors.local executors.worker",
         "samplers executors.dask_plugin",

@@ -13,10 +13,8 @@ for other words in one place after the other: conditions and odd types hold, as 
 
 import math
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from helixband.randomness import derive_seed, get_state, set_state
 from helixband.search.samplers.evidence import Document, Evidence
+from helixband.search.samplers.prior import SETS, Codes, Neighbourhood, Position, Prior
 from helixband.search.samplers.random import DRAWS_UNTIL_EXHAUSTED, call
 from helixband.training.configuration import canonical, to_json
 
@@ -37,27 +36,30 @@ GOOD_TRIALS = 0.5
 BANDWIDTH, BANDWIDTH_DECAY = 0.2, 0.2
 """The kernels of n trials have the standard deviation BANDWIDTH * n^-BANDWIDTH_DECAY, on the CDF's 0 to 1."""
 NARROWEST = 0.02
-BANK = 1000
-"""Draws that give the prior distribution of each value, and the material of candidates."""
+BANK, RENEWED = 1000, 50
+"""Draws that give the prior; and so many, anew every RENEWED trials, that give candidates."""
 LOT, LOTS, CANDIDATES = 4, 4, 160
 """In each place of a genome LOT words are tried, up to LOTS times, and so many candidates in all."""
+DRAWS_UNTIL_CROWDED = 100
+"""Where so many random draws are all near to a trial, one of these will do."""
 
-BINS = 64
 FAR = 1e3
 """The distance between codes that have no order."""
-ABSENT: Any = object()
 WORDS = 624
 
 Genome = NDArray[Any]
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
 
 
 class Space(Protocol):
     """Configurations as a function of genomes: rows of numbers that can be changed one by one."""
 
     def genomes(self, count: int, seed: int) -> Genome:
-        """`count` random genomes, (count, G)."""
+        """`count` random genomes, (count, G), in each place spread as evenly as can be.
+
+        Such draws tell more of a distribution than independent ones do (Latin hypercube sampling, by McKay,
+        Beckman and Conover 1979).
+        """
 
     def document(self, genome: Genome) -> Document:
         """The configuration of a genome (G,)."""
@@ -78,8 +80,11 @@ class RandomWords:
         self._draw = draw
 
     def genomes(self, count: int, seed: int) -> Genome:
-        """Uniform words, (count, 2 * 624 + 1) uint32."""
-        return np.random.default_rng(seed).integers(2**32, size=(count, 2 * WORDS + 1), dtype=np.uint32)
+        """Uniform words, (count, 2 * 624 + 1) uint32; the outputs of one place are at equal distances."""
+        rng = np.random.default_rng(seed)
+        shift = rng.integers(2**32, size=2 * WORDS + 1)
+        steps = rng.permuted(np.repeat(np.arange(count)[:, None], len(shift), axis=1), axis=0)
+        return _untempered(((steps * 2**32 + shift) // count).astype(np.uint32))
 
     def document(self, genome: Genome) -> Document:
         """What the function returns for these words."""
@@ -104,33 +109,33 @@ class RandomWords:
         return [WORDS * number + place for number, end in enumerate(ends) for place in range(end)]
 
 
-class DensityModel:
+def _untempered(outputs: Genome) -> Genome:
+    """The words of a Mersenne Twister's state that give these outputs (Matsumoto and Nishimura 1998)."""
+    words = outputs ^ outputs >> 18
+    words ^= words << 15 & 0xEFC60000
+    half = words
+    for _ in range(4):  # each round puts right the next seven bits
+        half = words ^ half << 7 & 0x9D2C5680
+    found: Genome = half ^ (half ^ half >> 11) >> 11
+    return found
+
+
+class DensityModel(Prior):
     """The log ratio of two densities, of good trials and of the rest, as a table by column and code.
 
-    Columns are the places in the configurations, independent of each other. The densities are relative to
-    the prior draws, whatever their distribution: what is drawn more often is not better for it.
+    Columns are independent of each other. The densities are relative to the prior draws, whatever their
+    distribution: what is drawn more often is not better for it.
     """
 
     def __init__(self, documents: Sequence[Document]) -> None:
-        rows = [dict(flatten(document)) for document in documents]
-        names = sorted({name for row in rows for name in row})
-        self._columns = [_Column(name, [row[name] for row in rows if name in row]) for name in names]
-        self._width = max((column.size for column in self._columns), default=0)
-        self.codes = self.encode(documents)
-        """(documents, columns): the codes of the prior draws."""
-        self._prior = (self._counts(self.codes, np.ones(self.codes.shape)) + 1e-3) / len(rows)
-        self._positions = np.arange(self._width) * np.full((len(names), 1), FAR)
-        for index, column in enumerate(self._columns):
+        super().__init__(documents)
+        self._width = max((column.size for column in self.columns), default=0)
+        codes = self.encode(documents)
+        self._prior = (self._counts(codes, np.ones(codes.shape)) + 1e-3) / len(documents)
+        self._positions = np.arange(self._width) * np.full((len(self.columns), 1), FAR)
+        for index, column in enumerate(self.columns):
             prior = self._prior[index, : column.bins]
             self._positions[index, : column.bins] = (prior.cumsum() - prior / 2) / prior.sum()
-
-    def encode(self, documents: Sequence[Document]) -> Codes:
-        """The codes of configurations, (documents, columns)."""
-        rows = [dict(flatten(document)) for document in documents]
-        codes = np.empty((len(rows), len(self._columns)), np.int64)
-        for index, column in enumerate(self._columns):
-            codes[:, index] = column.codes([row.get(column.name, ABSENT) for row in rows])
-        return codes
 
     def log_ratio(self, good: Codes, rest: Codes, weights: Floats) -> Floats:
         """The table of two sets of trials (n, columns) each: (columns, codes).
@@ -159,45 +164,27 @@ class DensityModel:
         return density
 
 
-class _Column:
-    """One place in the configurations and the codes of its values.
+class _Bank(NamedTuple):
+    """Prior draws: the material of candidates."""
 
-    Numbers have a code for each of theirs, in order, or for each of BINS parts with equally many prior draws;
-    other values one each, as have two numbers, between which nothing is to be smoothed. The last two codes
-    are those of values that the prior draws seldom or never had, and of none.
-    """
+    number: int
+    genomes: Genome
+    documents: list[Document]
+    codes: Codes
+    positions: list[Position]
 
-    def __init__(self, name: str, values: list[Any]) -> None:
-        self.name = name
-        numbers, repeats = np.unique([value for value in values if _is_number(value)], return_counts=True)
-        if len(numbers) <= BINS:
-            self._edges = (numbers[1:] + numbers[:-1]) / 2
-        else:
-            parts = np.arange(1, BINS) * repeats.sum() // BINS
-            self._edges = np.unique(np.repeat(numbers, repeats)[parts])
-        self._numeric = len(numbers) > 2
-        self.bins = len(self._edges) + 1 if self._numeric else 0
-        texts = Counter(repr(value) for value in values if not (self._numeric and _is_number(value)))
-        frequent = sorted(texts, key=lambda text: (-texts[text], text))[:BINS]
-        self._others = {text: self.bins + index for index, text in enumerate(frequent)}
-        self.size = self.bins + len(frequent) + 2
 
-    def codes(self, values: list[Any]) -> Any:
-        """Of each value."""
-        if self._numeric and all(map(_is_number, values)):
-            return self._edges.searchsorted(values, "right")
-        return [self._code(value) for value in values]
+class _Known(NamedTuple):
+    """What is remembered of a trial's configuration, by the `id` of this object."""
 
-    def _code(self, value: Any) -> int:
-        if value is ABSENT:
-            return self.size - 1
-        if self._numeric and _is_number(value):
-            return int(self._edges.searchsorted(value, "right"))
-        return self._others.get(repr(value), self.size - 2)
+    config: Document
+    text: str
+    codes: Codes
+    position: Position
 
 
 class ModelSampler:
-    """Configurations of a space by the density of the good ones, each one once.
+    """Configurations of a space by the density of the good ones, as far apart as `prior.NEAR` says.
 
     A suggestion is a pure function of the seed, the trial's number, the evidence and what is pending.
     """
@@ -205,84 +192,113 @@ class ModelSampler:
     name = "density"
     uses_evidence = True
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self._space = space
+    def __init__(self, make_space: Callable[[], Space], seed: int) -> None:
+        self._make_space = make_space
+        self._space = make_space()
         self._seed = seed
-        self._bank: Genome | None = None
+        self._model: DensityModel | None = None
+        self._bank: _Bank | None = None
         self._known: dict[int, _Known] = {}
 
     def suggest(self, trial: int, evidence: Evidence, pending: Iterable[Document] = ()) -> Document | None:
         """A configuration for trial number `trial`, or None where the space is exhausted.
 
         `pending` are the configurations without a result yet: they count as the worst, so that several
-        workers keep apart, and not toward the first trials. What is in either is not suggested again.
+        workers keep apart, and not toward the first trials. One that is near to one of either is suggested
+        only where random draws find no other, and one that is equal never.
         """
-        pending = list(pending)
-        ranked = evidence.ranked()
-        taken = {self._look_up(number, evidence).text for number in ranked} | set(map(canonical, pending))
         rng = np.random.default_rng(derive_seed(self._seed, "suggestion", trial))
+        ranked = evidence.ranked()
+        successes = sum(evidence[number].reward > -math.inf for number in ranked)
         state = get_state()
         try:
+            self._prepare(trial)
+            known = [self._look_up(evidence[number].config) for number in ranked]
+            waiting = [self._look_up(config) for config in pending]
+            near = Neighbourhood(one.position for one in [*known, *waiting])
             if len(ranked) >= STARTUP_TRIALS and rng.random() >= RANDOM_SHARE:
-                document = self._search(self._table(evidence, ranked, pending, rng), taken, rng)
+                document = self._search(self._table(known, successes, waiting, rng), near, rng)
                 if document is not None:
                     return document
-            for attempt in range(DRAWS_UNTIL_EXHAUSTED):
-                genome = self._space.genomes(1, derive_seed(self._seed, "config", trial, attempt))[0]
-                document = self._space.document(genome)
-                if canonical(document) not in taken:
-                    return document
-            return None
+            return self._draw(trial, {one.text for one in [*known, *waiting]}, near)
         finally:
             set_state(state)
 
-    def _table(
-        self, evidence: Evidence, ranked: list[int], pending: list[Document], rng: np.random.Generator
-    ) -> Floats:
-        """The log ratio of good trials, weighted at random, to the rest, (columns, codes)."""
-        if self._bank is None:  # the prior draws, made once
-            self._bank = self._space.genomes(BANK, derive_seed(self._seed, "bank"))
-            self._documents = [self._space.document(genome) for genome in self._bank]
-            self._texts = list(map(canonical, self._documents))
-            self._model = DensityModel(self._documents)
-        known = [self._look_up(number, evidence) for number in ranked]
-        new = [one for one in known if one.codes is None]
-        for one, codes in zip(new, self._model.encode([one.config for one in new]), strict=True):
-            one.codes = codes
-        codes = np.stack([one.codes for one in known if one.codes is not None])
-        successes = sum(evidence[number].reward > -math.inf for number in ranked)
-        good = min(math.ceil(GOOD_TRIALS * math.sqrt(len(ranked))), successes)
-        rest = np.concatenate([codes[good:], self._model.encode(pending)])
-        return self._model.log_ratio(codes[:good], rest, rng.exponential(size=(1 + good, codes.shape[1])))
+    def _prepare(self, trial: int) -> None:
+        """See to the bank for this trial, and to the prior, which is that of the first bank."""
+        number = trial // RENEWED
+        if self._bank is None:
+            self._bank = self._draw_bank(0)
+        if self._bank.number != number:
+            self._bank = self._draw_bank(number)
 
-    def _search(self, table: Floats, taken: set[str], rng: np.random.Generator) -> Document | None:
-        """The configuration of the highest sum in the table that was found, of those not taken.
+    def _draw_bank(self, number: int) -> _Bank:
+        self._space = self._make_space()  # what the old one holds of its draws goes with it
+        seeds = [derive_seed(self._seed, "bank", number, part) for part in range(SETS)]
+        genomes = np.concatenate([self._space.genomes(BANK // SETS, seed) for seed in seeds])
+        documents = [self._space.document(genome) for genome in genomes]
+        if self._model is None:
+            self._model = DensityModel(documents)
+        positions = list(map(self._model.position, documents))
+        return _Bank(number, genomes, documents, self._model.encode(documents), positions)
+
+    def _draw(self, trial: int, taken: set[str], near: Neighbourhood) -> Document | None:
+        """A random draw: one that is near to none, or else one that is equal to none."""
+        assert self._model is not None
+        spare = None
+        for attempt in range(DRAWS_UNTIL_EXHAUSTED):
+            if attempt >= DRAWS_UNTIL_CROWDED and spare is not None:
+                break
+            genome = self._space.genomes(1, derive_seed(self._seed, "config", trial, attempt))[0]
+            document = self._space.document(genome)
+            if self._model.position(document) not in near:
+                return document
+            if spare is None and canonical(document) not in taken:
+                spare = document
+        return spare
+
+    def _table(
+        self, known: list[_Known], successes: int, waiting: list[_Known], rng: np.random.Generator
+    ) -> Floats:
+        """The log ratio of good trials, weighted at random, to the rest, (columns, codes).
+
+        `known` are the finished trials, best first, with so many successes.
+        """
+        assert self._model is not None
+        codes = np.stack([one.codes for one in [*known, *waiting]])
+        good = min(math.ceil(GOOD_TRIALS * math.sqrt(len(known))), successes)
+        weights = rng.exponential(size=(1 + good, codes.shape[1]))
+        return self._model.log_ratio(codes[:good], codes[good:], weights)
+
+    def _search(self, table: Floats, near: Neighbourhood, rng: np.random.Generator) -> Document | None:
+        """The configuration of the highest sum in the table that was found, of those not near to a trial.
 
         From the best prior draw on, the words of one place after the other are replaced by those of good
         draws, and then again in the places that told.
         """
-        assert self._bank is not None
+        assert self._model is not None and self._bank is not None
+        model, bank = self._model, self._bank
         columns = np.arange(len(table))
-        scores = table[columns, self._model.codes].sum(1)
+        scores = table[columns, bank.codes].sum(1)
         order = np.argsort(-scores, kind="stable")
-        free = next((row for row in order if self._texts[row] not in taken), None)
-        found, found_score = (None, -math.inf) if free is None else (self._documents[free], scores[free])
+        free = next((row for row in order if bank.positions[row] not in near), None)
+        found, found_score = (None, -math.inf) if free is None else (bank.documents[free], scores[free])
 
-        genome, codes, score = self._bank[order[0]], self._model.codes[order[0]], scores[order[0]]
+        genome, codes, score = bank.genomes[order[0]], bank.codes[order[0]], scores[order[0]]
         places, left = rng.permutation(self._space.places(genome)).tolist(), CANDIDATES // LOT
         for _ in range(LOTS):
             places, telling = places[:left], []
             left -= len(places)
             for place in places:
                 children = np.repeat(genome[None], LOT, axis=0)
-                children[:, place] = self._bank[rng.choice(order[: BANK // 10], LOT), place]
+                children[:, place] = bank.genomes[rng.choice(order[: BANK // 10], LOT), place]
                 documents = [self._space.document(child) for child in children]
-                found_codes = self._model.encode(documents)
+                found_codes = model.encode(documents)
                 scores = table[columns, found_codes].sum(1)
                 if (found_codes != codes).any():
                     telling.append(place)
                 for child in np.argsort(-scores, kind="stable"):
-                    if scores[child] > found_score and canonical(documents[child]) not in taken:
+                    if scores[child] > found_score and model.position(documents[child]) not in near:
                         found, found_score = documents[child], scores[child]
                 best = scores.argmax()
                 if scores[best] > score:
@@ -290,21 +306,13 @@ class ModelSampler:
             places = telling
         return found
 
-    def _look_up(self, trial: int, evidence: Evidence) -> "_Known":
-        config = evidence[trial].config
-        known = self._known.get(trial)
-        if known is None or known.config is not config:
-            known = self._known[trial] = _Known(config, canonical(config))
+    def _look_up(self, config: Document) -> _Known:
+        known = self._known.get(id(config))
+        if known is None:
+            assert self._model is not None
+            codes, position = self._model.encode([config])[0], self._model.position(config)
+            known = self._known[id(config)] = _Known(config, canonical(config), codes, position)
         return known
-
-
-@dataclass
-class _Known:
-    """What is remembered of a trial's configuration."""
-
-    config: Document
-    text: str
-    codes: Codes | None = None
 
 
 class DensitySampler(ModelSampler):
@@ -313,22 +321,4 @@ class DensitySampler(ModelSampler):
     space = "function"
 
     def __init__(self, get_config: Callable[[], Any], seed: int) -> None:
-        super().__init__(RandomWords(lambda: dict(to_json(call(get_config)))), seed)
-
-
-def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a configuration by their place; an empty dict or list is a leaf.
-
-    >>> dict(flatten({"lr": 0.1, "layers": [{"width": 8}, None]}))
-    {'/lr': 0.1, '/layers/0/width': 8, '/layers/1': None}
-    """
-    if isinstance(value, dict | list) and value:
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from flatten(item, f"{name}/{key}")
-    else:
-        yield name, value
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is one to be smoothed; integers beyond the range of floats are not."""
-    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)
+        super().__init__(lambda: RandomWords(lambda: dict(to_json(call(get_config)))), seed)

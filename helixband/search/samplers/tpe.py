@@ -21,6 +21,8 @@ from helixband.training.configuration import to_json
 
 PLACES = 1024
 """Of a genome, for the labels: few enough to be quick, enough that two seldom share one."""
+FINER = 32
+"""Of so many times as many values in order, the values of a label are evenly spread ones."""
 
 
 class HyperoptSpace:
@@ -80,7 +82,7 @@ class TpeSampler(ModelSampler):
     space = "expressions"
 
     def __init__(self, get_config: Callable[[], Any], seed: int) -> None:
-        super().__init__(HyperoptSpace(get_config), seed)
+        super().__init__(lambda: HyperoptSpace(get_config), seed)
 
 
 class _Call:
@@ -121,11 +123,11 @@ def _check(label: str, expression: Any, first: Any, dfs: Any) -> None:
 
 
 def _draw(expression: Any, count: int, rng: np.random.Generator) -> list[Any]:
-    """So many values of a label's distribution."""
+    """So many values of a label's distribution, spread as evenly as can be."""
     arguments = [_compiled(argument)({}) for argument in expression.pos_args]
     named = {name: _compiled(argument)({}) for name, argument in expression.named_args}
-    values = _implementation(expression.name)(*arguments, **named, rng=rng, size=(count,))
-    return list(values.tolist())
+    values = _implementation(expression.name)(*arguments, **named, rng=rng, size=(count * FINER,))
+    return list(rng.permutation(np.sort(values)[rng.integers(FINER) :: FINER]).tolist())
 
 
 def _implementation(name: str) -> Any:

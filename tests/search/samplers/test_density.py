@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from helixband.search.samplers.density import DensityModel, DensitySampler, RandomWords, flatten
+from helixband.search.samplers.density import DensityModel, DensitySampler, RandomWords
 from helixband.search.samplers.evidence import Evidence
 
 
@@ -77,6 +77,66 @@ def test_a_suggestion_depends_on_its_arguments_alone():
     assert first != used.suggest(34, evidence)
 
 
+def test_a_suggestion_does_not_depend_on_those_before_it():
+    evidence = Evidence()
+    for trial, config in enumerate(searched(DensitySampler(mixed, seed=5), 15, lambda config: config["lr"])):
+        evidence.add(trial, config, 1, config["lr"])
+    used = DensitySampler(mixed, seed=0)
+    found = {trial: used.suggest(trial, evidence) for trial in (170, 20, 99, 100)}
+    for trial, config in found.items():
+        assert config == DensitySampler(mixed, seed=0).suggest(trial, evidence)
+
+
+def test_as_the_search_goes_on_there_are_other_candidates():
+    evidence = Evidence()
+    for trial in range(20):
+        evidence.add(trial, {"x": trial / 20}, 1, -abs(trial / 20 - 0.3))
+    sampler = DensitySampler(lambda: {"x": random.random()}, seed=0)
+    early, late = ({sampler.suggest(t, evidence)["x"] for t in range(at, at + 40)} for at in (50, 100))
+    assert len(early) < 40 and len(late) < 40  # they come from a thousand draws
+    assert not early & late
+
+
+def test_no_two_configurations_of_two_hyperparameters_are_near():
+    def draw():
+        return {"lr": 10 ** random.uniform(-4, -2), "units": random.choice([32, 64, 128])}
+
+    def reward(config):
+        return -abs(math.log10(config["lr"]) + 3.2) - abs(config["units"] - 64) / 64
+
+    for seed in range(3):
+        sampler, evidence, configs = DensitySampler(draw, seed), Evidence(), []
+        for trial in range(49):
+            configs.append(sampler.suggest(trial, evidence, configs[max(trial - 8, 0) :]))
+            if trial >= 8:
+                evidence.add(trial - 8, configs[trial - 8], 1, reward(configs[trial - 8]))
+        for units in (32, 64, 128):
+            lrs = np.sort([math.log10(config["lr"]) / 2 for config in configs if config["units"] == units])
+            assert len(lrs) > 1 and np.diff(lrs).min() > 1e-3
+        assert sum(abs(math.log10(config["lr"]) + 3.2) < 0.2 for config in configs) > 15  # random: 10
+
+
+def test_where_everything_is_near_to_a_trial_there_is_still_something_new():
+    evidence = Evidence()
+    for trial in range(600):
+        evidence.add(trial, {"x": (trial + 0.5) / 600}, 1, float(trial))
+    sampler = DensitySampler(lambda: {"x": random.random()}, seed=0)
+    found = [sampler.suggest(trial, evidence) for trial in range(600, 610)]
+    assert None not in found
+    assert len({config["x"] for config in [*found, *evidence.configs()]}) == 610
+    assert max(config["x"] for config in found) - min(config["x"] for config in found) > 0.5  # random draws
+
+
+def test_equal_floats_alone_exhaust_a_space():
+    def draw():
+        return {"x": random.choice([0.1, 0.1000001, 0.2]), "y": round(random.random(), 1)}
+
+    sampler, evidence = DensitySampler(draw, seed=0), Evidence()
+    while (config := sampler.suggest(len(evidence), evidence)) is not None:
+        evidence.add(len(evidence), config, 1, config["x"])
+    assert len({(config["x"], config["y"]) for config in evidence.configs()}) == len(evidence) == 33
+
+
 def test_the_global_generators_are_left_as_they_were():
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     expected = random.random(), np.random.rand(), torch.rand(())
@@ -91,6 +151,16 @@ def test_words_that_are_not_exchanged_give_the_same_values():
     mixed_words = one.copy()
     mixed_words[2:4] = other[2:4]  # a float takes two words
     assert space.document(mixed_words) == {**space.document(one), "b": space.document(other)["b"]}
+
+
+def test_draws_made_together_are_spread_evenly():
+    space = RandomWords(lambda: {"a": random.random(), "b": np.random.rand(), "c": random.getrandbits(32)})
+    drawn = [space.document(genome) for genome in space.genomes(50, seed=0)]
+    assert sorted(int(config["a"] * 50) for config in drawn) == list(range(50))
+    assert sorted(int(config["b"] * 50) for config in drawn) == list(range(50))
+    assert sorted(config["c"] * 50 // 2**32 for config in drawn) == list(range(50))
+    single = [space.document(space.genomes(1, seed)[0])["a"] for seed in range(200)]
+    assert np.histogram(single, 4, (0, 1))[0] == pytest.approx([50] * 4, abs=25)
 
 
 def test_the_places_of_a_genome_are_the_words_that_are_drawn():
@@ -187,10 +257,6 @@ def test_the_ratio_by_example():
     ratio = np.exp(model.log_ratio(good, rest, weights=np.ones((2, 1)))[0])
     # one prior draw's weight: (1 + 0.5) / 2 over (0 + 0.5) / 4, and 0.5 / 2 over 3.5 / 4
     assert ratio[:2] == pytest.approx([6, 2 / 7], rel=0.01)
-
-
-def test_leaves_have_names():
-    assert dict(flatten({"a": [1, {"b": []}], "c": {}})) == {"/a/0": 1, "/a/1/b": [], "/c": {}}
 
 
 def test_a_suggestion_takes_under_20_ms_with_a_thousand_trials():

@@ -70,6 +70,48 @@ def test_the_prior_is_that_of_the_expressions():
     )  # hyperopt rounds what is uniform on [1, 5]
 
 
+def test_draws_made_together_are_spread_evenly():
+    space = HyperoptSpace(lambda: {"x": hp.uniform("x", 0, 1), "n": hp.normal("n", 0, 1)})
+    drawn = [space.document(genome) for genome in space.genomes(100, seed=0)]
+    even = (np.arange(100) + 0.5) / 100
+    assert np.sort([config["x"] for config in drawn]) == pytest.approx(even, abs=0.03)
+    normal = [(1 + math.erf(config["n"] / math.sqrt(2))) / 2 for config in drawn]
+    assert np.sort(normal) == pytest.approx(even, abs=0.03)
+    single = [space.document(space.genomes(1, seed)[0])["x"] for seed in range(200)]
+    assert np.histogram(single, 4, (0, 1))[0] == pytest.approx([50] * 4, abs=25)
+
+
+def test_no_two_configurations_of_two_hyperparameters_are_near():
+    def space():
+        return {
+            "lr": hp.loguniform("lr", math.log(1e-4), math.log(1e-2)),
+            "units": hp.choice("units", [1, 2]),
+        }
+
+    for seed in range(3):
+        configs = searched(TpeSampler(space, seed), 49, lambda c: c["units"] - abs(math.log10(c["lr"]) + 3.2))
+        for units in (1, 2):
+            lrs = np.sort([math.log10(config["lr"]) / 2 for config in configs if config["units"] == units])
+            assert len(lrs) > 1 and np.diff(lrs).min() > 1e-3
+
+
+def test_a_suggestion_does_not_depend_on_those_before_it():
+    evidence = Evidence()
+    for trial, config in enumerate(searched(TpeSampler(mixed, seed=5), 15, lambda config: config["lr"])):
+        evidence.add(trial, config, 1, config["lr"])
+    used = TpeSampler(mixed, seed=0)
+    found = {trial: used.suggest(trial, evidence) for trial in (170, 20, 99, 100)}
+    for trial, config in found.items():
+        assert config == TpeSampler(mixed, seed=0).suggest(trial, evidence)
+
+
+def test_quantised_values_next_to_each_other_are_all_tried():
+    sampler, evidence = TpeSampler(lambda: {"x": hp.quniform("x", 0, 30, 1)}, seed=0), Evidence()
+    while (config := sampler.suggest(len(evidence), evidence)) is not None:
+        evidence.add(len(evidence), config, 1, config["x"])
+    assert sorted(config["x"] for config in evidence.configs()) == list(range(31))
+
+
 def test_a_suggestion_depends_on_its_arguments_alone():
     evidence = Evidence()
     for trial, config in enumerate(searched(TpeSampler(mixed, seed=5), 20, lambda config: config["lr"])):
