@@ -1,8 +1,8 @@
 """How often a search suggests what was tried, in the README's space: a learning rate and a choice.
 
 49 trials of Hyperband (R = 27) are simulated, with rewards that are best at one end of the space. A repeat
-equals an earlier trial in four significant digits. The nearest are two trials of one choice, by the share of the
-prior between their learning rates. Wanted: no repeat, and none nearer than 0.001.
+equals an earlier trial in four significant digits. The distance of two trials of one choice is the share of
+the prior between their learning rates. Wanted: no repeat, and no distance below 0.001.
 """
 
 import math
