@@ -59,10 +59,18 @@ _TAGGED = (  # chromosome, strand, first, last, strand
     re.compile(rf"^([^\s/]+)()/{POSITION}-{POSITION}()(?!\S)"),
 )
 _LOOSE = re.compile(r"(?<!\S)(\S+?)([_.:|-]|\s+)([0-9]{1,18})\2([0-9]{1,18})(?:(?:\2|\()([-+.])\)?)?(?!\S)")
-_LOOKS_SO = re.compile(
-    r":c?[0-9][0-9,]*(?:-|\.\.)[0-9]|:[0-9]+:[0-9]+:(?:-?1|0)(?!\S)|(?m:^[^\s/]+)/[0-9]+-[0-9]+(?!\S)"
-    r"|(?<!\S)loc[:=]\S+[0-9](?:-|\.\.)[0-9]|\bChr [^\s,]+ from [0-9]+-[0-9]"
-    r"|(?<![0-9A-Za-z])chr[0-9A-Za-z]+([_.:|-]|[ \t]+)[0-9]+\1[0-9]+(?![0-9])"
+_LOOKS_SO = tuple(  # each begins with letters of its own, which makes a search among a million headers fast
+    map(
+        re.compile,
+        (
+            r":c?[0-9][0-9,]*(?:-|\.\.)[0-9]",
+            r":[0-9]+:[0-9]+:(?:-?1|0)(?!\S)",
+            r"/[0-9]+-[0-9]+(?!\S)",
+            r"loc[:=]\S+[0-9](?:-|\.\.)[0-9]",
+            r"Chr [^\s,]+ from [0-9]+-[0-9]",
+            r"chr[0-9A-Za-z]+([_.:|-]|[ \t]+)[0-9]+\1[0-9]+(?![0-9])",
+        ),
+    )
 )
 _STRAND = re.compile(r"\bstrand\s*[=:]\s*([-+]|-?1\b)|(?<=\s)\(?([-+])\)?(?!\S)|\b(FORWARD|REVERSE)\b")
 _STRANDS = {sign: "-" for sign in ("-", "-1", "REVERSE", "complement", "rc", "c")}
@@ -97,20 +105,23 @@ def unread_region(headers: Sequence[str], lengths: ArrayLike) -> str:
     >>> unread_region(["chr1:100-200", "peak2"], lengths=[100, 100])
     "'chr1:100-200' looks like a region, but 'peak2' does not"
     """
-    found = _LOOKS_SO.search("\n".join(headers))  # at once, as a genome may have a million records
-    if found is None or read_headers(headers, lengths) is not None:
+    if not _looks_so("\n".join(headers)) or read_headers(headers, lengths) is not None:
         return ""
     regions = []
     for header, length in _pairs(headers, lengths):
         regions.append(_read(header, length, 1) or _read(header, length, 0))
-        if regions[-1] is None and _LOOKS_SO.search(header):
+        if regions[-1] is None and _looks_so(header):
             return f"{header[:80]!r} looks like a region, but its sequence has {length} bases"
     if None in regions:
-        like = next(filter(_LOOKS_SO.search, headers))
+        like = next(filter(_looks_so, headers))
         return f"{like[:80]!r} looks like a region, but {headers[regions.index(None)][:80]!r} does not"
     if label := _label_before([region for region in regions if region]):
         return f"each region has a text of its own, as {label!r}, before the chromosome; end it in '::'"
     return "some of the regions count from 0, and others from 1"
+
+
+def _looks_so(text: str) -> bool:
+    return any(form.search(text) for form in _LOOKS_SO)
 
 
 def _pairs(headers: Sequence[str], lengths: ArrayLike | None) -> Iterator[tuple[str, int | None]]:
@@ -136,34 +147,45 @@ def _read(header: str, length: int | None, counts_from: int) -> Region | None:
 
 def _claims(header: str) -> Iterator[_Claim]:
     """What a header can mean, the likeliest first."""
-    named = _STRAND.search(header)
-    usual = next(filter(None, named.groups())) if named else ""
-
-    def strand(*signs: str | None) -> str:
-        return _STRANDS.get(next(filter(None, signs), usual), ".")
-
+    if match := _PLAIN.match(header):  # as nearly always, so that a million of them take seconds
+        yield from _plain(match)
     for form in _TAGGED:
         for match in form.finditer(header):
             chromosome, before, *numbers, after = match.groups()
             first, last = map(_number, numbers)
-            sign = strand(before, after, "-" if first > last else None)
+            sign = _strand(header, before, after, "-" if first > last else None)
             yield _Claim(chromosome, min(first, last), max(first, last), sign, 1)
     for match in _PLAIN.finditer(header):
-        text, turned, *numbers, rest = match.groups()
-        chromosome, before = _chromosome(text)
-        if (behind := _BEHIND.match(rest)) and chromosome not in _NO_CHROMOSOMES:
-            first, last = map(_number, reversed(numbers) if turned else numbers)
-            sign = strand(*behind.groups(), before, turned)
-            yield _Claim(chromosome, first, last, sign, 0 if "::" in text else 1, is_open=True)
+        yield from _plain(match)
     for match in _LOOSE.finditer(header):
         chromosome, _, *numbers, after = match.groups()
         first, last = map(_number, numbers)
-        yield _Claim(chromosome, first, last, strand(after), 1, is_open=True, is_loose=True)
+        yield _Claim(chromosome, first, last, _strand(header, after), 1, is_open=True, is_loose=True)
+
+
+def _plain(match: re.Match[str]) -> Iterator[_Claim]:
+    text, turned, *numbers, rest = match.groups()
+    chromosome, before = _chromosome(text)
+    behind = _BEHIND.match(rest)
+    if behind and chromosome not in _NO_CHROMOSOMES:
+        first, last = map(_number, reversed(numbers) if turned else numbers)
+        sign = _strand(match.string, *behind.groups(), before, turned)
+        yield _Claim(chromosome, first, last, sign, 0 if "::" in text else 1, is_open=True)
+
+
+def _strand(header: str, *signs: str | None) -> str:
+    """The first of these signs that is there, or the one that the header has anywhere, as + - or '.'."""
+    sign = next(filter(None, signs), None)
+    if sign is None and (named := _STRAND.search(header)):
+        sign = next(filter(None, named.groups()))
+    return _STRANDS.get(sign or "", ".")
 
 
 def _chromosome(text: str) -> tuple[str, str | None]:
     """(chromosome, strand) in the text before a region's positions; '' where that is a region itself."""
     name = text.rsplit("::", 1)[-1]
+    if name.isalnum():
+        return name, None
     name = re.split(r"[|;,=>]", name)[-1] or name
     name = re.sub(r".*:(?=chr)", "", name.lstrip("([{"))
     sign = re.fullmatch(r"(.+?)(?:\(([-+.*])\)|:([-+*]))", name)
