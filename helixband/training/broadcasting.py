@@ -41,6 +41,8 @@ def signature(*parts: Any) -> tuple[Any, ...]:
 
 def check_loss(compute: Callable[[Any, Any], Any], y_pred_loss: Any, y: Any) -> None:
     """Raise `DefinitionError` where `compute(y_pred_loss, y)` broadcasts predictions against labels."""
+    if not length(y):
+        return
     rows = _rows_for(y_pred_loss, y)
     few = [map_leaves(lambda leaf: _first(leaf.detach(), rows), part) for part in (y_pred_loss, y)]
     try:
@@ -58,6 +60,8 @@ def check_loss(compute: Callable[[Any, Any], Any], y_pred_loss: Any, y: Any) -> 
 
 def check_metrics(compute: Callable[[Any, Any], Any], y_true: Any, y_pred: Any, name: str) -> None:
     """Raise `DefinitionError` where `compute(y_true, y_pred)` broadcasts one array against the other."""
+    if not length(y_true):
+        return
     rows = _rows_for(y_true, y_pred)
     few = [map_leaves(lambda leaf: _guarded(_first(leaf, rows), rows), part) for part in (y_true, y_pred)]
     try:
