@@ -6,6 +6,9 @@ batch generator of its own with state, and epochs of 1 to 40 batches. A run sear
 The same command is given again after each kill of the run. With two workers, every second kill is of one of
 them (at most two in a row: a trial whose worker dies for the third time has failed).
 
+Most of a run's start is the import of torch. So the runs that are killed are forks of a process that has it.
+The run without kills is the command itself.
+
 Compared with a run without kills, bit for bit: configurations and results in the journal, the table of each
 trial, the best weights, the test result and the predictions. Exit code 1 if anything differs.
 """
@@ -13,6 +16,7 @@ trial, the best weights, the test result and the predictions. Exit code 1 if any
 import argparse
 import contextlib
 import csv
+import importlib
 import json
 import os
 import random
@@ -22,11 +26,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import ROOT, make_parser, report, setting, table
+
+from helixband.run import command
 
 COMMON = """\
 import json
@@ -195,19 +203,25 @@ class Runs:
         self.folder, self.workers = folder, workers
         (folder / "def.py").write_text(COMMON + DEFINITIONS[definition])
         (folder / "rows").touch()
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        self._command = [sys.executable, str(ROOT / "main.py"), "-f", "def.py", "-d", ".", "-y", "-ep", "9"]
-        self._command += ["-bs", "20", "-e", "-p", "rows", "--cpu", "--quiet", "-r"]
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        self._flags = "-f def.py -d . -y -ep 9 -bs 20 -e -p rows --cpu --quiet".split()
 
-    def start(self, result: str, workers: int) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [*self._command, result, "--workers", str(workers)], cwd=self.folder, env=self._environment
-        )
+    def start(self, result: str) -> ForkProcess:
+        """A run, in a process that it shares no memory with."""
+        flags = [*self._flags, "-r", result, "--workers", str(self.workers)]
+        process = get_context("fork").Process(target=self._run, args=[flags])
+        process.start()
+        return process
+
+    def _run(self, flags: list[str]) -> None:
+        os.chdir(self.folder)
+        sys.exit(command.main(flags))
 
     def undisturbed(self) -> tuple[dict[str, Any], int, float]:
         """What it comes to, its number of epochs, and the seconds until the first of them."""
         began = time.monotonic()
-        process = self.start("peace", 1)
+        peace = [sys.executable, str(ROOT / "main.py"), *self._flags, "-r", "peace"]
+        process = subprocess.Popen(peace, cwd=self.folder)
         while process.poll() is None and not self.epochs():
             time.sleep(0.05)
         seconds = time.monotonic() - began
@@ -219,16 +233,16 @@ class Runs:
         """Let a run come to its end through at most so many kills; how many of what there were."""
         counts: Counter[str] = Counter()
         while counts.total() < kills:
-            process, deaths = self.start(result, self.workers), 0
+            process, deaths = self.start(result), 0
             while True:
                 if draw.random() < 0.15:
                     time.sleep(draw.uniform(0, start))
                 else:
                     self._next_epoch(process)
                     time.sleep(draw.uniform(0, 0.6))
-                if process.poll() is not None or counts.total() >= kills:
+                if not process.is_alive() or counts.total() >= kills:
                     break
-                workers = children(process.pid) if self.workers > 1 else []
+                workers = children(process.pid or 0) if self.workers > 1 else []
                 if deaths < DEATHS_IN_A_ROW and workers and draw.random() < 0.5:
                     os.kill(draw.choice(workers), signal.SIGKILL)
                     deaths += 1
@@ -237,12 +251,15 @@ class Runs:
                 process.kill()
                 counts["run"] += 1
                 break
-            if process.wait() not in (0, -signal.SIGKILL):
-                raise SystemExit(f"a run of {self.folder} failed")
-            if process.returncode == 0:
+            process.join()
+            if process.exitcode not in (0, -signal.SIGKILL):
+                raise SystemExit(f"a run failed with exit code {process.exitcode}")
+            if process.exitcode == 0:
                 return counts
-        if self.start(result, self.workers).wait():
-            raise SystemExit(f"a run of {self.folder} failed")
+        process = self.start(result)
+        process.join()
+        if process.exitcode:
+            raise SystemExit(f"a run failed with exit code {process.exitcode}")
         return counts
 
     def epochs(self) -> int:
@@ -255,9 +272,9 @@ class Runs:
         (self.folder / "epochs").unlink(missing_ok=True)
         return count
 
-    def _next_epoch(self, process: "subprocess.Popen[bytes]") -> None:
+    def _next_epoch(self, process: ForkProcess) -> None:
         before = self.epochs()
-        while process.poll() is None and self.epochs() == before:
+        while process.is_alive() and self.epochs() == before:
             time.sleep(0.02)
 
 
@@ -332,6 +349,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    torch.set_num_threads(args.threads)
+    importlib.import_module("helixband.run.experiment")  # before the forks
     measured = [
         measure(definition, workers, args.kills, args.seed, args.threads)
         for definition in args.definitions
