@@ -30,7 +30,7 @@ from helixband.results.directory import Row, Trial
 from helixband.training import judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine
-from helixband.training.feed import choose_device, number_of_batches
+from helixband.training.feed import choose_device, hint_of_dtype, number_of_batches
 from helixband.training.fit import fit
 from helixband.training.judge import mean_loss
 from helixband.training.losses import (
@@ -193,9 +193,8 @@ class BaseModel:
         try:
             output = self.network(x)
         except Exception as error:
-            is_bytes = isinstance(x, Tensor) and x.dtype == torch.uint8
-            hint = ": indexes of letters, which OneHot() as the first layer takes" if is_bytes else ""
-            error.add_note(f"in the forward pass of {type(self.network).__name__}; x is {shapes(x)}{hint}")
+            name = type(self.network).__name__
+            error.add_note(f"in the forward pass of {name}; x is {shapes(x)}{hint_of_dtype(x)}")
             raise
         return self.split_output(output)
 

@@ -97,6 +97,15 @@ def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any
         yield map_leaves(itemgetter(rows_of_piece), batch)
 
 
+def hint_of_dtype(x: Any) -> str:
+    """What may be wrong with an x that is no floating-point tensor."""
+    if not isinstance(x, Tensor) or x.is_floating_point():
+        return ""
+    if x.ndim == 2 and x.dtype == torch.uint8:
+        return ": indexes of letters, which OneHot() as the first layer takes"
+    return ": networks compute with float32, so make it that in the generator" if x.ndim > 2 else ""
+
+
 def number_of_batches(generator: Any) -> int | None:
     """The length of a generator, or None where it has none, or says so only when it is asked."""
     try:

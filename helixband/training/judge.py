@@ -1,16 +1,18 @@
 """What a model makes of labelled data: its loss and metrics, of a batch and of a whole set."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from helixband import interruption, metrics
-from helixband.errors import DefinitionError
-from helixband.nested import length
+from helixband.errors import DataError, DefinitionError
+from helixband.nested import leaves, length
 from helixband.training import broadcasting, passes
 from helixband.training.engine import mean_of
 from helixband.training.passes import Evaluated
@@ -60,6 +62,8 @@ def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, 
     rows, limit = model.args.batch_size, model.batch_limit
     loss, y_true, y_pred = passes.evaluate(step, loss_of, generator, model.device, rows, limit)
     model.check_labels(y_true)
+    if not math.isfinite(loss):
+        _check_finite(generator, y_true, y_pred)
     return {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}, y_true, y_pred
 
 
@@ -82,6 +86,20 @@ def _by_definition(model: Any, x: Any, y: Any) -> Evaluated:
         raise DefinitionError(f"eval_step returned {type(given).__name__}; it has to return (loss, y_pred)")
     model.engine.noted = None
     return Evaluated(model.engine.weigh(given[0], rows), given[1])
+
+
+def _check_finite(generator: Iterable[Any], y_true: Any, y_pred: Any) -> None:
+    """Raise `DataError` where labels, and not the predictions, are why the loss of a set is not finite."""
+    if not all(np.isfinite(leaf).all() for leaf in leaves(y_pred) if leaf.dtype.kind == "f"):
+        return
+    for leaf in leaves(y_true):
+        strange = ~np.isfinite(leaf) if leaf.dtype.kind == "f" else np.zeros(leaf.shape, bool)
+        if strange.any():
+            row = int(strange.reshape(len(leaf), -1).any(axis=1).argmax())
+            raise DataError(
+                f"row {row} of the labels of {type(generator).__name__} holds {leaf[strange][0]}, and the loss "
+                "of the set is not finite: mend the data, or have compute_loss leave missing labels out"
+            )
 
 
 @contextmanager

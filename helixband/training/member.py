@@ -199,11 +199,10 @@ class Member:
 
     def _trouble(self, losses: LossMeter) -> str:
         """Why the loss of an epoch is not finite."""
-        batch, value = losses.first_not_finite()
-        if math.isfinite(value):
-            return (
-                "no example counts for the loss: all batches are empty, or all labels are missing or ignored"
-            )
+        found = losses.first_not_finite()
+        if found is None:
+            return "no example counts for the loss: all batches are empty, or all labels missing or ignored"
+        batch, value = found
         where = f"the loss is {value} from batch {batch} of the epoch on (batches from 0)"
         return f"{where}; {trouble_in_data(self.train, self.limit)}"
 

@@ -58,12 +58,12 @@ class LossMeter:
         sums = np.where(weights == 0, 0.0, values * weights)
         return float(sums.sum() / weights.sum()) if weights.any() else math.nan
 
-    def first_not_finite(self) -> tuple[int, float]:
-        """The number of the first batch, from 0, whose loss counts and is not finite, and that loss."""
+    def first_not_finite(self) -> tuple[int, float] | None:
+        """The first batch, from 0, whose loss counts and is not finite, with that loss, or None."""
         values, weights = self._values(), self._weights()
         counts = np.ones(len(values), bool) if weights is None else weights != 0
-        batch = int(np.argmax(~np.isfinite(values) & counts))
-        return batch, float(values[batch])
+        found = np.flatnonzero(~np.isfinite(values) & counts)
+        return (int(found[0]), float(values[found[0]])) if len(found) else None
 
     def _values(self) -> NDArray[np.float64]:
         return _to_host([loss.value for loss in self._losses])

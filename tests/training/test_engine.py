@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from base_model import BaseModel, RegressionModel
 from batch_generator import MatrixBatchGenerator
-from helixband.errors import DefinitionError, TrainingError
+from helixband.errors import DataError, DefinitionError, TrainingError
 from helixband.results.directory import Results, Trial
 
 X = np.random.default_rng(0).random((40, 3), dtype=np.float32)
@@ -180,7 +180,8 @@ def test_the_command_uses_a_definitions_own_fit(project: Project) -> None:
         "        return super().fit(*arguments, **named)\n"
     )
     assert "my own fit" in project.run("--epoch", "2").out
-    assert "my own fit" in project.run("--hyper", "--epoch", "1", "--trials", "2", "--result", "other").out
+    other = str(project.path / "other")
+    assert "my own fit" in project.run("--hyper", "--epoch", "1", "--trials", "2", "--result", other).out
 
 
 # Validation has random numbers of its own.
@@ -315,3 +316,31 @@ def test_the_table_has_the_learning_rate_and_the_seconds(tmp_path: Path) -> None
     assert header == "epoch,train_loss,train_mse,val_loss,val_mse,val_pearson,reward,lr,seconds"
     assert row.split(",")[-2] == "0.01"
     assert 0 < float(row.split(",")[-1]) < 60
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_labels_that_are_not_finite_are_told_whatever_generator_they_are_from(value: float) -> None:
+    labels = torch.from_numpy(Y.copy())
+    labels[17] = value
+    val = DataLoader(TensorDataset(torch.from_numpy(X), labels), 8)
+    message = f"row 17 of the labels of DataLoader holds {value}, and the loss of the set is not finite"
+    with pytest.raises(DataError, match=message):
+        make().evaluate(val)
+    with pytest.raises(DataError, match=message):
+        make().fit(data()[0], val, 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "hint"),
+    [
+        (np.zeros((4, 20), np.uint8), "indexes of letters, which OneHot"),
+        (np.zeros((4, 4, 20), np.uint8), "networks compute with float32"),
+        (np.zeros((4, 4, 20), np.int64), "networks compute with float32"),
+        (np.zeros((4, 20), np.float32), ""),
+    ],
+)
+def test_a_hint_is_given_for_the_kind_of_x(x: Any, hint: str) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        make().predict(x)
+    assert hint in caught.value.__notes__[0]
+    assert hint or caught.value.__notes__[0].endswith("'torch.float32')")

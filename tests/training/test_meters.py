@@ -40,6 +40,7 @@ def test_sums_are_formed_in_double_precision() -> None:
 def test_the_first_loss_that_counts_and_is_not_finite_is_found() -> None:
     assert meter((1.0, 1), (math.inf, 1), (2.0, 1)).first_not_finite() == (1, math.inf)
     assert meter((math.nan, 0), (1.0, 1), (math.inf, 1)).first_not_finite() == (2, math.inf)
+    assert meter((math.nan, 0), (1.0, 1)).first_not_finite() is None
 
 
 def test_metrics_of_batches_are_weighted_and_undefined_ones_left_out() -> None:
