@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, Project
+from conftest import ROOT, Project, untimed
 from toys import CLASSES, FASTA
 
 from helixband import __version__
@@ -32,20 +32,30 @@ SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
 def contents(results: Path) -> dict[str, Any]:
     """What is in all files but the logs and those that name the time, the place or the number of a run."""
     files = {str(path.relative_to(results)): path for path in sorted(results.rglob("*")) if path.is_file()}
+
+    def content(path: Path) -> Any:
+        if path.name == "train_results.csv":
+            return untimed(path.read_text())
+        return state(path) if path.suffix == ".pt" else path.read_bytes()
+
     return {
-        name: state(path) if path.suffix == ".pt" else path.read_bytes()
+        name: content(path)
         for name, path in files.items()
         if not name.startswith("logs/") and name not in ("lock", "run.json") and path.name != "attempt"
     }
 
 
 def state(checkpoint: Path) -> Any:
-    """A checkpoint, its tensors as bytes: the file itself depends on which of its strings are one object."""
+    """A checkpoint but for the seconds of its epochs, its tensors as bytes.
+
+    The file itself depends on which of its strings are one object.
+    """
 
     def comparable(leaf: Any) -> Any:
         return (str(leaf.dtype), leaf.numpy().tobytes()) if isinstance(leaf, torch.Tensor) else leaf
 
-    return map_leaves(comparable, torch.load(checkpoint, weights_only=True))
+    content = torch.load(checkpoint, weights_only=True)
+    return map_leaves(comparable, {name: part for name, part in content.items() if name != "seconds"})
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -65,7 +75,7 @@ def test_training_alone_keeps_one_trial_and_its_history(project: Project) -> Non
     rows = list(csv.DictReader(project.read("trials/single/train_results.csv").splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert list(rows[0]) == [
-        "epoch", "train_loss", "train_mse", "val_loss", "val_mse", "val_pearson", "reward",
+        "epoch", "train_loss", "train_mse", "val_loss", "val_mse", "val_pearson", "reward", "lr", "seconds",
     ]  # fmt: skip
     assert all(float(row["reward"]) == -float(row["val_loss"]) for row in rows)
     assert not (project.results / "search").exists()
