@@ -31,7 +31,8 @@ from helixband import randomness
 from helixband.definition import Definition, load_definition
 from helixband.display.progress import Progress
 from helixband.results import checkpoints
-from helixband.results.directory import Journal, Results, Trial
+from helixband.results.directory import Results, Trial
+from helixband.results.journal import Journal
 from helixband.search.executors import trial
 from helixband.search.executors.local import InProcess
 from helixband.search.executors.trial import Trainer

@@ -1,22 +1,32 @@
 """Files: written whole, found by name or glob, in natural order."""
 
 import os
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helixband.errors import DataError, StorageError
 from helixband.files import (
+    Checksums,
     absolute,
+    append,
     collapsed,
     matching_files,
     natural_key,
+    read_document,
     read_json,
+    write_document,
     write_json,
     write_whole,
+    writing,
+    writing_whole,
 )
 
 # Writing and reading back.
@@ -169,3 +179,104 @@ def test_a_path_from_the_root_holds_after_a_change_of_folder(
 def test_what_lies_above_a_link_is_found_where_the_system_finds_it(linked: Path, pattern: str) -> None:
     for found in (matching_files(f"project/data/{pattern}"), matching_files(pattern, "project/data")):
         assert [Path(path).read_text() for path in found] == ["store"]
+
+
+# Read back, and names that nobody can guess.
+
+
+def test_checksums_are_of_blocks_however_the_bytes_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "CHECKED_BYTES", 4)
+    for pieces in ([b"abcdefghij"], [b"abc", b"defgh", b"", b"ij"], [b"abcd", b"efgh", b"ij"]):
+        sums = Checksums()
+        for piece in pieces:
+            sums.add(piece)
+        assert (sums.size, sums.blocks()) == (10, [zlib.crc32(part) for part in (b"abcd", b"efgh", b"ij")])
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 9])
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_disk_that_does_not_hold_what_was_written_is_told_and_the_old_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sync: bool
+) -> None:
+    monkeypatch.setattr(writing, "CHECKED_BYTES", 4)
+    write_whole(tmp_path / "a", "old")
+    content = b"x" * (size - 1) + b"?"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", lambda _, count, start: content[start : start + count])
+        with pytest.raises(StorageError) as caught:
+            write_whole(tmp_path / "a", b"x" * size, sync)
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}/a: what is read back is not what was written; the disk may be faulty; "
+        "what was there before is unchanged"
+    )
+    assert (os.listdir(tmp_path), (tmp_path / "a").read_text()) == (["a"], "old")
+    write_whole(tmp_path / "a", b"x" * size, sync)
+    assert (tmp_path / "a").read_bytes() == b"x" * size
+
+
+def test_two_that_write_one_file_at_once_both_succeed(tmp_path: Path) -> None:
+    with writing_whole(tmp_path / "a") as first, writing_whole(tmp_path / "a") as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert (os.listdir(tmp_path), (tmp_path / "a").read_text()) == (["a"], "first")
+
+
+def test_a_name_on_the_way_cannot_be_guessed_and_is_made_by_its_writer(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(20):
+        with writing_whole(tmp_path / "a"):
+            names |= set(os.listdir(tmp_path)) - {"a"}
+    assert len(names) == 20
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    write = "from helixband.files import writing_whole\nwith writing_whole('a') as file:\n"
+    write += "    file.write(b'half'), file.flush(), print(flush=True), input()\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", write], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as writer:  # fmt: skip
+        assert writer.stdout is not None and writer.stdout.readline() == b"\n"
+        half = os.listdir(tmp_path)
+        write_whole(tmp_path / "a", "new")
+        assert sorted(os.listdir(tmp_path)) == sorted([*half, "a"])
+        writer.kill()
+    write_whole(tmp_path / "a", "newer")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_is_added_is_read_back_or_taken_away_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path / "new" / "a", b"one")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", lambda *_: b"tw?")
+        with pytest.raises(StorageError, match=f"cannot write {tmp_path}/new/a: what is read back is not"):
+            append(tmp_path / "new" / "a", b"two")
+    append(tmp_path / "new" / "a", memoryview(b"three"))
+    assert (tmp_path / "new" / "a").read_text() == "onethree"
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"),
+    [
+        ('{"a": [1.5, {"b": null}], "checksum": 12}', False),
+        ('{"a": [1.5, {"b": null}]}', True),  # as earlier versions wrote it
+        ("[1]", False),
+    ],
+)
+def test_a_document_is_as_it_was_written_or_refused(tmp_path: Path, content: str, whole: bool) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    if whole:
+        assert read_document(path) == {"a": [1.5, {"b": None}]}
+    else:
+        with pytest.raises(StorageError, match=f"{path} is not as it was written"):
+            read_document(path)
+
+
+def test_a_document_comes_back_without_its_checksum(tmp_path: Path) -> None:
+    document = {"b": {1: 0.1 + 0.2, 10: "é", 2: (1, 2)}, "a": None}
+    write_document(tmp_path / "a.json", document)
+    assert read_document(tmp_path / "a.json") == {"b": {"1": 0.1 + 0.2, "10": "é", "2": [1, 2]}, "a": None}
+    assert list(read_json(tmp_path / "a.json")) == ["b", "a", "checksum"]

@@ -27,7 +27,7 @@ FLOORS = [
     {
         "constraints": "what holds for weights after a step",
         "env": "environment variables that a definition reads",
-        "files": "writing whole or not at all; locks; finding by name or pattern",
+        "files": "writing whole or not at all, through no stranger's link; locks; finding by name",
         "hyperband": "brackets; Hyperband with ask() for the next job and tell() for a result",
         "metrics": "numbers from NumPy arrays",
     },
@@ -68,6 +68,10 @@ FILES = {
         "progress",
         "live",
     ],
+    "files": [
+        "finding links",
+        "locks writing",
+    ],
     "generators": [
         "arrays base hdf5",
         "sequences",
@@ -92,7 +96,7 @@ FILES = {
         "__main__",
     ],
     "results": [
-        "attempt checkpoints",
+        "attempt checkpoints journal",
         "directory",
     ],
     "run": [

@@ -1,14 +1,16 @@
 """Predictions as arrays: NumPy's format, and HDF5 with the windows' places beside them."""
 
+import errno
 import io
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.lib import format as npy_format
 
-from helixband.files import writing_whole
+from helixband.files import replacing, writing_whole
 from helixband.outputs.rows import BLOCK_BYTES, BLOCK_ROWS, RegionsOf, Rows, Windows
 
 
@@ -63,7 +65,12 @@ def write_h5(path: Path, arrays: Mapping[str, Rows], regions: RegionsOf, names: 
     """
     import h5py
 
-    with writing_whole(path) as file, _Target(file.name, "r+") as target:
+    def check(file: io.BufferedRandom) -> None:
+        with open(file.name, "rb") as source, h5py.File(source) as h5:
+            _check_arrays(h5, arrays)
+            _check_regions(h5, len(next(iter(arrays.values()))), regions)
+
+    with replacing(path, check) as file, _Target(file.name, "r+") as target:
         try:
             with h5py.File(target, "w") as h5:
                 _write_arrays(h5, arrays)
@@ -97,6 +104,27 @@ def _write_regions(h5: Any, n_rows: int, regions: RegionsOf, names: list[str]) -
         last = min(first + step, n_rows)
         for dataset, column in zip(datasets, regions(first, last), strict=True):
             dataset[first:last] = column
+
+
+def _check_arrays(h5: Any, arrays: Mapping[str, Rows]) -> None:
+    for name, rows in arrays.items():
+        dataset = h5[f"predictions{name}"]
+        for first, last in rows.blocks():
+            _check_same(dataset[first:last].tobytes(), rows.read(first, last).tobytes())
+
+
+def _check_regions(h5: Any, n_rows: int, regions: RegionsOf) -> None:
+    columns = [h5["name"].asstr(), h5["start"], h5["end"], h5["strand"].asstr()]
+    step = min(n_rows, BLOCK_ROWS)
+    for first in range(0, n_rows, step):
+        last = min(first + step, n_rows)
+        for column, expected in zip(columns, regions(first, last), strict=True):
+            _check_same(column[first:last].tolist(), np.array(expected).tolist())
+
+
+def _check_same(found: Any, written: Any) -> None:
+    if found != written:
+        raise OSError(errno.EIO, "what is read back is not what was written; the disk may be faulty")
 
 
 class _Target(io.FileIO):

@@ -4,8 +4,11 @@ A bigWig has one value a base at most. Where windows overlap, each base has the 
 windows that cover it. A score that is not finite is left out: readers crash on NaN.
 """
 
+import contextlib
+import errno
 import functools
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband import interruption
-from helixband.errors import DataError, HelixbandError, StorageError
-from helixband.files import writing_whole
+from helixband.errors import DataError, HelixbandError
+from helixband.files import Checksums, replacing
 from helixband.outputs.rows import BLOCK_ROWS, RegionsOf, Rows, Windows
 
 Places = NDArray[np.int64]
@@ -24,6 +27,10 @@ Spans = tuple[Places, Places, Scores]
 
 Entry = tuple[str, int, int, float]
 """(record, start, end, score)."""
+
+UNFINISHED = "pybigtools did not finish it, and may have printed the reason"
+
+_SPAN = np.dtype([("start", "<i8"), ("end", "<i8"), ("score", "<f4")])  # as exact as a bigWig is
 
 
 class BigWig:
@@ -172,54 +179,90 @@ def _averaged_along(blocks: Iterable[Spans]) -> Iterator[Spans]:
 
 
 def _write(path: Path, entries: Iterator[Entry], lengths: Mapping[str, int]) -> None:
+    import pybigtools
+
     first = next(entries, None)
     if first is None:
         raise DataError(f"no score is a finite number, so there is nothing to write to {path}")
     source = _Source(itertools.chain([first], entries))
-    with writing_whole(path) as file:
-        link = Path(f"{file.name}.bw")  # pybigtools knows a format by the end of the name alone
-        link.unlink(missing_ok=True)
-        link.symlink_to(Path(file.name).name)
-        try:
-            bases = _bases_written(str(link), source, lengths)
-        finally:
-            link.unlink(missing_ok=True)
+    # pybigtools knows a format by the end of the name alone.
+    with replacing(path, lambda file: _check(file.name, source.content), ending=".tmp.bw") as file:
+        with _failures():
+            pybigtools.open(file.name, "w").write(dict(lengths), source)
         source.raise_again()
         interruption.check()
-        if bases != source.bases:
-            raise StorageError(f"cannot write {path}: pybigtools did not finish it, and printed the reason")
 
 
-def _bases_written(path: str, source: "_Source", lengths: Mapping[str, int]) -> int | None:
-    """Have pybigtools write a bigWig; the bases with a value in it, None where it failed."""
+def _check(path: str, written: "_Content") -> None:
+    """Read a bigWig; raises `OSError` where it has not all entries that were written, at any zoom."""
+    import pybigtools
+
+    with _failures(), pybigtools.open(path) as track:
+        found = _Content()
+        for _ in found.passing((name, *entry) for name in written.names for entry in track.records(name)):
+            pass
+        covered = [int(track.info()["summary"]["basesCovered"])]
+        for zoom in track.zooms():
+            entries = (entry for name in written.names for entry in track.zoom_records(zoom, name))
+            covered.append(sum(entry[2]["bases_covered"] for entry in entries))
+        if found.checksums != written.checksums or set(covered) != {written.bases}:
+            raise OSError(errno.EIO, UNFINISHED)
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Have what pybigtools raises for a file that cannot be written or read be an `OSError`.
+
+    Of some failures, a full disk for example, it prints a line and returns; others are a panic.
+    """
     import pybigtools
 
     try:
-        # Of some failures, a full disk for example, it prints a line and returns; others are a panic.
-        pybigtools.open(path, "w").write(dict(lengths), source)
-        with pybigtools.open(path) as written:
-            return int(written.info()["summary"]["basesCovered"])
-    except pybigtools.BBIReadError:
-        return None
+        yield
+    except (pybigtools.BBIReadError, KeyError) as error:
+        raise OSError(errno.EIO, UNFINISHED) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # which is no Exception, and cannot be imported
             raise
-        return None
+        raise OSError(errno.EIO, UNFINISHED) from error
+
+
+class _Content:
+    """What a track holds: the names with entries, the bases covered, checksums of all entries."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.bases = 0
+        self._sums = Checksums()
+
+    @property
+    def checksums(self) -> list[int]:
+        """Those of the entries that have passed."""
+        return self._sums.blocks()
+
+    def passing(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The same entries, which are counted and summed as they pass."""
+        for name, group in itertools.groupby(entries, operator.itemgetter(0)):
+            self.names.append(name)
+            self._sums.add(name.encode())
+            while block := list(itertools.islice(group, BLOCK_ROWS)):
+                spans = np.array([entry[1:] for entry in block], _SPAN)
+                self.bases += int((spans["end"] - spans["start"]).sum())
+                self._sums.add(spans.tobytes())
+                yield from block
 
 
 class _Source:
     """Entries for pybigtools, which would print what their iterator raises: it is kept and raised after."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = entries
+        self.content = _Content()
+        self._entries = self.content.passing(entries)
         self._error: BaseException | None = None
-        self.bases = 0
 
     def __iter__(self) -> Iterator[Entry]:
         try:
-            for entry in self._entries:
-                self.bases += entry[2] - entry[1]
-                yield entry
+            yield from self._entries
         except GeneratorExit:
             raise
         except BaseException as error:

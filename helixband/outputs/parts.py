@@ -3,21 +3,21 @@
 <input>.part/
   facts.json     what the rows depend on, and the arrays there are
   0, 1, …        the rows of each array, one after another
+  checksums      a line a chunk: the CRC-32 of its rows in each array
 """
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband.errors import DefinitionError, StorageError
-from helixband.files import read_json, write_json
+from helixband.errors import DefinitionError
+from helixband.files import append, cut, read_document, remove_file, remove_folder, write_document
 from helixband.outputs.rows import Rows
 
 
@@ -26,7 +26,7 @@ class Parts:
 
     `ends`, int64 (chunks,): the row that each chunk ends before, in order; the last is the number of rows.
     `facts`: what the rows depend on, as JSON. Rows found there that depend on the same facts are kept, up to
-    the last whole chunk; others are removed.
+    the first chunk that is not whole or not as it was written; others are removed.
 
     `done`: the rows that are there. `arrays`: what they belong to, by name, from the first chunk on.
     """
@@ -39,7 +39,8 @@ class Parts:
         self._ends, self._n_rows = ends, int(ends[-1])
         self.arrays: dict[str, Rows] = {}
         self.done = 0
-        found = read_json(self._document) if self._document.exists() else {}
+        self._sums = directory / "checksums"
+        found = read_document(self._document) if self._document.exists() else {}
         if found.get("facts") == self._facts:
             self._take(found["arrays"])
             self._cut()
@@ -57,7 +58,7 @@ class Parts:
         described = {name: _described(name, array, rows) for name, array in chunk.items()}
         if not self.arrays:
             self._take(described)
-            write_json(self._document, {"facts": self._facts, "arrays": described})
+            write_document(self._document, {"facts": self._facts, "arrays": described})
         expected = {name: [array.dtype.str, list(array.shape[1:])] for name, array in self.arrays.items()}
         if described != expected:
             raise DefinitionError(
@@ -65,19 +66,18 @@ class Parts:
                 f"{described}, those before them {expected}; all windows need predictions of the same type "
                 "and shape"
             )
-        for name, array in chunk.items():
-            _append(self.arrays[name].path, array)
+        contents = {name: _bytes(array) for name, array in chunk.items()}
+        for name, content in contents.items():
+            append(self.arrays[name].path, content)
+        append(self._sums, _line(map(zlib.crc32, contents.values())))
         self.done += rows
 
     def remove(self) -> None:
         """Delete the files."""
         if not self._directory.exists():
             return
-        try:
-            self._document.unlink(missing_ok=True)  # first, so that nothing takes the rest for whole
-            shutil.rmtree(self._directory)
-        except OSError as error:
-            raise StorageError(f"cannot remove {self._directory}: {error.strerror}; delete it") from error
+        remove_file(self._document)  # first, so that nothing takes the rest for whole
+        remove_folder(self._directory)
 
     def _take(self, described: Mapping[str, list[Any]]) -> None:
         self.arrays = {
@@ -86,14 +86,30 @@ class Parts:
         }
 
     def _cut(self) -> None:
-        """Cut off what follows the last chunk that all arrays have."""
-        sizes = {rows: rows.path.stat().st_size if rows.path.exists() else 0 for rows in self.arrays.values()}
-        there = min(size // rows.row_bytes for rows, size in sizes.items())
-        whole = int(np.searchsorted(self._ends, there, side="right"))
-        self.done = int(self._ends[whole - 1]) if whole else 0
-        for rows, size in sizes.items():
-            if size > self.done * rows.row_bytes:
-                os.truncate(rows.path, self.done * rows.row_bytes)
+        """Cut off what follows the last chunk that all arrays have as it was written."""
+        lines = self._sums.read_bytes().splitlines(keepends=True) if self._sums.exists() else []
+        whole = 0
+        for end, line in zip(self._ends.tolist(), lines, strict=False):
+            if line != _line(self._stored_sums(self.done, end)):
+                break
+            self.done, whole = end, whole + 1
+        for rows in self.arrays.values():
+            cut(rows.path, self.done * rows.row_bytes)
+        cut(self._sums, sum(map(len, lines[:whole])))
+
+    def _stored_sums(self, first: int, last: int) -> Iterator[int]:
+        """Of the rows [first, last) of each array, as far as these are there."""
+        for rows in self.arrays.values():
+            if rows.path.exists() and rows.path.stat().st_size >= last * rows.row_bytes:
+                yield zlib.crc32(_bytes(rows.read(first, last)))
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _line(sums: Iterable[int]) -> bytes:
+    return (" ".join(map(str, sums)) + "\n").encode()
 
 
 def _described(name: str, array: NDArray[Any], rows: int) -> list[Any]:
@@ -101,16 +117,3 @@ def _described(name: str, array: NDArray[Any], rows: int) -> list[Any]:
     if len(array) != rows or array.size == 0:
         raise DefinitionError(f"y_pred{name} of {rows} windows has the shape {array.shape}")
     return [array.dtype.str, list(array.shape[1:])]
-
-
-def _append(path: Path, array: NDArray[Any]) -> None:
-    try:
-        with open(path, "ab") as file:
-            file.write(np.ascontiguousarray(array).data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; the predictions before are kept, and the same command "
-            "goes on from there"
-        ) from error

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helixband.errors import StorageError
+
 BLOCK_BYTES = 1 << 20
 """Rows are read in blocks of about this size: as text and Python's numbers they take ten times as much."""
 
@@ -46,9 +48,11 @@ class Rows:
         return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
     def read(self, first: int, last: int) -> NDArray[Any]:
-        """The rows [first, last)."""
+        """The rows [first, last); raises `StorageError` where the file ends before."""
         count = (last - first) * (self.row_bytes // self.dtype.itemsize)
         values = np.fromfile(self.path, self.dtype, count, offset=first * self.row_bytes)
+        if len(values) < count:
+            raise StorageError(f"{self.path} ends before row {last}; delete it, and predict again")
         return values.reshape(last - first, *self.shape[1:])
 
     def blocks(self) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helixband.errors import DefinitionError
 from helixband.files import absolute, write_whole, writing_whole
 from helixband.outputs import table
 from helixband.results.directory import Results
@@ -61,9 +62,18 @@ def named_arrays(y_pred: Any, spread: Any = None) -> Iterator[tuple[str, NDArray
     >>> ones = np.ones(2)
     >>> [name for name, _ in named_arrays({"height": ones, "pair": (ones, ones)}, {"height": ones})]
     ['.height', '.pair.0', '.pair.1', '.height.std']
+
+    Raises `DefinitionError` where two would have one name.
     """
+    names = set()
     for suffix, part in (("", y_pred), (".std", spread)):
-        yield from ((f"{key}{suffix}", array) for key, array in _named_leaves(part))
+        for key, array in _named_leaves(part):
+            if f"{key}{suffix}" in names:
+                raise DefinitionError(
+                    f"y_pred has two parts that would both be named {f'{key}{suffix}'[1:]!r}; rename one"
+                )
+            names.add(f"{key}{suffix}")
+            yield f"{key}{suffix}", array
 
 
 def _named_leaves(nested: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:

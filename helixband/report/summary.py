@@ -1,7 +1,6 @@
 """A result directory as plain data: what a report and an export are made of. It is read, never written."""
 
 import csv
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import natural_key, read_json
+from helixband.files import natural_key, read_document, read_json
 from helixband.results.directory import SINGLE, Results, Trial, existing_results, trial_name
 
 Leaf = str | float | int | bool | None
@@ -122,12 +121,12 @@ def read_summary(path: str | Path) -> Summary:
     Raises `UsageError` where it is none, `StorageError` where a file in it cannot be read.
     """
     results = existing_results(path)
-    events = read_events(results.journal.path)
+    events = results.journal.read()
     trials = _searched(results, events) if events else _single(results)
     for trial in trials:
         _add_history(trial, results.trial(trial.name))
     searches = [event for event in events if event["event"] == "search"]
-    run = dict(read_json(results.run_file)) if results.run_file.exists() else {}
+    run = read_document(results.run_file) if results.run_file.exists() else {}
     linked = results.best_trial()
     summary = Summary(
         run=run,
@@ -142,27 +141,6 @@ def read_summary(path: str | Path) -> Summary:
     if not events:
         summary.finished = bool(trials) and trials[0].epochs >= (summary.max_epochs or math.inf)
     return summary
-
-
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a journal; [] where there is none. A torn last line is left out, and left there.
-
-    Raises `StorageError` naming the line that is damaged.
-    """
-    try:
-        content = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
-    events = []
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            event = json.loads(line)
-            events.append(event | {"event": event["event"]})
-        except (ValueError, TypeError, KeyError) as error:
-            raise StorageError(
-                f"{path}, line {number}: no event of a search ({error}); the journal is damaged"
-            ) from error
-    return events
 
 
 def _searched(results: Results, events: list[dict[str, Any]]) -> list[TrialSummary]:

@@ -71,8 +71,6 @@ class Attempt:
         """The file, locked; raises `FileNotFoundError` where it is neither there nor to be made."""
         with contextlib.ExitStack() as stack:
             try:
-                if create:
-                    self.file.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(locked_file(self.file, LOCK_SECONDS, create))
             except FileNotFoundError:
                 raise

@@ -1,8 +1,10 @@
 """Checkpoints: written whole or not at all, read without running code, known by their format number.
 
-A checkpoint is a dict of tensors, numbers, strings and containers of them, in torch's file format.
+A checkpoint is a dict of tensors, numbers, strings and containers of them, in torch's file format, which is a
+zip archive. The archive's comment is a SHA-256 of all bytes before it.
 """
 
+import hashlib
 import io
 import os
 import pickle
@@ -17,6 +19,12 @@ from helixband.errors import StorageError
 from helixband.files import write_together
 
 FORMAT = 1
+
+_MARK = b"sha256:"
+_COMMENT_BYTES = len(_MARK) + 64
+_BLOCK_BYTES = 1 << 20
+_END_BYTES = 22  # of the last record of an archive without a comment
+_FOLDER = 0x10  # of MS-DOS: torch takes what is marked so for empty, and gives memory as it is
 
 
 def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
@@ -38,10 +46,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises `StorageError` where it is missing, damaged, no checkpoint, or from a newer Helixband.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            # torch writes checksums but does not compare them: a flipped bit would be a wrong weight.
-            if part := archive.testzip():
-                raise zipfile.BadZipFile(f"the part {part} is not as it was written")
+        _check(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}") from error
@@ -60,6 +65,31 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
+def _check(path: str | os.PathLike[str]) -> None:
+    """Raise where the bytes are not as they were written; torch does not look at that."""
+    with open(path, "rb") as file:
+        left = max(0, file.seek(0, os.SEEK_END) - _COMMENT_BYTES)
+        file.seek(left)
+        comment = file.read()
+        if comment.startswith(_MARK):
+            file.seek(0)
+            digest = hashlib.sha256()
+            while left and (block := file.read(min(left, _BLOCK_BYTES))):
+                digest.update(block)
+                left -= len(block)
+            if comment != _MARK + digest.hexdigest().encode():
+                raise zipfile.BadZipFile("it is not as it was written")
+            return
+    # Of an earlier version, which wrote no comment: checksums of the parts are all there is.
+    if not comment[-_END_BYTES:].startswith(b"PK\5\6"):
+        raise zipfile.BadZipFile("its end is not as it was written")
+    with zipfile.ZipFile(path) as archive:
+        part = archive.testzip()
+        folders = [info.filename for info in archive.infolist() if info.external_attr & _FOLDER]
+        if part or folders:
+            raise zipfile.BadZipFile(f"the part {part or folders[0]} is not as it was written")
+
+
 def _packed(path: Path, content: dict[str, Any]) -> memoryview:
     # In memory first: torch's own writer does not survive a failing disk with a usable error.
     buffer = io.BytesIO()
@@ -67,6 +97,10 @@ def _packed(path: Path, content: dict[str, Any]) -> memoryview:
         torch.save({"format": FORMAT, **content}, buffer)
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise StorageError(f"cannot write {path}: a state in it cannot be stored: {error}") from error
+    # The comment of an archive is its end, and its length stands right before it.
+    buffer.seek(-2, os.SEEK_END)
+    buffer.write(_COMMENT_BYTES.to_bytes(2, "little"))
+    buffer.write(_MARK + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
     return buffer.getbuffer()
 
 

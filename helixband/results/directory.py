@@ -23,18 +23,28 @@
 import contextlib
 import csv
 import io
-import json
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError, UsageError
-from helixband.files import is_at, locked_file, read_json, write_json, write_whole
+from helixband.files import (
+    is_at,
+    locked_file,
+    read_document,
+    read_json,
+    refuse_links_in,
+    remove_file,
+    remove_folder,
+    write_document,
+    write_json,
+    write_whole,
+)
 from helixband.results.attempt import Attempt
 from helixband.results.attempt import Superseded as Superseded
+from helixband.results.journal import Journal
 
 Row = dict[str, float]
 
@@ -80,12 +90,12 @@ class Trial:
 
     def plan(self) -> dict[str, Any] | None:
         """The `epochs` and `steps_per_epoch` that a trial was begun with, where its model depends on them."""
-        return dict(read_json(self.plan_file)) if self.plan_file.exists() else None
+        return read_document(self.plan_file) if self.plan_file.exists() else None
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Store what the schedule of a trial is made for."""
         with self.writing():
-            write_json(self.plan_file, plan)
+            write_document(self.plan_file, plan)
 
     def write_history(self, rows: list[Row]) -> None:
         """One CSV row an epoch; a column for each name that any epoch has, empty where undefined."""
@@ -116,28 +126,21 @@ class Trial:
     def discard_checkpoints(self) -> None:
         """Delete what the training could go on from, and its weights; whoever was at it writes none again."""
         folder = self.last_checkpoint.parent
-        if not folder.exists():
-            return
-        self.begin_attempt()
-        try:
+        if folder.exists():
+            self.begin_attempt()
             with self.writing():
-                shutil.rmtree(folder)
-        except OSError as error:
-            raise StorageError(f"cannot delete {folder}: {error.strerror}") from error
+                remove_folder(folder)
 
     def forget(self) -> None:
         """Remove the trial; an attempt that is under way writes nothing more."""
         self.begin_attempt()
-        try:
-            with self.writing():
-                for path in self.path.iterdir():
-                    if path.is_dir() and not path.is_symlink():
-                        shutil.rmtree(path)
-                    elif path != self._attempt.file:  # which is held
-                        path.unlink()
-        except OSError as error:
-            raise StorageError(f"cannot delete {self.path}: {error.strerror}") from error
-        shutil.rmtree(self.path, ignore_errors=True)
+        with self.writing():
+            for path in self.path.iterdir():
+                if path.is_dir():
+                    remove_folder(path)
+                elif path != self._attempt.file:  # which is held
+                    remove_file(path)
+        remove_folder(self.path)
 
     def resumable_epochs(self) -> int:
         """How many epochs a training goes on from: none where its checkpoints were deleted."""
@@ -152,7 +155,7 @@ class Trial:
         """Remove what an attempt that failed has stored, now that another succeeded."""
         if self.error_file.exists():
             with self.writing():
-                self.error_file.unlink(missing_ok=True)
+                remove_file(self.error_file)
 
 
 def trial_name(trial: int) -> str:
@@ -203,6 +206,7 @@ class Results:
                 f"cannot make the result directory {self.path}: {error.strerror}; "
                 "choose another with --result"
             ) from error
+        refuse_links_in(self.path)
 
     def trial(self, name: str) -> Trial:
         """The trial of that id; its directory need not exist."""
@@ -220,6 +224,29 @@ class Results:
         """Where the TensorBoard files of a trial are."""
         return self.path / "logs" / trial.id
 
+    def config_of(self, trial: Trial) -> dict[str, Any] | None:
+        """The configuration of a trial, or None where it has not begun.
+
+        Raises `StorageError` where its file holds another than the journal, or run.json, recorded.
+        """
+        stored, recorded = trial.config(), self._config_recorded(trial.id)
+        if stored is None:
+            return recorded if trial.best_checkpoint.exists() else None
+        if recorded not in (None, stored):
+            raise StorageError(
+                f"{trial.config_file} has {stored}, and the trial was begun with {recorded}; put back a copy "
+                "of it, or delete it to use what was recorded"
+            )
+        return stored
+
+    def _config_recorded(self, name: str) -> dict[str, Any] | None:
+        if name == SINGLE:
+            run = read_document(self.run_file) if self.run_file.exists() else {}
+            recorded = run.get("single", {}).get("config")
+        else:
+            recorded = self.journal.config(int(name))
+        return recorded if recorded is None else dict(recorded)
+
     def has_trained(self) -> bool:
         """Whether there is a checkpoint of any trial, or a result of the search that is no failure."""
         if any(self.path.glob("trials/*/checkpoints/*.pt")):
@@ -235,9 +262,9 @@ class Results:
         }
         for name in began:
             self.trial(name).forget()
-        for file in (self.journal.path, self.best_link):
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+        remove_file(self.journal.path)
+        if self.best_link.is_symlink():
+            self.best_link.unlink()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -285,23 +312,40 @@ class Results:
         )
 
     def best_trial(self) -> Trial | None:
-        """The trial that `best_config` points to, or None."""
+        """The trial that is evaluated and predicts, or None.
+
+        `best_config` links to it. Where there is no link, for many ways to copy a directory leave links out
+        or copy what they lead to, the journal tells, and of a training without a search run.json.
+        """
         if not self.best_link.is_symlink():
-            return None
-        return self.trial(Path(os.readlink(self.best_link)).name)
+            name = self._best_recorded()
+            return None if name is None else self.trial(name)
+        name = Path(os.readlink(self.best_link)).name
+        if name != SINGLE and not name.isdecimal():
+            raise StorageError(f"{self.best_link} leads to {name!r}, which is no trial; remove it")
+        return self.trial(name)
 
     def set_best(self, trial: Trial) -> None:
-        """Point `best_config` to a trial, in one step."""
-        current = self.best_trial()
-        if current is not None and current.id == trial.id:
+        """Point `best_config` to a trial, in one step; a copy of a trial in its place is renamed."""
+        target = str(trial.path.relative_to(self.path))
+        if self.best_link.is_symlink() and os.readlink(self.best_link) == target:
             return
         temporary = self.path / ".best_config.tmp"
         try:
+            if not self.best_link.is_symlink() and (self.best_link / trial.config_file.name).exists():
+                os.rename(self.best_link, self.path / f"{self.best_link.name}.copy")
             temporary.unlink(missing_ok=True)
-            temporary.symlink_to(trial.path.relative_to(self.path))
+            temporary.symlink_to(target)  # which follows no link, and replaces nothing
             os.replace(temporary, self.best_link)
         except OSError as error:
             raise StorageError(f"cannot write {self.best_link}: {error.strerror}") from error
+
+    def _best_recorded(self) -> str | None:
+        if (best := self.journal.best_trial()) is not None:
+            return trial_name(best)
+        recorded = read_document(self.run_file) if self.run_file.exists() else {}
+        finished = recorded.get("single", {}).get("finished", self.trial(SINGLE).best_checkpoint.exists())
+        return SINGLE if finished else None
 
     def write_test_result(self, metrics: dict[str, float]) -> None:
         """Store the metrics of the test set; undefined ones are null."""
@@ -325,11 +369,11 @@ class Results:
 
     def write_audit(self, report: dict[str, Any]) -> None:
         """Store what the check of the data found."""
-        write_json(self.audit_file, report)
+        write_document(self.audit_file, report)
 
     def audit(self) -> dict[str, Any]:
         """What `write_audit` stored."""
-        return dict(read_json(self.audit_file))
+        return read_document(self.audit_file)
 
     def prediction(self, name: str, suffix: str) -> Path:
         """Where the predictions of an input go, for example `predictions/unlabelled.fa.npy`."""
@@ -337,46 +381,14 @@ class Results:
 
     def cleared_subdirectory(self, name: str) -> "Results":
         """A result directory inside this one, empty."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
+        remove_folder(self.path / name)
         return Results(self.path / name)
 
+    def inside(self, name: str) -> Path:
+        """The path of a file by the name that a document of this directory gives it.
 
-class Journal:
-    """Events, one JSON document a line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def events(self) -> list[dict[str, Any]]:
-        """All events. A torn last line, of a process that was killed as it wrote, is cut off."""
-        if not self.path.exists():
-            return []
-        try:
-            content = self.path.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                os.truncate(self.path, len(whole))
-        except OSError as error:
-            raise StorageError(f"cannot read {self.path}: {error.strerror}") from error
-        events = []
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                events.append(json.loads(line))
-            except ValueError as error:
-                raise StorageError(
-                    f"{self.path}, line {number}: not JSON ({error}); the journal is damaged: start the "
-                    "search again in another result directory"
-                ) from error
-        return events
-
-    def append(self, event: dict[str, Any], sync: bool = True) -> None:
-        """Add one event; it is on the disk when this returns, or without `sync` with the next one that is."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab") as file:
-                file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
-                file.flush()
-                if sync:
-                    os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
+        Raises `StorageError` where that leads out of the directory.
+        """
+        if os.path.isabs(name) or os.pardir in Path(name).parts:
+            raise StorageError(f"{self.run_file} names {name}, which is not in {self.path}; delete the line")
+        return self.path / name

@@ -61,7 +61,9 @@ class Evaluation(Stage):
         similar = self._similar_digests()
         told = hashlib.sha256("".join(similar).encode()).hexdigest() if similar else None
         facts = facts | {"data": self.args.data, "similar": told}
-        if self.results.test_file.exists() and self.run_file.stage("evaluate") == facts:
+        files = self.results.test_file, self.results.baselines_file
+        if all(file.exists() for file in files) and self.run_file.stage("evaluate") == facts:
+            self.run_file.check_files(files)
             self.progress.say(f"test: done already, {self.results.test_file}")
             self._tell(" ", self.results.test_result())
             return
@@ -72,7 +74,7 @@ class Evaluation(Stage):
             result |= self._score_unlike(model, test, similar)
         self.results.write_test_result(result)
         self.results.write_baselines(self._marks(model, test))
-        self.run_file.finish_stage("evaluate", facts)
+        self.run_file.finish_stage("evaluate", facts, files)
         self._tell("test:", result)
         self.progress.say(f"  written to {self.results.test_file}")
 

@@ -210,23 +210,27 @@ class Experiment(Stage):
         return finished
 
     def _tell_best(self, trial: Trial) -> None:
-        best, config = checkpoints.load(trial.best_checkpoint), trial.config() or {}
+        best, config = checkpoints.load(trial.best_checkpoint), self.results.config_of(trial) or {}
         reward = f"reward {show_number(best['reward'])} in epoch {best['epoch']}"
         self.progress.say(f"best: trial {trial.id}, {reward}  {show_config(config)}")
         self._show_network(trial, config)
 
     def _train(self, trial: Trial) -> None:
         args = self.args
-        config = trial.config() or self.checks.fixed
+        config = self.results.config_of(trial) or self.checks.fixed
         if config is None:
             config = draw(self.definition.module.get_config, derive_seed(args.seed, "config", SINGLE))
         self._prepare_training(trial)
+        if trial.id == SINGLE:
+            self.run_file.record_single(config, finished=False)
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
         model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
         self.progress.end()
         self.results.set_best(trial)
+        if trial.id == SINGLE:
+            self.run_file.record_single(config, finished=True)
         if math.isfinite(model.best_reward):
             reward = show_number(model.best_reward)
             self.progress.say(f"training: best epoch {model.best_epoch} of {model.epoch}, reward {reward}")
@@ -266,7 +270,7 @@ class Experiment(Stage):
     def _model(self) -> BaseModel:
         """The best model of the result directory."""
         trial = self._trained_trial()
-        model = self.trainer.new_model(trial, trial.config() or {})
+        model = self.trainer.new_model(trial, self.results.config_of(trial) or {})
         model.load(trial.best_checkpoint)
         return model
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.errors import DataError, UsageError
-from helixband.files import absolute, file_facts, matching_files
+from helixband.files import absolute, file_facts, matching_files, remove_file
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import input_name, named_arrays, write_predictions
@@ -163,7 +163,24 @@ class Prediction(Stage):
                         f"--predict: {path} would be named {name}, as {earlier} was; rename it, or choose "
                         "another directory with --result"
                     )
+        self._check_names(found)
         return found
+
+    def _check_names(self, found: dict[str, str]) -> None:
+        """Raise `UsageError` for two inputs of which it is known that they would write one file."""
+        for name, path in found.items():
+            spread = f"{name}.std"
+            if self.args.mc_dropout and spread in found:
+                raise UsageError(
+                    f"--predict: the standard deviation of {path} and the prediction of {found[spread]} "
+                    f"would both be named {spread}; rename one of them, or leave --mc-dropout out"
+                )
+            for folder in map(str, Path(name).parents):
+                if folder.endswith(".part") and folder.removesuffix(".part") in found:
+                    raise UsageError(
+                        f"--predict: {path} would be written to {folder}, which is the folder of "
+                        f"{found[folder.removesuffix('.part')]} while that is under way; rename one of them"
+                    )
 
 
 class _Record:
@@ -178,7 +195,7 @@ class _Record:
         self.facts = facts
         found = run_file.stage(self._stage) or {}
         outputs, begun = (
-            [results.path / path for path in found.get(key, ())] for key in ("outputs", "begun")
+            [results.inside(path) for path in found.get(key, ())] for key in ("outputs", "begun")
         )
         same = found.get("facts") == facts and all(output.exists() for output in outputs)
         self.formats: set[str] = set(found["formats"]) if same else set()
@@ -190,10 +207,24 @@ class _Record:
         return self.formats >= set(formats)
 
     def begin(self, files: Collection[Path]) -> None:
-        """Remove the files of other predictions, and store which ones are about to be written."""
+        """Remove the files of other predictions, and store which ones are about to be written.
+
+        Raises `UsageError` where one of these is of another input.
+        """
+        self._check_outputs(files)
         for path in self._old:
-            path.unlink(missing_ok=True)
+            remove_file(path)
         self._store(self.formats, self.outputs, begun=files)
+
+    def _check_outputs(self, files: Collection[Path]) -> None:
+        names = {str(path.relative_to(self._results.path)) for path in files if path.exists()}
+        for stage, found in self._run_file.stages().items():
+            if stage != self._stage and (both := names.intersection(found.get("outputs", ()))):
+                raise UsageError(
+                    f"--{self._stage}: {min(both)} is there already, for the input "
+                    f"{stage.removeprefix('predict ')}; rename one of the inputs, or choose another "
+                    "directory with --result"
+                )
 
     def finish(self, formats: Collection[str], files: Collection[Path]) -> None:
         """Store that these formats are done too, in these files."""

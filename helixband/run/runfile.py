@@ -6,6 +6,7 @@ import platform
 import sys
 import textwrap
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import torch
 from helixband import __version__
 from helixband.definition import Definition
 from helixband.env import is_credential, is_of_the_place, variables_looked_up, variables_read
-from helixband.errors import ResultsMismatch
-from helixband.files import read_json, write_json, write_whole
+from helixband.errors import ResultsMismatch, StorageError
+from helixband.files import read_document, write_document, write_whole
 from helixband.results.directory import Results
 
 DEFAULTS = {
@@ -39,7 +40,7 @@ class RunFile:
     def __init__(self, results: Results, binding: bool = True) -> None:
         self._results = results
         self.path = results.run_file
-        self._document: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
+        self._document: dict[str, Any] = read_document(self.path) if self.path.exists() else {}
         self.binding = binding or "stages" in self._document
 
     @property
@@ -115,7 +116,7 @@ class RunFile:
             self._document |= {"environment": {}, "os_environ": {}}
         self._record_environment()
         self._replace_definition(definition)
-        write_json(self.path, self._document)
+        write_document(self.path, self._document)
 
     def changes(self, definition: Definition) -> list[str]:
         """How the definition and the variables that it reads by `env` differ from the recorded ones."""
@@ -140,17 +141,37 @@ class RunFile:
             self._document["definition"] = {"path": str(definition.path), "sha256": definition.digest}
             self._document["os_environ"] = {}
             self._record_environment()
-            write_json(self.path, self._document)
+            write_document(self.path, self._document)
 
     def stage(self, name: str) -> Any:
         """What was stored when this stage was done, or None."""
-        return self._document.get("stages", {}).get(name)
+        return self.stages().get(name)
 
-    def finish_stage(self, name: str, facts: dict[str, Any]) -> None:
-        """Store that a stage is done, or how far, with the facts it depended on."""
+    def stages(self) -> dict[str, Any]:
+        """What was stored of each stage."""
+        return dict(self._document.get("stages", {}))
+
+    def record_single(self, config: dict[str, Any], finished: bool) -> None:
+        """Store the configuration of a training without a search, and whether that came to its end."""
+        self._document["single"] = {"config": config, "finished": finished}
+        write_document(self.path, self._document)
+
+    def finish_stage(self, name: str, facts: dict[str, Any], files: Iterable[Path] = ()) -> None:
+        """Store that a stage is done, or how far, with the facts it depended on.
+
+        `files` are those of its results that are read again, by `check_files`.
+        """
         self._record_environment()
+        for file in files:
+            self._document.setdefault("digests", {})[file.name] = file_digest(file)
         self._document.setdefault("stages", {})[name] = facts
-        write_json(self.path, self._document)
+        write_document(self.path, self._document)
+
+    def check_files(self, files: Iterable[Path]) -> None:
+        """Raise `StorageError` for a file that is not as it was when its stage was done."""
+        for file in files:
+            if self._document.get("digests", {}).get(file.name, digest := file_digest(file)) != digest:
+                raise StorageError(f"{file} is not as it was written; delete it, and it is made again")
 
     def _is_another(self, definition: Definition) -> bool:
         """Whether the definition is not the one that is recorded, or else the one that is there."""

@@ -6,19 +6,20 @@
      "ended": "epochs", "error": null, "stops": []}
     {"event": "end"}
 
-A further "search" line says that the search goes on to more epochs or trials. `stops` are the trials that a
-result puts out of the race. There is no time of day, so that the same search gives the same journal.
+Each line also has a `sum`, which is a checksum of it and of the lines before it. A further "search" line says
+that the search goes on to more epochs or trials. `stops` are the trials that a result puts out of the race.
+There is no time of day, so that the same search gives the same journal.
 """
 
 import math
 from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
-from helixband.results.directory import Journal
+from helixband.results.journal import Journal
 from helixband.search.executors.task import Document, Outcome
 from helixband.search.schedules import one_round
 from helixband.training.ended import Ended
-from hyperband import Result
+from hyperband import Result, Rung
 
 
 class Place(NamedTuple):
@@ -42,9 +43,14 @@ class SearchJournal:
         """With the trials that each put out of the race."""
         self.settings = settings
         self._recorded: dict[str, Any] = {}
+        self._told: set[tuple[int, int]] = set()
         self._has_ended = False
-        for event in journal.events():
-            self._read(event)
+        for line, event in enumerate(journal.events(), 1):
+            try:
+                self._read(event)
+            except (KeyError, TypeError, ValueError) as error:
+                what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+                raise journal.damaged(line, what) from error
         if self._recorded:
             if settings["trials"] is None:
                 self.settings = settings | {"trials": self._recorded["trials"]}
@@ -91,20 +97,42 @@ class SearchJournal:
             self._recorded, self._has_ended = self.settings, False
 
     def _read(self, event: dict[str, Any]) -> None:
+        """Take an event; raises `KeyError` or `ValueError` where it cannot follow those before it."""
         kind = event.pop("event")
         if kind == "search":
+            _usual_trials(event)
             self._recorded, self._has_ended = event, False
-        elif kind == "trial":
-            self.trials.append((Place(event["round"], event["bracket"]), event["config"]))
+            return
+        _expect(bool(self._recorded), f'"{kind}" comes before any "search"')
+        if kind == "trial":
+            self._read_trial(event)
         elif kind == "result":
-            reward = -math.inf if event["reward"] is None else event["reward"]
-            error, trained = event["error"], event["trained"]
-            ended = event.get("ended") or _ended(error, trained < event["epochs"])
-            outcome = Outcome(reward, event["best_epoch"], trained, error, ended=ended)
-            result = Result(event["trial"], event["epochs"], reward)
-            self.results.append((result, outcome, event["stops"]))
-        elif kind == "end":
+            self._read_result(event)
+        else:
+            _expect(kind == "end", f'"{kind}" is no event of this version')
             self._has_ended = True
+
+    def _read_trial(self, event: dict[str, Any]) -> None:
+        place, expected = Place(event["round"], event["bracket"]), len(self.trials)
+        _expect(event["trial"] == expected, f"trial {event['trial']} comes where trial {expected} was drawn")
+        brackets = len(_one_round(self._recorded))
+        _expect(place.round in range(expected + 1), f"there is no round {place.round} yet")
+        _expect(place.bracket in range(brackets), f"there is no bracket {place.bracket}")
+        _expect(isinstance(event["config"], dict), f"the configuration is {event['config']!r}")
+        self.trials.append((place, event["config"]))
+
+    def _read_result(self, event: dict[str, Any]) -> None:
+        trial, epochs, trained, error = (event[name] for name in ("trial", "epochs", "trained", "error"))
+        drawn = range(len(self.trials))
+        _expect(trial in drawn, f"a result of trial {trial} comes before the trial")
+        _expect(epochs in range(1, self._recorded["max_epochs"] + 1), f"there is no rung of {epochs} epochs")
+        _expect((trial, epochs) not in self._told, f"trial {trial} has a result at {epochs} epochs before")
+        self._told.add((trial, epochs))
+        _expect(all(stopped in drawn for stopped in event["stops"]), f"it stops {event['stops']}")
+        reward = -math.inf if event["reward"] is None else float(event["reward"])
+        ended = Ended(event.get("ended") or _ended(error, trained < epochs))
+        outcome = Outcome(reward, event["best_epoch"], trained, error, ended=ended)
+        self.results.append((Result(trial, epochs, reward), outcome, event["stops"]))
 
     def _check_settings(self) -> None:
         recorded, wanted = dict(self._recorded), dict(self.settings)
@@ -122,6 +150,11 @@ class SearchJournal:
             )
 
 
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
 def _ended(error: str | None, early: bool) -> Ended:
     """How a trial ended, of a journal that does not say it."""
     if error is not None:
@@ -131,8 +164,11 @@ def _ended(error: str | None, early: bool) -> Ended:
 
 def _usual_trials(settings: dict[str, Any]) -> int:
     """How many there are where no number is asked for."""
-    plan = one_round(settings["schedule"], settings["max_epochs"], settings["eta"])
-    return sum(rungs[0].configurations for rungs in plan)
+    return sum(rungs[0].configurations for rungs in _one_round(settings))
+
+
+def _one_round(settings: dict[str, Any]) -> list[list[Rung]]:
+    return one_round(settings["schedule"], settings["max_epochs"], settings["eta"])
 
 
 def _flag(setting: str) -> str:

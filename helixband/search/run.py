@@ -115,6 +115,18 @@ class Search:
             self._end_job(result, outcome)
         self._set_best()
         self._discard(trial for trial, entry in enumerate(self._schedule.trials) if entry.out)
+        self._tell_missing()
+
+    def _tell_missing(self) -> None:
+        """Which trials that may go on have nothing to go on from, as in a copy that left checkpoints out."""
+        entries = enumerate(self._schedule.trials)
+        begun = [trial_name(number) for number, entry in entries if entry.rewards and not entry.out]
+        missing = [name for name in begun if not self._results.trial(name).last_checkpoint.exists()]
+        if missing:
+            listed = ", ".join(missing)
+            self._progress.say(
+                f"  checkpoints are missing of: {listed}; those that go on are trained from their beginning"
+            )
 
     def _work(self) -> None:
         while True:

@@ -5,10 +5,11 @@ The encoded file lies in the cache directory: `$HELIXBAND_CACHE`, or `helixband`
 
     the indexes of all records, one after another, uint8
     the same of the reverse strand, last to first, where it was asked for
-    a JSON document: headers, lengths, a SHA-256 of them and of the indexes, facts of the FASTA files
-    the length of that document, 8 bytes, little-endian
+    a JSON document: headers, lengths, a SHA-256 of them and of the indexes, facts of the FASTA files, and the
+    CRC-32 of each block of 16 MiB of the above
+    the length of that document, 8 bytes, and its CRC-32, 4 bytes, little-endian
 
-so that a window of either strand is one gather.
+so that a window of either strand is one gather. A process compares the checksums before it uses the indexes.
 """
 
 import contextlib
@@ -18,8 +19,11 @@ import json
 import math
 import mmap
 import os
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError, StorageError
-from helixband.files import file_facts, locked_file, matching_files, writing_whole
+from helixband.files import CHECKED_BYTES, NewFile, file_facts, locked_file, matching_files, writing_whole
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, UNKNOWN, Alphabet, Codes
 from helixband.sequence.fasta import BLANKS, record_name, scan
 from helixband.sequence.reading import BLOCK_BYTES, near_names
 
-FORMAT = 2
+FORMAT = 3
+_TRAILER = struct.Struct("<QI")
+_unharmed: set[tuple[int, ...]] = set()  # the encoded files that this process has found as they were written
 Indexes = NDArray[np.int64]
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -54,6 +60,7 @@ class SequenceStore:
             if document is None:
                 raise StorageError(f"{encoded} is damaged; delete it, and it is made again")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            _check_indexes(encoded, file, self._map, document)
         self.headers: list[str] = document["headers"]
         self.names = [record_name(header) for header in self.headers]
         self.lengths = np.array(document["lengths"], dtype=np.int64)
@@ -232,18 +239,51 @@ def _is_current(encoded: Path, paths: tuple[str, ...], both_strands: bool) -> bo
 
 def _document(file: io.BufferedReader) -> dict[str, Any] | None:
     """The document of an encoded file, or None where that is not whole, or of another format."""
-    end = file.seek(0, os.SEEK_END) - 8
-    file.seek(max(end, 0))
-    start = end - int.from_bytes(file.read(8), "little")
-    if start < 0:
+    end = file.seek(0, os.SEEK_END) - _TRAILER.size
+    if end < 0:
         return None
-    file.seek(start)
+    file.seek(end)
+    length, checksum = _TRAILER.unpack(file.read())
+    if length > end:
+        return None
+    start = file.seek(end - length)
+    content = file.read(length)
+    if zlib.crc32(content) != checksum:
+        return None
     try:
-        document: dict[str, Any] = json.loads(file.read(end - start))
+        document: dict[str, Any] = json.loads(content)
         n_codes = sum(document["lengths"]) * (1 + document["both_strands"])
         return document if (document["format"], n_codes) == (FORMAT, start) else None
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _check_indexes(encoded: Path, file: io.BufferedReader, mapped: mmap.mmap, document: Any) -> None:
+    """Raise `StorageError` where the indexes are not as they were written; looked at once a process."""
+    status = os.fstat(file.fileno())
+    key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    if key in _unharmed:
+        return
+    total = sum(document["lengths"]) * (1 + document["both_strands"])
+
+    def is_as_written(start: int, checksum: int) -> bool:
+        end = min(start + CHECKED_BYTES, total)
+        with memoryview(mapped) as view, view[start:end] as block:
+            found = zlib.crc32(block)
+        mapped.madvise(mmap.MADV_DONTNEED, start, end - start)  # the memory that the pages take
+        return found == checksum
+
+    starts = range(0, total, CHECKED_BYTES)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        unharmed = list(pool.map(is_as_written, starts, document["checksums"]))
+    if not all(unharmed):
+        start = starts[unharmed.index(False)]
+        end = min(start + CHECKED_BYTES, total)
+        raise StorageError(
+            f"{encoded} is damaged: its bytes {start} to {end} are not as they were written; delete it, and "
+            "it is made again"
+        )
+    _unharmed.add(key)
 
 
 @contextlib.contextmanager
@@ -280,11 +320,12 @@ def _encode(paths: tuple[str, ...], encoded: Path, alphabet: Alphabet, both_stra
             _write_reverse(file, alphabet)
         if [file_facts(path) for path in paths] != before:
             raise DataError(f"{', '.join(paths)}: changed while it was read; start again when it is complete")
+        document["checksums"] = file.written.blocks()
         content = json.dumps(document).encode()
-        file.write(content + len(content).to_bytes(8, "little"))
+        file.write(content + _TRAILER.pack(len(content), zlib.crc32(content)))
 
 
-def _write_file(path: str, file: io.BufferedRandom, alphabet: Alphabet) -> tuple[list[str], list[int]]:
+def _write_file(path: str, file: NewFile, alphabet: Alphabet) -> tuple[list[str], list[int]]:
     """Write the indexes of the records of one FASTA file; (headers, lengths)."""
     table = alphabet.letter_codes.tobytes()
     headers: list[str] = []
@@ -324,19 +365,17 @@ def _check_names(paths: tuple[str, ...], records: list[tuple[list[str], list[int
                 raise DataError(f"{path} and {file_of[name]} both have a record {name!r}; rename one")
 
 
-def _digest(file: io.BufferedRandom, records: Any) -> str:
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256")
+def _digest(file: NewFile, records: Any) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, file.written.size, CHECKED_BYTES):
+        digest.update(file.read(start, CHECKED_BYTES))
     digest.update(json.dumps(records).encode())
     return digest.hexdigest()
 
 
-def _write_reverse(file: io.BufferedRandom, alphabet: Alphabet) -> None:
+def _write_reverse(file: NewFile, alphabet: Alphabet) -> None:
     """Write the reverse complement of what is in the file after it."""
-    total = file.tell()
-    for end in range(total, 0, -BLOCK_BYTES):
+    for end in range(file.written.size, 0, -BLOCK_BYTES):
         start = max(0, end - BLOCK_BYTES)
-        file.seek(start)
-        codes = np.frombuffer(file.read(end - start), dtype=np.uint8)
-        file.seek(2 * total - end)
+        codes = np.frombuffer(file.read(start, end - start), dtype=np.uint8)
         file.write(alphabet.reverse_complement(codes).tobytes())

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from helixband.errors import StorageError
+from helixband.files import make_folder
 from helixband.results.directory import Row
 
 
@@ -49,9 +50,9 @@ class TensorBoardLog:
     def _open(self, epoch: int) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self._directory)
         name = f"events.out.tfevents.{time.time():017.6f}.{os.uname().nodename}.{os.getpid()}"
-        self._writer = RecordWriter(open(self._directory / name, "wb"))
+        self._writer = RecordWriter(open(self._directory / name, "xb"))
         self._write(file_version="brain.Event:2")
         # Epochs from here on replace those of a run that was killed after logging them.
         self._write(step=epoch, session_log={"status": "START"})

@@ -762,4 +762,4 @@ def test_a_signal_that_got_lost_stops_the_next_chunk(
 
     with pytest.raises(KeyboardInterrupt):
         predict_windows(predictor, results, "x", {}, on_chunk=ask, chunk_bases=400)
-    assert names(results) == ["x.part", "x.part/0", "x.part/facts.json"]
+    assert names(results) == ["x.part", "x.part/0", "x.part/checksums", "x.part/facts.json"]

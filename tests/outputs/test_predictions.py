@@ -2,12 +2,13 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from helixband.errors import StorageError
-from helixband.outputs.whole import input_name, write_predictions
+from helixband.errors import DefinitionError, StorageError
+from helixband.outputs.whole import input_name, named_arrays, write_predictions
 from helixband.results.directory import Results
 
 FASTA = ">chr1:10-14 some words\nACGT\n>b\nAA\nCC\nG\n"
@@ -173,3 +174,16 @@ def test_a_place_that_cannot_be_written_is_told(results: Results) -> None:
 
     with pytest.raises(StorageError, match=r"cannot write .*predictions/x\.npy"):
         write_predictions(results, "x", "x", np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("y_pred", "spread", "name"),
+    [
+        ({"a": {"b": np.ones(2)}, "a.b": np.ones(2)}, None, "a.b"),
+        ({1: np.ones(2), "1": np.ones(2)}, None, "1"),
+        ({"a": np.ones(2), "a.std": np.ones(2)}, {"a": np.ones(2), "a.std": np.ones(2)}, "a.std"),
+    ],
+)
+def test_two_parts_of_one_name_are_refused(results: Results, y_pred: Any, spread: Any, name: str) -> None:
+    with pytest.raises(DefinitionError, match=f"two parts that would both be named '{name}'; rename one"):
+        dict(named_arrays(y_pred, spread))

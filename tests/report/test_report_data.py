@@ -72,7 +72,7 @@ def test_a_torn_line_of_the_journal_is_left_out_and_left_there(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("{nonsense", "line 2: no event of a search"),
+        ("{nonsense", "line 2: not JSON"),
         ("7", "line 2: no event of a search"),
         ('{"event": "trial", "trial": 0, "config": {}}', "line 2: 'round' is missing"),
         (json.dumps(result(5, 1, 0.0)), "line 2: 5 is missing"),

@@ -106,6 +106,41 @@ def test_a_checkpoint_that_is_cut_short_is_refused(
     refuses(path, "is damaged or no checkpoint")
 
 
+def test_torch_reads_a_checkpoint_as_it_is(old: Path) -> None:
+    assert torch.load(old, weights_only=True)["network"]["weight"].equal(torch.arange(100.0))
+
+
+def without_digest(path: Path) -> bytes:
+    """A checkpoint as earlier versions wrote it."""
+    content = path.read_bytes()
+    assert content[-71:].startswith(b"sha256:") and content[-73:-71] == (71).to_bytes(2, "little")
+    return content[:-73] + b"\0\0"
+
+
+def test_a_checkpoint_without_a_digest_is_loaded(old: Path) -> None:
+    old.write_bytes(without_digest(old))
+    assert checkpoints.load(old)["epoch"] == 3
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_part_that_is_marked_as_a_folder_is_refused(old: Path, digest: bool) -> None:
+    content = bytearray(old.read_bytes() if digest else without_digest(old))
+    place = content.rindex(b"archive/data/0") - 46  # the entry of the weights in the directory of the archive
+    assert content[place : place + 4] == b"PK\1\2"
+    content[place + 38] ^= 0x10
+    old.write_bytes(content)
+    refuses(old, "is damaged or no checkpoint")
+
+
+def test_every_byte_counts(old: Path) -> None:
+    content = bytearray(old.read_bytes())
+    for place in range(0, len(content) - 71, 7):  # the digest itself begins there
+        content[place] ^= 1
+        old.write_bytes(content)
+        refuses(old, "is damaged or no checkpoint")
+        content[place] ^= 1
+
+
 @settings(deadline=None, max_examples=100)
 @given(place=st.integers(0, 100_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_noticed_wherever_it_matters(

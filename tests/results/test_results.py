@@ -16,7 +16,8 @@ import pytest
 from conftest import ROOT
 
 from helixband.errors import StorageError, UsageError
-from helixband.results.directory import Journal, Results, Trial
+from helixband.results.directory import Results, Trial
+from helixband.results.journal import Journal
 
 
 @pytest.fixture

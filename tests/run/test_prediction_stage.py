@@ -254,3 +254,53 @@ def test_whole_records_are_told_as_such(untrained: Project) -> None:
         ["long", "0", "100"],
         ["short", "0", "8"],
     ]
+
+
+# Two inputs do not write one file.
+
+
+def test_the_spread_of_an_input_and_another_input_are_told_before_any_work(project: Project) -> None:
+    for name in ("y", "y.std"):
+        (project.data / name).write_text(">a\nACGT\n")
+    refused = project.run("--epoch", "1", "--mc-dropout", "2", "--predict", "y", "y.std")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(
+        f"error: --predict: the standard deviation of {project.data}/y and the prediction of "
+        f"{project.data}/y.std would both be named y.std; rename one of them"
+    )
+    assert project.run("--epoch", "1", "--predict", "y", "y.std").code == 0
+
+
+def test_an_input_in_the_folder_of_another_under_way_is_told_before_any_work(project: Project) -> None:
+    (project.data / "y.part").mkdir()
+    for name in ("y", "y.part/z"):
+        (project.data / name).write_text(">a\nACGT\n")
+    refused = project.run("--epoch", "1", "--predict", "y", "y.part/z")
+    assert (refused.code, refused.out) == (2, "")
+    assert f"{project.data}/y.part/z would be written to y.part" in refused.err
+
+
+def test_an_output_that_another_input_has_is_not_replaced(project: Project) -> None:
+    for name in ("y", "y.std"):
+        (project.data / name).write_text(">a\nACGT\n")
+    project.run("--epoch", "1", "--predict", "y.std")
+    before = scores(project, "y.std")
+
+    refused = project.run("--mc-dropout", "2", "--predict", "y")
+
+    assert refused.code == 2
+    assert refused.err.startswith(
+        "error: --predict y: predictions/y.std.npy is there already, for the input y.std; rename one"
+    )
+    assert scores(project, "y.std") == before
+
+
+def test_parts_of_one_name_are_told_before_anything_is_written(project: Project) -> None:
+    project.define(
+        "\nclass Model(Model):\n    def predict(self, data):\n"
+        "        return {'a': {'b': np.ones(2)}, 'a.b': np.zeros(2)}\n"
+    )
+    refused = project.run("--epoch", "1", "--predict", "x.fa")
+    assert refused.code == 2
+    assert "y_pred has two parts that would both be named 'a.b'; rename one" in refused.err
+    assert not (project.results / "predictions").exists()

@@ -8,9 +8,11 @@ import pickle
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -631,12 +633,13 @@ def test_of_several_processes_one_makes_the_store_and_all_have_it(tmp_path: Path
 
 def damaged_documents(whole: bytes) -> dict[str, bytes]:
     """Encoded files that are not whole, by what is wrong with them."""
-    size = int.from_bytes(whole[-8:], "little")
-    codes, document = whole[: -8 - size], json.loads(whole[-8 - size : -8])
+    size = int.from_bytes(whole[-12:-4], "little")
+    codes, content = whole[: -12 - size], whole[-12 - size : -12]
+    document = json.loads(content)
 
     def file(document: object, codes: bytes = codes) -> bytes:
-        content = json.dumps(document).encode()
-        return codes + content + len(content).to_bytes(8, "little")
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return codes + content + struct.pack("<QI", len(content), zlib.crc32(content))
 
     return {
         "empty": b"",
@@ -646,7 +649,9 @@ def damaged_documents(whole: bytes) -> dict[str, bytes]:
         "cut": whole[:-1],
         "cut in the middle": whole[:30],
         "begun late": whole[5:],
-        "no JSON": whole[:-20] + b"\xff" * 12 + whole[-8:],
+        "no JSON": file(b"\xff" * 12),
+        "another letter in the document": whole[: -12 - size] + content.replace(b"e", b"f", 1) + whole[-12:],
+        "of version 2": codes + content + size.to_bytes(8, "little"),
         "a list": file([1]),
         "a number": file(1),
         "lengths of texts": file({**document, "lengths": ["a"]}),
@@ -658,7 +663,7 @@ def damaged_documents(whole: bytes) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("damage", damaged_documents(b"\0\0" + b"{}" + (2).to_bytes(8, "little")))
+@pytest.mark.parametrize("damage", damaged_documents(b"\0\0{}" + struct.pack("<QI", 2, 0)))
 def test_a_damaged_encoded_file_is_made_anew(tmp_path: Path, genome: Path, damage: str) -> None:
     digest = SequenceStore.open(genome).digest
     path = encoded(tmp_path)

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from helixband import errors
 from helixband.errors import HelixbandError
-from helixband.files import write_whole
+from helixband.files import remove_file, write_whole
 from helixband.search.executors.address import Address, read_address
 from helixband.search.executors.process import Setup, WorkerDied
 from helixband.search.executors.task import Outcome, Report, Task
@@ -168,7 +168,7 @@ class ClusterWorkers:
         ender.join(SECONDS_TO_CLOSE)
         self._fail(WorkerDied("the search is ending"))
         self._cluster.close()
-        self._sign.unlink(missing_ok=True)
+        remove_file(self._sign)
 
     def _end_processes(self) -> None:
         """Have all workers end their trial processes, as the plugin does where it is removed."""

@@ -19,6 +19,7 @@ from distributed import Client, SpecCluster
 from distributed.core import Status
 
 from helixband.errors import HelixbandError, UsageError
+from helixband.files import make_folder
 from helixband.search.executors import network
 
 CONNECTING = 30.0
@@ -200,7 +201,7 @@ def slurm_settings(options: Mapping[str, str], logs: Path) -> dict[str, Any]:
     if "gpus" in options:
         directives.append(f"--gres=gpu:{options['gpus']}")
     if not user.get("log-directory"):
-        logs.mkdir(parents=True, exist_ok=True)
+        make_folder(logs)
         directives.append(f'--output="{logs}/slurm-%j.log"')
     return settings | {"job_extra_directives": directives}
 

@@ -20,6 +20,8 @@ from typing import Any
 from distributed.security import Security
 from distributed.utils import get_ip
 
+from helixband.files import make_folder
+
 NODES = 16
 """So many nodes of a Slurm partition are looked up; all of them should be on one network."""
 
@@ -99,7 +101,7 @@ def make_security(folder: Path) -> Security:
     """
     made: Any = Security.temporary()
     name = secrets.token_hex(8)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = []
     for suffix, text in (("crt", made.tls_ca_file), ("key", made.tls_worker_key)):
         paths.append(folder / f"{name}.{suffix}")

@@ -30,6 +30,7 @@ from base_model import choose_device
 from helixband import errors, interruption
 from helixband.definition import load_definition
 from helixband.errors import DefinitionError, HelixbandError, StorageError
+from helixband.files import open_in_place, remove_file
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results, Trial
 from helixband.search.executors.process import Setup
@@ -161,10 +162,10 @@ def _described(error: BaseException) -> dict[str, str]:
 @contextlib.contextmanager
 def _printing_to(trial: Trial) -> Iterator[None]:
     """What this process and its children print goes to the trial's file, which goes if there is nothing."""
-    file, flags = trial.output_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    file = trial.output_file
     try:
         with trial.writing():
-            target = os.open(file, flags, 0o666)
+            target = open_in_place(file, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}") from error
     before = os.dup(1)
@@ -174,7 +175,7 @@ def _printing_to(trial: Trial) -> Iterator[None]:
         yield
         if os.fstat(target).st_size == 0:
             with trial.writing():
-                file.unlink(missing_ok=True)
+                remove_file(file)
     finally:
         os.dup2(before, 1)
         os.dup2(before, 2)

@@ -1,0 +1,270 @@
+"""Writing files so that a reader finds the whole of the new one or the whole of the old one."""
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import os
+import secrets
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from helixband.errors import StorageError
+from helixband.files.links import check_links, open_in_place
+
+CHECKED_BYTES = 1 << 24
+"""A checksum is of a block of so many bytes; the last block of a file is shorter."""
+
+_CHECKSUM = "checksum"
+_NOT_AS_WRITTEN = "what is read back is not what was written; the disk may be faulty"
+
+
+class Checksums:
+    """CRC-32 of each block of `CHECKED_BYTES` of what is added, one piece after another."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._full: list[int] = []
+        self._last = 0
+
+    def add(self, content: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        left = memoryview(content).cast("B")
+        while len(left):
+            piece = left[: CHECKED_BYTES - self.size % CHECKED_BYTES]
+            self._last = zlib.crc32(piece, self._last)
+            self.size += len(piece)
+            if self.size % CHECKED_BYTES == 0:
+                self._full.append(self._last)
+                self._last = 0
+            left = left[len(piece) :]
+
+    def blocks(self) -> list[int]:
+        """Those of the blocks so far; the last block may be begun."""
+        return [*self._full, self._last] if self.size % CHECKED_BYTES else list(self._full)
+
+    def check(self, file: io.BufferedRandom) -> None:
+        """Read a whole file; raises `OSError` where it is not what was added."""
+        found = Checksums()
+        while block := os.pread(file.fileno(), CHECKED_BYTES, found.size):
+            found.add(block)
+        if (found.size, found.blocks()) != (self.size, self.blocks()):
+            raise OSError(errno.EIO, _NOT_AS_WRITTEN)
+
+
+class NewFile:
+    """A file that is written from its beginning to its end."""
+
+    def __init__(self, file: io.BufferedRandom, written: Checksums) -> None:
+        self._file = file
+        self.written = written
+        """The bytes that were written, and checksums of them."""
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Add bytes, of a C-contiguous buffer; how many these are."""
+        count = self._file.write(content)
+        self.written.add(content)
+        return count
+
+    def read(self, start: int, size: int) -> bytes:
+        """What was written at [start, start + size)."""
+        self.flush()
+        return os.pread(self.fileno(), size, start)
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        self._file.flush()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file.fileno()
+
+
+@contextlib.contextmanager
+def replacing(
+    path: str | os.PathLike[str],
+    check: Callable[[io.BufferedRandom], None],
+    sync: bool = True,
+    ending: str = ".tmp",
+) -> Iterator[io.BufferedRandom]:
+    """A new file, whose name has the `ending`, that becomes `path` in one step, synced to the disk.
+
+    `check` is called before that step; it raises `OSError` where the file does not hold what was to be in it.
+    Raises as `writing_whole` does.
+    """
+    path = Path(path)
+    check_links(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path, ending)
+        with _new_file(path, ending) as file:
+            temporary = file.name
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+            check(file)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def writing_whole(path: str | os.PathLike[str], sync: bool = True) -> Iterator[NewFile]:
+    """A file to write that is read back, and becomes `path` in one step, synced to the disk.
+
+    So a crash leaves the old or the new one. Without `sync` that holds for a kill; when the machine itself
+    crashes, a new file may be left empty.
+
+    Raises `StorageError` where it cannot be written, where what is read back is not what was written, and
+    where a link leads there in a folder of `refuse_links_in`; the old file is then still there, as it is
+    where the body raises.
+    """
+    written = Checksums()
+    with replacing(path, written.check, sync) as file:
+        yield NewFile(file, written)
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview, sync: bool = True) -> None:
+    """Replace `path` by `content` in one step, as `writing_whole` does."""
+    with writing_whole(path, sync) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_together(contents: Mapping[Path, memoryview]) -> None:
+    """Replace several files one after another, in that order, each in one step as `writing_whole` does.
+
+    They are synced at the same time, which takes hardly longer than syncing one of them.
+    """
+    with contextlib.ExitStack() as stack:
+        # Begun with the last, for what is begun last is ended first.
+        files = [stack.enter_context(writing_whole(path, sync=False)) for path in reversed(list(contents))]
+        for file, content in zip(files, reversed(list(contents.values())), strict=True):
+            file.write(content)
+            file.flush()
+        with ThreadPoolExecutor(len(files)) as pool:
+            list(pool.map(os.fsync, [file.fileno() for file in files]))
+
+
+def append(path: Path, content: bytes | memoryview, sync: bool = True) -> None:
+    """Add bytes to the end of a file; they are on the disk, and read back, when this returns.
+
+    Without `sync` they are there with what is next added with it. Raises `StorageError` where they cannot be
+    written, or for a link; the file is then as long as it was.
+    """
+    try:
+        file = open_in_place(path, os.O_RDWR | os.O_APPEND)
+        try:
+            before = os.fstat(file).st_size
+            try:
+                _append(file, memoryview(content), before, sync)
+            except OSError:
+                os.truncate(file, before)
+                raise
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def cut(path: Path, size: int) -> None:
+    """Shorten a file that is longer than so many bytes; raises `StorageError` as `append` does."""
+    check_links(path)
+    try:
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_document(path: Path, document: dict[str, Any]) -> None:
+    """Replace `path` by a JSON document that carries a checksum of itself, for `read_document`."""
+    write_json(path, {**document, _CHECKSUM: _checksum(document)})
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """What `write_document` stored; also a document without a checksum, of an earlier version.
+
+    Raises `StorageError` where it cannot be read, or is not as it was written.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict) or document.pop(_CHECKSUM, None) not in (None, _checksum(document)):
+        raise StorageError(f"{path} is not as it was written; put back a copy of it, or delete it")
+    return document
+
+
+def _checksum(document: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(document).encode())
+
+
+def write_json(path: str | os.PathLike[str], document: Any, sync: bool = True) -> None:
+    """Replace `path` by a JSON document, indented, with a final newline."""
+    write_whole(path, json.dumps(document, indent=2, allow_nan=False) + "\n", sync)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The document in a JSON file; raises `StorageError` where it cannot be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StorageError(
+            f"{path} is not JSON ({error}); correct it, or delete it to continue without it"
+        ) from error
+
+
+def _append(file: int, content: memoryview, start: int, sync: bool) -> None:
+    """Write at the end, which is at `start`, and read it back."""
+    left = content
+    while len(left):
+        left = left[os.write(file, left) :]
+    if sync:
+        os.fsync(file)
+    for first in range(0, len(content), CHECKED_BYTES):
+        piece = content[first : first + CHECKED_BYTES]
+        if os.pread(file, len(piece), start + first) != piece:
+            raise OSError(errno.EIO, _NOT_AS_WRITTEN)
+
+
+def _new_file(path: Path, ending: str) -> io.BufferedRandom:
+    """A file beside `path`, under a name that nobody can guess, locked for as long as it is open."""
+    while True:
+        name = f"{_head(path)}{secrets.token_hex(8)}{ending}"
+        file = open(path.with_name(name), "x+b")  # which follows no link
+        with contextlib.suppress(OSError):  # without locks, what a killed process leaves is left for good
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # another took it for left over before it was locked
+
+
+def _remove_left_over(path: Path, ending: str) -> None:
+    """Remove the new files of processes that were killed: those that nobody has locked."""
+    with os.scandir(path.parent) as entries:
+        names = [entry.path for entry in entries if entry.name.startswith(_head(path))]
+    for name in names:
+        if not name.endswith(ending):
+            continue
+        with contextlib.suppress(OSError):
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name)
+            finally:
+                os.close(file)
+
+
+def _head(path: Path) -> str:
+    return f".{path.name[:40]}."  # not all of it: the whole name has a limit

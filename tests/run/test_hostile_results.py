@@ -1,0 +1,181 @@
+"""A result directory from somebody else: nothing elsewhere is written or removed through what lies in it."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Project
+
+from helixband.errors import StorageError
+from helixband.report.__main__ import main as report
+from helixband.results.directory import Results
+from helixband.search.executors.worker import _printing_to
+
+TRAINED = ("--epoch", "2", "--batch-size", "20", "--eval", "--predict", "x.fa")
+SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
+AGAIN = ("--epoch", "4", "--eval", "--predict", "x.fa")
+
+
+class Elsewhere:
+    """A folder with files, which a link in a result directory leads to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shutil.copytree(path.parent / "results", path)
+        self.file = path / "precious"
+        self.file.write_text("0123456789" * 30)
+        self._before = self._content()
+
+    def _content(self) -> dict[str, tuple[bytes, int]]:
+        return {
+            str(path): (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
+            for path in [self.path, *self.path.rglob("*")]
+        }
+
+    def is_untouched(self) -> bool:
+        return self._content() == self._before
+
+
+def plant(project: Project, name: str, folder: bool) -> Elsewhere:
+    """Put a link to a file or folder elsewhere in the place of what a run made."""
+    elsewhere = Elsewhere(project.path / "elsewhere")
+    place = project.results / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    same = elsewhere.path / name
+    place.symlink_to(same if folder and same.exists() else elsewhere.path if folder else elsewhere.file)
+    return elsewhere
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("lock", False),
+        ("run.json", False),
+        ("trials", True),
+        ("trials/single", True),
+        ("trials/single/attempt", False),
+        ("trials/single/checkpoints", True),
+        ("trials/single/checkpoints/last.pt", False),
+        ("trials/single/train_results.csv", False),
+        ("test_result.json", False),
+        ("baselines.json", False),
+        ("predictions", True),
+        ("predictions/x.fa.npy", False),
+        ("predictions/x.fa.tsv", False),
+    ],
+)
+def test_nothing_is_written_through_a_link(project: Project, name: str, folder: bool) -> None:
+    project.run(*TRAINED)
+    content = (project.results / name).read_bytes() if not folder else b""
+    elsewhere = plant(project, name, folder)
+    if name in ("run.json", "trials/single/checkpoints/last.pt"):  # which are read first
+        elsewhere.file.write_bytes(content)
+        elsewhere._before = elsewhere._content()
+
+    refused = project.run(*AGAIN)
+
+    assert elsewhere.is_untouched()
+    assert refused.code == 1
+    assert refused.err.startswith(
+        f"error: cannot write to the result directory {project.results}: {project.results / name} leads to "
+        f"{elsewhere.path}"
+    )
+    assert "and no link in it is followed; remove the link" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("debug", ("--debug",)),
+        ("search", SEARCH),
+        ("search/journal.jsonl", SEARCH),
+        ("trials", SEARCH),
+        ("trials/0002", SEARCH),
+    ],
+)
+def test_a_search_and_a_debug_run_write_and_remove_nothing_through_a_link(
+    project: Project, name: str, flags: tuple[str, ...]
+) -> None:
+    project.run(*TRAINED)
+    elsewhere = plant(project, name, folder=not name.endswith("jsonl"))
+    if name.endswith("jsonl"):
+        elsewhere.file.write_text("")
+        elsewhere._before = elsewhere._content()
+
+    refused = project.run(*flags)
+
+    assert elsewhere.is_untouched()
+    assert (refused.code, f"{project.results / name} leads to {elsewhere.path}" in refused.err) == (1, True)
+
+
+def test_the_result_directory_itself_may_be_a_link(project: Project) -> None:
+    disk = project.path / "large disk"
+    disk.mkdir()
+    project.results.symlink_to(disk)
+    assert project.run(*TRAINED).code == 0
+    assert report([str(project.results)]) == 0
+    assert (disk / "predictions/x.fa.npy").exists() and (disk / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", ".report.html.tmp"])
+def test_a_report_is_not_written_through_a_link(
+    project: Project, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    project.run(*TRAINED)
+    elsewhere = plant(project, name, folder=False)
+    code = report([str(project.results)])
+    assert elsewhere.is_untouched()
+    if name == "report.html":
+        assert code == 1
+        assert f"{project.results / name} leads to {elsewhere.file}, and no" in capsys.readouterr().err
+    else:
+        assert code == 0 and "<html" in project.read("report.html")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere/precious", "{elsewhere}/precious"])
+def test_a_record_cannot_have_a_file_elsewhere_removed(project: Project, name: str) -> None:
+    project.run(*TRAINED)
+    elsewhere = Elsewhere(project.path / "elsewhere")
+    document = project.json("run.json")
+    name = name.format(elsewhere=elsewhere.path)
+    document["stages"]["predict x.fa"] |= {"facts": {}, "outputs": [], "begun": [name]}
+    del document["checksum"]  # which whoever changes it can leave out
+    (project.results / "run.json").write_text(json.dumps(document))
+
+    refused = project.run("--predict", "x.fa")
+
+    assert elsewhere.is_untouched()
+    assert (refused.code, f"names {name}, which is not in {project.results}" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize("target", ["trials/..", "/etc", "trials/0001x"])
+def test_a_link_to_the_best_that_leads_to_no_trial_is_told(tmp_path: Path, target: str) -> None:
+    results = Results(tmp_path)
+    results.best_link.symlink_to(target)
+    with pytest.raises(StorageError, match=f"{results.best_link} leads to .*, which is no trial"):
+        results.best_trial()
+
+
+def test_what_a_worker_prints_is_not_written_through_a_link(tmp_path: Path) -> None:
+    results, elsewhere = Results(tmp_path / "results"), tmp_path / "precious"
+    elsewhere.write_text("")
+    trial = results.trial("0001")
+    output = trial.output_file
+    output.parent.mkdir(parents=True)
+    output.symlink_to(elsewhere)
+    with pytest.raises(StorageError, match=f"{output} leads to {elsewhere}"), _printing_to(trial):
+        os.write(1, b"something")
+    assert elsewhere.read_text() == "" and output.is_symlink()
+
+
+def test_a_pipe_in_the_place_of_a_file_is_told_and_not_waited_for(project: Project) -> None:
+    project.results.mkdir()
+    os.mkfifo(project.results / "lock")
+    refused: Any = project.run(*TRAINED)
+    assert (refused.code, f"error: {project.results / 'lock'} is no file" in refused.err) == (1, True)

@@ -1,0 +1,149 @@
+"""A result directory that was copied to another place works there, whatever the copy left out."""
+
+import json
+import os
+import shutil
+
+import pytest
+from conftest import Project
+
+SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
+SINGLE = ("--epoch", "2", "--batch-size", "20")
+
+
+def copied(project: Project, link: str) -> None:
+    """Move the project to another folder, its results as a copy has them that treats links so."""
+    best = project.results / "best_config"
+    trial = best.resolve()
+    if link != "kept":
+        best.unlink()
+    if link == "a copy":
+        shutil.copytree(trial, best)
+    elsewhere = project.path / "another machine"
+    elsewhere.mkdir()
+    for name in ("def.py", "data", "results"):
+        os.rename(project.path / name, elsewhere / name)
+    project.path, project.results = elsewhere, elsewhere / "results"
+    project.definition, project.data = elsewhere / "def.py", elsewhere / "data"
+    document = project.json("run.json")
+    del document["checksum"]
+    text = json.dumps(document).replace(str(elsewhere.parent), "/home/somebody")
+    (project.results / "run.json").write_text(text)
+
+
+def weights(project: Project) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(project.results)): path.read_bytes() for path in project.results.rglob("*.pt")
+    }
+
+
+@pytest.mark.parametrize("link", ["kept", "a copy", "missing"])
+@pytest.mark.parametrize("trained", [SEARCH, SINGLE])
+def test_a_copy_is_evaluated_and_predicts_and_is_not_trained_again(
+    project: Project, trained: tuple[str, ...], link: str
+) -> None:
+    project.run(*trained, "--eval", "--predict", "x.fa")
+    scores, predicted = project.json("test_result.json"), project.read("predictions/x.fa.tsv")
+    copied(project, link)
+    before = weights(project)
+
+    again = project.run(*trained, "--eval", "--predict", "x.fa")
+
+    assert (again.code, again.err) == (0, "")
+    assert ("search: done already" if trained is SEARCH else "training: done already") in again.out
+    assert project.json("test_result.json") == scores
+    assert project.read("predictions/x.fa.tsv") == predicted
+    assert weights(project) == before
+
+
+@pytest.mark.parametrize("link", ["a copy", "missing"])
+def test_a_copy_without_the_checkpoints_of_other_trials_works_and_its_search_goes_on(
+    project: Project, link: str
+) -> None:
+    longer = ("--hyper", "--epoch", "9", "--batch-size", "20")
+    project.run(*SEARCH)
+    whole = project.path / "whole"
+    shutil.copytree(project.results, whole, symlinks=True)
+    assert project.run(*longer, "--result", str(whole)).code == 0
+    expected = (whole / "search/journal.jsonl").read_text(), os.readlink(whole / "best_config")
+    best = (project.results / "best_config").resolve().name
+    for folder in project.results.glob("trials/*"):
+        if folder.name != best:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    copied(project, link)
+    assert project.run("--eval").code == 0
+
+    going_on = project.run(*longer)
+
+    assert (going_on.code, going_on.err) == (0, "")
+    found = project.read("search/journal.jsonl"), os.readlink(project.results / "best_config")
+    assert found == expected
+    assert (project.results / "best_config.copy").exists() == (link == "a copy")
+
+
+def test_what_is_missing_of_a_copy_is_said(project: Project) -> None:
+    project.run(*SEARCH)
+    best = (project.results / "best_config").resolve()
+    copied(project, "missing")
+    checkpoint = project.results / "trials" / best.name / "checkpoints" / "best.pt"
+    checkpoint.unlink()
+
+    refused = project.run("--eval")
+
+    assert refused.code == 2
+    assert refused.err.startswith(f"error: {checkpoint} is missing; ")
+
+
+def test_a_training_that_was_stopped_is_not_taken_for_the_best_where_the_link_is_missing(
+    project: Project,
+) -> None:
+    project.run(*SINGLE)
+    document = project.json("run.json")
+    del document["checksum"]
+    document["single"]["finished"] = False  # as where it was killed in its first run
+    (project.results / "run.json").write_text(json.dumps(document))
+    (project.results / "best_config").unlink()
+    went_on = project.run("--epoch", "3", "--batch-size", "20")
+    assert (went_on.code, "training: done already" in went_on.out) == (0, False)
+    assert os.readlink(project.results / "best_config") == "trials/single"
+    assert len(project.read("trials/single/train_results.csv").splitlines()) == 4
+
+
+def test_a_configuration_that_was_changed_is_told_and_what_was_recorded_is_used(project: Project) -> None:
+    for trained in (SEARCH, SINGLE):
+        project.run(*trained)
+        config = (project.results / "best_config").resolve() / "config.json"
+        whole = config.read_text()
+        config.write_text(whole.replace('"units": ', '"units": 1'))
+
+        refused = project.run("--eval")
+        assert refused.code == 1
+        assert refused.err.startswith(f"error: {config} has ")
+        assert "delete it to use what was recorded" in refused.err
+
+        config.unlink()
+        assert project.run("--eval").code == 0
+        project.clear()
+
+
+@pytest.mark.parametrize("name", ["test_result.json", "baselines.json"])
+def test_a_result_that_was_changed_is_told_and_made_again(project: Project, name: str) -> None:
+    project.run(*SINGLE, "--eval")
+    whole = project.read(name)
+    (project.results / name).write_text(whole.replace("2", "3"))
+    refused = project.run("--eval")
+    assert refused.code == 1
+    assert refused.err == (
+        f"error: {project.results / name} is not as it was written; delete it, and it is made again\n"
+    )
+    (project.results / name).unlink()
+    assert project.run("--eval").code == 0
+    assert project.read(name) == whole
+
+
+def test_a_record_that_was_changed_is_told(project: Project) -> None:
+    project.run(*SINGLE)
+    run = project.read("run.json")
+    (project.results / "run.json").write_text(run.replace('"seed": 0', '"seed": 8'))
+    refused = project.run("--eval")
+    assert (refused.code, f"{project.results}/run.json is not as it was written" in refused.err) == (1, True)
