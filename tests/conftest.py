@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from toys import FASTA, TOY  # noqa: E402
 
 from helixband import env, interruption  # noqa: E402
+from helixband.results.journal import Journal  # noqa: E402
 from helixband.run import command  # noqa: E402
 
 LONG = (
@@ -147,7 +148,7 @@ class Project:
 
     def journal(self) -> list[dict[str, Any]]:
         """The events of the search."""
-        return [json.loads(line) for line in self.read("search/journal.jsonl").splitlines()]
+        return Journal(self.results / "search/journal.jsonl").read()
 
     def clear(self) -> None:
         """Remove the results."""

@@ -88,7 +88,7 @@ def test_a_search_with_evaluation_and_prediction_fills_the_result_directory(proj
     assert (done.code, done.err) == (0, "")
     run = project.json("run.json")
     assert sorted(run) == [
-        "checksum", "command", "definition", "environment", "helixband", "numpy", "python", "settings",
+        "checksum", "command", "definition", "digests", "environment", "helixband", "numpy", "python", "settings",
         "stages", "torch",
     ]  # fmt: skip
     assert run["settings"] == {

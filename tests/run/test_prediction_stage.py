@@ -282,11 +282,11 @@ def test_an_input_in_the_folder_of_another_under_way_is_told_before_any_work(pro
 
 def test_an_output_that_another_input_has_is_not_replaced(project: Project) -> None:
     for name in ("y", "y.std"):
-        (project.data / name).write_text(">a\nACGT\n")
+        (project.data / name).write_text("".join(f">{n}\n{'ACG' * n}\n" for n in range(1, 9)))
     project.run("--epoch", "1", "--predict", "y.std")
     before = scores(project, "y.std")
 
-    refused = project.run("--mc-dropout", "2", "--predict", "y")
+    refused = project.run("--mc-dropout", "9", "--predict", "y")
 
     assert refused.code == 2
     assert refused.err.startswith(

@@ -548,7 +548,7 @@ def test_a_file_that_goes_away_while_it_is_read_is_told(
 
 STOPPING = """
 import sys, time
-from helixband import files
+from helixband.files import writing
 from helixband.sequence import fasta, reading, store
 
 def stop(*_):
@@ -564,7 +564,7 @@ def scan(path):
 if sys.argv[2] == "midway":
     store.scan = scan
 else:
-    files.os.replace = stop
+    writing.os.replace = stop
 store.SequenceStore.open(sys.argv[1])
 """
 
