@@ -88,8 +88,8 @@ def test_a_search_with_evaluation_and_prediction_fills_the_result_directory(proj
     assert (done.code, done.err) == (0, "")
     run = project.json("run.json")
     assert sorted(run) == [
-        "checksum", "command", "definition", "digests", "environment", "helixband", "numpy", "python", "settings",
-        "stages", "torch",
+        "checksum", "command", "definition", "digests", "environment", "helixband", "numpy", "python",
+        "settings", "stages", "torch",
     ]  # fmt: skip
     assert run["settings"] == {
         "seed": 0, "epoch": 3, "batch_size": 20, "eta": 3,
