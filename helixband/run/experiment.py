@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from base_model import BaseModel, choose_device
 from helixband import interruption
@@ -256,8 +257,13 @@ class Experiment(Stage):
         """What `--debug` is for: the network of a configuration, layer by layer."""
         if self.args.debug:
             network = self.trainer.new_model(trial, config).network
-            parameters = sum(parameter.numel() for parameter in network.parameters())
-            self.progress.say(f"{network}\n{parameters:,} parameters")
+            known = [parameter for parameter in network.parameters() if not is_lazy(parameter)]
+            more = (
+                ", and those of lazy layers, whose shapes the first batch gives"
+                if any(map(is_lazy, network.parameters()))
+                else ""
+            )
+            self.progress.say(f"{network}\n{sum(map(torch.numel, known)):,} parameters{more}")
 
     def _trained_trial(self) -> Trial:
         trial = self.results.best_trial()

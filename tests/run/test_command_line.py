@@ -631,6 +631,18 @@ def test_debug_prints_the_network_and_leaves_nothing_but_a_folder_of_its_own(pro
     assert len(rows) == 1
 
 
+def test_debug_counts_the_parameters_that_are_known(project: Project) -> None:
+    project.define(
+        "\nclass Model(RegressionModel):\n"
+        "    def init_model(self):\n"
+        "        network = nn.Sequential(nn.Linear(3, 2), nn.LazyLinear(1))\n"
+        "        super().init_model(network, optimizer=optim.Adam(network.parameters(), 0.01))\n"
+    )
+    done = project.run("--debug")
+    assert done.code == 0
+    assert "8 parameters, and those of lazy layers, whose shapes the first batch gives" in done.out
+
+
 def test_debug_trains_on_two_batches(project: Project) -> None:
     project.define("""
 class Model(Model):
