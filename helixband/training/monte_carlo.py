@@ -38,7 +38,7 @@ def spread(passes: list[Any]) -> Any:
 
 
 def check(passes: list[Any]) -> None:
-    """Raise `DefinitionError` where the passes are all alike, for want of anything random."""
+    """Raise `DefinitionError` if all passes are equal, because nothing in the network is random."""
     first = list(leaves(passes[0]))
     others = [list(leaves(other)) for other in passes[1:]]
     if all(

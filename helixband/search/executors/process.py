@@ -1,7 +1,7 @@
 """The process that trials are trained in, one after another, as it is seen from outside.
 
-It can be killed, its memory is its own, and what a definition does in it harms nobody else. It is told and
-tells in lines of JSON: the `Setup` and then tasks on its standard input; on a pipe of its own
+It can be killed, its memory is its own, and a definition that fails in it does not disturb other trials. Both
+sides talk in lines of JSON: the `Setup` and then tasks on its standard input; on a pipe of its own
 `{"trial": …, "row": …}` after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns
 every trial.
 """
