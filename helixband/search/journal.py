@@ -90,7 +90,7 @@ class SearchJournal:
     def _begin(self) -> None:
         """Record the settings where they are new.
 
-        It is written with the first trial: a search that never began does not fix its settings.
+        They are written with the first trial: a search that never began does not fix its settings.
         """
         if self._recorded != self.settings:
             self._journal.append({"event": "search", **self.settings})

@@ -98,7 +98,7 @@ def _check_finite(generator: Iterable[Any], y_true: Any, y_pred: Any) -> None:
             row = int(strange.reshape(len(leaf), -1).any(axis=1).argmax())
             raise DataError(
                 f"row {row} of the labels of {type(generator).__name__} holds {leaf[strange][0]}, and the "
-                "loss of the set is not finite: correct the data, or have compute_loss leave missing labels out"
+                "loss of the set is not finite: correct the data, or leave missing labels out in compute_loss"
             )
 
 
