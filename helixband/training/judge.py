@@ -1,14 +1,12 @@
 """What a model makes of labelled data: its loss and metrics, of a batch and of a whole set."""
 
-import copy
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from helixband import interruption, metrics
 from helixband.errors import DataError, DefinitionError
@@ -24,7 +22,7 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     if engine.check_loss:
         engine.check_loss = False
         if engine.unseen("loss", y_pred_loss, y):
-            with _as_it_was(model):
+            with engine.state.unmoved(model):
                 broadcasting.check_loss(model.compute_loss, y_pred_loss, y)
     engine.noted = None
     given = model.compute_loss(y_pred_loss, y)
@@ -73,7 +71,7 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
     if engine.check_metrics:
         engine.check_metrics = False
         if engine.unseen(name, y_true, y_pred):
-            with _as_it_was(model):
+            with engine.state.unmoved(model):
                 broadcasting.check_metrics(compute, y_true, y_pred, name)
     return metrics.numbers(compute(y_true, y_pred), name)
 
@@ -100,17 +98,3 @@ def _check_finite(generator: Iterable[Any], y_true: Any, y_pred: Any) -> None:
                 f"row {row} of the labels of {type(generator).__name__} holds {leaf[strange][0]}, and the "
                 "loss of the set is not finite: correct the data, or leave missing labels out in compute_loss"
             )
-
-
-@contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
-    """What a definition keeps on the model, and the criterion's state, are afterwards as before."""
-    before, criterion = dict(vars(model)), model.criterion
-    state = copy.deepcopy(criterion.state_dict()) if isinstance(criterion, nn.Module) else None
-    try:
-        yield
-    finally:
-        vars(model).clear()
-        vars(model).update(before)
-        if state:
-            criterion.load_state_dict(state)

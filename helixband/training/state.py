@@ -71,11 +71,20 @@ class ModelState:
                 raise DefinitionError(
                     f"{name} became a {type(part).__name__} in training; make it in init_model"
                 )
-        return capture(parts, generator)
+        own = [(type(source).__name__, _random_state(source)) for source in self._random_of(model)]
+        return {**capture(parts, generator), "model_random": own}
 
     def restore(self, model: Any, content: Mapping[str, Any], generator: Any, where: str) -> None:
         """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from."""
+        sources, stored = self._random_of(model), content.get("model_random", [])
+        if stored and [type(source).__name__ for source in sources] != [kind for kind, _ in stored]:
+            raise StorageError(
+                f"{where} does not fit the definition: the model holds other random generators than there; "
+                "make them in init_model"
+            )
         put_back(model, restore(content, self._parts(model), generator, where))
+        for source, (_, state) in zip(sources, stored, strict=bool(stored)):
+            _set_random_state(source, state)
 
     def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""
@@ -96,6 +105,28 @@ class ModelState:
             trained["criterion"] = model.criterion
         trained = {name: part for name, part in trained.items() if part is not None}
         return trained | attributes_of(model, self._own, trained.values())
+
+    @contextlib.contextmanager
+    def unmoved(self, model: Any) -> Iterator[None]:
+        """Around code of ours: what a user keeps on the model is afterwards as before, random numbers too."""
+        before, sources = dict(vars(model)), self._random_of(model)
+        states = [_random_state(source) for source in sources]
+        criterion = model.criterion.state_dict() if isinstance(model.criterion, nn.Module) else {}
+        criterion = {name: copied(value, "the criterion") for name, value in criterion.items()}
+        try:
+            yield
+        finally:
+            vars(model).clear()
+            vars(model).update(before)
+            for source, state in zip(sources, states, strict=True):
+                _set_random_state(source, state)
+            if criterion:
+                model.criterion.load_state_dict(_revived(criterion))
+
+    def _random_of(self, model: Any) -> list[Any]:
+        """The random generators that a user keeps on the model, in a fixed order."""
+        kept = [value for name, value in vars(model).items() if name not in self._own]
+        return [source for value in kept for source in found_in(value, _RANDOM)]
 
     def _inferring(self, model: Any) -> dict[str, Any]:
         parts = self._parts(model)

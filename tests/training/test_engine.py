@@ -309,6 +309,22 @@ def test_gradients_that_wait_for_the_next_batch_are_kept(tmp_path: Path) -> None
     assert halves == whole
 
 
+def test_random_generators_that_are_kept_on_the_model_go_on(tmp_path: Path) -> None:
+    class Own(Model):
+        def init_model(self) -> None:
+            self.rng, self.others = np.random.default_rng(3), [torch.Generator().manual_seed(4)]
+            super().init_model()
+
+        def train_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+            return {"draw": self.rng.random() + float(torch.rand((), generator=self.others[0]))}
+
+    whole = make(Own).fit(*data(), 4)
+    trial = Results(tmp_path).trial("0000")
+    for epochs in (1, 2, 4):
+        halves = make(Own).fit(*data(), epochs, trial)
+    assert halves == whole
+
+
 def test_the_table_has_the_learning_rate_and_the_seconds(tmp_path: Path) -> None:
     trial: Trial = Results(tmp_path).trial("0000")
     make().fit(*data(), 1, trial)
