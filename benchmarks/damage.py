@@ -57,7 +57,7 @@ def config(path: Path) -> Any:
 
 
 def tested(path: Path) -> Any:
-    RunFile(path.parent / "run.json").check_files([path])
+    RunFile(Results(path.parent)).check_files([path])
     return path.read_bytes()
 
 

@@ -66,9 +66,12 @@ def write_h5(path: Path, arrays: Mapping[str, Rows], regions: RegionsOf, names: 
     import h5py
 
     def check(file: io.BufferedRandom) -> None:
-        with open(file.name, "rb") as source, h5py.File(source) as h5:
-            _check_arrays(h5, arrays)
-            _check_regions(h5, len(next(iter(arrays.values()))), regions)
+        try:
+            with open(file.name, "rb") as source, h5py.File(source) as h5:
+                _check_arrays(h5, arrays)
+                _check_regions(h5, len(next(iter(arrays.values()))), regions)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:  # what h5py has for a damaged file
+            raise OSError(errno.EIO, f"it cannot be read back ({error})") from error
 
     with replacing(path, check) as file, _Target(file.name, "r+") as target:
         try:

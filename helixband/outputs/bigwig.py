@@ -8,9 +8,13 @@ import contextlib
 import errno
 import functools
 import itertools
+import math
 import operator
+import os
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,11 +211,33 @@ def _check(path: str, written: "_Content") -> None:
             covered.append(sum(entry[2]["bases_covered"] for entry in entries))
         if found.checksums != written.checksums or set(covered) != {written.bases}:
             raise OSError(errno.EIO, UNFINISHED)
+    with _failures():
+        _check_frame(path, written)
+
+
+def _check_frame(path: str, written: "_Content") -> None:
+    """Raise `OSError` where the parts that readers hardly look at were not written: counts, sums, the end."""
+    with open(path, "rb") as file:
+
+        def read(place: int, form: str) -> tuple[Any, ...]:
+            file.seek(place)
+            return struct.unpack(form, file.read(struct.calcsize(form)))
+
+        magic, _, _, _, data, index, _, _, _, summary = read(0, "<IHHQQQHHQQ")
+        end = read(file.seek(-4, os.SEEK_END), "<I")
+        sections, (_, _, indexed) = read(data, "<Q"), read(index, "<IIQ")
+        _, lowest, highest, *sums = read(summary, "<Qdddd")
+    whole = end == (magic,) and sections == (indexed,)
+    whole = whole and (lowest, highest) == (written.lowest, written.highest)
+    scale = written.sums[1] ** 0.5 * written.bases**0.5  # no sum of scores is larger
+    exact = zip(sums, written.sums, (scale, written.sums[1]), strict=True)
+    if not (whole and all(abs(one - other) <= 1e-6 * size for one, other, size in exact)):
+        raise OSError(errno.EIO, UNFINISHED)
 
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Have what pybigtools raises for a file that cannot be written or read be an `OSError`.
+    """Have what pybigtools raises for a file that it cannot write or read be an `OSError`.
 
     Of some failures, a full disk for example, it prints a line and returns; others are a panic.
     """
@@ -219,7 +245,7 @@ def _failures() -> Iterator[None]:
 
     try:
         yield
-    except (pybigtools.BBIReadError, KeyError) as error:
+    except (pybigtools.BBIReadError, KeyError, struct.error) as error:
         raise OSError(errno.EIO, UNFINISHED) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # which is no Exception, and cannot be imported
@@ -233,6 +259,9 @@ class _Content:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.bases = 0
+        self.lowest, self.highest = math.inf, -math.inf
+        self.sums = np.zeros(2)
+        """Over all bases: of the scores, and of their squares."""
         self._sums = Checksums()
 
     @property
@@ -247,7 +276,11 @@ class _Content:
             self._sums.add(name.encode())
             while block := list(itertools.islice(group, BLOCK_ROWS)):
                 spans = np.array([entry[1:] for entry in block], _SPAN)
-                self.bases += int((spans["end"] - spans["start"]).sum())
+                lengths, scores = spans["end"] - spans["start"], spans["score"].astype(np.float64)
+                self.bases += int(lengths.sum())
+                self.lowest = min(self.lowest, scores.min())
+                self.highest = max(self.highest, scores.max())
+                self.sums += [lengths @ scores, lengths @ scores**2]
                 self._sums.add(spans.tobytes())
                 yield from block
 

@@ -1,6 +1,7 @@
 """The fence of a trial: of all who were ever told to train it, only the latest may write."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -32,9 +33,15 @@ class Attempt:
     def begin(self) -> str:
         """Take the trial over from whoever was at it; the token, with which another process may join."""
         token = secrets.token_hex(16)
+        line = f"{token}\n".encode()
         with self._locked(create=True) as file:
-            # In place and always of one length, so that a kill leaves this token or the last.
-            os.pwrite(file, f"{token}\n".encode(), 0)
+            try:
+                # In place and always of one length, so that a kill leaves this token or the last.
+                os.pwrite(file, line, 0)
+                if os.pread(file, len(line), 0) != line:
+                    raise OSError(errno.EIO, "what is read back is not what was written")
+            except OSError as error:
+                raise StorageError(f"cannot write {self.file}: {error.strerror}") from error
         self._token, self._process = token, os.getpid()
         return token
 
