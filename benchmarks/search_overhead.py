@@ -25,7 +25,7 @@ import torch
 from common import EXAMPLES, load_script, make_parser, report, setting, table
 from step import Array, clocks, mlp_task, train_bare
 
-from base_model import choose_device
+from base_model import BaseModel, choose_device
 from batch_generator import BatchGenerator
 from helixband import randomness
 from helixband.definition import Definition, load_definition
@@ -33,7 +33,6 @@ from helixband.display.progress import Progress
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Trial
 from helixband.results.journal import Journal
-from helixband.search.executors import trial
 from helixband.search.executors.local import InProcess
 from helixband.search.executors.trial import Trainer
 from helixband.search.journal import SearchJournal
@@ -65,7 +64,7 @@ RUNNER_PARTS = [
     (Journal, "append", "journal"),
     (Results, "set_best", "best_config"),
     (Trainer, "attempt", "trial: data, directory, seeds"),
-    (trial, "fit", "epochs: rows and states"),
+    (BaseModel, "fit", "epochs: rows and states"),
     (fit, "train_pass", "training steps"),
     (passes, "evaluate", "validation"),
     (randomness, "get_state", "states of the random generators"),

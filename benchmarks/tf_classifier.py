@@ -61,7 +61,7 @@ def train(data: Path, epochs: int, batch_size: int, cpu: bool) -> list[dict[str,
     definition.training_data(args.data, args.batch_size)  # read before the clock starts
     began = time.perf_counter()
 
-    def note(row: Row) -> None:
+    def note(name: str, row: Row) -> None:
         nonlocal began
         now = time.perf_counter()
         rows.append({**row, "seconds": now - began})
