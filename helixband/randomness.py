@@ -27,10 +27,13 @@ def derive_seed(root: int, *key: int | str) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Set the global generators of `random`, NumPy and torch (all devices)."""
+    """Set the global generators of `random`, NumPy and torch (the CPU's and those of all GPUs)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    # As `torch.manual_seed`, which looks for many other devices first: that takes longer than a step.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def get_state() -> dict[str, Any]:
@@ -60,11 +63,18 @@ def set_state(state: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def unmoved() -> Iterator[None]:
     """Around code of ours: whatever it draws, the global generators are afterwards as before."""
-    state = get_state()
+    # In each library's own form, which takes a tenth of the time of the form for checkpoints.
+    on_gpus = torch.cuda.is_available()
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if on_gpus else []
     try:
         yield
     finally:
-        set_state(state)
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(gpus)
 
 
 def late_import(name: str) -> Any:

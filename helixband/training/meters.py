@@ -79,7 +79,9 @@ class LossMeter:
 
 
 def _to_host(scalars: list[Tensor]) -> NDArray[np.float64]:
-    host: NDArray[np.float64] = torch.stack([scalar.double() for scalar in scalars]).numpy(force=True)
+    if len({scalar.dtype for scalar in scalars}) > 1:  # torch would bring counts to single precision
+        scalars = [scalar.double() for scalar in scalars]
+    host: NDArray[np.float64] = torch.stack(scalars).double().numpy(force=True)
     return host
 
 
