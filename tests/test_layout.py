@@ -128,9 +128,9 @@ FILES = {
         "negatives",
     ],
     "training": [
-        "broadcasting ended feed keeper losses meters modes monte_carlo options schedules tensorboard",
+        "broadcasting ended feed keeper losses meters modes options schedules tensorboard",
         "parts parts.constrain steps",
-        "configuration state parts.schedule parts.order",
+        "configuration monte_carlo state parts.schedule parts.order",
         "engine",
         "member",
         "steps.stepper steps.eager",

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from helixband.errors import TrainingError
+
 
 class Ended(StrEnum):
     """Why a training goes no further; a string, so that JSON holds it."""
@@ -14,3 +16,8 @@ class Ended(StrEnum):
     """Its loss was not finite, or its reward was finite in no epoch."""
     ERROR = "error"
     """It raised an exception."""
+
+    @classmethod
+    def by(cls, error: BaseException) -> "Ended":
+        """How a training ended that raised this."""
+        return cls.NAN if isinstance(error, TrainingError) else cls.ERROR

@@ -87,16 +87,19 @@ class Engine:
         self.criterion_names = parameter_names(model.criterion)
         self.weigher = weigher(model.criterion)
 
-    def weigh(self, loss: Any, rows: int) -> Loss:
-        """The loss that a step gave for so many examples, with its weight among those of other steps."""
+    def read(self, given: Any, rows: int, step: str) -> tuple[Loss, Any]:
+        """(loss, y_pred) that a step of this name gave for so many examples, the loss with its weight."""
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise DefinitionError(f"{step} returned {type(given).__name__}; it has to return (loss, y_pred)")
+        loss, y_pred = given
         if self.noted is not None and self.noted[0] is loss:
-            return Loss(*self.noted)
+            return Loss(*self.noted), y_pred
         if isinstance(loss, tuple):
-            return mean_of(loss)
+            return mean_of(loss), y_pred
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = f"a loss of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise DefinitionError(f"the step returned {shape}; it has to be a scalar tensor, the mean loss")
-        return Loss(loss, rows)
+        return Loss(loss, rows), y_pred
 
 
 def mean_of(given: tuple[Any, ...]) -> Loss:

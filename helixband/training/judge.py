@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from helixband import interruption, metrics
-from helixband.errors import DataError, DefinitionError
+from helixband.errors import DataError
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, passes
 from helixband.training.engine import mean_of
@@ -43,7 +43,8 @@ def batch(model: Any, x: Any, y: Any) -> Evaluated:
     noted = model.engine.noted
     known = noted is not None and noted[0] is loss
     outputs = None if known else (output["y_pred_loss"], y)
-    return Evaluated(model.engine.weigh(loss, length(y)), output["y_pred"], outputs)
+    weighed, y_pred = model.engine.read((loss, output["y_pred"]), length(y), "eval_step")
+    return Evaluated(weighed, y_pred, outputs)
 
 
 def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
@@ -80,10 +81,8 @@ def _by_definition(model: Any, x: Any, y: Any) -> Evaluated:
     """One batch by the `eval_step` of a definition, whose loss is weighted by its rows."""
     rows = length(y)
     given = model.eval_step(x, y)
-    if not isinstance(given, tuple) or len(given) != 2:
-        raise DefinitionError(f"eval_step returned {type(given).__name__}; it has to return (loss, y_pred)")
     model.engine.noted = None
-    return Evaluated(model.engine.weigh(given[0], rows), given[1])
+    return Evaluated(*model.engine.read(given, rows, "eval_step"))
 
 
 def _check_finite(generator: Iterable[Any], y_true: Any, y_pred: Any) -> None:

@@ -186,7 +186,7 @@ class Member:
 
     def fail(self, error: BaseException) -> None:
         """End by an error."""
-        self.ended = Ended.NAN if isinstance(error, TrainingError) else Ended.ERROR
+        self.ended = Ended.by(error)
         self.error = error
         self._epoch = _Epoch()  # which closes the user's generator
 

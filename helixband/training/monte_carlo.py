@@ -3,15 +3,13 @@
 Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from helixband.errors import DefinitionError
 from helixband.nested import leaves, zip_leaves
-
-Metrics = Callable[[Any, Any], dict[str, float]]
+from helixband.training.meters import Metrics
 
 
 def result(passes: list[tuple[dict[str, float], Any, Any]], metrics: Metrics) -> dict[str, float]:

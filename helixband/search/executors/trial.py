@@ -12,7 +12,7 @@ import torch
 
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.definition import Definition
-from helixband.errors import HelixbandError, ResultsMismatch, StorageError, TrainingError
+from helixband.errors import HelixbandError, ResultsMismatch, StorageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results, Row, Trial
@@ -114,9 +114,8 @@ class Trainer:
         except (StorageError, ResultsMismatch, Superseded):
             raise
         except (Exception, SystemExit) as error:
-            ended = Ended.NAN if isinstance(error, TrainingError) else Ended.ERROR
             short, short_of_memory = f"{type(error).__name__}: {error}", _is_out_of_memory(error)
-            failed = Outcome(-math.inf, 0, trial.epochs(), short, short_of_memory, ended)
+            failed = Outcome(-math.inf, 0, trial.epochs(), short, short_of_memory, Ended.by(error))
             return failed, self._account(error)
         if math.isfinite(model.best_reward):
             return Outcome(model.best_reward, model.best_epoch, model.epoch, ended=ended), ""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from helixband.errors import DefinitionError
 from helixband.nested import length
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.state import gradients_of
@@ -45,9 +44,7 @@ def _step(member: Member, x: Any, y: Any) -> StepResult:
     model.config.set_time(record.epoch, record.steps)
     record.steps += 1
     rows = length(y)  # before the step, in which a definition may change it
-    given = model.train_step(x, y)
-    if not isinstance(given, tuple) or len(given) != 2:
-        raise DefinitionError(f"train_step returned {type(given).__name__}; it has to return (loss, y_pred)")
+    loss, y_pred = engine.read(model.train_step(x, y), rows, "train_step")
     if schedules.by_step and model.scheduler is not None:
         schedules.step(model.scheduler)
-    return StepResult(engine.weigh(given[0], rows), given[1])
+    return StepResult(loss, y_pred)
