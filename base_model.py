@@ -321,9 +321,7 @@ class BaseModel:
 
         Metrics of the mean prediction, the mean loss, and as <name>_std the spread over the passes.
         """
-        with self.engine.modes.dropout_left_on():
-            found = [judge.whole(self, generator) for _ in range(samples)]
-        return monte_carlo.result(found, functools.partial(judge.numbers, self, "eval_metrics"))
+        return judge.whole_mc(self, generator, samples)[0]
 
     def predict(self, generator: Generator | Tensor | np.ndarray[Any, Any]) -> Any:
         """y_pred over the x of a generator, or of one array or tensor (N, …): NumPy (N, …)."""
@@ -384,6 +382,8 @@ class ClassificationModel(BaseModel):
     """
 
     default_criterion: Criterion | None = staticmethod(cross_entropy)
+    class_names: Sequence[str] | None = None
+    """The names of the classes in the report, by default class_0, class_1, …"""
 
     def split_output(self, output: Any) -> dict[str, Any]:
         """A plain tensor is the logits; metrics and predictions get probabilities."""
@@ -436,7 +436,7 @@ class MultiLabelModel(BaseModel):
 
     default_criterion: Criterion | None = staticmethod(label_cross_entropy)
     label_names: Sequence[str] | None = None
-    """The names of the labels in the metrics, by default label_0, label_1, …"""
+    """The names of the labels in metrics and report, by default label_0, label_1, …"""
 
     def split_output(self, output: Any) -> dict[str, Any]:
         """A plain tensor is the logits; metrics and predictions get probabilities."""

@@ -33,6 +33,19 @@ def leaves(nested: Any) -> Iterator[Any]:
         yield nested
 
 
+def named_leaves(nested: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves in order, each with its path: of each dict a key, of each tuple or list a number.
+
+    >>> list(named_leaves({"a": [1, 2], "b": 3}, "x")), list(named_leaves(4))
+    ([('x.a.0', 1), ('x.a.1', 2), ('x.b', 3)], [('', 4)])
+    """
+    if isinstance(nested, CONTAINERS):
+        for key, part in nested.items() if isinstance(nested, dict) else enumerate(nested):
+            yield from named_leaves(part, f"{name}.{key}")
+    else:
+        yield name, nested
+
+
 def zip_leaves(function: Callable[[list[Any]], Any], parts: list[Any]) -> Any:
     """One structure from several alike: `function` gets the list of leaves of one place.
 

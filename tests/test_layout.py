@@ -96,7 +96,8 @@ FILES = {
         "__main__",
     ],
     "results": [
-        "attempt checkpoints journal",
+        "attempt checkpoints digests journal test_set",
+        "trial",
         "directory",
     ],
     "run": [

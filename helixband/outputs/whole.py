@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DefinitionError
 from helixband.files import absolute, write_whole, writing_whole
+from helixband.nested import named_leaves
 from helixband.outputs import table
 from helixband.results.directory import Results
 from helixband.sequence.fasta import is_fasta, read_fasta
@@ -66,19 +67,11 @@ def named_arrays(y_pred: Any, spread: Any = None) -> Iterator[tuple[str, NDArray
     Raises `DefinitionError` where two would have one name.
     """
     names = set()
-    for suffix, part in (("", y_pred), (".std", spread)):
-        for key, array in _named_leaves(part):
+    for suffix, part in (("", y_pred), *([(".std", spread)] if spread is not None else [])):
+        for key, array in named_leaves(part):
             if f"{key}{suffix}" in names:
                 raise DefinitionError(
                     f"y_pred has two parts that would both be named {f'{key}{suffix}'[1:]!r}; rename one"
                 )
             names.add(f"{key}{suffix}")
             yield f"{key}{suffix}", array
-
-
-def _named_leaves(nested: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
-    if isinstance(nested, dict | tuple | list):
-        for key, part in nested.items() if isinstance(nested, dict) else enumerate(nested):
-            yield from _named_leaves(part, f"{name}.{key}")
-    elif nested is not None:
-        yield name, nested

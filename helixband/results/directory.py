@@ -13,6 +13,7 @@
       audit.json                 what --check found
       test_result.json           {metric: value}; null where undefined
       baselines.json             {metric: value} of trivial models on the test set
+      test_predictions.npz       y_true and y_pred of the test set
       predictions/<input>.*      .npy, and .tsv where the input names its records
       logs/<id>/                 TensorBoard
       report.html                what `python -m helixband.report` makes of it
@@ -21,8 +22,6 @@
 """
 
 import contextlib
-import csv
-import io
 import math
 import os
 from collections.abc import Iterator
@@ -40,131 +39,13 @@ from helixband.files import (
     remove_folder,
     write_document,
     write_json,
-    write_whole,
 )
-from helixband.results.attempt import Attempt
 from helixband.results.attempt import Superseded as Superseded
 from helixband.results.journal import Journal
-
-Row = dict[str, float]
-
-SINGLE = "single"
-"""The id of the one trial that is trained where nothing is searched."""
-
-
-class Trial:
-    """The files of one trial.
-
-    Who trains it begins an attempt, or joins one that was begun for it. Once there is another attempt, what
-    is written through this object is refused with `Superseded`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.id = path.name
-        self.config_file = path / "config.json"
-        self.history_file = path / "train_results.csv"
-        self.last_checkpoint = path / "checkpoints" / "last.pt"
-        self.best_checkpoint = path / "checkpoints" / "best.pt"
-        self.plan_file = path / "plan.json"
-        self.error_file = path / "error.txt"
-        self.output_file = path / "output.txt"
-        self._attempt = Attempt(path / "attempt")
-        self.begin_attempt, self.join_attempt = self._attempt.begin, self._attempt.join
-        self.writing = self._attempt.writing
-
-    def config(self) -> dict[str, Any] | None:
-        """The stored configuration, or None where the trial has not begun."""
-        return dict(read_json(self.config_file)) if self._has_config() else None
-
-    def write_config(self, document: dict[str, Any]) -> None:
-        """Store the configuration, once; a trial's configuration does not change."""
-        if not self._has_config():
-            with self.writing():
-                write_json(self.config_file, document, sync=False)
-
-    def _has_config(self) -> bool:
-        # Syncing takes most of the time of a short trial: what a crash leaves empty is written again instead,
-        # this, and the history from the last state.
-        return self.config_file.exists() and self.config_file.stat().st_size > 0
-
-    def plan(self) -> dict[str, Any] | None:
-        """The `epochs` and `steps_per_epoch` that a trial was begun with, where its model depends on them."""
-        return read_document(self.plan_file) if self.plan_file.exists() else None
-
-    def write_plan(self, plan: dict[str, Any]) -> None:
-        """Store what the schedule of a trial is made for."""
-        with self.writing():
-            write_document(self.plan_file, plan)
-
-    def write_history(self, rows: list[Row]) -> None:
-        """One CSV row an epoch; a column for each name that any epoch has, empty where undefined."""
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            values = [row.get(name, math.nan) for name in columns]
-            writer.writerow(["" if math.isnan(value) else str(value) for value in values])
-        with self.writing():
-            write_whole(self.history_file, text.getvalue(), sync=False)
-
-    def epochs(self) -> int:
-        """How many epochs are stored."""
-        if not self.history_file.exists():
-            return 0
-        with open(self.history_file, encoding="utf-8", newline="") as file:
-            return sum(1 for _ in csv.DictReader(file))
-
-    def rewards(self) -> list[float]:
-        """The stored rewards by epoch, NaN where undefined."""
-        if not self.history_file.exists():
-            return []
-        with open(self.history_file, encoding="utf-8", newline="") as file:
-            return [float(row["reward"] or "nan") for row in csv.DictReader(file)]
-
-    def discard_checkpoints(self) -> None:
-        """Delete what the training could go on from, and its weights; whoever was at it writes none again."""
-        folder = self.last_checkpoint.parent
-        if folder.exists():
-            self.begin_attempt()
-            with self.writing():
-                remove_folder(folder)
-
-    def forget(self) -> None:
-        """Remove the trial; an attempt that is under way writes nothing more."""
-        self.begin_attempt()
-        with self.writing():
-            for path in self.path.iterdir():
-                if path.is_dir():
-                    remove_folder(path)
-                elif path != self._attempt.file:  # which is held
-                    remove_file(path)
-        remove_folder(self.path)
-
-    def resumable_epochs(self) -> int:
-        """How many epochs a training goes on from: none where its checkpoints were deleted."""
-        return self.epochs() if self.last_checkpoint.exists() else 0
-
-    def write_error(self, traceback: str) -> None:
-        """Store why the trial failed."""
-        with self.writing():
-            write_whole(self.error_file, traceback)
-
-    def clear_error(self) -> None:
-        """Remove what an attempt that failed has stored, now that another succeeded."""
-        if self.error_file.exists():
-            with self.writing():
-                remove_file(self.error_file)
-
-
-def trial_name(trial: int) -> str:
-    """The id of a trial of a search, which is its directory's name.
-
-    >>> trial_name(7)
-    '0007'
-    """
-    return f"{trial:04d}"
+from helixband.results.trial import SINGLE as SINGLE
+from helixband.results.trial import Row as Row
+from helixband.results.trial import Trial as Trial
+from helixband.results.trial import trial_name as trial_name
 
 
 def existing_results(path: str | os.PathLike[str]) -> "Results":
@@ -194,6 +75,7 @@ class Results:
         self.audit_file = self.path / "audit.json"
         self.test_file = self.path / "test_result.json"
         self.baselines_file = self.path / "baselines.json"
+        self.test_set_file = self.path / "test_predictions.npz"
         self.predictions = self.path / "predictions"
         self.report_file = self.path / "report.html"
         self._lock_file = self.path / "lock"

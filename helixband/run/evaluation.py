@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from base_model import BaseModel, ClassificationModel, RegressionModel
+from base_model import BaseModel, ClassificationModel, MultiLabelModel, RegressionModel
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.display.progress import show_number, show_row
-from helixband.errors import DataError, HelixbandError
+from helixband.errors import DataError, DefinitionError, HelixbandError
+from helixband.files import remove_file
 from helixband.randomness import derive_seed, seed_everything
+from helixband.results.test_set import reason_to_leave_out, write_test_set
 from helixband.run.context import Stage
+from helixband.training import judge
 
 UNLIKE = "unlike_"
 
@@ -28,8 +31,8 @@ SHOWN = {
 }
 """Of the baselines, those that an evaluation shows; the check has all."""
 
-HAS_CLASSES = {ClassificationModel: True, RegressionModel: False}
-"""Whether the labels of a kind of model are classes. For other kinds, the values of the labels decide."""
+KINDS = {ClassificationModel: "classes", MultiLabelModel: "labels", RegressionModel: "numbers"}
+"""What the labels of a kind of model are. For other kinds, the values of the labels decide."""
 
 
 class Evaluation(Stage):
@@ -61,7 +64,10 @@ class Evaluation(Stage):
         similar = self._similar_digests()
         told = hashlib.sha256("".join(similar).encode()).hexdigest() if similar else None
         facts = facts | {"data": self.args.data, "similar": told}
-        files = self.results.test_file, self.results.baselines_file
+        results = self.results
+        files = [results.test_file, results.baselines_file]
+        if results.test_set_file.name in self.run_file.digests():
+            files.append(results.test_set_file)
         if all(file.exists() for file in files) and self.run_file.stage("evaluate") == facts:
             self.run_file.check_files(files)
             self.progress.say(f"test: done already, {self.results.test_file}")
@@ -69,14 +75,24 @@ class Evaluation(Stage):
             return
         model, test = load_model(), self._test()
         seed_everything(derive_seed(self.args.seed, "evaluate"))
-        result = self._score(model, test)
+        result, y_true, y_pred = self._score(model, test)
+        names = _names(model, y_pred)
         if similar:
             result |= self._score_unlike(model, test, similar)
-        self.results.write_test_result(result)
-        self.results.write_baselines(self._marks(model, test))
-        self.run_file.finish_stage("evaluate", facts, files)
+        results.write_test_result(result)
+        results.write_baselines(self._marks(model, test))
+        left_out = reason_to_leave_out(y_true, y_pred)
+        if left_out:
+            remove_file(results.test_set_file)
+        else:
+            write_test_set(results.test_set_file, y_true, y_pred, names, _kind(model))
+        self.run_file.finish_stage(
+            "evaluate", facts, [results.test_file, results.baselines_file, results.test_set_file]
+        )
         self._tell("test:", result)
-        self.progress.say(f"  written to {self.results.test_file}")
+        self.progress.say(f"  written to {results.test_file}")
+        if left_out:
+            self.progress.say(f"  its labels and predictions are not kept for the report: {left_out}")
 
     def _examples(self, train: Iterable[Any], test: Iterable[Any]) -> tuple[Examples, Examples]:
         """All training and test examples, with coordinates where both have them on the same genome."""
@@ -95,21 +111,22 @@ class Evaluation(Stage):
             examples = [replace(found, intervals=None) for found in examples]
         return examples[0], examples[1]
 
-    def _score(self, model: BaseModel, test: Iterable[Any]) -> dict[str, float]:
+    def _score(self, model: BaseModel, test: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
+        """The metrics, the labels and the predictions."""
         samples = self.args.mc_dropout
-        return model.evaluate_mc(test, samples) if samples else model.evaluate(test)
+        return judge.whole_mc(model, test, samples) if samples else judge.whole(model, test)
 
     def _score_unlike(self, model: BaseModel, test: Iterable[Any], similar: list[str]) -> dict[str, float]:
         """The metrics, as `unlike_<name>`, of the test examples that the check did not find similar."""
         unlike = Unlike(test, similar)
         if next(iter(unlike), None) is None:
             return {f"{UNLIKE}examples": 0}
-        scores = self._score(model, unlike)
+        scores = self._score(model, unlike)[0]
         return {f"{UNLIKE}examples": unlike.count, **{f"{UNLIKE}{k}": value for k, value in scores.items()}}
 
     def _marks(self, model: BaseModel, test: Iterable[Any]) -> dict[str, float | str]:
         """What trivial models score, or why that is not known."""
-        classes = next((classes for kind, classes in HAS_CLASSES.items() if isinstance(model, kind)), None)
+        classes = {"classes": True, "numbers": False}.get(_kind(model))
         try:
             found = marks(self._train(), test, classes)
         except (HelixbandError, OSError) as error:  # the model can be tested where its training data are not
@@ -156,3 +173,25 @@ class Evaluation(Stage):
 
     def _test(self) -> Iterable[Any]:
         return self.definition.test_data(self.args.data)
+
+
+def _kind(model: BaseModel) -> str:
+    return next((name for kind, name in KINDS.items() if isinstance(model, kind)), "")
+
+
+def _names(model: BaseModel, y_pred: Any) -> tuple[str, ...]:
+    """The names that a model has for its classes or labels.
+
+    Raises `DefinitionError` where there are not as many as columns of its predictions.
+    """
+    attribute = "label_names" if isinstance(model, MultiLabelModel) else "class_names"
+    names = tuple(map(str, getattr(model, attribute, None) or ()))
+    if names and isinstance(y_pred, np.ndarray):
+        one = y_pred.ndim == 1 or y_pred.shape[1] == 1
+        count = 2 if one and attribute == "class_names" else int(np.prod(y_pred.shape[1:2]))
+        if len(names) != count:
+            raise DefinitionError(
+                f"{type(model).__name__}.{attribute} has {len(names)} names, {', '.join(names)}, and y_pred "
+                f"is of {count}; give one name for each"
+            )
+    return names

@@ -1,6 +1,5 @@
 """run.json: what was run, so that the next run can tell whether it goes on with the same thing."""
 
-import hashlib
 import os
 import platform
 import sys
@@ -16,8 +15,10 @@ import torch
 from helixband import __version__
 from helixband.definition import Definition
 from helixband.env import is_credential, is_of_the_place, variables_looked_up, variables_read
-from helixband.errors import ResultsMismatch, StorageError
+from helixband.errors import ResultsMismatch
 from helixband.files import read_document, write_document, write_whole
+from helixband.results.digests import check_digests
+from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
 
 DEFAULTS = {
@@ -159,19 +160,24 @@ class RunFile:
     def finish_stage(self, name: str, facts: dict[str, Any], files: Iterable[Path] = ()) -> None:
         """Store that a stage is done, or how far, with the facts it depended on.
 
-        `files` are those of its results that are read again, by `check_files`.
+        `files` are those of its results that are read again, by `check_files`, where it wrote them.
         """
         self._record_environment()
+        digests = self._document.setdefault("digests", {})
         for file in files:
-            self._document.setdefault("digests", {})[file.name] = file_digest(file)
+            digests.pop(file.name, None)
+            if file.exists():
+                digests[file.name] = file_digest(file)
         self._document.setdefault("stages", {})[name] = facts
         write_document(self.path, self._document)
 
     def check_files(self, files: Iterable[Path]) -> None:
         """Raise `StorageError` for a file that is not as it was when its stage was done."""
-        for file in files:
-            if self._document.get("digests", {}).get(file.name, digest := file_digest(file)) != digest:
-                raise StorageError(f"{file} is not as it was written; delete it, and it is made again")
+        check_digests(files, self.digests())
+
+    def digests(self) -> dict[str, str]:
+        """The digests of the files of results, by their names."""
+        return dict(self._document.get("digests", {}))
 
     def _is_another(self, definition: Definition) -> bool:
         """Whether the definition is not the one that is recorded, or else the one that is there."""
@@ -212,9 +218,3 @@ class RunFile:
 
 def _shown(name: str, value: str | None) -> str:
     return f"no {name}" if value is None else f"{name}={textwrap.shorten(value, 60)}"
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """What a model makes of labelled data: its loss and metrics, of a batch and of a whole set."""
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from helixband import interruption, metrics
 from helixband.errors import DataError
 from helixband.nested import leaves, length
-from helixband.training import broadcasting, passes
+from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.engine import mean_of
 from helixband.training.passes import Evaluated
 
@@ -64,6 +65,14 @@ def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, 
     if not math.isfinite(loss):
         _check_finite(generator, y_true, y_pred)
     return {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}, y_true, y_pred
+
+
+def whole_mc(model: Any, generator: Iterable[Any], samples: int) -> tuple[dict[str, float], Any, Any]:
+    """As `whole`, of the mean over `samples` passes with dropout left on, with the spread as <name>_std."""
+    with model.engine.modes.dropout_left_on():
+        found = [whole(model, generator) for _ in range(samples)]
+    result = monte_carlo.result(found, functools.partial(numbers, model, "eval_metrics"))
+    return result, found[0][1], monte_carlo.mean([y_pred for _, _, y_pred in found])
 
 
 def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]:

@@ -126,11 +126,11 @@ def test_a_configuration_that_was_changed_is_told_and_what_was_recorded_is_used(
         project.clear()
 
 
-@pytest.mark.parametrize("name", ["test_result.json", "baselines.json"])
+@pytest.mark.parametrize("name", ["test_result.json", "baselines.json", "test_predictions.npz"])
 def test_a_result_that_was_changed_is_told_and_made_again(project: Project, name: str) -> None:
     project.run(*SINGLE, "--eval")
-    whole = project.read(name)
-    (project.results / name).write_text(whole.replace("2", "3"))
+    whole = (project.results / name).read_bytes()
+    (project.results / name).write_bytes(whole.replace(b"2", b"3"))
     refused = project.run("--eval")
     assert refused.code == 1
     assert refused.err == (
@@ -138,7 +138,7 @@ def test_a_result_that_was_changed_is_told_and_made_again(project: Project, name
     )
     (project.results / name).unlink()
     assert project.run("--eval").code == 0
-    assert project.read(name) == whole
+    assert (project.results / name).read_bytes() == whole
 
 
 def test_a_record_that_was_changed_is_told(project: Project) -> None:

@@ -1,0 +1,26 @@
+"""Digests of the files of a result directory that run.json records, and what is damaged told by them."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from helixband.errors import StorageError
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content; raises `StorageError` where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def check_digests(files: Iterable[Path], recorded: Mapping[str, str]) -> None:
+    """Raise `StorageError` for a file whose digest is another than the one recorded by its name.
+
+    One of which none is recorded, of an earlier version, is taken as it is.
+    """
+    for file in files:
+        if file.name in recorded and file_digest(file) != recorded[file.name]:
+            raise StorageError(f"{file} is not as it was written; delete it, and it is made again")
