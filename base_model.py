@@ -30,9 +30,8 @@ from helixband.results.directory import Row, Trial
 from helixband.training import judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine
-from helixband.training.feed import choose_device, hint_of_dtype, number_of_batches
+from helixband.training.feed import choose_device, hint, number_of_batches
 from helixband.training.fit import fit
-from helixband.training.judge import mean_loss
 from helixband.training.losses import (
     Criterion,
     cross_entropy,
@@ -44,6 +43,7 @@ from helixband.training.losses import (
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions
 from helixband.training.parts.schedule import check_total
+from helixband.training.parts.update import update
 from helixband.training.state import ModelState
 from helixband.training.steps.eager import Eager
 
@@ -194,7 +194,7 @@ class BaseModel:
             output = self.network(x)
         except Exception as error:
             name = type(self.network).__name__
-            error.add_note(f"in the forward pass of {name}; x is {shapes(x)}{hint_of_dtype(x)}")
+            error.add_note(f"in the forward pass of {name}; x is {shapes(x)}{hint(x, error)}")
             raise
         return self.split_output(output)
 
@@ -234,17 +234,12 @@ class BaseModel:
         assert self.optimizer is not None
         engine = self.engine
         engine.modes.train()
-        self.optimizer.zero_grad()
-        output = self.forward(x)
-        loss = mean_loss(self, output["y_pred_loss"], y)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        loss, (y_pred, weighed) = update(self.optimizer, functools.partial(judge.training_loss, self, x, y))
         for part in engine.after_update:
             part()
         detached = loss.detach()
-        if engine.noted is not None and engine.noted[0] is loss:
-            engine.noted = detached, engine.noted[1]
-        return detached, map_leaves(Tensor.detach, output["y_pred"])
+        engine.noted = weighed and (detached, weighed[1])
+        return detached, map_leaves(Tensor.detach, y_pred)
 
     @torch.no_grad()
     def eval_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
@@ -299,7 +294,6 @@ class BaseModel:
             check_total(
                 self.scheduler, self.engine.schedules.by_step, epochs_in_all, number_of_batches(train)
             )
-        has_metrics = type(self).train_metrics is not BaseModel.train_metrics
         return Member(
             model=self,
             train=train,
@@ -308,7 +302,9 @@ class BaseModel:
             trial=trial,
             seed=self.args.seed if seed is None else seed,
             limit=self.batch_limit,
-            metrics=functools.partial(judge.numbers, self, "train_metrics") if has_metrics else None,
+            metrics=functools.partial(judge.numbers, self, "train_metrics")
+            if self.engine.has_train_metrics
+            else None,
             on_epoch=on_epoch,
         )
 

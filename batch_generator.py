@@ -72,7 +72,8 @@ class MatrixBatchGenerator(BatchGenerator):
     `X` and `Y`: (N, …), or dicts or tuples of these; a list becomes an array. `batch_size=None` gives the
     whole set in one batch; for evaluation, a model cuts it into pieces that fit the device. Floating-point
     values have to be finite. `allow_nan` admits NaN and infinity in X, and NaN in Y: a label that is missing,
-    which the criterion masks.
+    which the criterion masks. `drop_last` leaves a last batch of fewer than `batch_size` examples out: batch
+    normalisation, for one, cannot train on a batch of one.
 
     >>> batches = MatrixBatchGenerator(np.arange(5), np.arange(5) * 10, batch_size=2)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]
@@ -88,6 +89,7 @@ class MatrixBatchGenerator(BatchGenerator):
         batch_size: int | None = None,
         shuffle: bool = False,
         allow_nan: bool = False,
+        drop_last: bool = False,
     ) -> None:
         self.X = _as_arrays(X, "X", _OF_X[allow_nan])
         self.Y = None if Y is None else _as_arrays(Y, "Y", _OF_Y[allow_nan])
@@ -95,7 +97,7 @@ class MatrixBatchGenerator(BatchGenerator):
         if len(lengths) != 1:
             shapes = f"X {_shapes(self.X)}" + ("" if Y is None else f" and Y {_shapes(self.Y)}")
             raise DataError(f"all parts need the same number of examples (the first dimension), got {shapes}")
-        super().__init__(lengths.pop(), batch_size, shuffle, labelled=Y is not None)
+        super().__init__(lengths.pop(), batch_size, shuffle, Y is not None, drop_last)
 
     @classmethod
     def get_train_val_generator(
@@ -106,11 +108,12 @@ class MatrixBatchGenerator(BatchGenerator):
         batch_size: int | None = None,
         seed: int = 0,
         allow_nan: bool = False,
+        drop_last: bool = False,
     ) -> tuple[Self, Self]:
         """Two generators over a random split: training (shuffled) and validation (whole, in order).
 
         `val_ratio` is the share of the validation part, above 0 and below 1. The split depends only on the
-        number of examples and on `seed`.
+        number of examples and on `seed`. `drop_last` is for the training part.
         """
         whole = cls(X, Y, allow_nan=allow_nan)
         n_examples = whole.n_examples
@@ -126,7 +129,8 @@ class MatrixBatchGenerator(BatchGenerator):
             chosen = np.sort(chosen)
             return cls(_take(whole.X, chosen), _take(whole.Y, chosen), allow_nan=allow_nan, **options)
 
-        return part(order[n_val:], batch_size=batch_size, shuffle=True), part(order[:n_val])
+        training = part(order[n_val:], batch_size=batch_size, shuffle=True, drop_last=drop_last)
+        return training, part(order[:n_val])
 
     def get_X_shape(self) -> Any:
         """The shape of one example's x; of a dict or tuple, one for each part."""
@@ -147,8 +151,8 @@ class H5pyBatchGenerator(BatchGenerator):
     up to `memory_limit` bytes in total are read into memory. Larger ones are streamed; to shuffle them,
     blocks are drawn from all files, and 16 blocks at a time are mixed. `batch_size=None` gives one batch, or
     for streamed files one per block or mixture. `process_x_y(x, y) -> (x, y)` is applied to each file or
-    block when it is read, and must keep the number of examples; y is None without labels. `allow_nan` is that
-    of `MatrixBatchGenerator`.
+    block when it is read, and must keep the number of examples; y is None without labels. `allow_nan` and
+    `drop_last` are those of `MatrixBatchGenerator`.
 
     Raises `DataError`, with the file, if one is missing, damaged, without `data`, or of another shape.
     """
@@ -161,6 +165,7 @@ class H5pyBatchGenerator(BatchGenerator):
         process_x_y: ProcessXY | None = None,
         memory_limit: int = MEMORY_LIMIT,
         allow_nan: bool = False,
+        drop_last: bool = False,
     ) -> None:
         self.paths = matching_files(os.fspath(glob_str))
         self.process_x_y = process_x_y or (lambda x, y: (x, y))
@@ -168,7 +173,8 @@ class H5pyBatchGenerator(BatchGenerator):
         tables = open_tables(self.paths)
         self._tables = [table for table in tables if table.rows]
         self._matrix: tuple[Any, Any] | None = None
-        super().__init__(sum(table.rows for table in tables), batch_size, shuffle, tables[0].labelled)
+        n_examples = sum(table.rows for table in tables)
+        super().__init__(n_examples, batch_size, shuffle, tables[0].labelled, drop_last)
         if sum(table.bytes for table in tables) <= memory_limit:
             self._matrix = _concatenate([self._read(table, 0, table.rows) for table in self._tables])
         x, y = self._matrix or self._read(self._tables[0], 0, 1)

@@ -297,3 +297,33 @@ def test_nan_passes_where_it_is_allowed() -> None:
 def test_a_batch_size_that_is_no_count_is_refused(batch_size: Any) -> None:
     with pytest.raises(DataError, match=f"batch_size is {batch_size!r}"):
         MatrixBatchGenerator(np.arange(5), batch_size=batch_size)
+
+
+# A last batch that is not full.
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_drop_last_leaves_out_a_last_batch_that_is_not_full(shuffle: bool) -> None:
+    generator = MatrixBatchGenerator(np.arange(7), batch_size=3, shuffle=shuffle, drop_last=True)
+    assert [len(batch) for batch in generator] == [3, 3]
+    assert len(generator) == 2
+
+
+def test_drop_last_leaves_full_batches_as_they_are() -> None:
+    generator = MatrixBatchGenerator(np.arange(6), batch_size=3, drop_last=True)
+    assert numbers(generator) == [[0, 1, 2], [3, 4, 5]]
+    assert len(generator) == 2
+
+
+def test_drop_last_of_a_split_is_for_the_training_part() -> None:
+    x = np.arange(9)
+    train, val = MatrixBatchGenerator.get_train_val_generator(x, x, 0.2, batch_size=3, drop_last=True)
+    assert [len(x) for x, _ in train] == [3, 3]
+    assert [len(x) for x, _ in val] == [2]
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_drop_last_that_would_leave_nothing_or_means_nothing_is_refused(batch_size: int | None) -> None:
+    told = rf"drop_last=True leaves out .* batch_size is {batch_size}, and there are 3 examples"
+    with pytest.raises(DataError, match=told):
+        MatrixBatchGenerator(np.arange(3), batch_size=batch_size, drop_last=True)

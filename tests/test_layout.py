@@ -130,7 +130,7 @@ FILES = {
     ],
     "training": [
         "broadcasting ended feed keeper losses meters modes options schedules tensorboard",
-        "parts parts.constrain steps",
+        "parts parts.constrain parts.update steps",
         "configuration monte_carlo state parts.schedule parts.order",
         "engine",
         "member",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from helixband.errors import DataError
+from helixband.nested import length
 
 
 class BatchGenerator:
@@ -14,15 +15,32 @@ class BatchGenerator:
 
     A subclass gives `_batches`. Its state is its data and (seed, epoch) alone: the run shares one
     generator among trials.
+
+    `drop_last` leaves the last batch of an epoch out where it has fewer examples than `batch_size`. It is for
+    training: batch normalisation cannot train on a batch of one example.
     """
 
-    def __init__(self, n_examples: int, batch_size: int | None, shuffle: bool, labelled: bool) -> None:
+    def __init__(
+        self,
+        n_examples: int,
+        batch_size: int | None,
+        shuffle: bool,
+        labelled: bool,
+        drop_last: bool = False,
+    ) -> None:
         if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
             raise DataError(f"batch_size is {batch_size!r}; it has to be None or an integer from 1")
         if n_examples == 0:
             raise DataError(f"{type(self).__name__}: the set is empty; it needs one example at least")
+        if drop_last and (batch_size is None or n_examples < batch_size):
+            raise DataError(
+                f"{type(self).__name__}: drop_last=True leaves out a last batch of fewer than batch_size "
+                f"examples; batch_size is {batch_size}, and there are {n_examples:,} examples: give a "
+                "batch_size up to that"
+            )
         self.n_examples = n_examples
         self.batch_size = batch_size
+        self.drop_last = drop_last
         self.shuffle = shuffle
         self.labelled = labelled
         self._seed = 0
@@ -34,12 +52,16 @@ class BatchGenerator:
 
     def __len__(self) -> int:
         """The number of batches."""
-        return math.ceil(self.n_examples / (self.batch_size or self.n_examples))
+        rows = self.batch_size or self.n_examples
+        return self.n_examples // rows if self.drop_last else math.ceil(self.n_examples / rows)
 
     def __iter__(self) -> Iterator[Any]:
         rng = np.random.default_rng([self._seed, self._epoch]) if self.shuffle else None
         self._epoch += 1
+        least = self.batch_size if self.drop_last and self.batch_size else 0
         for x, y in self._batches(rng):
+            if least and length(x) < least:
+                continue
             yield (x, y) if self.labelled else x
 
     def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:

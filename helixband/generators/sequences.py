@@ -44,6 +44,8 @@ class SequenceBatchGenerator(BatchGenerator):
     `augmentation` is what else is done to a batch. `balance` draws the same number of examples of each class,
     to within one. All three are drawn again in each epoch, and need `shuffle`.
 
+    `drop_last` leaves a last batch of fewer than `batch_size` examples out.
+
     The order of an epoch, its strands and its jitter depend only on (seed, epoch). The batch size does not
     change them, except with buckets.
     """
@@ -63,6 +65,7 @@ class SequenceBatchGenerator(BatchGenerator):
         augmentation: Augmentation | None = None,
         balance: bool = False,
         metadata: bool = False,
+        drop_last: bool = False,
     ) -> None:
         self.store = store
         self.plan = plan
@@ -73,12 +76,12 @@ class SequenceBatchGenerator(BatchGenerator):
         self.balance = balance
         self.headers = HeaderTable(store.headers) if metadata else None
         self._chosen: Indexes | None = None  # the examples of a part, of all there are
-        super().__init__(len(plan), batch_size, shuffle, labelled=targets is not None)
+        super().__init__(len(plan), batch_size, shuffle, targets is not None, drop_last)
         self._check()
 
     def __len__(self) -> int:
         """The number of batches."""
-        return math.ceil(self.n_examples / self._rows)
+        return super().__len__() if self.batch_size else math.ceil(self.n_examples / self._rows)
 
     @property
     def length(self) -> int:
@@ -180,7 +183,7 @@ class SequenceBatchGenerator(BatchGenerator):
     def plain(self) -> Self:
         """The same examples in their order, as they stand, in large batches."""
         made = copy.copy(self)
-        made.shuffle, made.batch_size, made.balance = False, None, False
+        made.shuffle, made.batch_size, made.drop_last, made.balance = False, None, False, False
         made.reverse_complement, made.jitter, made.augmentation = 0.0, 0, None
         return made
 

@@ -13,7 +13,7 @@ from helixband.results.directory import Row
 from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
 from helixband.training.losses import Weigher, parameter_names, weigher
-from helixband.training.meters import Loss
+from helixband.training.meters import Loss, check_rows
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.order import Part, after_update
@@ -53,6 +53,8 @@ class Engine:
     state: ModelState
     schedules: Schedules
     after_update: list[Part]
+    has_train_metrics: bool
+    """Whether anything looks at the predictions of training."""
     criterion_names: tuple[str, str] | None
     weigher: Weigher | None
 
@@ -81,6 +83,7 @@ class Engine:
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
+        self.has_train_metrics = "train_metrics" in own
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         self.after_update = after_update(options, model.network)
@@ -92,6 +95,8 @@ class Engine:
         if not isinstance(given, tuple) or len(given) != 2:
             raise DefinitionError(f"{step} returned {type(given).__name__}; it has to return (loss, y_pred)")
         loss, y_pred = given
+        if y_pred is not None or step != "train_step" or self.has_train_metrics:
+            check_rows(y_pred, rows, step)
         if self.noted is not None and self.noted[0] is loss:
             return Loss(*self.noted), y_pred
         if isinstance(loss, tuple):

@@ -97,8 +97,13 @@ def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any
         yield map_leaves(itemgetter(rows_of_piece), batch)
 
 
-def hint_of_dtype(x: Any) -> str:
-    """What may be wrong with an x that is no floating-point tensor."""
+def hint(x: Any, error: Exception) -> str:
+    """What may be wrong with an x that a network fails on."""
+    if "more than 1 value per channel" in str(error) and length(x) == 1:
+        return (
+            ": a batch of one example, on which batch normalisation cannot train; pass drop_last=True to the "
+            "training generator, or choose another --batch-size"
+        )
     if not isinstance(x, Tensor) or x.is_floating_point():
         return ""
     if x.ndim == 2 and x.dtype == torch.uint8:

@@ -34,6 +34,14 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     return loss
 
 
+def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Any]]:
+    """The loss of a batch, with y_pred and what the engine noted of it: the loss and its weight, or None."""
+    output = model.forward(x)
+    loss = mean_loss(model, output["y_pred_loss"], y)
+    noted = model.engine.noted
+    return loss, (output["y_pred"], noted if noted is not None and noted[0] is loss else None)
+
+
 @torch.no_grad()
 def batch(model: Any, x: Any, y: Any) -> Evaluated:
     """One batch in evaluation mode."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from helixband.errors import DefinitionError, HelixbandWarning
 from helixband.generators.arrays import concatenate, to_numpy
-from helixband.nested import leaves, length, nbytes
+from helixband.nested import CONTAINERS, leaves, length, nbytes
 
 WAITING_BYTES = 1 << 26
 """Outputs wait on the device until they have this many bytes, then move to the host together."""
@@ -157,7 +157,6 @@ class MetricMeter:
     def _compute(self) -> None:
         for y_true, y_pred in self._waiting:
             rows = length(y_true)
-            check_rows(y_pred, rows)
             for name, value in self._metrics(to_numpy(y_true), to_numpy(y_pred)).items():
                 defined = not math.isnan(value)
                 self._sums[name] = self._sums.get(name, 0.0) + (value * rows if defined else 0.0)
@@ -197,9 +196,14 @@ class Outputs:
             self._waiting, self._bytes = [], 0
 
 
-def check_rows(y_pred: Any, rows: int) -> None:
-    """Raise `DefinitionError` where predictions are not one for each example of a batch."""
-    for leaf in leaves(y_pred):
+def check_rows(y_pred: Any, rows: int, step: str = "predict_step") -> None:
+    """Raise `DefinitionError` where what a step gave is not a prediction for each example of a batch."""
+    for leaf in leaves(y_pred) if isinstance(y_pred, CONTAINERS) else (y_pred,):  # nearly always one
+        if not isinstance(leaf, np.ndarray | Tensor):
+            raise DefinitionError(
+                f"{step} gave {leaf!r} ({type(leaf).__name__}) as y_pred; it has to be an array or tensor "
+                "with the batch as its first dimension, or a dict or tuple of such"
+            )
         if leaf.ndim == 0 or len(leaf) != rows:
             raise DefinitionError(
                 f"the network gave y_pred of shape {tuple(leaf.shape)} for a batch of {rows}; its first "

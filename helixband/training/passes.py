@@ -75,7 +75,6 @@ def evaluate(
     for batch in labelled(generator, limit):
         for x, y in pieces(batch, training_rows, device):
             found = step(to_device(x, device), to_device(y, device))
-            check_rows(found.y_pred, length(y))
             losses.add(found.loss)
             if found.outputs is not None:
                 whole.add(*found.outputs)

@@ -920,3 +920,20 @@ def test_a_file_that_is_missing_or_no_fasta_is_refused_by_name(write: Write, tmp
     refuses("no file matches", str(tmp_path / "none.fa"))
     protein = write({"p": "MKVL"})
     refuses(f"{protein}, record 'p', position 3 (from 0): 'L'", protein)
+
+
+@pytest.mark.parametrize(
+    "options", [{"window": 1}, {"unequal": "pad"}, {"unequal": "bucket"}], ids=["windows", "pad", "bucket"]
+)
+def test_drop_last_leaves_out_a_batch_that_is_not_full(write: Write, options: dict[str, Any]) -> None:
+    records = UNEQUAL if "window" not in options else {"a": "ACGTAC", "b": "C"}
+    generator = FastaBatchGenerator(write(records), None, 3, shuffle=True, drop_last=True, **options)
+    for _ in range(4):  # in buckets it can be any batch of an epoch
+        assert [len(batch) for batch in generator] == [3] * (generator.n_examples // 3)
+    assert len(generator) == generator.n_examples // 3
+
+
+def test_parts_for_evaluation_have_all_examples_although_training_drops_some(write: Write) -> None:
+    whole = FastaBatchGenerator(write(FOUR), [0, 1, 2, 3], 2, shuffle=True, drop_last=True)
+    train, val, test = whole.split("ratio", val=0.25, test=0.0)
+    assert [sum(len(x) for x, _ in part) for part in (train, val)] == [2, 1]

@@ -446,3 +446,14 @@ def test_files_that_differ_in_kind_are_refused_by_name(tmp_path: Path, data: Any
 def test_process_x_y_has_to_keep_the_number_of_examples(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", np.zeros((3, 4)), np.zeros(3))
     refuses(path, rf"{path}: process_x_y made \[2, 3\] examples of 3", process_x_y=lambda x, y: (x[1:], y))
+
+
+@pytest.mark.parametrize("memory_limit", [0, 1 << 30])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_drop_last_leaves_out_a_last_batch_that_is_not_full(
+    tmp_path: Path, small_blocks: None, memory_limit: int, shuffle: bool
+) -> None:
+    pattern = write_files(tmp_path, [4, 3])
+    generator = H5pyBatchGenerator(pattern, 3, shuffle, memory_limit=memory_limit, drop_last=True)
+    assert [len(x) for x, _ in generator] == [3, 3]
+    assert len(generator) == 2
