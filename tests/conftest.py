@@ -146,6 +146,11 @@ class Project:
         """A JSON file of the results."""
         return json.loads(self.read(name))
 
+    def predictions(self) -> list[Path]:
+        """The files of predictions, without the records of what is done."""
+        paths = sorted((self.results / "predictions").iterdir())
+        return [path for path in paths if not path.name.endswith(".record.json")]
+
     def journal(self) -> list[dict[str, Any]]:
         """The events of the search."""
         return Journal(self.results / "search/journal.jsonl").read()

@@ -102,7 +102,7 @@ FILES = {
     ],
     "run": [
         "runfile",
-        "context",
+        "context records",
         "evaluation prediction",
         "checks",
         "experiment",

@@ -13,6 +13,7 @@ from helixband.files.locks import is_at, locked_file
 from helixband.files.writing import (
     CHECKED_BYTES,
     Checksums,
+    Lot,
     NewFile,
     append,
     cut,
@@ -29,6 +30,7 @@ from helixband.files.writing import (
 __all__ = [
     "CHECKED_BYTES",
     "Checksums",
+    "Lot",
     "NewFile",
     "absolute",
     "append",

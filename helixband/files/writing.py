@@ -10,6 +10,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ from helixband.files.links import check_links, open_in_place
 CHECKED_BYTES = 1 << 24
 """A checksum is of a block of so many bytes; the last block of a file is shorter."""
 
+SYNCED_TOGETHER = 16
+"""So many files of a lot are synced at the same time."""
+
 _CHECKSUM = "checksum"
+_unseen: dict[str, int] = {}  # how many files may be written to a folder before it is looked through again
 _NOT_AS_WRITTEN = "what is read back is not what was written; the disk may be faulty"
 
 
@@ -84,6 +89,52 @@ class NewFile:
         return self._file.fileno()
 
 
+class Lot:
+    """Files that are synced to the disk at the same time, which takes hardly longer than syncing one.
+
+    What is written while the lot is `filling` is read back and is in its place at once, but is synced with
+    the lot: a kill leaves it whole, and a crash of the machine may not.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[Path, None] = {}
+
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[None]:
+        """Take what this thread writes in the body."""
+        token = _filling.set(self)
+        try:
+            yield
+        finally:
+            _filling.reset(token)
+
+    def add(self, path: Path) -> None:
+        """A file that is to be synced, if it is there by then."""
+        self._paths[path] = None
+
+    def sync(self) -> None:
+        """Sync all files and forget them; raises `StorageError` naming one that cannot be synced."""
+        with ThreadPoolExecutor(SYNCED_TOGETHER) as pool:
+            list(pool.map(_sync, self._paths))
+        self._paths = {}
+
+
+_filling: ContextVar[Lot | None] = ContextVar("filling", default=None)
+
+
+def _sync(path: Path) -> None:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 @contextlib.contextmanager
 def replacing(
     path: str | os.PathLike[str],
@@ -106,10 +157,13 @@ def replacing(
             temporary = file.name
             yield file
             file.flush()
-            if sync:
+            lot = _filling.get() if sync else None
+            if sync and lot is None:
                 os.fsync(file.fileno())
             check(file)
         os.replace(temporary, path)
+        if lot is not None:
+            lot.add(path)
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
@@ -167,11 +221,14 @@ def append(path: Path, content: bytes | memoryview, sync: bool = True) -> None:
         file = open_in_place(path, os.O_RDWR | os.O_APPEND)
         try:
             before = os.fstat(file).st_size
+            lot = _filling.get() if sync else None
             try:
-                _append(file, memoryview(content), before, sync)
+                _append(file, memoryview(content), before, sync and lot is None)
             except OSError:
                 os.truncate(file, before)
                 raise
+            if lot is not None:
+                lot.add(path)
         finally:
             os.close(file)
     except OSError as error:
@@ -188,9 +245,9 @@ def cut(path: Path, size: int) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
 
-def write_document(path: Path, document: dict[str, Any]) -> None:
+def write_document(path: Path, document: dict[str, Any], sync: bool = True) -> None:
     """Replace `path` by a JSON document that carries a checksum of itself, for `read_document`."""
-    write_json(path, {**document, _CHECKSUM: _checksum(document)})
+    write_json(path, {**document, _CHECKSUM: _checksum(document)}, sync)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -251,10 +308,19 @@ def _new_file(path: Path, ending: str) -> io.BufferedRandom:
 
 
 def _remove_left_over(path: Path, ending: str) -> None:
-    """Remove the new files of processes that were killed: those that nobody has locked."""
-    with os.scandir(path.parent) as entries:
-        names = [entry.path for entry in entries if entry.name.startswith(_head(path))]
-    for name in names:
+    """Remove the new files of processes that were killed: those that nobody has locked.
+
+    A folder of very many files is not looked through for each one that is written to it.
+    """
+    folder = str(path.parent)
+    if (unseen := _unseen.pop(folder, 0)) > 0:
+        _unseen[folder] = unseen - 1
+        return
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    _unseen[folder] = len(found) // 100
+    head = _head(path)
+    for name in [entry.path for entry in found if entry.name.startswith(head)]:
         if not name.endswith(ending):
             continue
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@
       test_result.json           {metric: value}; null where undefined
       baselines.json             {metric: value} of trivial models on the test set
       test_predictions.npz       y_true and y_pred of the test set
-      predictions/<input>.*      .npy, and .tsv where the input names its records
+      predictions/<input>.*      .npy, .tsv where the input names its records, .record.json: what is done
       logs/<id>/                 TensorBoard
       report.html                what `python -m helixband.report` makes of it
 
@@ -266,11 +266,13 @@ class Results:
         remove_folder(self.path / name)
         return Results(self.path / name)
 
-    def inside(self, name: str) -> Path:
+    def inside(self, name: str, document: Path) -> Path:
         """The path of a file by the name that a document of this directory gives it.
 
         Raises `StorageError` where that leads out of the directory.
         """
         if os.path.isabs(name) or os.pardir in Path(name).parts:
-            raise StorageError(f"{self.run_file} names {name}, which is not in {self.path}; delete the line")
+            raise StorageError(
+                f"{document} names {name}, which is not in {self.path}; delete {document.name}"
+            )
         return self.path / name

@@ -99,8 +99,8 @@ class Experiment(Stage):
             self.prediction.check_training_data()
         if self.args.eval:
             self.evaluation.evaluate(lambda: self._model, self._facts)
-        for name, path in self.prediction.inputs.items():
-            self.prediction.predict(name, path, lambda: self._model, self._facts)
+        if self.prediction.inputs:
+            self.prediction.predict_all(lambda: self._model, self._facts)
         interruption.check()
         self.progress.say(f"results are in {self.results.path}")
 

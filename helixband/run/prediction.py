@@ -1,7 +1,7 @@
 """The stage that predicts: each input by the definition's own generator, or window by window."""
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,14 @@ import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.errors import DataError, UsageError
-from helixband.files import absolute, file_facts, matching_files, remove_file
+from helixband.files import absolute, file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import input_name, named_arrays, write_predictions
 from helixband.outputs.windows import WindowPredictor, check_strands, predict_windows, record_lengths
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results.directory import Results
 from helixband.run.context import Context, Stage
-from helixband.run.runfile import RunFile
+from helixband.run.records import SUFFIX, Record, Records
 
 WINDOW_FLAGS = {"--stride": "stride", "--both-strands": "both_strands", "--format": "format"}
 DEFAULT_FORMATS = ("npy", "tsv")
@@ -33,6 +32,7 @@ class Prediction(Stage):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.inputs: dict[str, str] = {}
+        self._records = Records(context.results, context.run_file)
         self._own_generator = self.definition.function("get_pred_generator") is not None
 
     def find_inputs(self) -> None:
@@ -52,18 +52,26 @@ class Prediction(Stage):
                 if self.args.both_strands:
                     check_strands(data.store)
 
-    def predict(
-        self, name: str, path: str, load_model: Callable[[], BaseModel], facts: dict[str, Any]
+    def predict_all(self, load_model: Callable[[], BaseModel], facts: Mapping[str, Any]) -> None:
+        """Predict on each input with the model, unless that was done with the same `facts`."""
+        try:
+            for name, path in self.inputs.items():
+                with self._records.filling():
+                    self._predict(name, path, load_model, facts)
+        finally:
+            self._records.store()
+
+    def _predict(
+        self, name: str, path: str, load_model: Callable[[], BaseModel], facts: Mapping[str, Any]
     ) -> None:
-        """Predict on one input with the model, unless that was done with the same `facts`."""
-        facts = facts | {"path": absolute(path), "file": file_facts(path)}
+        facts = {**facts, "path": absolute(path), "file": file_facts(path)}
         facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
         data: Iterable[Any] | None = None
         if not self._own_generator:
             data = windows = self._windows_like_training(path)
             facts["sequences"] = windows.store.digest  # of a BED file the genome
         formats = self.args.format or DEFAULT_FORMATS
-        record = _Record(self.run_file, self.results, name, facts)
+        record = Record(self._records, self.results, name, facts)
         if record.has(formats):
             listed = "".join(f", {output}" for output in record.outputs)
             self.progress.say(f"predict: {path} is done already{listed}")
@@ -86,7 +94,7 @@ class Prediction(Stage):
         name: str,
         model: BaseModel,
         data: SequenceBatchGenerator,
-        record: "_Record",
+        record: Record,
         formats: Collection[str],
     ) -> list[Path]:
         args = self.args
@@ -104,7 +112,7 @@ class Prediction(Stage):
         return written
 
     def _predict_whole(
-        self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: "_Record"
+        self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: Record
     ) -> list[Path]:
         if flag := self._window_flag():
             raise UsageError(
@@ -157,7 +165,7 @@ class Prediction(Stage):
                 name = input_name(path, self.args.data)
                 if found.setdefault(name, path) != path:
                     raise UsageError(f"--predict: {found[name]} and {path} would both be named {name}")
-                earlier = (self.run_file.stage(f"predict {name}") or {}).get("facts", {}).get("path", path)
+                earlier = self._records.of(name).get("facts", {}).get("path", path)
                 if os.path.exists(earlier) and not os.path.samefile(earlier, path):
                     raise UsageError(
                         f"--predict: {path} would be named {name}, as {earlier} was; rename it, or choose "
@@ -176,67 +184,9 @@ class Prediction(Stage):
                     f"would both be named {spread}; rename one of them, or leave --mc-dropout out"
                 )
             for folder in map(str, Path(name).parents):
-                if folder.endswith(".part") and folder.removesuffix(".part") in found:
-                    raise UsageError(
-                        f"--predict: {path} would be written to {folder}, which is the folder of "
-                        f"{found[folder.removesuffix('.part')]} while that is under way; rename one of them"
-                    )
-
-
-class _Record:
-    """What run.json has of the predictions on one input.
-
-    `facts`: what these depend on; `formats` and `outputs`: what is done of the same, none after others;
-    `begun` there: the files that a run set out to write, which are removed where it did not come to an end.
-    """
-
-    def __init__(self, run_file: RunFile, results: Results, name: str, facts: dict[str, Any]) -> None:
-        self._run_file, self._results, self._stage = run_file, results, f"predict {name}"
-        self.facts = facts
-        found = run_file.stage(self._stage) or {}
-        outputs, begun = (
-            [results.inside(path) for path in found.get(key, ())] for key in ("outputs", "begun")
-        )
-        same = found.get("facts") == facts and all(output.exists() for output in outputs)
-        self.formats: set[str] = set(found["formats"]) if same else set()
-        self.outputs = outputs if same else []
-        self._old = {*outputs, *begun}.difference(self.outputs)
-
-    def has(self, formats: Collection[str]) -> bool:
-        """Whether these are done."""
-        return self.formats >= set(formats)
-
-    def begin(self, files: Collection[Path]) -> None:
-        """Remove the files of other predictions, and store which ones are about to be written.
-
-        Raises `UsageError` where one of these is of another input.
-        """
-        self._check_outputs(files)
-        for path in self._old:
-            remove_file(path)
-        self._store(self.formats, self.outputs, begun=files)
-
-    def _check_outputs(self, files: Collection[Path]) -> None:
-        names = {str(path.relative_to(self._results.path)) for path in files if path.exists()}
-        for stage, found in self._run_file.stages().items():
-            if stage != self._stage and (both := names.intersection(found.get("outputs", ()))):
-                raise UsageError(
-                    f"--{self._stage}: {min(both)} is there already, for the input "
-                    f"{stage.removeprefix('predict ')}; rename one of the inputs, or choose another "
-                    "directory with --result"
-                )
-
-    def finish(self, formats: Collection[str], files: Collection[Path]) -> None:
-        """Store that these formats are done too, in these files."""
-        self._store({*self.formats, *formats}, {*self.outputs, *files})
-
-    def _store(
-        self, formats: Collection[str], outputs: Collection[Path], begun: Collection[Path] = ()
-    ) -> None:
-        # Relative, so that a result directory can be moved.
-        paths = {
-            key: sorted(str(path.relative_to(self._results.path)) for path in files)
-            for key, files in (("outputs", outputs), ("begun", begun))
-        }
-        document = {"facts": self.facts, "formats": sorted(formats), **paths}
-        self._run_file.finish_stage(self._stage, document)
+                for suffix, what in ((".part", "folder"), (SUFFIX, "record")):
+                    if folder.endswith(suffix) and (other := found.get(folder.removesuffix(suffix))):
+                        raise UsageError(
+                            f"--predict: {path} would be written to {folder}, which is the {what} of "
+                            f"{other}; rename one of them"
+                        )

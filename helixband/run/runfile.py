@@ -5,7 +5,7 @@ import platform
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +148,23 @@ class RunFile:
         """What was stored when this stage was done, or None."""
         return self.stages().get(name)
 
-    def stages(self) -> dict[str, Any]:
+    def stages(self) -> Mapping[str, Any]:
         """What was stored of each stage."""
-        return dict(self._document.get("stages", {}))
+        stages: Mapping[str, Any] = self._document.get("stages", {})
+        return stages
+
+    def forget_stages(self, names: Iterable[str]) -> None:
+        """Remove what was stored of these stages."""
+        for name in names:
+            del self._document["stages"][name]
+        write_document(self.path, self._document)
+
+    def record_environment(self) -> None:
+        """Store what the definition has read by now of the environment, where that is new."""
+        before = [self._document.get(key) for key in ("environment", "os_environ")]
+        self._record_environment()
+        if before != [self._document.get(key) for key in ("environment", "os_environ")]:
+            write_document(self.path, self._document)
 
     def record_single(self, config: dict[str, Any], finished: bool) -> None:
         """Store the configuration of a training without a search, and whether that came to its end."""

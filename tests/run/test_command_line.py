@@ -41,7 +41,10 @@ def contents(results: Path) -> dict[str, Any]:
     return {
         name: content(path)
         for name, path in files.items()
-        if not name.startswith("logs/") and name not in ("lock", "run.json") and path.name != "attempt"
+        if not name.startswith("logs/")
+        and name not in ("lock", "run.json")
+        and path.name != "attempt"
+        and not name.endswith(".record.json")
     }
 
 
@@ -774,7 +777,7 @@ def save_prediction(pred_path, y_pred):
 
     assert done.code == 0
     assert np.loadtxt(project.data / "x.fa.mine").shape == (3,)
-    assert not (project.results / "predictions").exists()
+    assert project.predictions() == []
     assert "x.fa is done already" in project.run("--predict", "x.fa").out
 
 
@@ -792,8 +795,7 @@ class Model(BaseModel):
 """)
     assert project.run(*SHORT, "--predict", "x.fa").code == 0
 
-    folder = project.results / "predictions"
-    shapes = {path.name: np.load(path).shape for path in folder.iterdir()}
+    shapes = {path.name: np.load(path).shape for path in project.predictions()}
     assert shapes == {"x.fa.mean.npy": (3,), "x.fa.parts.0.npy": (3,), "x.fa.parts.1.npy": (3, 3)}
 
 

@@ -142,11 +142,11 @@ def test_a_report_is_not_written_through_a_link(
 def test_a_record_cannot_have_a_file_elsewhere_removed(project: Project, name: str) -> None:
     project.run(*TRAINED)
     elsewhere = Elsewhere(project.path / "elsewhere")
-    document = project.json("run.json")
+    document = project.json("predictions/x.fa.record.json")
     name = name.format(elsewhere=elsewhere.path)
-    document["stages"]["predict x.fa"] |= {"facts": {}, "outputs": [], "begun": [name]}
+    document |= {"facts": {}, "outputs": [], "begun": [name]}
     del document["checksum"]  # which whoever changes it can leave out
-    (project.results / "run.json").write_text(json.dumps(document))
+    (project.results / "predictions/x.fa.record.json").write_text(json.dumps(document))
 
     refused = project.run("--predict", "x.fa")
 

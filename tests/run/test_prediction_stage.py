@@ -95,7 +95,7 @@ def genome(seed: int) -> str:
 
 
 def outputs(project: Project) -> list[str]:
-    return sorted(path.name for path in (project.results / "predictions").iterdir())
+    return [path.name for path in project.predictions()]
 
 
 def scores(project: Project, name: str) -> list[float]:

@@ -94,6 +94,8 @@ def contents(result: Path) -> dict[str, object]:
         name = str(path.relative_to(result))
         if path.is_dir() or path.name in ("run.json", "lock", "attempt") or name.startswith("logs/"):
             continue
+        if name.endswith(".record.json"):
+            continue
         if path.suffix == ".pt":
             found[name] = {key: value for key, value in torch.load(path).items() if key != "seconds"}
         else:

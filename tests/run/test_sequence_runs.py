@@ -231,7 +231,7 @@ def test_both_strands_give_a_sequence_and_its_reverse_complement_one_score(unlab
 
 def test_the_formats_asked_for_are_written(unlabelled: Project) -> None:
     assert unlabelled.run("--predict", "new.fa", "--format", "h5", "tsv").code == 0
-    assert sorted(path.name for path in (unlabelled.results / "predictions").iterdir()) == [
+    assert [path.name for path in unlabelled.predictions()] == [
         "new.fa.h5",
         "new.fa.tsv",
     ]
@@ -245,7 +245,7 @@ def test_what_is_predicted_is_not_predicted_again_unless_flags_differ(unlabelled
 
 def test_a_further_format_is_added_and_outputs_of_other_windows_are_removed(unlabelled: Project) -> None:
     def outputs() -> set[str]:
-        return {path.name for path in (unlabelled.results / "predictions").iterdir()}
+        return {path.name for path in unlabelled.predictions()}
 
     unlabelled.run("--predict", "new.fa")
     unlabelled.run("--predict", "new.fa", "--format", "h5")
@@ -296,7 +296,7 @@ def test_a_prediction_that_is_killed_goes_on_and_ends_the_same(unlabelled: Proje
         process.send_signal(signal.SIGKILL)
     assert part.exists()
     assert unlabelled.run(*flags).code == 0
-    outputs = {path.name: path.read_bytes() for path in (unlabelled.results / "predictions").iterdir()}
+    outputs = {path.name: path.read_bytes() for path in unlabelled.predictions()}
     assert set(outputs) == {"genome.fa.npy", "genome.fa.tsv"}
     for name in outputs:
         (unlabelled.results / "predictions" / name).unlink()
