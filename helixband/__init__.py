@@ -5,9 +5,16 @@ These are the same classes as those of the modules base_model, batch_generator, 
 """
 
 import importlib
+import os
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
+
+if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()] != [os.path.dirname(__path__[0])]:
+    # `python -m helixband…` has the current folder first in its path: a user's file there that is named like
+    # an installed package would be taken for it.
+    sys.path.append(sys.path.pop(0))
 
 # As strings: `import helixband` is part of every import of ours, and must not take torch's time.
 _MODULES = {

@@ -9,12 +9,16 @@ import importlib
 import random
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
+
+SOURCES: tuple[type[Any], ...] = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+"""The kinds of random generators, other than the global ones, that have a state."""
 
 
 def derive_seed(root: int, *key: int | str) -> int:
@@ -27,7 +31,11 @@ def derive_seed(root: int, *key: int | str) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Set the global generators of `random`, NumPy and torch (the CPU's and those of all GPUs)."""
+    """Set the global generators of `random`, NumPy and torch (the CPU's and those of all GPUs).
+
+    Those that a definition holds in its modules are put back to where they were when it was loaded.
+    """
+    held.reset()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     # As `torch.manual_seed`, which looks for many other devices first: that takes longer than a step.
@@ -46,11 +54,13 @@ def get_state() -> dict[str, Any]:
         "numpy": (name, torch.from_numpy(keys), int(position), int(has_gauss), float(gauss)),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "held": held.states(),
     }
 
 
 def set_state(state: dict[str, Any]) -> None:
     """Put back what `get_state` gave."""
+    held.put(state.get("held", {}))  # first, as it may load modules
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal.tolist()), gauss_next))
     name, keys, position, has_gauss, gauss = state["numpy"]
@@ -67,14 +77,129 @@ def unmoved() -> Iterator[None]:
     on_gpus = torch.cuda.is_available()
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if on_gpus else []
+    of_definition = held.states()
     try:
         yield
     finally:
+        held.put(of_definition)
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
         if on_gpus:
             torch.cuda.set_rng_state_all(gpus)
+
+
+class Held:
+    """The random generators that a definition holds in its modules, by name: a process has one definition.
+
+    Like the global ones they are shared by all trials of a process, so each trial has to find them as the
+    first one does: as they were when their module was loaded. A name is `<module>:<where in it>`, of a module
+    beneath the definition's own, `package`.
+    """
+
+    def __init__(self, package: str = "") -> None:
+        self.begin(package)
+
+    def begin(self, package: str) -> None:
+        """Hold nothing yet, of this definition."""
+        self._package = package
+        self._sources: dict[str, Any] = {}
+        self._loaded: dict[str, Any] = {}
+        self._seed: int | None = None
+
+    def hold(self, sources: Mapping[str, Any]) -> None:
+        """Take up the generators of a module that was loaded just now; known ones stay as they are."""
+        known = {id(source) for source in (*self._sources.values(), *_of_the_libraries())}
+        for name, source in sources.items():
+            if id(source) not in known:
+                known.add(id(source))
+                self._sources[name], self._loaded[name] = source, state_of(source)
+                if self._seed is not None:
+                    seed_source(source, derive_seed(self._seed, "held", name))
+
+    def reset(self) -> None:
+        """Put all back to where they were when they were loaded."""
+        self.put({})
+
+    def seed(self, seed: int) -> None:
+        """Seed all, until they are put back, and what is loaded until then."""
+        self._seed = seed
+        for name, source in self._sources.items():
+            seed_source(source, derive_seed(seed, "held", name))
+
+    def states(self) -> dict[str, Any]:
+        """Where each is, as `state_of` has it."""
+        return {name: state_of(source) for name, source in self._sources.items()}
+
+    def are_at(self, states: Mapping[str, Any]) -> bool:
+        """Whether they are where they were when `states` gave this."""
+        return _equal(self.states(), states)
+
+    def put(self, states: Mapping[str, Any]) -> None:
+        """Put back what `states` gave, and what was loaded since then to where it was at first."""
+        self._seed = None
+        for module in {name.partition(":")[0] for name in states.keys() - self._sources.keys()}:
+            with contextlib.suppress(ModuleNotFoundError):  # a file of an earlier definition
+                importlib.import_module(self._package + module)
+        for name, state in {**self._loaded, **states}.items():
+            if name in self._sources:
+                put_state(self._sources[name], state)
+
+
+held = Held()
+
+
+def _of_the_libraries() -> list[Any]:
+    """The global generators themselves, which a module may hold by a name of its own."""
+    return [torch.default_generator, np.random.mtrand._rand, random._inst]
+
+
+def state_of(source: Any) -> Any:
+    """The state of one of `SOURCES`, as numbers and tensors alone."""
+    if isinstance(source, torch.Generator):
+        return source.get_state()
+    if isinstance(source, random.Random):
+        return source.getstate()
+    state = source.bit_generator.state if isinstance(source, np.random.Generator) else source.get_state(False)
+    return _mapped(state, np.ndarray, lambda array: torch.from_numpy(array.copy()))
+
+
+def put_state(source: Any, state: Any) -> None:
+    """Put back what `state_of` gave."""
+    if isinstance(source, torch.Generator):
+        source.set_state(state)
+    elif isinstance(source, random.Random):
+        version, internal, gauss_next = state
+        source.setstate((version, tuple(internal), gauss_next))
+    elif isinstance(source, np.random.Generator):
+        source.bit_generator.state = _mapped(state, Tensor, lambda tensor: tensor.numpy().copy())
+    else:
+        source.set_state(_mapped(state, Tensor, lambda tensor: tensor.numpy().copy()))
+
+
+def seed_source(source: Any, seed: int) -> None:
+    """Seed one of `SOURCES`, which stays the same object."""
+    if isinstance(source, torch.Generator):
+        source.manual_seed(seed)
+    elif isinstance(source, np.random.Generator):
+        bits: Any = source.bit_generator
+        bits.state = type(bits)(seed).state
+    elif isinstance(source, np.random.RandomState):
+        source.seed(seed % 2**32)
+    else:
+        source.seed(seed)
+
+
+def _mapped(nested: Any, kind: type[Any], function: Callable[[Any], Any]) -> Any:
+    if isinstance(nested, dict):
+        return {key: _mapped(value, kind, function) for key, value in nested.items()}
+    return function(nested) if isinstance(nested, kind) else nested
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 
 def late_import(name: str) -> Any:

@@ -64,6 +64,10 @@ FILES = {
         "audit",
         "__main__ examples",
     ],
+    "definition": [
+        "folder",
+        ".",
+    ],
     "display": [
         "progress",
         "live",

@@ -9,6 +9,7 @@ after SIGTERM, 141 if the program that read the output has closed it.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import signal
@@ -23,6 +24,9 @@ EPILOG = """\
 Finished work in the result directory is not repeated. Interrupted work continues where it stopped.
 docs/def.md explains how to write a definition, docs/results.md what the result directory contains.
 """
+
+PACKAGES = ("torch", "numpy", "scipy", "h5py", "pyfaidx", "sklearn", "hyperopt", "rich", "matplotlib")
+"""What every installation has, by the names of their imports."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -180,6 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     interruption.install()
     try:
+        _check_packages()
         from helixband.run.experiment import run  # imports torch, which --help does without
 
         run(args)
@@ -202,6 +207,17 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         interruption.forget()
     return 0
+
+
+def _check_packages() -> None:
+    """Raise `HelixbandError` where a file hides a package that every run needs."""
+    for name in PACKAGES:
+        found = importlib.util.find_spec(name)
+        if found is not None and found.submodule_search_locations is None:
+            raise HelixbandError(
+                f"{found.origin} has the name of the package {name}, which every run needs: rename the file, "
+                "or take its folder out of PYTHONPATH"
+            )
 
 
 def _positive(text: str) -> int:

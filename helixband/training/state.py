@@ -37,7 +37,6 @@ _NO_HOLDERS: tuple[type[Any], ...] = (
 )
 _NO_HOLDERS += (np.ndarray, Tensor, nn.Module, random.SystemRandom)
 _PLAIN = (bool, int, float, type(None))
-_RANDOM: tuple[type[Any], ...] = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 @runtime_checkable
@@ -71,7 +70,7 @@ class ModelState:
                 raise DefinitionError(
                     f"{name} became a {type(part).__name__} in training; make it in init_model"
                 )
-        own = [(type(source).__name__, _random_state(source)) for source in self._random_of(model)]
+        own = [(type(source).__name__, randomness.state_of(source)) for source in self._random_of(model)]
         return {**capture(parts, generator), "model_random": own}
 
     def restore(self, model: Any, content: Mapping[str, Any], generator: Any, where: str) -> None:
@@ -84,7 +83,7 @@ class ModelState:
             )
         put_back(model, restore(content, self._parts(model), generator, where))
         for source, (_, state) in zip(sources, stored, strict=bool(stored)):
-            _set_random_state(source, state)
+            randomness.put_state(source, _revived(state))
 
     def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""
@@ -110,7 +109,7 @@ class ModelState:
     def unmoved(self, model: Any) -> Iterator[None]:
         """Around code of ours: what a user keeps on the model is afterwards as before, random numbers too."""
         before, sources = dict(vars(model)), self._random_of(model)
-        states = [_random_state(source) for source in sources]
+        states = [randomness.state_of(source) for source in sources]
         criterion = model.criterion.state_dict() if isinstance(model.criterion, nn.Module) else {}
         criterion = {name: copied(value, "the criterion") for name, value in criterion.items()}
         try:
@@ -119,14 +118,14 @@ class ModelState:
             vars(model).clear()
             vars(model).update(before)
             for source, state in zip(sources, states, strict=True):
-                _set_random_state(source, state)
+                randomness.put_state(source, state)
             if criterion:
                 model.criterion.load_state_dict(_revived(criterion))
 
     def _random_of(self, model: Any) -> list[Any]:
         """The random generators that a user keeps on the model, in a fixed order."""
         kept = [value for name, value in vars(model).items() if name not in self._own]
-        return [source for value in kept for source in found_in(value, _RANDOM)]
+        return [source for value in kept for source in found_in(value, randomness.SOURCES)]
 
     def _inferring(self, model: Any) -> dict[str, Any]:
         parts = self._parts(model)
@@ -173,7 +172,8 @@ def capture(parts: Mapping[str, Any], generator: Any) -> dict[str, Any]:
     """
     state = capture_parts(parts)
     own = copied(generator.state_dict(), "the generator") if is_stateful(generator) else None
-    sources = [(type(source).__name__, _random_state(source)) for source in found_in(generator, _RANDOM)]
+    found = found_in(generator, randomness.SOURCES)
+    sources = [(type(source).__name__, randomness.state_of(source)) for source in found]
     return state | {"generator": own, "generator_random": sources, "random": randomness.get_state()}
 
 
@@ -188,7 +188,7 @@ def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, 
     Raises `StorageError` naming `where` it came from, where it does not fit.
     """
     plain = load_parts(state, parts, where)
-    sources, stored = found_in(generator, _RANDOM), state["generator_random"]
+    sources, stored = found_in(generator, randomness.SOURCES), state["generator_random"]
     kinds, stored_kinds = [type(source).__name__ for source in sources], [kind for kind, _ in stored]
     if kinds != stored_kinds or is_stateful(generator) != (state["generator"] is not None):
         raise StorageError(
@@ -198,7 +198,7 @@ def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, 
     if is_stateful(generator):
         generator.load_state_dict(_revived(state["generator"]))
     for source, (_, source_state) in zip(sources, stored, strict=True):
-        _set_random_state(source, source_state)
+        randomness.put_state(source, _revived(source_state))
     randomness.set_state(state["random"])
     return plain
 
@@ -247,21 +247,23 @@ def copied(nested: Any, name: str) -> Any:
 def validation_numbers(generator: Any, seed: int, epoch: int) -> Iterator[None]:
     """Around a validation: its random numbers depend on (seed, epoch) alone; training's are then put back.
 
-    That holds for the global ones, for those that the generator holds, and for the order of our generators.
+    That holds for the global ones, for those that the generator and the definition's modules hold, and for
+    the order of our generators.
     """
-    sources = found_in(generator, _RANDOM)
-    before = [_random_state(source) for source in sources]
+    sources = found_in(generator, randomness.SOURCES)
+    before = [randomness.state_of(source) for source in sources]
     with randomness.unmoved():
         randomness.seed_everything(randomness.derive_seed(seed, "validation", epoch))
+        randomness.held.seed(randomness.derive_seed(seed, "validation", epoch))
         for number, source in enumerate(sources):
-            _seed(source, randomness.derive_seed(seed, "validation", epoch, number))
+            randomness.seed_source(source, randomness.derive_seed(seed, "validation", epoch, number))
         for ours in found_in(generator, BatchGenerator):
             ours.set_epoch(randomness.derive_seed(seed, "validation"), epoch)
         try:
             yield
         finally:
             for source, state in zip(sources, before, strict=True):
-                _set_random_state(source, state)
+                randomness.put_state(source, state)
 
 
 def check_iterators(generator: Any, name: str) -> None:
@@ -311,18 +313,6 @@ def _parameters_of(model: Any) -> Iterator[tuple[str, nn.Parameter]]:
             yield from ((f"{type(part).__name__}.{name}", value) for name, value in part.named_parameters())
 
 
-def _seed(source: Any, seed: int) -> None:
-    if isinstance(source, torch.Generator):
-        source.manual_seed(seed)
-    elif isinstance(source, np.random.Generator):
-        bits: Any = source.bit_generator
-        bits.state = type(bits)(seed).state
-    elif isinstance(source, np.random.RandomState):
-        source.seed(seed % 2**32)
-    else:
-        source.seed(seed)
-
-
 def found_in(root: Any, kinds: type[T] | tuple[type[T], ...]) -> list[T]:
     """The objects of some kinds that an object holds in its attributes and containers, in a fixed order."""
     seen: set[int] = set()
@@ -368,24 +358,3 @@ def _revived(nested: Any) -> Any:
     if isinstance(nested, list | tuple):
         return type(nested)(_revived(value) for value in nested)
     return nested.clone() if isinstance(nested, Tensor) else nested
-
-
-def _random_state(source: Any) -> Any:
-    if isinstance(source, torch.Generator):
-        return source.get_state()
-    if isinstance(source, random.Random):
-        return source.getstate()
-    bits = source.bit_generator.state if isinstance(source, np.random.Generator) else source.get_state(False)
-    return copied(bits, "a generator's random numbers")
-
-
-def _set_random_state(source: Any, state: Any) -> None:
-    if isinstance(source, torch.Generator):
-        source.set_state(state)
-    elif isinstance(source, random.Random):
-        version, internal, gauss_next = state
-        source.setstate((version, tuple(internal), gauss_next))
-    elif isinstance(source, np.random.Generator):
-        source.bit_generator.state = _revived(state)
-    else:
-        source.set_state(_revived(state))

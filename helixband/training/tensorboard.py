@@ -36,7 +36,7 @@ class TensorBoardLog:
 
     def _add(self, row: Row) -> None:
         if self._writer is None:
-            if importlib.util.find_spec("tensorboard") is None:
+            if not _is_installed():
                 return
             self._open(int(row["epoch"]))
         values = []
@@ -67,3 +67,11 @@ class TensorBoardLog:
     ) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _is_installed() -> bool:
+    """Whether `tensorboard` is the package, and no file or folder of a user's."""
+    found = importlib.util.find_spec("tensorboard")
+    return found is not None and any(
+        (Path(place) / "summary").is_dir() for place in found.submodule_search_locations or ()
+    )

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from helixband.randomness import derive_seed, get_state, set_state
+from helixband.randomness import derive_seed, get_state, held, set_state
 from helixband.search.samplers.evidence import Document, Evidence
 from helixband.search.samplers.prior import SETS, Codes, Neighbourhood, Position, Prior
 from helixband.search.samplers.random import DRAWS_UNTIL_EXHAUSTED, call
@@ -72,8 +72,9 @@ class RandomWords:
     """An opaque function as a space: its genome is the random words that the global generators give it.
 
     Those of `random` and NumPy are Mersenne Twisters: each of their next 624 outputs depends on one word of
-    the state alone, so the states are the genome, but for its last word, which seeds torch. What the
-    function draws from elsewhere is as random as ever, and no candidate is worse for it.
+    the state alone, so the states are the genome, but for its last word, which seeds torch and the generators
+    that stand in the definition's modules. What the function draws from elsewhere is as random as ever, and
+    no candidate is worse for it.
     """
 
     def __init__(self, draw: Callable[[], Document]) -> None:
@@ -92,19 +93,21 @@ class RandomWords:
         random.setstate((3, (*words[:WORDS], 0), None))
         np.random.set_state(("MT19937", words[WORDS:-1], 0, 0, 0.0))
         torch.default_generator.manual_seed(words[-1])  # torch.manual_seed takes a millisecond
+        held.seed(words[-1])
         return self._draw()
 
     def places(self, genome: Genome) -> list[int]:
         """The words that the function takes: the first ones of each generator, or none."""
         torch.default_generator.manual_seed(int(genome[-1]))
-        fresh = torch.get_rng_state()
+        held.seed(int(genome[-1]))
+        fresh, fresh_held = torch.get_rng_state(), held.states()
         self.document(genome)
         python = random.getstate()[1]
         state: Any = np.random.get_state(legacy=True)
         ends = [  # a generator that made further words has used up these
             python[-1] if python[:WORDS] == tuple(genome[:WORDS].tolist()) else WORDS,
             state[2] if np.array_equal(state[1], genome[WORDS:-1]) else WORDS,
-            0 if torch.get_rng_state().equal(fresh) else 1,
+            0 if torch.get_rng_state().equal(fresh) and held.are_at(fresh_held) else 1,
         ]
         return [WORDS * number + place for number, end in enumerate(ends) for place in range(end)]
 

@@ -1,8 +1,8 @@
 """Where the configurations of a search come from.
 
-`get_config()` of a definition is a random sample of the hyperparameters: it draws from `random`, NumPy or
-torch, whose generators are set before each call, or returns hyperopt expressions (`hp.uniform("lr", …)`),
-which are then sampled here. Draw k depends on the seed and k alone.
+`get_config()` of a definition is a random sample of the hyperparameters: it draws from `random`, NumPy, torch
+or generators that stand in the definition's modules, which are set before each call, or returns hyperopt
+expressions (`hp.uniform("lr", …)`), which are then sampled here. Draw k depends on the seed and k alone.
 """
 
 import sys
@@ -13,7 +13,7 @@ import numpy as np
 
 from helixband.errors import DefinitionError
 from helixband.nested import leaves
-from helixband.randomness import derive_seed, seed_everything
+from helixband.randomness import derive_seed, held, seed_everything
 from helixband.search.samplers.evidence import Document, Evidence
 from helixband.training.configuration import canonical, to_json
 
@@ -27,6 +27,7 @@ def draw(get_config: Callable[[], Any], seed: int) -> Document:
     Raises `DefinitionError` where `get_config` does not return a dict, or a value cannot be stored.
     """
     seed_everything(seed)
+    held.seed(seed)
     space = call(get_config)
     if holds_expressions(space):
         from hyperopt.pyll import as_apply

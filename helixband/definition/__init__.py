@@ -19,6 +19,7 @@ from typing import Any
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
+from helixband.definition import folder
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.generators.sequences import SequenceBatchGenerator
@@ -57,7 +58,6 @@ OTHER_NAMES = {
     "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
 }
 """What a name of the contract was once called, and is in other packages: a run calls none of these."""
-OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
 STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 SURE_MISSPELLING = 0.88  # of what is optional, as save_predictions for save_prediction
 
@@ -160,7 +160,12 @@ class Definition:
         If torch raised the error inside a network that the definition built, its note is the explanation.
         """
         if own := self._own_tracebacks(error):
-            return "".join(traceback.format_exception(type(error), error, own[0], chain=False))
+            account = traceback.TracebackException(type(error), error, own[0])
+            account.stack = traceback.StackSummary.from_list(
+                [frame for frame in account.stack if not folder.is_import(frame.filename)]
+            )
+            text = "".join(account.format(chain=False))
+            return text + folder.explain_hidden(self.module, text)
         return "".join(traceback.format_exception_only(error)) if hasattr(error, "__notes__") else None
 
     def explain(self, error: BaseException) -> BaseException:
@@ -193,8 +198,8 @@ class Definition:
 
         Helixband itself, or installed packages, can lie in the definition's folder too.
         """
-        module = str(frame.f_globals.get("__name__")).partition(".")[0]
-        return module not in OWN_MODULES and self._is_own_file(frame.f_code.co_filename)
+        module = str(frame.f_globals.get("__name__"))
+        return not folder.is_ours(module) and self._is_own_file(frame.f_code.co_filename)
 
     def _is_own_file(self, path: str) -> bool:
         return (
@@ -255,7 +260,8 @@ class Definition:
             return [f"Model is {model!r}; it has to be a class derived from base_model.BaseModel"]
         if not issubclass(model, BaseModel):
             bases = ", ".join(base.__name__ for base in model.__bases__)
-            return [f"class Model derives from {bases}; it has to derive from base_model.BaseModel"]
+            hidden = "".join(folder.explain_hidden(self.module, base.__module__) for base in model.__bases__)
+            return [f"class Model derives from {bases}; it has to derive from base_model.BaseModel{hidden}"]
         faults = []
         own = [cls for cls in model.__mro__ if self._is_own_file(_file_of(cls))]
         defined = {key: value for cls in reversed(own) for key, value in vars(cls).items()}
@@ -307,7 +313,7 @@ class Definition:
 
 
 def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
-    """Run a def.py as a module with its own name, and make its folder importable.
+    """Run a def.py as a module with its own name, a package of its folder.
 
     Raises `DefinitionError` if it is missing, has a syntax error, or raises an exception while it is loaded.
     """
@@ -316,18 +322,11 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
         source = path.read_bytes()
     except OSError as error:
         raise DefinitionError(f"cannot read the definition {path}: {error.strerror}; see --model") from error
-    name = f"helixband_definition_{hashlib.sha256(source).hexdigest()[:12]}"
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    module.__package__, module.__path__ = name, [str(path.parent)]  # for `from .helper import …`
-    sys.modules[name] = module  # first, so that dataclasses and the like find their module
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
+    module = folder.new_module(path, source, seed)
     definition = Definition(path, source, module, seed)
     watch(definition.is_own)
-    seed_everything(derive_seed(seed, "definition"))
     try:
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        folder.execute(module)
     except SyntaxError as error:
         text = f"\n    {error.text.strip()}" if error.text else ""
         where = f"{error.filename or path}, line {error.lineno}" if error.lineno else f"{path}"
@@ -367,7 +366,7 @@ def _names_used(tree: ast.AST) -> Iterator[str]:
 
 def _file_of(cls: type[Any]) -> str:
     """The file that a class is from; empty where it is none of Python's, or of Helixband."""
-    if cls.__module__.partition(".")[0] in OWN_MODULES:
+    if folder.is_ours(cls.__module__):
         return ""
     return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
 

@@ -56,7 +56,7 @@ def test_a_definition_is_a_module_of_its_own_name(load: Load) -> None:
     other = load("\n# other\n")
 
     assert sys.modules[definition.module.__name__] is definition.module
-    assert definition.module.__name__.startswith("helixband_definition_")
+    assert definition.module.__name__.startswith("helixband.definition.def_0_")
     assert definition.module.__name__ != other.module.__name__
     assert issubclass(definition.module.Model, BaseModel)
     assert pickle.loads(pickle.dumps(definition.module.Model)) is definition.module.Model
