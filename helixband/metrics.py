@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError, DefinitionError
-from helixband.randomness import late_import
 
 UNDEFINED = float("nan")
 Metric = Callable[[ArrayLike, ArrayLike], float]
@@ -92,7 +91,7 @@ def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
-    sklearn = late_import("sklearn.metrics")  # it takes a second
+    sklearn = _late_import("sklearn.metrics")  # it takes a second
     return _over_classes(sklearn.roc_auc_score, y_true, y_pred)
 
 
@@ -102,7 +101,7 @@ def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> round(auprc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
     """
-    sklearn = late_import("sklearn.metrics")
+    sklearn = _late_import("sklearn.metrics")
     return _over_classes(sklearn.average_precision_score, y_true, y_pred)
 
 
@@ -132,7 +131,7 @@ def spearman(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> round(spearman([1, 2, 3], [1, 10, 100]), 4)
     1.0
     """
-    rankdata = late_import("scipy.stats").rankdata
+    rankdata = _late_import("scipy.stats").rankdata
     return _over_columns(lambda t, p: _correlation(rankdata(t), rankdata(p)), y_true, y_pred)
 
 
@@ -296,3 +295,10 @@ def _disagreement(y_true: ArrayLike, y_pred: ArrayLike) -> DataError:
 def _mean_of_defined(values: list[float]) -> float:
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else UNDEFINED
+
+
+def _late_import(name: str) -> Any:
+    # Imported here because it takes torch, and the report has metrics without torch.
+    from helixband.randomness import late_import
+
+    return late_import(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.report.columns import columns, label
+from helixband.report.evaluation import evaluation_section
 from helixband.report.importance import Importance, Share, importance
 from helixband.report.summary import Failure, Summary, TrialSummary
 
@@ -26,10 +27,14 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 def report_html(summary: Summary) -> bytes:
     """The report; equal summaries give equal bytes."""
     title = f"{_definition(summary)}: trials and results"
-    sections = [_failures(summary), _test(summary), _predictions(summary)]
+    of_trials = []
     if summary.trials:
         of_trials = [_trials(), _curves(summary), _parallel(), _scatter(), _importance(summary)]
-        sections = [*of_trials, *sections]
+    if any(trial.reward is not None for trial in summary.trials):
+        of_trials.append(_failures(summary))
+    else:
+        of_trials.insert(0, _failures(summary))
+    sections = [evaluation_section(summary), *of_trials, _predictions(summary)]
     page = f"""<!doctype html>
 <html lang="en">
 <head>
@@ -281,36 +286,6 @@ def _failure(failure: Failure, unfolded: bool) -> str:
     return f"""<details{" open" * unfolded}><summary>{count} {escape(failure.error)}</summary>
 <p>Trials {names}.</p>{lines}</details>
 """
-
-
-def _test(summary: Summary) -> str:
-    if not summary.test_result:
-        return ""
-    tables = _metric_table("Test set", summary.test_result)
-    if summary.baselines:
-        tables += _metric_table("Trivial models on it", summary.baselines)
-    return f'<section aria-labelledby="test"><h2 id="test">Test result</h2>\n{tables}</section>\n'
-
-
-def _metric_table(caption: str, metrics: dict[str, Any]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="{_cell(value)}">{escape(_shown(value))}</td></tr>'
-        for name, value in metrics.items()
-    )
-    head = '<tr><th scope="col">metric</th><th scope="col" class="number">value</th></tr>'
-    return f"""<h3>{caption}</h3>
-<div class="box"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>
-"""
-
-
-def _cell(value: Any) -> str:
-    return "long" if isinstance(value, str) else "number"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:.5g}" if isinstance(value, int | float) else str(value)
 
 
 def _predictions(summary: Summary) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 from helixband.errors import StorageError
 from helixband.files import natural_key, read_document, read_json
+from helixband.results.digests import check_digests
 from helixband.results.directory import SINGLE, Results, Trial, existing_results, trial_name
+from helixband.results.scored import ScoredSet, read_scored
 
 Leaf = str | float | int | bool | None
 Curve = list[float | None]
@@ -74,6 +76,10 @@ class Summary:
     baselines: dict[str, Any]
     predictions: list[tuple[str, int]]
     """Files of predictions and their bytes."""
+    scored: ScoredSet | None = None
+    """The labels and predictions of the test set, where they were kept."""
+    audit: dict[str, Any] = field(default_factory=dict)
+    """What the check of the data found, or {}."""
 
     @property
     def max_epochs(self) -> int | None:
@@ -128,6 +134,8 @@ def read_summary(path: str | Path) -> Summary:
     searches = [event for event in events if event["event"] == "search"]
     run = read_document(results.run_file) if results.run_file.exists() else {}
     linked = results.best_trial()
+    tested = [results.test_file, results.baselines_file, results.test_set_file]
+    check_digests([file for file in tested if file.exists()], run.get("digests", {}))
     summary = Summary(
         run=run,
         search=searches[-1] if searches else None,
@@ -137,6 +145,8 @@ def read_summary(path: str | Path) -> Summary:
         test_result=dict(read_json(results.test_file)) if results.test_file.exists() else {},
         baselines=results.baselines() if results.baselines_file.exists() else {},
         predictions=_predictions(results.predictions),
+        scored=read_scored(results.test_set_file) if results.test_set_file.exists() else None,
+        audit=results.audit() if results.audit_file.exists() else {},
     )
     if not events:
         summary.finished = bool(trials) and trials[0].epochs >= (summary.max_epochs or math.inf)

@@ -15,7 +15,7 @@ from helixband.display.progress import show_number, show_row
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.files import remove_file
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results.test_set import reason_to_leave_out, write_test_set
+from helixband.results.scored import reason_to_leave_out, write_scored
 from helixband.run.context import Stage
 from helixband.training import judge
 
@@ -85,7 +85,7 @@ class Evaluation(Stage):
         if left_out:
             remove_file(results.test_set_file)
         else:
-            write_test_set(results.test_set_file, y_true, y_pred, names, _kind(model))
+            write_scored(results.test_set_file, y_true, y_pred, names, _kind(model))
         self.run_file.finish_stage(
             "evaluate", facts, [results.test_file, results.baselines_file, results.test_set_file]
         )

@@ -8,8 +8,8 @@ from conftest import Project
 from toys import CLASSES
 
 from helixband import metrics
-from helixband.results import test_set
-from helixband.results.test_set import ScoredSet, read_test_set
+from helixband.results import scored
+from helixband.results.scored import ScoredSet, read_scored
 
 EVALUATE = ("--epoch", "2", "--eval")
 
@@ -59,7 +59,7 @@ class Model(MultiLabelModel):
 
 
 def kept(project: Project) -> ScoredSet:
-    return read_test_set(project.results / "test_predictions.npz")
+    return read_scored(project.results / "test_predictions.npz")
 
 
 def test_a_regression_is_kept(project: Project) -> None:
@@ -123,7 +123,7 @@ def test_what_is_too_large_is_not_kept_and_that_is_said(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.run(*EVALUATE)
-    monkeypatch.setattr(test_set, "MOST_BYTES", 100)
+    monkeypatch.setattr(scored, "MOST_BYTES", 100)
     (project.results / "test_result.json").unlink()
     done = project.run("--eval")
     assert "not kept for the report: they have 160 bytes, and up to 100 are kept" in done.out

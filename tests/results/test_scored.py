@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from helixband.errors import StorageError
-from helixband.results import test_set
-from helixband.results.test_set import read_test_set, reason_to_leave_out, write_test_set
+from helixband.results import scored
+from helixband.results.scored import read_scored, reason_to_leave_out, write_scored
 
 
 def test_labels_and_predictions_come_back_with_their_names(tmp_path: Path) -> None:
     true, predicted = np.array([0, 2], np.int64), np.array([[0.5, 0.25, 0.25], [0, 0, 1]], np.float32)
-    write_test_set(tmp_path / "x.npz", true, predicted, ("é", "b", "c"), "classes")
-    found = read_test_set(tmp_path / "x.npz")
+    write_scored(tmp_path / "x.npz", true, predicted, ("é", "b", "c"), "classes")
+    found = read_scored(tmp_path / "x.npz")
     assert (found.names, found.kind) == (("é", "b", "c"), "classes")
     assert found.true[""].tolist() == [0, 2]
     assert found.predicted[""].dtype == np.float32
@@ -23,8 +23,8 @@ def test_labels_and_predictions_come_back_with_their_names(tmp_path: Path) -> No
 def test_parts_have_their_paths_and_missing_labels_stay_missing(tmp_path: Path) -> None:
     true = {"height": np.array([1.0, np.nan])}
     predicted = {"height": np.array([1.0, 2.0]), "pair": (np.zeros((2, 3)), np.ones((2, 4, 5)))}
-    write_test_set(tmp_path / "x.npz", true, predicted, (), "")
-    found = read_test_set(tmp_path / "x.npz")
+    write_scored(tmp_path / "x.npz", true, predicted, (), "")
+    found = read_scored(tmp_path / "x.npz")
     np.testing.assert_array_equal(found.true[".height"], [1.0, np.nan])
     assert {name: part.shape for name, part in found.predicted.items()} == {
         ".height": (2,),
@@ -37,7 +37,7 @@ def test_parts_have_their_paths_and_missing_labels_stay_missing(tmp_path: Path) 
 
 def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
     for name in "ab":
-        write_test_set(tmp_path / name, np.zeros(3), np.ones(3), (), "numbers")
+        write_scored(tmp_path / name, np.zeros(3), np.ones(3), (), "numbers")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -46,14 +46,14 @@ def test_what_is_not_kept_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason_to_leave_out(few, {"a": few}) == ""
     assert reason_to_leave_out(text, few) == "y_true is of type <U1"
     assert reason_to_leave_out(few, {"a": (few,), "a.0": few}) == "two parts of y_pred have one name"
-    monkeypatch.setattr(test_set, "MOST_BYTES", 31)
+    monkeypatch.setattr(scored, "MOST_BYTES", 31)
     assert reason_to_leave_out(few, few) == "they have 32 bytes, and up to 31 are kept"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "pickle"])
 def test_a_file_that_is_damaged_is_told(tmp_path: Path, damage: str) -> None:
     file = tmp_path / "x.npz"
-    write_test_set(file, np.arange(50.0), np.arange(50.0), (), "numbers")
+    write_scored(file, np.arange(50.0), np.arange(50.0), (), "numbers")
     content = bytearray(file.read_bytes())
     if damage == "cut":
         content = content[:-40]
@@ -65,4 +65,4 @@ def test_a_file_that_is_damaged_is_told(tmp_path: Path, damage: str) -> None:
         content = bytearray(file.read_bytes())
     file.write_bytes(content)
     with pytest.raises(StorageError, match=r"cannot read .*x\.npz \(.*delete it, and the next --eval"):
-        read_test_set(file)
+        read_scored(file)

@@ -51,7 +51,7 @@ def reason_to_leave_out(y_true: Any, y_pred: Any) -> str:
     return ""
 
 
-def write_test_set(path: Path, y_true: Any, y_pred: Any, names: tuple[str, ...], kind: str) -> None:
+def write_scored(path: Path, y_true: Any, y_pred: Any, names: tuple[str, ...], kind: str) -> None:
     """Store them, whole or not at all; raises `StorageError` where they cannot be written."""
     arrays: Arrays = {
         f"{name}{key}": leaf
@@ -65,8 +65,8 @@ def write_test_set(path: Path, y_true: Any, y_pred: Any, names: tuple[str, ...],
         save(file, **arrays)
 
 
-def read_test_set(path: Path) -> ScoredSet:
-    """What `write_test_set` stored; raises `StorageError` where it cannot be read."""
+def read_scored(path: Path) -> ScoredSet:
+    """What `write_scored` stored; raises `StorageError` where it cannot be read."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
