@@ -10,6 +10,7 @@ import numpy as np
 
 from helixband.errors import DataError
 from helixband.files import absolute
+from helixband.sequence.reading import shown_names
 
 _PREFIXES = os.environ.get("HDF5_VDS_PREFIX", "")  # HDF5 reads it once, when it is loaded
 
@@ -45,7 +46,7 @@ class H5Table:
     def _dataset(self, file: h5py.File, name: str) -> h5py.Dataset:
         held = file.get(name)
         if not isinstance(held, h5py.Dataset) or not held.shape:
-            names = ", ".join(repr(name) for name in file) or "nothing"
+            names = shown_names([repr(name) for name in file]) or "nothing"
             raise DataError(f"{self.path}: no dataset {name!r} of examples; the file holds {names}")
         if fault := _missing_source(held):
             raise DataError(f"{self.path}: {fault}; HDF5 would read zeros there")

@@ -123,10 +123,9 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def regions(self, examples: Indexes) -> tuple[list[str], Indexes, Indexes, list[str]]:
         """(record names, starts, ends, strands) of examples, cut at the ends of the records."""
-        records, starts, reverse = self.plan.places(self._numbers(examples))
-        ends = np.minimum(starts + self._lengths(records), self.store.lengths[records])
+        records, starts, ends, reverse = self._within(examples)
         strands = np.where(reverse, "-", "+").tolist()
-        return [self.store.names[record] for record in records], np.maximum(starts, 0), ends, strands
+        return [self.store.names[record] for record in records.tolist()], starts, ends, strands
 
     @property
     def coordinates(self) -> str | None:
@@ -148,8 +147,9 @@ class SequenceBatchGenerator(BatchGenerator):
         and `plain().intervals()` are the windows as they stand.
         """
         examples = np.arange(self.n_examples)
-        names, _, _, strands = self.regions(examples)
-        return Intervals.make(names, *self._extents(examples), strands)
+        records, _, _, reverse = self._within(examples)
+        strand = np.where(reverse, -1, 1).astype(np.int8)
+        return Intervals.of_records(self.store.names, records, *self._extents(examples), strand)
 
     def split(
         self,
@@ -199,9 +199,15 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def _extents(self, examples: Indexes) -> tuple[Indexes, Indexes]:
         """(starts, ends) within their records of all bases that examples can have, (N,) each."""
-        _, starts, ends, _ = self.regions(examples)
-        lengths = self.store.lengths[self.plan.places(self._numbers(examples))[0]]
+        records, starts, ends, _ = self._within(examples)
+        lengths = self.store.lengths[records]
         return np.maximum(starts - self.jitter, 0), np.minimum(ends + self.jitter, lengths)
+
+    def _within(self, examples: Indexes) -> tuple[Indexes, Indexes, Indexes, NDArray[np.bool_]]:
+        """(records, starts, ends, reverse), (N,) each, of examples, cut at the ends of the records."""
+        records, starts, reverse = self.plan.places(self._numbers(examples))
+        ends = np.minimum(starts + self._lengths(records), self.store.lengths[records])
+        return records, np.maximum(starts, 0), ends, reverse
 
     def _other_strand(self, codes: Codes, places: Places) -> Codes:
         """The other strand of windows that were read at these places, uint8 (N, L)."""

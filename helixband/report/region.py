@@ -41,6 +41,7 @@ from helixband.sequence.alphabet import DNA
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.interval_files import read_intervals
 from helixband.sequence.intervals import Intervals, parse_region
+from helixband.sequence.reading import shown_names
 from helixband.sequence.store import SequenceStore
 
 LETTERS_UP_TO = 200
@@ -261,7 +262,7 @@ def _annotations(path: str, kinds: list[str]) -> Intervals:
         return intervals
     chosen = np.isin(intervals.kind, kinds)
     if not chosen.any():
-        found = ", ".join(sorted(set(intervals.kind)))
+        found = shown_names(sorted(set(intervals.kind)))
         raise UsageError(f"{path} has no feature of the type {' or '.join(kinds)}; it has {found}")
     return intervals[chosen]
 

@@ -12,6 +12,7 @@ from helixband.errors import DataError, UsageError
 from helixband.report.page import COLOURS, FILL, GAP, INK, Panel, View, fitting, inches, value_axis
 from helixband.report.tracks import is_inside
 from helixband.sequence.intervals import Intervals, regions_of_headers
+from helixband.sequence.reading import shown_names
 
 LINES_UP_TO = 8  # more could not be told apart
 
@@ -99,10 +100,10 @@ def score_lines(scores: Scores, chromosome: str, start: int, end: int) -> list[L
         for name, column in zip(scores.names, values[of_strand].T, strict=True):
             lines.append(Line(name + suffix, *score_steps(one, column, start, end)))
     if not any(np.isfinite(line.y).any() for line in lines):
-        on = sorted(set(scores.windows.chromosome_names().tolist()))
+        on = shown_names(sorted(set(scores.windows.chromosome_names().tolist())), at_most=5)
         raise DataError(
             f"no score lies in {chromosome}:{start + 1}-{end}; those given are of {len(scores.windows)} "
-            f"windows on {', '.join(on[:5])}{', …' if len(on) > 5 else ''}"
+            f"windows on {on}"
         )
     return lines
 
@@ -161,7 +162,7 @@ def read_scores(path: str, windows: Intervals | None = None, columns: Sequence[s
         scores = _scores_of_array(path, windows)
     unknown = [name for name in columns if name not in scores.names]
     if unknown:
-        raise UsageError(f"{path} has no column {unknown[0]!r} of scores; it has {', '.join(scores.names)}")
+        raise UsageError(f"{path} has no column {unknown[0]!r} of scores; it has {shown_names(scores.names)}")
     wanted = tuple(columns) or scores.names
     return Scores(wanted, scores.windows, scores.values[:, [scores.names.index(name) for name in wanted]])
 

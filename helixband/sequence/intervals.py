@@ -89,9 +89,26 @@ class Intervals:
                     f"{n} intervals with a column {name!r} of shape {column.shape}; give each one"
                 )
         made = cls(tuple(map(str, index)), **columns, source=source)
-        if fault := first_fault(made.start, made.end):
-            number, reason = fault
-            raise DataError(f"{made.told(number)}, number {number} from 0: {reason}")
+        made._check()
+        return made
+
+    @classmethod
+    def of_records(
+        cls,
+        names: Sequence[str],
+        records: Integers,
+        starts: Integers,
+        ends: Integers,
+        strand: NDArray[np.int8],
+    ) -> "Intervals":
+        """Intervals from the numbers of their chromosomes among `names`, without label, score and kind.
+
+        Raises `DataError` as `make` does.
+        """
+        n = len(records)
+        empty = np.full(n, "", dtype=object)
+        made = cls(tuple(names), records, starts, ends, strand, empty, np.full(n, np.nan), empty)
+        made._check()
         return made
 
     @classmethod
@@ -107,6 +124,11 @@ class Intervals:
         columns = {column: np.concatenate([getattr(part, column) for part in placed]) for column in _COLUMNS}
         sources = dict.fromkeys(part.source for part in parts if part.source)
         return cls(names, **columns, source=", ".join(sources))
+
+    def _check(self) -> None:
+        if fault := first_fault(self.start, self.end):
+            number, reason = fault
+            raise DataError(f"{self.told(number)}, number {number} from 0: {reason}")
 
     def __len__(self) -> int:
         """The number of intervals."""

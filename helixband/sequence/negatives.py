@@ -1,6 +1,5 @@
 """Negative examples: shuffles of the positive sequences, and windows of the genome like the positive ones."""
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -89,8 +88,7 @@ def gc_matched_windows(
         here = chromosome == record
         start[here] = _matched(background, gc[here], tolerance, rng)
     strand = np.repeat(positives.strand, per_positive)
-    made = Intervals.make([""] * len(start), start, start + window, strand.tolist())
-    return dataclasses.replace(made, names=positives.names, chromosome=chromosome)
+    return Intervals.of_records(positives.names, chromosome, start, start + window, strand)
 
 
 def _gc_of(store: SequenceStore, positives: Intervals, window: int) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """Text files, plain or compressed by gzip or bgzip, read block by block."""
 
-import bisect
 import difflib
 import gzip
 import os
@@ -17,8 +16,11 @@ LINES_BLOCK_BYTES = 1 << 16
 LINE_BYTES = 16 << 20
 """A longer line is that of no table."""
 
-NEIGHBOURS = 500
-"""So many names on either side of one are compared with it, for a message."""
+COMPARED = 1000
+"""So many names are compared with one, for a message."""
+
+SHOWN_LETTERS = 80
+"""Of a longer name a message has the beginning, and it is compared with no other."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -64,15 +66,35 @@ def _with_line_feeds(block: bytes) -> bytes:
 def near_names(name: str, names: Sequence[str]) -> list[str]:
     """Up to three names for a message that has no `name` among them: those that are alike, or else the first.
 
-    Of more than a thousand, those that begin like it are looked at: comparing a million takes a minute.
+    Of more than `COMPARED`, those are looked at that share the longest beginning with it: it takes a time in
+    proportion to their number.
     """
-    if len(names) > 2 * NEIGHBOURS:
-        ordered = sorted(names)
-        place = bisect.bisect_left(ordered, name)
-        near = difflib.get_close_matches(name, ordered[max(0, place - NEIGHBOURS) : place + NEIGHBOURS], 3)
-    else:
-        near = difflib.get_close_matches(name, names, 3)
-    return near or list(names[:3])
+    likely = names
+    if len(names) > COMPARED:
+        shared, end = 0, min(len(name), SHOWN_LETTERS)
+        while shared < end:
+            middle = (shared + end + 1) // 2
+            if len(found := [other for other in likely if other.startswith(name[:middle])]) >= 3:
+                likely, shared = found, middle
+            else:
+                end = middle - 1
+    comparable = [other for other in likely[:COMPARED] if len(other) <= SHOWN_LETTERS]
+    near = difflib.get_close_matches(name, comparable, 3) if len(name) <= SHOWN_LETTERS else []
+    return [shown_name(other) for other in near or names[:3]]
+
+
+def shown_name(name: str) -> str:
+    """A name for a message: of a very long one the beginning."""
+    return name if len(name) <= SHOWN_LETTERS else f"{name[:SHOWN_LETTERS]}…"
+
+
+def shown_names(names: Sequence[str], at_most: int = 10) -> str:
+    """The first names for a message, and `…` where there are more.
+
+    >>> shown_names(["a", "b"]), shown_names([f"chr{n}" for n in range(1, 99)], at_most=3)
+    ('a, b', 'chr1, chr2, chr3, …')
+    """
+    return ", ".join([shown_name(name) for name in names[:at_most]] + ["…"] * (len(names) > at_most))
 
 
 def line_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Intervals
-from helixband.sequence.reading import near_names
+from helixband.sequence.reading import near_names, shown_name
 
 Indexes = NDArray[np.int64]
 Parts = tuple[Indexes, Indexes, Indexes]
@@ -39,25 +39,31 @@ def by_chromosome(
     Raises `DataError` for a name that no chromosome has, and for one that is given twice.
     """
     if isinstance(chromosomes, Intervals):
-        names, known = chromosomes.chromosome_names(), list(chromosomes.names)
+        names, numbers = chromosomes.names, chromosomes.chromosome
     else:
-        names = np.asarray(chromosomes, dtype=np.str_)
-        known = np.unique(names).tolist()
-    part = np.full(len(names), TRAIN if train is None else NO_PART)
+        found, numbers = np.unique(np.asarray(chromosomes, dtype=np.str_), return_inverse=True)
+        names = tuple(found.tolist())
+    given_names = {name for given in (train or (), val, test) for name in _listed(given)}
+    number_of = {name: number for number, name in enumerate(names) if name in given_names}
+    part_of = np.full(len(names), TRAIN if train is None else NO_PART)
     seen: set[str] = set()
-    for number, given in ((TRAIN, train or ()), (VAL, val), (TEST, test)):
-        for name in [given] if isinstance(given, str) else given:
-            if name not in known:
-                near = near_names(name, known)
+    for part, given in ((TRAIN, train or ()), (VAL, val), (TEST, test)):
+        for name in _listed(given):
+            if name not in number_of:
+                near = ", ".join(near_names(name, names))
                 raise DataError(
-                    f"there is no chromosome {name!r} to split by; there are {', '.join(near)}, …"
+                    f"there is no chromosome {shown_name(name)!r} to split by; there are {near}, …"
                 )
             if name in seen:
                 raise DataError(f"the chromosome {name!r} is named twice; name it once, for one part")
             seen.add(name)
-            part[names == name] = number
+            part_of[number_of[name]] = part
     hint = "name chromosomes that have examples, and not all of them for val and test"
-    return _parts(part, len(val) > 0, len(test) > 0, hint)
+    return _parts(part_of[numbers], len(val) > 0, len(test) > 0, hint)
+
+
+def _listed(names: Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else [str(name) for name in names]
 
 
 def by_interval(

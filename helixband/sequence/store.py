@@ -34,7 +34,7 @@ from helixband.errors import DataError, StorageError
 from helixband.files import CHECKED_BYTES, NewFile, file_facts, locked_file, matching_files, writing_whole
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, UNKNOWN, Alphabet, Codes
 from helixband.sequence.fasta import BLANKS, record_name, scan
-from helixband.sequence.reading import BLOCK_BYTES, near_names
+from helixband.sequence.reading import BLOCK_BYTES, near_names, shown_name
 
 FORMAT = 3
 _TRAILER = struct.Struct("<QI")
@@ -118,8 +118,8 @@ class SequenceStore:
     def index_of(self, name: str) -> int:
         """The record of a name; raises `DataError` with the names that are near."""
         if name not in self._record_of:
-            near = near_names(name, self.names)
-            raise DataError(f"{self.path} has no record {name!r}; it has {', '.join(near)}, …")
+            near = ", ".join(near_names(name, self.names))
+            raise DataError(f"{self.path} has no record {shown_name(name)!r}; it has {near}, …")
         return self._record_of[name]
 
     def sequence(self, record: int, start: int = 0, end: int | None = None, reverse: bool = False) -> Codes:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.fasta import record_name
-from helixband.sequence.reading import Path, line_blocks
+from helixband.sequence.reading import Path, line_blocks, shown_name
 
 Targets = NDArray[Any] | Sequence[float] | Path | tuple[Path, str] | Callable[[str], Any]
 
@@ -139,8 +139,9 @@ def _read_column(
     """A column by the names in the first one, and the row of each record, titles being row 1."""
     titles, *rows = _read_table(path)
     if titles[1:].count(column) != 1:
+        listed = titles if len(titles) <= 20 else f"{titles[:20]}, …"
         times = "more than one" if column in titles[1:] else "no"
-        raise DataError(f"{path} has {times} column {column!r} after its first; it has {titles}")
+        raise DataError(f"{path} has {times} column {column!r} after its first; it has {listed}")
     place = titles.index(column, 1)
     values: dict[str, tuple[float, int]] = {}
     for number, row in enumerate(rows, 2):
@@ -161,8 +162,8 @@ def _read_column(
     missing = [name for name in names if name not in values]
     if missing:
         raise DataError(
-            f"{path} has no row for {missing[0]!r} and {len(missing) - 1} more of the {len(names)} records "
-            f"of {where}; its first column has to hold their names"
+            f"{path} has no row for {shown_name(missing[0])!r} and {len(missing) - 1} more of the "
+            f"{len(names)} records of {where}; its first column has to hold their names"
         )
     column_values = np.array([[values[name][0]] for name in names])
     return _as_whole_numbers(column_values), [values[name][1] for name in names]

@@ -1,7 +1,9 @@
 """Intervals on a genome: whose names are whose, and what does not lie on it."""
 
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import DATA
 
@@ -249,3 +251,19 @@ def test_real_peaks_are_placed_on_the_real_genome() -> None:
         on_genome(reb1, YEAST, lengths)
     placed = on_genome(reb1, YEAST, lengths, "match")
     assert (placed.chromosome + 1).tolist() == [int(name[3:]) for name in reb1.chromosome_names()]
+
+
+def test_a_chromosome_that_a_million_contigs_do_not_have_is_told_in_under_a_second() -> None:
+    contigs = [f"scaffold_{number}_len20" for number in range(1_000_000)]
+    lengths = np.full(len(contigs), 20)
+    started = time.process_time()
+    with pytest.raises(
+        DataError, match="no chromosome 'scaffold_300007_len21'; it has scaffold_300007_len20"
+    ):
+        on_genome(Intervals.make(["scaffold_300007_len21"], [1], [5]), contigs, lengths)
+    assert time.process_time() - started < 1.5
+
+
+def test_one_of_a_million_contigs_that_is_called_otherwise_is_still_found() -> None:
+    contigs = [*(f"scaffold_{number}" for number in range(10_000)), "MT", "II", "007"]
+    assert match_names(["chrM", "chr2", "7"], contigs) == {"chrM": "MT", "chr2": "II", "7": "007"}
