@@ -44,18 +44,43 @@ def seed_everything(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
 
 
+class Numbers:
+    """The states at the moment of the global generators, and of those that the definition holds.
+
+    They are in each library's own form, which takes a tenth of the time of the form for checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self._python, self._cpu = random.getstate(), torch.get_rng_state()
+        self._numpy: Any = np.random.get_state(legacy=True)
+        self._gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self._held = held.states()
+
+    def put_back(self) -> None:
+        """Set the generators to these states."""
+        held.put(self._held)  # first, as it may load modules
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch.set_rng_state(self._cpu)
+        if self._gpus:
+            torch.cuda.set_rng_state_all(self._gpus)
+
+    def state(self) -> dict[str, Any]:
+        """As numbers and tensors alone, for checkpoints (loads with `weights_only=True`)."""
+        name, keys, position, has_gauss, gauss = self._numpy
+        version, internal, gauss_next = self._python
+        return {
+            "python": (version, torch.from_numpy(np.array(internal, dtype=np.int64)), gauss_next),
+            "numpy": (name, torch.from_numpy(keys), int(position), int(has_gauss), float(gauss)),
+            "torch": self._cpu,
+            "cuda": self._gpus,
+            "held": self._held,
+        }
+
+
 def get_state() -> dict[str, Any]:
-    """The global generators' states, as numbers and tensors alone (loads with `weights_only=True`)."""
-    numpy_state: Any = np.random.get_state(legacy=True)
-    name, keys, position, has_gauss, gauss = numpy_state
-    version, internal, gauss_next = random.getstate()
-    return {
-        "python": (version, torch.from_numpy(np.array(internal, dtype=np.int64)), gauss_next),
-        "numpy": (name, torch.from_numpy(keys), int(position), int(has_gauss), float(gauss)),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "held": held.states(),
-    }
+    """`Numbers` of the moment, in the form for checkpoints."""
+    return Numbers().state()
 
 
 def set_state(state: dict[str, Any]) -> None:
@@ -71,22 +96,13 @@ def set_state(state: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def unmoved() -> Iterator[None]:
+def unmoved() -> Iterator[Numbers]:
     """Around code of ours: whatever it draws, the global generators are afterwards as before."""
-    # In each library's own form, which takes a tenth of the time of the form for checkpoints.
-    on_gpus = torch.cuda.is_available()
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if on_gpus else []
-    of_definition = held.states()
+    before = Numbers()
     try:
-        yield
+        yield before
     finally:
-        held.put(of_definition)
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if on_gpus:
-            torch.cuda.set_rng_state_all(gpus)
+        before.put_back()
 
 
 class Held:
@@ -220,14 +236,14 @@ class Stream:
     _at_work: ClassVar["Stream | None"] = None
 
     def __init__(self) -> None:
-        self._state = get_state()
+        self._numbers = Numbers()
 
     def __enter__(self) -> None:
         before = Stream._at_work
         if before is not self:  # of one stream alone nothing has to be saved and put back
             if before is not None:
-                before._state = get_state()
-            set_state(self._state)
+                before._numbers = Numbers()
+            self._numbers.put_back()
             Stream._at_work = self
 
     def __exit__(

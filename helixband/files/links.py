@@ -7,7 +7,8 @@ from pathlib import Path
 
 from helixband.errors import StorageError
 
-_closed_to_links: set[Path] = set()
+_closed_to_links: set[str] = set()
+"""The absolute paths of folders of `refuse_links_in`, each with a separator at its end."""
 
 
 def refuse_links_in(folder: Path) -> None:
@@ -15,23 +16,24 @@ def refuse_links_in(folder: Path) -> None:
 
     The folder itself may be reached by one.
     """
-    _closed_to_links.add(folder)
+    _closed_to_links.add(os.path.join(folder.absolute(), ""))
 
 
 def check_links(path: str | os.PathLike[str]) -> None:
     """Raise `StorageError` where a path leads through, or to, a link in a folder of `refuse_links_in`."""
-    path = Path(path)
-    folder = next((parent for parent in reversed(path.parents) if parent in _closed_to_links), None)
-    if folder is None:
+    place = str(Path(path).absolute())  # as text from here on, as this is done for each file that is written
+    around = [folder for folder in _closed_to_links if place.startswith(folder)]
+    if not around:
         return
-    place = folder
-    for part in path.relative_to(folder).parts:
-        place = place / part
-        if part == os.pardir or place.is_symlink():
-            led = f"to {os.readlink(place)}" if place.is_symlink() else "out of it"
+    folder = min(around, key=len)
+    parts, place = place.removeprefix(folder).split(os.sep), folder
+    for part in parts:
+        place = os.path.join(place, part)
+        if part == os.pardir or os.path.islink(place):
+            led = f"to {os.readlink(place)}" if os.path.islink(place) else "out of it"
             raise StorageError(
-                f"cannot write to the result directory {folder}: {place} leads {led}, and no link in it is "
-                "followed; remove the link, or choose another directory with --result"
+                f"cannot write to the result directory {folder[:-1]}: {place} leads {led}, and no link in "
+                "it is followed; remove the link, or choose another directory with --result"
             )
 
 

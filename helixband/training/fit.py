@@ -35,16 +35,21 @@ def fit(members: Sequence[Member], stepper: Stepper) -> None:
 
 
 def close_epoch(member: Member, stepper: Stepper) -> None:
-    """Validate, reward, step the scheduler, keep the state, report the row, end after the last epoch."""
+    """Validate, reward, step the scheduler, keep the state, report the row, end after the last epoch.
+
+    All that has random numbers of its own; the next epoch goes on with those that the last step left.
+    """
     row = None
     with member.turn:
-        row = _validated(member)
-        member.keep(row, member.elapsed(), stepper.state(member))
-    if row is not None and member.ended is None:
-        if member.on_epoch is not None:
-            with randomness.unmoved():
+        pass  # so that the numbers to put back are the member's
+    with randomness.unmoved() as numbers:
+        with member.turn:
+            row = _validated(member)
+            member.keep(row, member.elapsed(), {**stepper.state(member), "random": numbers.state()})
+        if row is not None and member.ended is None:
+            if member.on_epoch is not None:
                 member.on_epoch(row)
-        member.end_if_done()
+            member.end_if_done()
 
 
 def _validated(member: Member) -> Row:

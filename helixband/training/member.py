@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from helixband.errors import StorageError, TrainingError
 from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
-from helixband.randomness import Stream
+from helixband.randomness import Stream, set_state
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Superseded, Trial
 from helixband.training.configuration import Config
@@ -104,6 +104,7 @@ class Member:
             if record.last is not None:
                 where = f"the last state of trial {trial.id}" if trial else "the last state"
                 self.model.engine.state.restore(self.model, record.last, self.train, where)
+                set_state(record.last["random"])
                 record.epoch, record.steps = record.last["epoch"], record.last["steps"]
                 record.history = list(record.last["history"])
                 record.seconds = list(record.last.get("seconds", [math.nan] * record.epoch))

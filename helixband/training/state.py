@@ -60,7 +60,7 @@ class ModelState:
         self._stateful = {name for name, part in self._parts(model).items() if is_stateful(part)}
 
     def capture(self, model: Any, generator: Any) -> dict[str, Any]:
-        """All that the model's next epoch over this generator depends on.
+        """All that the model's next epoch over this generator depends on but the global random numbers.
 
         Raises `DefinitionError` for a part that got a state only in training: it could not be put back.
         """
@@ -166,7 +166,7 @@ def put_back(model: Any, plain: Mapping[str, Any]) -> None:
 
 
 def capture(parts: Mapping[str, Any], generator: Any) -> dict[str, Any]:
-    """The states of parts by name, of a generator's own, and of the global random numbers, on the CPU.
+    """The states of parts by name, and of a generator, on the CPU.
 
     A part is `Stateful`, or a plain value that is kept as it is.
     """
@@ -174,7 +174,7 @@ def capture(parts: Mapping[str, Any], generator: Any) -> dict[str, Any]:
     own = copied(generator.state_dict(), "the generator") if is_stateful(generator) else None
     found = found_in(generator, randomness.SOURCES)
     sources = [(type(source).__name__, randomness.state_of(source)) for source in found]
-    return state | {"generator": own, "generator_random": sources, "random": randomness.get_state()}
+    return state | {"generator": own, "generator_random": sources}
 
 
 def capture_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +199,6 @@ def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, 
         generator.load_state_dict(_revived(state["generator"]))
     for source, (_, source_state) in zip(sources, stored, strict=True):
         randomness.put_state(source, _revived(source_state))
-    randomness.set_state(state["random"])
     return plain
 
 
@@ -245,25 +244,24 @@ def copied(nested: Any, name: str) -> Any:
 
 @contextlib.contextmanager
 def validation_numbers(generator: Any, seed: int, epoch: int) -> Iterator[None]:
-    """Around a validation: its random numbers depend on (seed, epoch) alone; training's are then put back.
+    """Around a validation: its random numbers depend on (seed, epoch) alone.
 
-    That holds for the global ones, for those that the generator and the definition's modules hold, and for
-    the order of our generators.
+    That holds for the global ones and those that the definition's modules hold, which the caller puts back,
+    for those that the generator holds, which are put back here, and for the order of our generators.
     """
     sources = found_in(generator, randomness.SOURCES)
     before = [randomness.state_of(source) for source in sources]
-    with randomness.unmoved():
-        randomness.seed_everything(randomness.derive_seed(seed, "validation", epoch))
-        randomness.held.seed(randomness.derive_seed(seed, "validation", epoch))
-        for number, source in enumerate(sources):
-            randomness.seed_source(source, randomness.derive_seed(seed, "validation", epoch, number))
-        for ours in found_in(generator, BatchGenerator):
-            ours.set_epoch(randomness.derive_seed(seed, "validation"), epoch)
-        try:
-            yield
-        finally:
-            for source, state in zip(sources, before, strict=True):
-                randomness.put_state(source, state)
+    randomness.seed_everything(randomness.derive_seed(seed, "validation", epoch))
+    randomness.held.seed(randomness.derive_seed(seed, "validation", epoch))
+    for number, source in enumerate(sources):
+        randomness.seed_source(source, randomness.derive_seed(seed, "validation", epoch, number))
+    for ours in found_in(generator, BatchGenerator):
+        ours.set_epoch(randomness.derive_seed(seed, "validation"), epoch)
+    try:
+        yield
+    finally:
+        for source, state in zip(sources, before, strict=True):
+            randomness.put_state(source, state)
 
 
 def check_iterators(generator: Any, name: str) -> None:

@@ -4,10 +4,13 @@ Its events are written as they come, in the package's own record format: torch's
 for them, whose start and end take longer than a short trial.
 """
 
+import contextlib
 import importlib.util
 import math
 import os
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,10 +21,16 @@ from helixband.results.directory import Row
 
 
 class TensorBoardLog:
-    """Scalars of each epoch under their names; a context manager, which does nothing without the package."""
+    """Scalars of each epoch under their names; a context manager, which does nothing without the package.
 
-    def __init__(self, directory: Path) -> None:
+    Each epoch is written within `writing()`.
+    """
+
+    def __init__(
+        self, directory: Path, writing: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    ) -> None:
         self._directory = directory
+        self._writing = writing
         self._writer: Any = None
 
     def __enter__(self) -> "TensorBoardLog":
@@ -29,15 +38,16 @@ class TensorBoardLog:
 
     def add(self, row: Row) -> None:
         """Log an epoch; undefined values are left out. Raises `StorageError` where it cannot be written."""
+        if self._writer is None and not _is_installed():
+            return
         try:
-            self._add(row)
+            with self._writing():
+                self._add(row)
         except OSError as error:
             raise StorageError(f"cannot write to {self._directory}: {error.strerror or error}") from error
 
     def _add(self, row: Row) -> None:
         if self._writer is None:
-            if not _is_installed():
-                return
             self._open(int(row["epoch"]))
         values = []
         for name, value in row.items():

@@ -126,11 +126,10 @@ class Trainer:
         train, val = self.definition.training_data(self.args.data, self.args.batch_size)
         trial.write_config(task.config)
         model, seed = self.new_model(trial, task.config, train), self._seed(task.name)
-        with TensorBoardLog(self.results.logs(trial)) as log:
+        with TensorBoardLog(self.results.logs(trial), trial.writing) as log:
 
             def report(row: Row) -> None:
-                with trial.writing():
-                    log.add(row)
+                log.add(row)
                 on_epoch(task.name, row)
 
             model.engine.is_hopeless = task.is_hopeless

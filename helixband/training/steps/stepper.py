@@ -29,5 +29,8 @@ class Stepper(Protocol):
         ...
 
     def state(self, member: Member) -> dict[str, Any]:
-        """All that the member's next epoch depends on, in the one form that every stepper gives and takes."""
+        """All that the member's next epoch depends on but the global random numbers.
+
+        It has the one form that every stepper gives and takes.
+        """
         ...
