@@ -69,7 +69,9 @@ FILES = {
         ".",
     ],
     "display": [
+        "pace screen text",
         "progress",
+        "plain",
         "live",
     ],
     "files": [

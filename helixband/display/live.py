@@ -1,21 +1,17 @@
 """The display of a run on a terminal: what matters most, on as many lines as the terminal has."""
 
 import itertools
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from helixband.display.progress import (
-    BracketCount,
-    Job,
-    PlainProgress,
-    Progress,
-    RungCount,
-    show_config,
-    show_number,
-    shown_values,
-)
+from helixband.display.plain import PlainProgress
+from helixband.display.progress import BracketCount, Job, Leader, Progress, RungCount
+from helixband.display.screen import Screen
+from helixband.display.text import show_config, show_number, show_row, shown_values
+from helixband.results.directory import Row
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,10 +24,11 @@ NARROW, WIDE = 70, 120  # columns below which a trial's bar is short, and from w
 
 
 def make_progress(quiet: bool) -> Progress:
-    """Live on a terminal, lines elsewhere, nothing where quiet."""
+    """Live on a terminal that can move its cursor, lines elsewhere, nothing where quiet."""
     if quiet:
         return Progress()
-    return LiveProgress() if sys.stdout.isatty() else PlainProgress()
+    moves = sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
+    return LiveProgress() if moves else PlainProgress()
 
 
 class Lines(NamedTuple):
@@ -73,21 +70,24 @@ class LiveProgress(Progress):
     def __init__(self, console: "Console | None" = None) -> None:
         super().__init__()
         from rich.console import Console
-        from rich.live import Live
 
-        self._console = console or Console()
-        self._live = Live(
-            console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True
-        )
+        self._console = console or Console(file=sys.stdout)
+        self._screen = Screen(self._console, self._render)
 
     @contextmanager
     def shown(self) -> Iterator[Progress]:
-        with self._live:
+        with self._screen:
             yield self
 
     def say(self, text: str) -> None:
-        # Not under our lock: the console has one of its own, under which it comes to `_render`.
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._screen.say(text)
+
+    def epoch(self, name: str, row: Row) -> None:
+        super().epoch(name, row)
+        with self._lock:
+            job = self.running.get(name)
+            if job is not None and not self.brackets:  # these lines stay when the display goes
+                self.say(f"  epoch {job.epoch}/{job.epochs}  {show_row(job.row)}")
 
     def _render(self) -> "RenderableType":
         from rich.columns import Columns
@@ -218,12 +218,13 @@ def _cell(rungs: list[RungCount]) -> "Text":
     return Text(f"{ended}/{expected}", style="green" if ended == expected else "dim")
 
 
-def _best_table(best: list[tuple[str, float, Mapping[str, Any]]]) -> "Table":
+def _best_table(best: list[Leader]) -> "Table":
     table = _table("best trials")
     table.add_column("reward", justify="right", no_wrap=True)
     table.add_column("configuration")  # the one that gives way on a narrow terminal
-    for name, reward, config in best:
-        table.add_row(name, show_number(reward), _line(show_config(config)))
+    for one in best:
+        name = f">{one.name}" if one.at_work else one.name
+        table.add_row(name, show_number(one.reward), _line(show_config(one.config)))
     return table
 
 

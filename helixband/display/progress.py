@@ -1,8 +1,8 @@
-"""What a run tells of itself while it goes: the count, and plain lines for a pipe or log file.
+"""What a run tells of itself while it goes: the count, which subclasses show.
 
-`helixband.display.live` has the display of a terminal. Progress is counted in epochs; a search knows from its
-brackets how many it will train at most, and from its failures how many fewer these become. Several trials
-run at a time, and each method may be called from any thread.
+Progress is counted in epochs; a search knows from its brackets how many it will train at most, and from its
+failures how many fewer these become. Several trials run at a time, and each method may be called from any
+thread.
 """
 
 import heapq
@@ -12,15 +12,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from helixband.display.pace import Pace, ToDo
+from helixband.display.text import first_line, show_config, show_number
 from helixband.results.directory import Row
 
 Plan = Sequence[Sequence[tuple[int, int]]]
 """Brackets of rungs of (configurations, epochs); the rounds of Hyperband one after the other."""
 
 BEST_SHOWN = 5
-SECONDS_BETWEEN_LINES = 10
+WINDOWS = "windows"
 
 
 @dataclass
@@ -75,6 +77,10 @@ class BracketCount:
             able = rung.expected - rung.out
         self.total = sum(rung.expected * rung.span for rung in self.rungs)
         self.ended = sum(rung.ended * rung.span for rung in self.rungs)
+        self.jobs = sum(rung.expected - rung.ended for rung in self.rungs)  # still to end
+        self.last = max((rung.epochs for rung in self.rungs if rung.expected), default=0)
+        waiting = (rung for rung in self.rungs if rung.expected > rung.ended + rung.running)
+        self.longest = max((self.last - rung.epochs + rung.span for rung in waiting), default=0)
 
     @property
     def begun(self) -> bool:
@@ -96,7 +102,19 @@ class Job:
     epochs: int
     bracket: int = 0
     rung: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
     row: Row = field(default_factory=dict)
+    reward: float = -math.inf  # the highest of its epochs
+    best_epoch: int = 0
+
+
+class Leader(NamedTuple):
+    """One of the best trials; of one that is `at_work` the reward so far."""
+
+    name: str
+    reward: float
+    config: Mapping[str, Any]
+    at_work: bool = False
 
 
 class Progress:
@@ -112,10 +130,12 @@ class Progress:
         self.bases = 0  # of a window, where windows are counted
         self.failures = 0
         self.last_failure = ""
-        self.rewards: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self.rewards: dict[str, tuple[float, Mapping[str, Any]]] = {}  # of the jobs that ended
+        self._tried: set[str] = set()  # the trials with a result, be it a failure
         self._lock = threading.RLock()
         self._started = time.monotonic()
         self._timed = 0
+        self._pace = Pace()
         self._ended = 0
         self._deadline = math.inf
 
@@ -154,9 +174,18 @@ class Progress:
         with self._lock:
             self._begin(epochs)
             self.running = {name: Job(name, done, epochs)}
+            self._pace.begin_job(name, self._started)
             self._add_up()
 
-    def begin_job(self, name: str, bracket: int, rung: int, done: int, epochs: int) -> None:
+    def begin_job(
+        self,
+        name: str,
+        bracket: int,
+        rung: int,
+        done: int,
+        epochs: int,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         """A trial of the search is to be trained from `done` up to `epochs` epochs.
 
         `bracket` is its index in the plan. Told again before `end_job`, it begins again elsewhere.
@@ -164,18 +193,22 @@ class Progress:
         with self._lock:
             if name not in self.running:
                 self._rung(bracket, rung).running += 1
-            self.running[name] = Job(name, done, epochs, bracket, rung)
+            self.running[name] = Job(name, done, epochs, bracket, rung, config or {})
+            self._pace.begin_job(name, time.monotonic())
             self.at_a_time = max(self.at_a_time, len(self.running))
             self._recount(bracket)
 
     def epoch(self, name: str, row: Row) -> None:
-        """An epoch was trained."""
+        """An epoch was trained, in so many "seconds" where the row has them."""
         with self._lock:
             job = self.running.get(name)
             if job is None:  # the last words of a worker that was given up
                 return
-            job.epoch, job.row = int(row["epoch"]), row
-            self._timed += 1
+            job.epoch = int(row["epoch"])
+            job.row = {key: value for key, value in row.items() if key != "seconds"}
+            if row.get("reward", -math.inf) > job.reward:
+                job.reward, job.best_epoch = row["reward"], job.epoch
+            self._pace.did(name, time.monotonic(), seconds=row.get("seconds"))
             self._add_up()
 
     def end_job(
@@ -191,6 +224,8 @@ class Progress:
             rung.running -= 1
             rung.ended += 1
             rung.out += error is not None or hopeless
+            self._pace.end_job(name, time.monotonic())
+            self._tried.add(name)
             if error is None:
                 self.rewards[name] = (reward, config)
             else:
@@ -202,12 +237,15 @@ class Progress:
         """Windows of so many bases are to be predicted."""
         with self._lock:
             self._begin(0)
-            self.unit, self.bases = "windows", bases
+            self.unit, self.bases = WINDOWS, bases
+            self._pace.begin_job(WINDOWS, self._started)
 
     def windows(self, done: int, total: int) -> None:
         """So many of them are predicted; told first of those of an earlier run."""
         with self._lock:
-            self._timed += done - self.done if self.total else 0
+            if self.total:
+                self._timed += done - self.done
+                self._pace.did(WINDOWS, time.monotonic(), done - self.done)
             self.done, self.total = done, total
 
     def end(self) -> None:
@@ -216,29 +254,63 @@ class Progress:
             self._begin(0)
             self._deadline = math.inf
 
-    def best(self) -> list[tuple[str, float, Mapping[str, Any]]]:
-        """(name, reward, configuration) of the best trials, the best first."""
+    def best(self) -> list[Leader]:
+        """The best trials, the best first; of those at work, the rewards so far count too."""
         with self._lock:
-            ranked = heapq.nsmallest(
-                BEST_SHOWN, self.rewards.items(), key=lambda item: (-item[1][0], item[0])
-            )
-        return [(name, reward, config) for name, (reward, config) in ranked]
+            found = {name: Leader(name, reward, config) for name, (reward, config) in self.rewards.items()}
+            for job in self.running.values():
+                known = found.get(job.name)
+                if job.reward > (known.reward if known else -math.inf):
+                    found[job.name] = Leader(job.name, job.reward, job.config, at_work=True)
+            return heapq.nsmallest(BEST_SHOWN, found.values(), key=lambda one: (-one.reward, one.name))
+
+    def summary(self) -> list[str]:
+        """What was reached of the work under way, for a person whose run is stopped."""
+        with self._lock:
+            if self.brackets:
+                return self._summary_of_search()
+            done = f"{self.done:,} of {self.total:,} {self.unit} are done"
+            lines = [done] if self.total else []
+            for job in self.running.values():
+                if job.best_epoch:
+                    lines.append(f"best so far: epoch {job.best_epoch}, reward {show_number(job.reward)}")
+        return lines
+
+    def _summary_of_search(self) -> list[str]:
+        trials = sum(bracket.rungs[0].expected for bracket in self.brackets)
+        failed = f" ({self.failures} failed)" if self.failures else ""
+        begun = f", {len(self.running)} more at work" if self.running else ""
+        lines = [
+            f"{len(self._tried):,} of {trials:,} trials have a result{failed}{begun}; "
+            f"{self.done:,} of {self.total:,} epochs are done"
+        ]
+        for best in self.best()[:1]:
+            at_work = ", still at work" if best.at_work else ""
+            told = f"trial {best.name}{at_work}, reward {show_number(best.reward)}"
+            lines.append(f"best so far: {told}  {show_config(best.config)}")
+        return lines
 
     def time_left(self) -> str:
-        """At the pace so far of all trials together, as "2:05 left"; nothing before there is a pace.
+        """At the pace so far, as "2:05 left"; nothing before that is known.
 
         Never more than what is left of the time budget.
         """
         with self._lock:
             now = time.monotonic()
-            pace = (now - self._started) / self._timed if self._timed else math.inf
-            left = pace * (self.total - self.done) if self.done < self.total else 0
-            left = min(left, max(0, self._deadline - now))
-        if math.isinf(left) or (not self._timed and not left):
-            return ""
-        minutes, seconds = divmod(round(left), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
+            at_work = [self._to_do(job) for job in self.running.values()]
+            if self.unit == WINDOWS:
+                at_work = [ToDo(WINDOWS, self.total - self.done, self.total - self.done)]
+            left = self._pace.left(
+                at_work,
+                now,
+                units=self.total - self.done - sum(job.units for job in at_work),
+                jobs=sum(bracket.jobs for bracket in self.brackets) - len(at_work),
+                chain=max((bracket.longest for bracket in self.brackets), default=0),
+            )
+            budget = max(0.0, self._deadline - now)
+        if left is None:
+            return "" if math.isinf(budget) else f"at most {_show_time(budget)} left"
+        return f"{_show_time(min(left, budget))} left"
 
     def place(self, job: Job) -> str:
         """Where in the search, as "bracket 1/4, rung 2/3"."""
@@ -249,9 +321,15 @@ class Progress:
         self.brackets, self.running, self.at_a_time = [], {}, 0
         self.total, self.done, self.unit = total, 0, "epochs"
         self._timed, self._ended, self._started = 0, 0, time.monotonic()
+        self._pace = Pace()
 
     def _rung(self, bracket: int, rung: int) -> RungCount:
         return self.brackets[bracket].rungs[rung]
+
+    def _to_do(self, job: Job) -> ToDo:
+        """The epochs of a job at work, and those to which its trial may come at most."""
+        last = self.brackets[job.bracket].last if self.brackets else job.epochs
+        return ToDo(job.name, job.epochs - job.epoch, max(0, last - job.epoch))
 
     def _recount(self, bracket: int) -> None:
         """One bracket anew: a long search has many."""
@@ -276,112 +354,11 @@ class Progress:
     def bases_a_second(self) -> str:
         """The pace of a prediction, as "12.3 Mb/s"."""
         seconds = time.monotonic() - self._started
-        counts = self.unit == "windows" and self._timed and seconds
+        counts = self.unit == WINDOWS and self._timed and seconds
         return f"{self._timed * self.bases / 1e6 / seconds:.3g} Mb/s" if counts else ""
 
 
-class PlainProgress(Progress):
-    """One line for each epoch of a training, each trial of a search, and each while of a prediction."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told = 0.0
-
-    def say(self, text: str) -> None:
-        with self._lock:  # so that the lines of two threads stay apart
-            print(text, flush=True)
-
-    def begin_search(self, plan: Plan) -> None:
-        with self._lock:
-            begun = bool(self.brackets)
-            super().begin_search(plan)
-            if not begun:
-                self._tell_brackets(plan)
-
-    def _tell_brackets(self, plan: Plan) -> None:
-        """Each kind of bracket once."""
-        alike: dict[tuple[tuple[int, int], ...], list[int]] = {}
-        for number, rungs in enumerate(plan, 1):
-            alike.setdefault(tuple(rungs), []).append(number)
-        for path, numbers in alike.items():
-            if path[0][0] == 0:  # that an extended search has no trials for
-                continue
-            more = f" and {len(numbers) - 3} more" if len(numbers) > 3 else ""
-            which = ", ".join(map(str, numbers[:3])) + more
-            trials = ", ".join(f"{n} to epoch {epochs}" for n, epochs in path)
-            self.say(f"  bracket{'s' * (len(numbers) > 1)} {which}: trials: {trials}")
-
-    def epoch(self, name: str, row: Row) -> None:
-        with self._lock:
-            super().epoch(name, row)
-            job = self.running.get(name)
-            if job is not None and not self.brackets:
-                self.say(f"  epoch {job.epoch}/{job.epochs}  {show_row(row)}  {self.time_left()}")
-
-    def begin_windows(self, bases: int) -> None:
-        super().begin_windows(bases)
-        self._told = time.monotonic()
-
-    def windows(self, done: int, total: int) -> None:
-        super().windows(done, total)
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
-            self._told = time.monotonic()
-            stand = [f"{100 * done // total} %", self.bases_a_second(), self.time_left()]
-            self.say(f"  {done:,}/{total:,} windows  [{', '.join(filter(None, stand))}]")
-
-    def end_job(
-        self, name: str, config: Mapping[str, Any], reward: float, error: str | None, hopeless: bool = False
-    ) -> None:
-        with self._lock:
-            job = self.running[name]
-            super().end_job(name, config, reward, error, hopeless)
-            what = f"failed: {first_line(error)}" if error else f"reward {show_number(reward)}"
-            what += ", stopped as hopeless" if hopeless else ""
-            stand = [f"{100 * self.done // max(1, self.total)} %", self.time_left()]
-            told = f"{self.place(job)}, trial {name}, to epoch {job.epochs}: {what}"
-            self.say(f"  {told}  [{', '.join(filter(None, stand))}]")
-
-
-def first_line(text: str) -> str:
-    """The first line of an error that may have many."""
-    return text.partition("\n")[0]
-
-
-def show_number(value: float) -> str:
-    """Four significant digits; NaN is "undefined"."""
-    return "undefined" if math.isnan(value) else f"{value:.4g}"
-
-
-def show_row(row: Row) -> str:
-    """The values of an epoch on one line."""
-    return "  ".join(shown_values(row))
-
-
-def shown_values(row: Row) -> list[str]:
-    """The values of an epoch, each with its name."""
-    return [f"{name} {show_number(value)}" for name, value in row.items() if name != "epoch"]
-
-
-def show_config(config: Mapping[str, Any]) -> str:
-    """A configuration on one line."""
-    if not config:
-        return "no hyperparameters"
-    return "  ".join(f"{name}={_show_value(value)}" for name, value in _flattened(config))
-
-
-def _flattened(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The values, those of a nested dict as "outer/inner"."""
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value and "__schedule__" not in value:
-            yield from ((f"{name}/{inner}", part) for inner, part in _flattened(value))
-        else:
-            yield name, value
-
-
-def _show_value(value: Any) -> str:
-    if isinstance(value, dict) and "__schedule__" in value:
-        parameters = (f"{name}={_show_value(part)}" for name, part in value.items() if name != "__schedule__")
-        return f"{value['__schedule__']}({', '.join(parameters)})"
-    if isinstance(value, list):
-        return f"[{', '.join(repr(part) if isinstance(part, str) else _show_value(part) for part in value)}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _show_time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

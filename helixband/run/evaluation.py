@@ -11,7 +11,7 @@ import numpy as np
 from base_model import BaseModel, ClassificationModel, MultiLabelModel, RegressionModel
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
-from helixband.display.progress import show_number, show_row
+from helixband.display.text import show_number, show_row
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.files import remove_file
 from helixband.randomness import derive_seed, seed_everything

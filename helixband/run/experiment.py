@@ -16,7 +16,7 @@ from base_model import BaseModel, choose_device
 from helixband import interruption
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
-from helixband.display.progress import show_config, show_number
+from helixband.display.text import show_config, show_number
 from helixband.files import absolute
 from helixband.randomness import derive_seed
 from helixband.results import checkpoints
@@ -206,8 +206,9 @@ class Experiment(Stage):
             finished = Search(self.trainer, journal, executor, self.progress, deadline).run()
         self.progress.end()
         self.progress.say("best trials:")
-        for name, reward, config in self.progress.best():
-            self.progress.say(f"  {name}  reward {show_number(reward)}  {show_config(config)}")
+        for one in self.progress.best():
+            told = f"{one.name}  reward {show_number(one.reward)}  {show_config(one.config)}"
+            self.progress.say(f"  {told}")
         return finished
 
     def _tell_best(self, trial: Trial) -> None:

@@ -187,7 +187,7 @@ class Search:
         best = self._schedule.best
         floors = self._gains.floors(best[1], job.epochs) if self._gains and best else ()
         done = max(self._schedule.trials[job.trial].rewards, default=0)
-        self._progress.begin_job(name, job.bracket, job.rung, done, job.epochs)
+        self._progress.begin_job(name, job.bracket, job.rung, done, job.epochs, job.config)
         task = self._task(job.trial, job.config, job.epochs, floors)
         self._running[self._executor.submit(task, self._on_epoch)] = job
 

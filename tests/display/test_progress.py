@@ -21,10 +21,13 @@ from conftest import ROOT, Clock, Project
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from terminal import ToyTerminal
 
-from helixband.display import progress
+from helixband.display import plain, progress
 from helixband.display.live import Lines, LiveProgress, make_progress
-from helixband.display.progress import BracketCount, PlainProgress, Progress
+from helixband.display.plain import PlainProgress
+from helixband.display.progress import BracketCount, Progress
+from helixband.display.text import show_config, show_number, show_row
 from hyperband import brackets
 
 PLAN = [[(3, 1), (1, 3)], [(2, 3)]]
@@ -35,7 +38,8 @@ ROUND = [[(27, 1), (9, 3), (3, 9), (1, 27)], [(12, 3), (4, 9), (1, 27)], [(6, 9)
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    for module in (progress, plain):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -205,9 +209,10 @@ def test_a_trial_that_begins_again_elsewhere_runs_once() -> None:
 
 def test_a_training_that_goes_on_counts_what_it_had(clock: Clock) -> None:
     shown = Progress()
-    shown.begin_training("single", 6, 10)
-    assert (shown.done, shown.total, shown.time_left()) == (6, 10, "")
+    shown.begin_training("single", 5, 10)
+    assert (shown.done, shown.total, shown.time_left()) == (5, 10, "")
 
+    shown.epoch("single", {"epoch": 6})
     clock.seconds = 20
     shown.epoch("single", {"epoch": 7})
     assert (shown.done, shown.time_left()) == (7, "1:00 left")
@@ -219,9 +224,10 @@ def test_a_training_that_goes_on_counts_what_it_had(clock: Clock) -> None:
 )
 def test_time_left_is_told_in_hours_minutes_and_seconds(clock: Clock, seconds: float, told: str) -> None:
     shown = Progress()
-    shown.begin_training("single", 0, 2)
-    clock.seconds = seconds
+    shown.begin_training("single", 0, 3)
     shown.epoch("single", {"epoch": 1})
+    clock.seconds = seconds
+    shown.epoch("single", {"epoch": 2})
 
     assert shown.time_left() == told
 
@@ -235,12 +241,13 @@ def test_time_left_is_at_the_pace_of_all_trials_together_without_those_of_an_ear
         do_job(shown, f"{number:04d}", 0, 0, 3)
     for name in ("0010", "0011"):
         shown.begin_job(name, 0, 0, 1, 3)  # one epoch of it is of the earlier run
-    for name in ("0010", "0011"):
-        clock.seconds += 5
-        shown.epoch(name, {"epoch": 2})
+    for epoch in (2, 3):
+        clock.seconds += 10
+        for name in ("0010", "0011"):
+            shown.epoch(name, {"epoch": epoch})
 
-    assert (shown.done, shown.total) == (34, 60)
-    assert shown.time_left() == "2:10 left"  # 26 epochs of 5 seconds
+    assert (shown.done, shown.total) == (36, 60)
+    assert shown.time_left() == "2:00 left"  # 24 epochs of 10 seconds, two at a time
 
 
 def test_time_left_is_never_more_than_the_rest_of_the_time_budget(clock: Clock) -> None:
@@ -248,20 +255,24 @@ def test_time_left_is_never_more_than_the_rest_of_the_time_budget(clock: Clock) 
     shown.time_budget(120)
     shown.begin_search([[(20, 1)]])
     clock.seconds = 10
-    assert shown.time_left() == "1:50 left"
+    assert shown.time_left() == "at most 1:50 left"
 
-    shown.begin_job("0000", 0, 0, 0, 1)
-    shown.epoch("0000", {"epoch": 1})
-    assert shown.time_left() == "1:50 left"  # and not 19 times 10 seconds
+    for name in ("0000", "0001"):
+        shown.begin_job(name, 0, 0, 0, 1)
+        clock.seconds += 10
+        shown.epoch(name, {"epoch": 1})
+        shown.end_job(name, {}, 0.5, None)
+    assert shown.time_left() == "1:30 left"  # and not 18 times 10 seconds
 
     clock.seconds = 150
     assert shown.time_left() == "0:00 left"
 
     shown.end()
     shown.begin_training("0000", 0, 20)
-    clock.seconds = 250
     shown.epoch("0000", {"epoch": 1})
-    assert shown.time_left() == "31:40 left"
+    clock.seconds = 250
+    shown.epoch("0000", {"epoch": 2})
+    assert shown.time_left() == "30:00 left"
 
 
 def test_the_best_trials_are_the_five_of_the_highest_reward() -> None:
@@ -271,9 +282,47 @@ def test_the_best_trials_are_the_five_of_the_highest_reward() -> None:
         shown.begin_job(f"{number:04d}", 0, 0, 0, 1)
         shown.end_job(f"{number:04d}", {"x": number}, reward, None)
 
-    assert [(name, reward) for name, reward, _ in shown.best()] == [
+    assert [(best.name, best.reward) for best in shown.best()] == [
         ("0001", 0.7), ("0003", 0.7), ("0005", 0.6), ("0006", 0.5), ("0002", 0.3),
     ]  # fmt: skip
+
+
+def test_the_best_trials_follow_those_at_work_until_they_fail() -> None:
+    shown = Progress()
+    shown.begin_search(PLAN)
+    for name, reward in (("0000", 0.5), ("0001", 0.25)):
+        shown.begin_job(name, 0, 0, 0, 1, {"lr": reward})
+        shown.epoch(name, {"epoch": 1, "reward": reward})
+        shown.end_job(name, {"lr": reward}, reward, None)
+    shown.begin_job("0001", 0, 1, 1, 3, {"lr": 0.25})
+    shown.epoch("0001", {"epoch": 2, "reward": math.nan})
+    assert shown.best() == [("0000", 0.5, {"lr": 0.5}, False), ("0001", 0.25, {"lr": 0.25}, False)]
+
+    shown.epoch("0001", {"epoch": 3, "reward": 0.75})
+    assert shown.best()[0] == ("0001", 0.75, {"lr": 0.25}, True)
+    assert shown.summary() == [
+        "2 of 5 trials have a result, 1 more at work; 4 of 11 epochs are done",
+        "best so far: trial 0001, still at work, reward 0.75  lr=0.25",
+    ]
+
+    shown.end_job("0001", {"lr": 0.25}, -math.inf, "RuntimeError")
+    assert [(best.name, best.reward) for best in shown.best()] == [("0000", 0.5), ("0001", 0.25)]
+
+
+def test_a_training_and_a_prediction_that_are_stopped_tell_how_far_they_came() -> None:
+    shown = Progress()
+    assert shown.summary() == []
+
+    shown.begin_training("single", 0, 4)
+    assert shown.summary() == ["0 of 4 epochs are done"]
+    for epoch, reward in enumerate([0.25, 0.5, math.nan], 1):
+        shown.epoch("single", {"epoch": epoch, "reward": reward})
+    assert shown.summary() == ["3 of 4 epochs are done", "best so far: epoch 2, reward 0.5"]
+
+    shown.end()
+    shown.begin_windows(500)
+    shown.windows(1000, 5000)
+    assert shown.summary() == ["1,000 of 5,000 windows are done"]
 
 
 # Numbers and rows.
@@ -290,21 +339,18 @@ def test_the_best_trials_are_the_five_of_the_highest_reward() -> None:
     ],
 )
 def test_a_number_has_four_digits(value: float, told: str) -> None:
-    assert progress.show_number(value) == told
+    assert show_number(value) == told
 
 
 def test_a_row_and_a_configuration_are_one_line_each() -> None:
     row = {"epoch": 3, "train_loss": 0.5, "val_auroc": math.nan}
 
-    assert progress.show_row(row) == "train_loss 0.5  val_auroc undefined"
-    assert (
-        progress.show_config({"lr": 0.00123456, "units": 4, "act": "relu"})
-        == "lr=0.001235  units=4  act=relu"
-    )
+    assert show_row(row) == "train_loss 0.5  val_auroc undefined"
+    assert show_config({"lr": 0.00123456, "units": 4, "act": "relu"}) == "lr=0.001235  units=4  act=relu"
 
 
 def test_no_hyperparameters_are_called_so() -> None:
-    assert progress.show_config({}) == "no hyperparameters"
+    assert show_config({}) == "no hyperparameters"
 
 
 # Lines.
@@ -316,9 +362,12 @@ def test_a_search_is_told_in_a_line_for_each_trial(clock: Clock, capsys: pytest.
     assert capsys.readouterr().out.splitlines() == [
         "  bracket 1: trials: 3 to epoch 1, 1 to epoch 3",
         "  bracket 2: trials: 2 to epoch 3",
-        "  bracket 1/2, rung 1/2, trial 0000, to epoch 1: reward -0.5  [9 %, 5:00 left]",
-        "  bracket 1/2, rung 1/2, trial 0001, to epoch 1: failed: RuntimeError: no memory  [18 %, 9:00 left]",
-        "  bracket 1/2, rung 1/2, trial 0002, to epoch 1: reward -0.25  [27 %, 6:00 left]",
+        "  bracket 1/2, rung 1/2, trial 0000, to epoch 1: reward -0.5  lr=0.001235  layers=[8, '[bold]']  "
+        "[9 %]",
+        "  bracket 1/2, rung 1/2, trial 0001, to epoch 1: failed: RuntimeError: no memory  lr=0.001235  "
+        "layers=[8, '[bold]']  [18 %]",
+        "  bracket 1/2, rung 1/2, trial 0002, to epoch 1: reward -0.25  lr=0.001235  layers=[8, '[bold]']  "
+        "[27 %, 4:00 left]",
     ]
 
 
@@ -355,8 +404,8 @@ def test_a_training_is_told_in_a_line_for_each_epoch(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = PlainProgress()
-    shown.begin_training("single", 1, 3)
-    for epoch in (2, 3):
+    shown.begin_training("single", 1, 4)
+    for epoch in (2, 3, 4):
         clock.seconds += 5
         row = {"epoch": epoch, "train_loss": 1 / epoch, "val_auroc": math.nan, "reward": -0.5}
         shown.epoch("single", row)
@@ -364,8 +413,9 @@ def test_a_training_is_told_in_a_line_for_each_epoch(
     shown.say("done")
 
     assert capsys.readouterr().out.splitlines() == [
-        "  epoch 2/3  train_loss 0.5  val_auroc undefined  reward -0.5  0:05 left",
-        "  epoch 3/3  train_loss 0.3333  val_auroc undefined  reward -0.5  0:00 left",
+        "  epoch 2/4  train_loss 0.5  val_auroc undefined  reward -0.5",
+        "  epoch 3/4  train_loss 0.3333  val_auroc undefined  reward -0.5  0:05 left",
+        "  epoch 4/4  train_loss 0.25  val_auroc undefined  reward -0.5  0:00 left",
         "done",
     ]
 
@@ -381,13 +431,13 @@ def test_nothing_is_told_where_quiet(clock: Clock, capsys: pytest.CaptureFixture
 def test_a_prediction_tells_its_pace_and_the_time_left(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = progress.PlainProgress()
-    plain.begin_windows(500)
-    plain.windows(1000, 5000)  # of an earlier run
+    shown = PlainProgress()
+    shown.begin_windows(500)
+    shown.windows(1000, 5000)  # of an earlier run
     clock.seconds = 5
-    plain.windows(2000, 5000)
+    shown.windows(2000, 5000)
     clock.seconds = 10
-    plain.windows(3000, 5000)
+    shown.windows(3000, 5000)
     assert capsys.readouterr().out == "  3,000/5,000 windows  [60 %, 0.1 Mb/s, 0:10 left]\n"
 
 
@@ -431,7 +481,7 @@ def tell_long_search(shown: Progress, clock: Clock, rounds: int, at_work: int) -
 
 
 SEARCH = """
-search  ━━━━━━━━━━━━━━━━━━━━━━━━╸                                             4/11 epochs  4:40 left
+search  ━━━━━━━━━━━━━━━━━━━━━━━━╸                                             4/11 epochs  3:30 left
 0002  ━━━━━━━━━━━━━         2/3  reward undefined  val_loss 0.125  train_loss 1.25
 
 to epoch       1     3
@@ -445,7 +495,7 @@ best trials  reward  configuration
 1 failed, the last 0001: RuntimeError: no memory
 """
 NARROW = """
-search  ━━━━━━                      83/357 epochs  2:14 left
+search  ━━━━━━                      83/357 epochs  2:12 left
 0027  ━━━         1/3  reward -0.5  val_loss 0.5
 0028  ━━━         1/3  reward -0.5  val_loss 0.5
 
@@ -465,7 +515,7 @@ best trials  reward  configuration
 1 failed, the last 0020: RuntimeError: mat1 and mat2 shapes…
 """
 USUAL = """
-search  ━━━━━━━━━━╸                                     83/357 epochs  2:14 left
+search  ━━━━━━━━━━╸                                     83/357 epochs  2:12 left
 0027  ━━━━━━╸               1/3  reward -0.5  val_loss 0.5  val_auroc 0.875
 0028  ━━━━━━╸               1/3  reward -0.5  val_loss 0.5  val_auroc 0.875
 
@@ -485,7 +535,7 @@ best trials  reward  configuration
 1 failed, the last 0020: RuntimeError: mat1 and mat2 shapes cannot be multiplie…
 """
 WIDE = """
-search  ━━━━━━━━━━━━━━━                                                     83/357 epochs  2:14 left
+search  ━━━━━━━━━━━━━━━                                                     83/357 epochs  2:12 left
 0027  ━━━━━━╸               1/3  bracket 2/4, rung 1/3  reward -0.5  val_loss 0.5  val_auroc 0.875  tp 0.75
 0028  ━━━━━━╸               1/3  bracket 2/4, rung 1/3  reward -0.5  val_loss 0.5  val_auroc 0.875  tp 0.75
 
@@ -505,7 +555,7 @@ best trials  reward  configuration
 1 failed, the last 0020: RuntimeError: mat1 and mat2 shapes cannot be multiplied (100x32 and 64x1)
 """
 MANY_NARROW = """
-search  ╸                        89/3,570 epochs  26:24 left
+search  ╸                                 89/3,570 epochs
 0027  ━━━         1/3  reward -0.5  val_loss 0.5
 0028  ━━━         1/3  reward -0.5  val_loss 0.5
 0029  ━━━         1/3  reward -0.5  val_loss 0.5
@@ -526,7 +576,7 @@ best trials  reward  configuration
 1 failed, the last 0020: RuntimeError: mat1 and mat2 shapes…
 """
 MANY_USUAL = """
-search  ━                                            89/3,570 epochs  26:24 left
+search  ━                                                     89/3,570 epochs
 0027  ━━━━━━╸               1/3  reward -0.5  val_loss 0.5  val_auroc 0.875
 0028  ━━━━━━╸               1/3  reward -0.5  val_loss 0.5  val_auroc 0.875
 0029  ━━━━━━╸               1/3  reward -0.5  val_loss 0.5  val_auroc 0.875
@@ -551,7 +601,7 @@ best trials  reward  configuration
 1 failed, the last 0020: RuntimeError: mat1 and mat2 shapes cannot be multiplie…
 """
 MANY_LOW = """
-search  ━                                            89/3,570 epochs  26:24 left
+search  ━                                                     89/3,570 epochs
 0027  ━━━━━━╸               1/3  reward -0.5  val_loss 0.5  val_auroc 0.875
 0028  ━━━━━━╸               1/3  reward -0.5  val_loss 0.5  val_auroc 0.875
 and 6 more
@@ -562,7 +612,7 @@ best trials  reward  configuration
 1 failed, the last 0020: RuntimeError: mat1 and mat2 shapes cannot be multiplie…
 """
 LEAST = """
-search       89/3,570 epochs  26:24 left
+search                89/3,570 epochs
 0027  ━━━         1/3  reward -0.5
 1 failed, the last 0020: RuntimeError: …
 """
@@ -695,24 +745,76 @@ def test_the_live_display_of_a_training_goes_when_it_ends(clock: Clock) -> None:
     assert rendered(shown) == [""]
 
     shown.begin_training("single", 0, 4)
-    clock.seconds = 2
-    shown.epoch("single", {"epoch": 1, "reward": 0.5})
+    for epoch in (1, 2):
+        clock.seconds += 2
+        shown.epoch("single", {"epoch": epoch, "reward": 0.5})
     first, second = rendered(shown)
-    assert first.startswith("training ") and first.endswith(" 1/4 epochs  0:06 left")
+    assert first.startswith("training ") and first.endswith(" 2/4 epochs  0:04 left")
     assert second == "reward 0.5"
 
     shown.end()
     assert rendered(shown) == [""]
 
 
-def test_what_is_said_stands_above_the_live_display_word_for_word(clock: Clock) -> None:
-    screen = io.StringIO()
+def test_what_is_said_and_the_epochs_of_a_training_stay_word_for_word(clock: Clock) -> None:
+    screen = ToyTerminal()
+    shown = LiveProgress(Console(file=screen, width=40))
+    shown.say("before")
+    with shown.shown():
+        shown.begin_training("single", 0, 2)
+        shown.epoch("single", {"epoch": 1, "train_loss": 0.5, "reward": 0.25, "seconds": 3.0})
+        shown.say("best: [bold]" + "x" * 60)
+    shown.say("after")
+
+    epoch = "  epoch 1/2  train_loss 0.5  reward 0.25"
+    assert screen.seen() == ["before", epoch, "best: [bold]" + "x" * 60, "after"]
+
+
+def test_what_a_definition_prints_stays_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = ToyTerminal()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", screen)
     shown = LiveProgress(Console(file=screen, width=40))
     with shown.shown():
-        tell_search(shown, clock)
-        shown.say("best: [bold]" + "x" * 60)
+        shown.begin_training("single", 0, 2)
+        print("one\ntw", end="")
+        shown.say("said")
+        sys.stdout.writelines(["o\n", "\r 1 %", "\r 2 %"])
+        assert sys.stdout.isatty()
+    assert sys.stdout is screen
 
-    assert "best: [bold]" + "x" * 60 + "\n" in screen.getvalue()
+    assert screen.seen() == ["one", "said", "two", " 2 %"]
+
+
+def test_what_goes_wrong_in_the_display_is_raised_when_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = ToyTerminal()
+    shown = LiveProgress(Console(file=screen, width=40))
+    monkeypatch.setattr(shown, "_whole", lambda: 1 / 0)
+    shown.begin_training("single", 0, 2)
+    with pytest.raises(ZeroDivisionError), shown.shown():
+        time.sleep(0.01)
+        shown.say("said")
+    assert screen.seen() == ["said"]
+    assert screen.has_cursor
+
+
+def test_a_terminal_that_is_gone_ends_the_display_and_not_the_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    with LiveProgress(Console(file=Gone(), width=40)).shown() as shown:
+        shown.begin_training("single", 0, 2)
+        shown.say("said")
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
+def test_a_terminal_that_moves_no_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch, term: str) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(make_progress(quiet=False), LiveProgress)
+    monkeypatch.setenv("TERM", term)
+    assert isinstance(make_progress(quiet=False), PlainProgress)
 
 
 # Several threads.
@@ -735,21 +837,25 @@ def in_threads(shown: Progress, workers: int, jobs: int) -> list[threading.Threa
     return threads
 
 
-def test_eight_threads_are_counted_to_the_last_epoch_while_the_display_is_drawn() -> None:
-    screen = io.StringIO()
+def test_a_busy_machine_counts_every_epoch_and_leaves_nothing_over_what_was_said() -> None:
+    screen, said = ToyTerminal(), []
     shown = LiveProgress(Console(file=screen, width=80, height=24, force_terminal=True))
-    shown.begin_search([[(2000, 2)]] * 4)
-    drawn = 0
+    shown.begin_search([[(1000, 2)]] * 4)
     with shown.shown():
-        threads = in_threads(shown, workers=8, jobs=1000)
+        threads = in_threads(shown, workers=8, jobs=500)
         while any(thread.is_alive() for thread in threads):
-            shown.say(f"line {drawn}")
-            shown._live.refresh()
-            drawn += 1
+            said.append(f"line {len(said)}")
+            shown.say(said[-1])
+            time.sleep(0.001)
+        assert (shown.done, shown.total, shown.failures, len(shown.rewards)) == (8000, 8000, 800, 3200)
+        assert not shown.running and all(bracket.finished for bracket in shown.brackets)
+        shown.end()
+        said.append("done")
+        shown.say(said[-1])
 
-    assert drawn and f"line {drawn - 1}" in screen.getvalue()
-    assert (shown.done, shown.total, shown.failures, len(shown.rewards)) == (16000, 16000, 1600, 6400)
-    assert not shown.running and all(bracket.finished for bracket in shown.brackets)
+    assert screen.seen() == said
+    assert len(screen.writers) == 1  # two would meet, if not in each run
+    assert screen.has_cursor
 
 
 def test_lines_of_several_threads_stay_apart_and_in_order(capsys: pytest.CaptureFixture[str]) -> None:

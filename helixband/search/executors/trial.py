@@ -130,7 +130,8 @@ class Trainer:
 
             def report(row: Row) -> None:
                 log.add(row)
-                on_epoch(task.name, row)
+                took = model.engine.record.seconds[-1:]  # none of a definition's own training
+                on_epoch(task.name, row | {"seconds": took[0]} if took else row)
 
             model.engine.is_hopeless = task.is_hopeless
             model.fit(train, val, task.epochs, trial, seed, report)
