@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from helixband.files import natural_key
@@ -23,6 +23,8 @@ class Column:
     categories: list[str] | None = None
     mixed: bool = False
     """Whether values of several types are among the categories; the labels of all are then JSON."""
+    drawn_log: bool | None = None
+    """Whether it was drawn on a logarithmic scale, if that is known."""
 
     @property
     def varies(self) -> bool:
@@ -31,8 +33,15 @@ class Column:
 
     @property
     def log(self) -> bool:
-        """Whether numbers span two decades, and lie more evenly on a logarithmic than on a linear scale."""
+        """Whether its axis is logarithmic: numbers that were drawn so.
+
+        Where that is not known, those that span two decades, and lie more evenly so than on a linear scale.
+        """
         numbers = sorted(value for value in self.values if value is not None)
+        if self.drawn_log is not None:
+            return (
+                self.drawn_log and self.categories is None and bool(numbers) and 0 < numbers[0] < numbers[-1]
+            )
         if self.categories is not None or not numbers or numbers[0] <= 0 or numbers[-1] < 100 * numbers[0]:
             return False
         low, middle, high = numbers[0], numbers[len(numbers) // 2], numbers[-1]
@@ -41,11 +50,17 @@ class Column:
         return bool(abs(logarithmic - 0.5) < abs(linear - 0.5))
 
 
-def columns(trials: Sequence[TrialSummary]) -> list[Column]:
-    """The columns of the trials' configurations, in the order in which the trials name them."""
+def columns(trials: Sequence[TrialSummary], log_scaled: Collection[str] | None = None) -> list[Column]:
+    """The columns of the trials' configurations, in the order in which the trials name them.
+
+    `log_scaled` has the names of those that were drawn on a log scale, where that is known.
+    """
     configs = [trial.config for trial in trials]
     names = dict.fromkeys(name for config in configs for name in config)
-    return [_column(name, configs) for name in names]
+    found = [_column(name, configs) for name in names]
+    if log_scaled is None:
+        return found
+    return [replace(column, drawn_log=column.name in log_scaled) for column in found]
 
 
 def label(value: Leaf) -> str:

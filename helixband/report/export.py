@@ -91,7 +91,7 @@ def _write_study(summary: Summary, path: Path) -> None:
 def _frozen_trials(summary: Summary) -> list["FrozenTrial"]:
     from optuna.trial import create_trial
 
-    found = columns(summary.trials)
+    found = columns(summary.trials, summary.run.get("log_scaled"))
     params = [_params(trial, index, found) for index, trial in enumerate(summary.trials)]
     distributions = {column.name: _distribution(column, params) for column in found}
     frozen = []

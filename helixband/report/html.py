@@ -18,6 +18,7 @@ from helixband.report.summary import Failure, Summary, TrialSummary
 
 SCRIPTS = ("1-core.js", "2-table.js", "3-plots.js", "4-parallel.js")
 DIGITS = 5  # of the numbers of curves, which are drawn and not read
+NO_SCORES = ("reward", "lr", "seconds")  # of the columns of a train_results.csv
 OPEN = 3  # kinds of failures that are unfolded
 
 # A page that may load nothing can leak nothing.
@@ -29,7 +30,13 @@ def report_html(summary: Summary) -> bytes:
     title = f"{_definition(summary)}: trials and results"
     of_trials = []
     if summary.trials:
-        of_trials = [_trials(), _curves(summary), _parallel(), _scatter(), _importance(summary)]
+        of_trials = [_trials()]
+        if any(trial.curves for trial in summary.trials):
+            of_trials.append(_curves(summary))
+        if any(column.varies for column in columns(summary.trials, summary.run.get("log_scaled"))):
+            of_trials += [_parallel(), _scatter()]
+        if summary.search:
+            of_trials.append(_importance(summary))
     if any(trial.reward is not None for trial in summary.trials):
         of_trials.append(_failures(summary))
     else:
@@ -80,8 +87,9 @@ def _data(summary: Summary) -> dict[str, Any]:
     """What the scripts draw."""
     from helixband.report.page import COLOURS
 
-    found = columns(summary.trials)
+    found = columns(summary.trials, summary.run.get("log_scaled"))
     metrics = _metrics(summary)
+    scores = [metric for metric in metrics if metric not in NO_SCORES]
     rungs = summary.rungs
     return {
         "columns": [
@@ -89,6 +97,8 @@ def _data(summary: Summary) -> dict[str, Any]:
             for column in found
         ],
         "metrics": metrics,
+        "scores": scores,
+        "single": summary.search is None,
         "rungs": rungs,
         "colours": len(COLOURS),
         "brackets": _brackets(summary),
@@ -103,6 +113,9 @@ def _data(summary: Summary) -> dict[str, Any]:
                 "epochs": trial.epochs,
                 "reward": trial.reward,
                 "best": trial.best_epoch,
+                "seconds": trial.seconds,
+                "written": trial.written,
+                "scores": [trial.at_best(metric) for metric in scores],
                 "error": trial.error,
                 "values": [column.values[index] for column in found],
                 "curves": [_rounded(trial, metric) for metric in metrics],
@@ -113,9 +126,9 @@ def _data(summary: Summary) -> dict[str, Any]:
 
 
 def _metrics(summary: Summary) -> list[str]:
-    """The columns that curves are drawn of, the reward first."""
+    """The columns that curves are drawn of, the reward first and those of the validation before others."""
     names = {name for trial in summary.trials for name in trial.curves}
-    return ["reward", *sorted(names - {"reward"})]
+    return ["reward", *sorted(names - {"reward"}, key=lambda name: (not name.startswith("val_"), name))]
 
 
 def _rounded(trial: TrialSummary, metric: str) -> list[float | None] | None:
@@ -132,7 +145,7 @@ def _brackets(summary: Summary) -> list[dict[str, Any]]:
         trials = [trial for trial in summary.trials if trial.bracket == bracket]
         epochs = sorted({epochs for trial in trials for epochs in trial.rungs})
         counts = [f"{sum(n in trial.rungs for trial in trials)} to epoch {n}" for n in epochs]
-        heading = f"Bracket {bracket}: {', '.join(counts) or f'{len(trials)} begun'}"
+        heading = f"Bracket {bracket + 1}: {', '.join(counts) or f'{len(trials)} begun'}"
         found.append({"bracket": bracket, "label": heading if summary.search else "The training"})
     return found
 
@@ -200,10 +213,12 @@ table.</p>
 
 def _curves(summary: Summary) -> str:
     options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in _metrics(summary))
+    choice = f'<p><label>Shown by epoch: <select id="metric">{options}</select></label></p>'
+    colours = """The colour shows how long a trial was to be trained. Point at a curve to see the
+name of its trial."""
     return f"""<section aria-labelledby="curves"><h2 id="curves">Learning curves</h2>
-<p><label>Shown by epoch: <select id="metric">{options}</select></label></p>
-<p class="note">The colour shows how long a trial was to be trained. Point at a curve to see the
-name of its trial.
+{choice if summary.search else ""}
+<p class="note">{colours if summary.search else "The dashed line is of the training set."}
 <span id="cut" hidden>Values far outside the range are drawn along the edge.</span></p>
 <ul class="legend"></ul>
 <div id="curve-plots" class="grid-plots"></div>
@@ -238,7 +253,7 @@ def _importance(summary: Summary) -> str:
         for epochs, reward in trial.results
         if reward is not None
     ]
-    found = importance(columns(summary.trials), results)
+    found = importance(columns(summary.trials, summary.run.get("log_scaled")), results)
     return f"""<section aria-labelledby="importance"><h2 id="importance">Importance</h2>
 {_shares(found) if found.shares else f"<p>It cannot be told: {escape(found.reason)}.</p>"}
 </section>
@@ -247,10 +262,10 @@ def _importance(summary: Summary) -> str:
 
 def _shares(found: Importance) -> str:
     def row(share: Share, name: str) -> str:
-        mean, low, high = (max(0.0, 100 * value) for value in (share.mean, share.low, share.high))
-        bar = f'<i style="width:{mean:.1f}%"></i><b style="left:{low:.1f}%;width:{high - low:.1f}%"></b>'
+        median, low, high = (max(0.0, 100 * value) for value in (share.median, share.low, share.high))
+        bar = f'<i style="width:{median:.1f}%"></i><b style="left:{low:.1f}%;width:{high - low:.1f}%"></b>'
         return (
-            f'<tr><th scope="row">{name}</th><td class="number">{mean:.0f} %</td>'
+            f'<tr><th scope="row">{name}</th><td class="number">{median:.0f} %</td>'
             f'<td class="number">{low:.0f}–{high:.0f} %</td><td><div class="bar">{bar}</div></td></tr>'
         )
 
@@ -258,9 +273,9 @@ def _shares(found: Importance) -> str:
     rows += [row(found.interactions, "<em>interactions</em>")] if found.interactions else []
     return f"""<p class="note">Shares of the variance of the reward's rank that each hyperparameter explains
 alone, averaged over the others and over the epochs trained, in a random forest (functional analysis of
-variance; Hutter, Hoos and Leyton-Brown 2014). The interval contains the middle 80 % of the forest's trees;
-a wide interval means that little is known. What several hyperparameters explain only together is listed as
-interactions.</p>
+variance; Hutter, Hoos and Leyton-Brown 2014). The share is the median over the forest's trees, and the
+interval holds the middle 80 % of them; a wide interval means that little is known. What several
+hyperparameters explain only together is listed as interactions.</p>
 <div class="box" tabindex="0" role="region" aria-labelledby="importance"><table class="bars">
 <thead><tr><th scope="col">hyperparameter</th><th scope="col" class="number">share</th>
 <th scope="col" class="number">interval</th><th scope="col">0 to 100 %</th></tr></thead>

@@ -25,10 +25,10 @@ _TREES, _LEAVES, _LEAST_IN_LEAF = 64, 96, 3
 
 @dataclass(frozen=True)
 class Share:
-    """A share of the variance: the mean over the trees, and the 10th and 90th percentile."""
+    """A share of the variance: the median over the trees, and the 10th and 90th percentile around it."""
 
     name: str
-    mean: float
+    median: float
     low: float
     high: float
 
@@ -71,7 +71,7 @@ def importance(
         return Importance([], reason="the rewards do not visibly depend on the hyperparameters")
     names = [column.name for column in varying]
     found = [_share(name, shares[:, k]) for k, name in enumerate(names)]
-    found.sort(key=lambda share: (-share.mean, share.name))
+    found.sort(key=lambda share: (-share.median, -share.high, share.name))
     return Importance(found, _share("interactions", 1 - shares.sum(axis=1)))
 
 
@@ -167,5 +167,5 @@ def _ranks(rewards: Floats) -> Floats:
 
 
 def _share(name: str, values: Floats) -> Share:
-    low, high = np.quantile(values, [0.1, 0.9])
-    return Share(name, float(values.mean()), float(low), float(high))
+    low, median, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return Share(name, float(median), float(low), float(high))

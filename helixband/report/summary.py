@@ -1,6 +1,5 @@
 """A result directory as plain data: what a report and an export are made of. It is read, never written."""
 
-import csv
 import math
 import re
 from collections.abc import Iterator
@@ -40,6 +39,20 @@ class TrialSummary:
     """The last lines of error.txt."""
     curves: dict[str, Curve] = field(default_factory=dict)
     """A value an epoch of each column of train_results.csv but the epoch; None where undefined."""
+    written: str | None = None
+    """When its last epochs were stored, ISO 8601 in UTC."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long all epochs took together; None where that was not stored."""
+        took = [value for value in self.curves.get("seconds", []) if value is not None]
+        return sum(took) if took else None
+
+    def at_best(self, metric: str) -> float | None:
+        """The value of a column of train_results.csv in the best epoch."""
+        curve = self.curves.get(metric, [])
+        place = (self.best_epoch or 0) - 1
+        return curve[place] if 0 <= place < len(curve) else None
 
     @property
     def config(self) -> dict[str, Leaf]:
@@ -185,7 +198,7 @@ def _add_result(trial: TrialSummary, event: dict[str, Any]) -> None:
 
 
 def _single(results: Results) -> list[TrialSummary]:
-    config = results.trial(SINGLE).config()
+    config = results.config_of(results.trial(SINGLE))
     return [] if config is None else [TrialSummary(SINGLE, config)]
 
 
@@ -193,7 +206,7 @@ def _add_history(trial: TrialSummary, files: Trial) -> None:
     """Add the curves, and what came after the last result, for a trial may be under way."""
     if not files.history_file.exists():
         return
-    trial.curves = _read_history(files.history_file)
+    trial.curves, trial.written = _read_history(files), files.written()
     rewards = trial.curves.get("reward", [])
     if len(rewards) <= trial.epochs:
         return
@@ -204,19 +217,15 @@ def _add_history(trial: TrialSummary, files: Trial) -> None:
         trial.reward, trial.best_epoch = reward, -epoch
 
 
-def _read_history(path: Path) -> dict[str, Curve]:
+def _read_history(files: Trial) -> dict[str, Curve]:
     """The columns of a train_results.csv but the epoch."""
+    rows = files.history()
+    names = dict.fromkeys(name for row in rows for name in row if name != "epoch")
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            names = [name for name in reader.fieldnames or () if name != "epoch"]
         return {name: [_number(row[name]) for row in rows] for name in names}
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:  # TypeError: of a row that is too short
         raise StorageError(
-            f"{path} is damaged: {error}; run the command that wrote it again to repair it"
+            f"{files.history_file} is damaged: {error}; run the command that wrote it again to repair it"
         ) from error
 
 

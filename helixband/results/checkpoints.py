@@ -81,7 +81,7 @@ def _check(path: str | os.PathLike[str]) -> None:
                 raise zipfile.BadZipFile("it is not as it was written")
             return
     # Of an earlier version, which wrote no comment: checksums of the parts are all there is.
-    if not comment[-_END_BYTES:].startswith(b"PK\5\6"):
+    if not (comment[-_END_BYTES:].startswith(b"PK\5\6") and comment.endswith(b"\0\0")):  # of no comment
         raise zipfile.BadZipFile("its end is not as it was written")
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()

@@ -3,9 +3,12 @@
 import csv
 import io
 import math
+import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from helixband.errors import StorageError
 from helixband.files import (
     read_document,
     read_json,
@@ -35,6 +38,7 @@ class Trial:
         self.id = path.name
         self.config_file = path / "config.json"
         self.history_file = path / "train_results.csv"
+        self._history_facts = path / "train_results.json"
         self.last_checkpoint = path / "checkpoints" / "last.pt"
         self.best_checkpoint = path / "checkpoints" / "best.pt"
         self.plan_file = path / "plan.json"
@@ -77,22 +81,56 @@ class Trial:
         for row in rows:
             values = [row.get(name, math.nan) for name in columns]
             writer.writerow(["" if math.isnan(value) else str(value) for value in values])
+        content = text.getvalue().encode()
+        # First the facts, which hold for the old table too: a kill between the two leaves one that fits.
+        before = [zlib.crc32(self.history_file.read_bytes())] if self.history_file.is_file() else []
+        written = datetime.now(UTC).isoformat(timespec="seconds")
+        facts = {"checksums": [zlib.crc32(content), *before], "written": written}
         with self.writing():
-            write_whole(self.history_file, text.getvalue(), sync=False)
+            write_document(self._history_facts, facts, sync=False)
+            write_whole(self.history_file, content, sync=False)
+
+    def history(self) -> list[dict[str, str]]:
+        """The stored epochs, each column as text; where the machine crashed, none.
+
+        Raises `StorageError` where they cannot be read, or are not as they were written.
+        """
+        if not self.history_file.exists():
+            return []
+        try:
+            content = self.history_file.read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {self.history_file}: {error.strerror or error}") from error
+        checksums = self._facts().get("checksums", [])
+        if content and checksums and zlib.crc32(content) not in checksums:
+            raise StorageError(
+                f"{self.history_file} is not as it was written; put back a copy of it, or delete it: a "
+                "training that goes on from the last checkpoint writes it again"
+            )
+        return list(csv.DictReader(io.StringIO(content.decode(errors="replace"), newline="")))
+
+    def written(self) -> str | None:
+        """When the last epochs were stored, ISO 8601 in UTC; None where an earlier version stored them."""
+        return self._facts().get("written")
+
+    def _facts(self) -> dict[str, Any]:
+        file = self._history_facts
+        return read_document(file) if file.exists() and file.stat().st_size else {}
 
     def epochs(self) -> int:
         """How many epochs are stored."""
-        if not self.history_file.exists():
-            return 0
-        with open(self.history_file, encoding="utf-8", newline="") as file:
-            return sum(1 for _ in csv.DictReader(file))
+        return len(self.history())
 
     def rewards(self) -> list[float]:
         """The stored rewards by epoch, NaN where undefined."""
-        if not self.history_file.exists():
-            return []
-        with open(self.history_file, encoding="utf-8", newline="") as file:
-            return [float(row["reward"] or "nan") for row in csv.DictReader(file)]
+        return [float(row["reward"] or "nan") for row in self.history()]
+
+    def has_history(self, epochs: int) -> bool:
+        """Whether so many epochs are stored, as they were written."""
+        try:
+            return self.epochs() == epochs
+        except StorageError:
+            return False
 
     def discard_checkpoints(self) -> None:
         """Delete what the training could go on from, and its weights; whoever was at it writes none again."""

@@ -18,7 +18,7 @@ from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.text import show_config, show_number
 from helixband.files import absolute
-from helixband.randomness import derive_seed
+from helixband.randomness import derive_seed, seed_everything
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.run.checks import Checks, asks_for_training, check_weights, no_model
@@ -30,7 +30,7 @@ from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search
-from helixband.search.samplers.random import draw
+from helixband.search.samplers.random import call, draw, log_scaled
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
 """What stays the same as long as a search goes on."""
@@ -200,6 +200,7 @@ class Experiment(Stage):
     def _go_on_searching(self, journal: SearchJournal, deadline: float) -> bool:
         """Whether the search came to its end."""
         self._prepare_training()
+        self._record_scales()
         if (best := self.results.best_trial()) and best.id == SINGLE:
             self.progress.say("  its best trial replaces the single configuration that was trained before")
         with contextlib.closing(make_executor(self.trainer, self.progress.say)) as executor:
@@ -210,6 +211,12 @@ class Experiment(Stage):
             told = f"{one.name}  reward {show_number(one.reward)}  {show_config(one.config)}"
             self.progress.say(f"  {told}")
         return finished
+
+    def _record_scales(self) -> None:
+        seed_everything(derive_seed(self.args.seed, "space", 0))
+        names = log_scaled(call(self.definition.module.get_config))
+        if names is not None:
+            self.run_file.record_log_scaled(names)
 
     def _tell_best(self, trial: Trial) -> None:
         best, config = checkpoints.load(trial.best_checkpoint), self.results.config_of(trial) or {}

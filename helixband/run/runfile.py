@@ -171,6 +171,12 @@ class RunFile:
         self._document["single"] = {"config": config, "finished": finished}
         write_document(self.path, self._document)
 
+    def record_log_scaled(self, names: list[str]) -> None:
+        """Store which hyperparameters of a search are drawn on a log scale, for the report."""
+        if names != self._document.get("log_scaled"):
+            self._document["log_scaled"] = names
+            write_document(self.path, self._document)
+
     def finish_stage(self, name: str, facts: dict[str, Any], files: Iterable[Path] = ()) -> None:
         """Store that a stage is done, or how far, with the facts it depended on.
 

@@ -32,9 +32,9 @@ class Keeper:
         self._best: dict[str, Any] | None = None
 
     def go_on(self, last: dict[str, Any]) -> None:
-        """Complete the stored table of epochs where a kill left it behind the last state."""
+        """Write the table of epochs again where it is damaged, or a kill left it behind the last state."""
         rows = table(last)
-        if self._trial is not None and rows and self._trial.epochs() != len(rows):
+        if self._trial is not None and rows and not self._trial.has_history(len(rows)):
             self._trial.write_history(rows)
 
     def keep(self, last: dict[str, Any], best: dict[str, Any] | None) -> None:

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report_toys import RUN, SEARCH, begun, big_search, result, write_history, write_results
 
 from helixband.report.__main__ import main
+from helixband.results.directory import Results
+from helixband.results.scored import write_scored
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -351,7 +354,76 @@ def test_a_training_without_a_search_is_shown(browser: Browser, tmp_path: Path) 
     assert browser.log() == []
     assert column(browser, "trial") == ["single"]
     assert column(browser, "best epoch") == ["3"]
-    assert browser.run("return document.querySelectorAll('#curve-plots path.level-0').length") == 1
+    assert browser.run("return document.querySelectorAll('#curve-plots path.level-0').length") == 2
+    assert browser.run(
+        "return [...document.querySelectorAll('#curve-plots h3')].map(h => h.textContent)"
+    ) == ["reward", "loss"]
+
+
+def test_the_table_has_metrics_durations_and_dates(browser: Browser, tmp_path: Path) -> None:
+    write_results(
+        tmp_path, [SEARCH, begun(0, {"lr": 0.1}, bracket=1), begun(1, {"lr": 0.2}), result(0, 2, -1.0, 2)]
+    )
+    rows = [{"epoch": k, "val_loss": 2.0 / k, "reward": -2.0 / k, "seconds": 100.0} for k in (1.0, 2.0)]
+    Results(tmp_path).trial("0000").write_history(rows)
+    assert main([str(tmp_path)]) == 0
+    browser.open(tmp_path / "report.html")
+    assert browser.log() == []
+    assert column(browser, "val_loss") == ["1", ""]
+    assert column(browser, "duration") == ["3 min", ""]
+    written = (Results(tmp_path).trial("0000").written() or "")[:16].replace("T", " ")
+    assert column(browser, "last epoch (UTC)") == [written, ""]
+    assert column(browser, "bracket") == ["2", "1"]
+
+
+def test_a_table_that_is_wider_than_the_window_fades_until_its_end_is_seen(
+    browser: Browser, report: Path
+) -> None:
+    browser.open(report, 360)
+    fades = "return document.getElementById('table').classList.contains('more')"
+    assert browser.run(fades)
+    browser.run("document.getElementById('table').scrollLeft = 1e5")
+    assert not browser.run(fades)
+
+
+def test_axes_say_that_they_are_logarithmic(browser: Browser, report: Path) -> None:
+    browser.open(report)
+    said = (
+        "return [...document.querySelectorAll('#scatter-plots figure')]"
+        ".filter(f => f.textContent.includes('log scale')).map(f => f.querySelector('h3').textContent)"
+    )
+    assert browser.run(said) == ["lr", "weight_decay"]
+    assert "epoch (log scale)" in browser.run("return document.getElementById('curve-plots').textContent")
+    assert browser.run("return document.getElementById('parallel-plot').textContent").count("log scale") == 2
+
+
+def test_the_learning_rate_has_a_curve(browser: Browser, tmp_path: Path) -> None:
+    write_results(tmp_path, [SEARCH, begun(0, {"lr": 0.1}), result(0, 2, -1.0, 2)])
+    rows = [{"epoch": k, "reward": -1.0, "lr": 0.1**k} for k in (1.0, 2.0, 3.0)]
+    Results(tmp_path).trial("0000").write_history(rows)
+    assert main([str(tmp_path)]) == 0
+    browser.open(tmp_path / "report.html")
+    assert browser.run("return document.querySelector('#curve-plots figure:last-child').textContent").count(
+        "learning rate (log scale)"
+    )
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_test_result_fits_into_the_window(browser: Browser, tmp_path: Path, width: int) -> None:
+    write_results(tmp_path, [SEARCH, begun(0, {"lr": 0.1}), result(0, 2, -1.0, 2)])
+    (tmp_path / "test_result.json").write_text('{"accuracy": 0.5}')
+    true = np.arange(300) % 15
+    scores = np.random.default_rng(0).random((300, 15))
+    names = tuple(f"</script><b>a class with a long name {k}" for k in range(15))
+    write_scored(
+        tmp_path / "test_predictions.npz", true, scores / scores.sum(1, keepdims=True), names, "classes"
+    )
+    assert main([str(tmp_path)]) == 0
+    browser.open(tmp_path / "report.html", width)
+    assert browser.log() == []
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    assert browser.run("return document.querySelectorAll('svg.chart').length") == 3
+    assert browser.run("return document.querySelectorAll('b:not(.bar b)').length") == 0
 
 
 def test_a_thousand_trials_are_shown_and_filtered_at_once(browser: Browser, tmp_path: Path) -> None:

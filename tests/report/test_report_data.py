@@ -12,6 +12,7 @@ from helixband.errors import StorageError, UsageError
 from helixband.report.columns import Column, columns
 from helixband.report.importance import FEWEST, importance
 from helixband.report.summary import Summary, TrialSummary, flat, read_summary
+from helixband.results.directory import Results
 
 
 def trials(*configs: dict[str, Any]) -> list[TrialSummary]:
@@ -90,6 +91,19 @@ def test_curves_are_the_columns_of_the_history(tmp_path: Path) -> None:
     write_history(tmp_path, "0000", [-2.0, None, -1.0])
     curves = read_summary(tmp_path).trials[0].curves
     assert curves == {"val_loss": [2.0, None, 1.0], "reward": [-2.0, None, -1.0]}
+
+
+def test_a_trial_has_its_duration_its_date_and_the_metrics_of_its_best_epoch(tmp_path: Path) -> None:
+    write_results(tmp_path, [SEARCH, begun(0, {}), result(0, 2, -1.0, 1)])
+    rows = [{"epoch": 1.0, "val_mse": 0.5, "seconds": 2.0}, {"epoch": 2.0, "val_mse": 0.75, "seconds": 1.5}]
+    stored = Results(tmp_path).trial("0000")
+    stored.write_history(rows)
+    trial = read_summary(tmp_path).trials[0]
+    assert (trial.seconds, trial.at_best("val_mse"), trial.at_best("none")) == (3.5, 0.5, None)
+    assert trial.written == stored.written()
+    stored.history_file.write_text(stored.history_file.read_text().replace("0.75", "0.25"))
+    with pytest.raises(StorageError, match=r"train_results\.csv is not as it was written"):
+        read_summary(tmp_path)
 
 
 def test_a_value_that_is_not_finite_is_undefined(tmp_path: Path) -> None:
@@ -217,6 +231,13 @@ def test_a_scale_is_logarithmic_where_values_are_spread_so() -> None:
     assert not column("a", "b").log
 
 
+def test_a_scale_is_the_one_that_values_were_drawn_on_where_that_is_known() -> None:
+    found = columns(trials({"lr": 0.1, "dropout": 0.01}, {"lr": 0.2, "dropout": 0.9}), ["lr"])
+    assert [column.log for column in found] == [True, False]
+    below = columns(trials({"lr": 0.0}, {"lr": 0.2}), ["lr"])
+    assert not below[0].log
+
+
 def drawn(count: int, seed: int = 0) -> tuple[dict[str, np.ndarray], list[Column]]:
     """Three independent uniform hyperparameters."""
     rng = np.random.default_rng(seed)
@@ -230,18 +251,18 @@ def test_shares_of_a_sum_are_those_of_the_variances() -> None:
     result = importance(found, [(k, 9, float(reward)) for k, reward in enumerate(rewards)])
     shares = {share.name: share for share in result.shares}
     assert [share.name for share in result.shares] == ["a", "b", "c"]
-    assert shares["a"].mean == pytest.approx(0.8, abs=0.06)  # 4 : 1, as the variances are
-    assert shares["b"].mean == pytest.approx(0.2, abs=0.06)
-    assert shares["c"].mean < 0.01
-    assert all(share.low <= share.mean <= share.high for share in result.shares)
-    assert result.interactions and result.interactions.mean < 0.06
+    assert shares["a"].median == pytest.approx(0.8, abs=0.06)  # 4 : 1, as the variances are
+    assert shares["b"].median == pytest.approx(0.2, abs=0.06)
+    assert shares["c"].median < 0.01
+    assert all(share.low <= share.median <= share.high for share in result.shares)
+    assert result.interactions and result.interactions.median < 0.06
 
 
 def test_an_exclusive_or_is_all_interaction() -> None:
     x, found = drawn(600)
     rewards = (x["a"] - 0.5) * (x["b"] - 0.5)
     result = importance(found, [(k, 9, float(reward)) for k, reward in enumerate(rewards)])
-    assert result.interactions and result.interactions.mean > 0.8
+    assert result.interactions and result.interactions.median > 0.8
 
 
 def test_what_longer_training_gains_is_no_hyperparameters_share() -> None:
@@ -250,14 +271,14 @@ def test_what_longer_training_gains_is_no_hyperparameters_share() -> None:
     results += [(k, 9, float(x["a"][k] + 10)) for k in range(0, 300, 3)]
     shares = importance(found, results).shares
     assert shares[0].name == "a"
-    assert shares[0].mean > 0.95
+    assert shares[0].median > 0.95
 
 
 def test_one_diverged_trial_does_not_hide_the_others() -> None:
     x, found = drawn(200)
     rewards = x["a"].copy()
     rewards[7] = -1e9
-    assert importance(found, [(k, 1, float(r)) for k, r in enumerate(rewards)]).shares[0].mean > 0.8
+    assert importance(found, [(k, 1, float(r)) for k, r in enumerate(rewards)]).shares[0].median > 0.8
 
 
 def test_categories_and_missing_values_have_shares() -> None:
@@ -266,7 +287,16 @@ def test_categories_and_missing_values_have_shares() -> None:
     reward = {"x": 0.0, "y": 3.0, "z": 1.0, None: 2.0}
     shares = importance(found, [(k, 1, reward[kind]) for k, kind in enumerate(kinds)]).shares
     assert [share.name for share in shares] == ["kind", "noise"]
-    assert shares[0].mean > 0.95
+    assert shares[0].median > 0.95
+
+
+def test_an_interval_holds_its_share() -> None:
+    x, found = drawn(60)
+    rewards = [(k, 1, float(x["a"][k] > 0.97)) for k in range(60)]  # few trees see why
+    result = importance(found, rewards)
+    shares = [*result.shares, *([result.interactions] if result.interactions else [])]
+    assert shares
+    assert all(share.low <= share.median <= share.high for share in shares)
 
 
 def test_importance_is_the_same_again() -> None:

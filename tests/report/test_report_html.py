@@ -47,7 +47,7 @@ def test_the_report_carries_the_trials(tmp_path: Path) -> None:
         -1,
         [None, None],
     )
-    assert found["brackets"] == [{"bracket": 0, "label": "Bracket 0: 1 to epoch 1"}]
+    assert found["brackets"] == [{"bracket": 0, "label": "Bracket 1: 1 to epoch 1"}]
 
 
 def test_the_header_tells_what_was_run(tmp_path: Path) -> None:

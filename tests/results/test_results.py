@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from conftest import ROOT
 
 from helixband.errors import StorageError, UsageError
+from helixband.results import trial as trial_module
 from helixband.results.directory import Results, Trial
 from helixband.results.journal import Journal
 
@@ -121,7 +123,50 @@ def test_a_history_is_replaced_as_it_grows(trial: Trial) -> None:
     trial.write_history([{"epoch": 1}])
     trial.write_history([{"epoch": 1}, {"epoch": 2}])
     assert trial.epochs() == 2
-    assert os.listdir(trial.path) == ["train_results.csv"]
+    assert sorted(os.listdir(trial.path)) == ["train_results.csv", "train_results.json"]
+
+
+def test_a_history_that_was_changed_is_told(trial: Trial) -> None:
+    trial.write_history([{"epoch": 1.0, "reward": -0.5}])
+    whole = trial.history_file.read_bytes()
+    for damaged in (whole.replace(b"-0.5", b"-0.4"), whole.replace(b"reward", b"rewarc"), whole[:-3]):
+        trial.history_file.write_bytes(damaged)
+        with pytest.raises(
+            StorageError, match=r"train_results\.csv is not as it was written; .* or delete it"
+        ):
+            trial.epochs()
+        assert not trial.has_history(1)
+    trial.history_file.unlink()
+    assert trial.epochs() == 0
+
+
+def test_a_kill_between_the_facts_and_the_history_leaves_one_that_fits(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.write_history([{"epoch": 1.0, "reward": -0.5}])
+    real = trial_module.write_whole
+    monkeypatch.setattr(trial_module, "write_whole", lambda *_, **__: os._exit(9))
+    if (child := os.fork()) == 0:
+        trial.write_history([{"epoch": 1.0, "reward": -0.5}, {"epoch": 2.0, "reward": -0.25}])
+    os.waitpid(child, 0)
+    monkeypatch.setattr(trial_module, "write_whole", real)
+    assert trial.rewards() == [-0.5]
+    trial.write_history([{"epoch": 1.0, "reward": -0.125}])
+    assert trial.rewards() == [-0.125]
+
+
+def test_a_history_of_an_earlier_version_and_one_that_a_crash_left_empty_are_read(trial: Trial) -> None:
+    trial.write_history([{"epoch": 1.0, "reward": -0.5}])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", trial.written() or "")
+    facts = trial.path / "train_results.json"
+    trial.history_file.write_text("")
+    assert trial.epochs() == 0
+    trial.write_history([{"epoch": 1.0, "reward": -0.5}])
+    for _ in range(2):
+        facts.write_text("")
+        assert (trial.rewards(), trial.written()) == ([-0.5], None)
+    facts.unlink()
+    assert (trial.rewards(), trial.written()) == ([-0.5], None)
 
 
 def test_metrics_of_the_test_set_come_back_with_nan_where_undefined(results: Results) -> None:

@@ -132,7 +132,7 @@ function logarithmic([low, high], values) {
   const every = (n) => decades.map((k) => n * Number(`1e${k}`));
   const few = Math.log10(high / low) < 2 ? [...every(2), ...every(5)] : [];
   const marks = (values || [...every(1), ...few]).filter((v) => v >= low * 0.999 && v <= high * 1.001);
-  return { at, ticks: marks.map((v) => ({ at: at(v), label: shown(v) })) };
+  return { at, log: true, ticks: marks.map((v) => ({ at: at(v), label: shown(v) })) };
 }
 
 function categorical(labels) {

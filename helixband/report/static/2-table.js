@@ -29,8 +29,15 @@ function tableColumns() {
     { name: "best epoch", value: (trial) => trial.best },
   ];
   if (DATA.rungs.length) own.splice(2, 0, { name: "rung", value: (trial) => trial.rung, down: true });
-  if (DATA.brackets.length > 1) own.push({ name: "bracket", value: (trial) => trial.bracket });
-  if (TRIALS.some((trial) => trial.round)) own.push({ name: "round", value: (trial) => trial.round });
+  if (DATA.brackets.length > 1) own.push({ name: "bracket", value: (trial) => trial.bracket + 1 });
+  if (TRIALS.some((trial) => trial.round)) own.push({ name: "round", value: (trial) => trial.round + 1 });
+  const last = DATA.scores.map((name, k) => ({ name, value: (trial) => trial.scores[k] }));
+  if (TRIALS.some((trial) => trial.seconds !== null)) {
+    last.push({ name: "duration", value: (trial) => trial.seconds, write: duration });
+  }
+  if (TRIALS.some((trial) => trial.written)) {
+    last.push({ name: "last epoch (UTC)", text: true, value: (trial) => trial.written, write: minute });
+  }
   const configured = DATA.columns.map((column, k) => {
     const order = column.categories && new Map(column.categories.map((label, place) => [label, place]));
     const rank = order && ((value) => order.get(value));
@@ -38,8 +45,18 @@ function tableColumns() {
   });
   const failed = TRIALS.some((trial) => trial.error);
   const error = failed ? [{ name: "error", text: true, value: (trial) => trial.error }] : [];
-  return [...own, ...configured, ...error];
+  return [...own, ...configured, ...last, ...error];
 }
+
+/** Seconds as hours, minutes and seconds. */
+function duration(seconds) {
+  if (seconds < 59.5) return `${seconds < 9.95 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  const [minutes, hours] = [Math.round(seconds / 60), Math.floor(Math.round(seconds / 60) / 60)];
+  return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
+}
+
+/** A time in ISO 8601 to the minute, as it is read. */
+const minute = (written) => written.slice(0, 16).replace("T", " ");
 
 function tableRow(trial, i, columns, body) {
   const row = element("tr", { "data-trial": i }, body);
@@ -47,7 +64,7 @@ function tableRow(trial, i, columns, body) {
     const value = column.value(trial);
     const cell = element(k ? "td" : "th", k ? {} : { scope: "row" }, row);
     if (!column.text) cell.className = "number";
-    cell.textContent = shown(value, column.digits);
+    cell.textContent = column.write && value !== null ? column.write(value) : shown(value, column.digits);
     if (value !== null && (!column.text || cell.textContent.length > 30)) cell.title = value;
   });
   if (trial.id === DATA.best) row.classList.add("best");
@@ -70,6 +87,16 @@ function sortTable(columns, column, rows, body) {
     return keys[a] < keys[b] === down ? 1 : -1;
   });
   body.append(...order.map((i) => rows[i]));
+}
+
+/** Let what is wider than its box fade towards the side on which there is more. */
+function showMore(box) {
+  const show = () => {
+    box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  };
+  box.addEventListener("scroll", show, { passive: true });
+  new ResizeObserver(show).observe(box);
+  show();
 }
 
 /** Point at trials in the table, by pointer or the arrow keys; hide those that are not chosen. */

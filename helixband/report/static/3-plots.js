@@ -77,9 +77,10 @@ function panel(parent, heading, x, y, height, names) {
   const figure = element("figure", {}, parent);
   const caption = element("figcaption", {}, figure);
   element("h3", {}, caption).textContent = heading;
-  const margin = { left: 52, right: 12, top: 10, bottom: 38 };
+  const margin = { left: 66, right: 12, top: 10, bottom: 38 };
   const width = Math.max(160, figure.clientWidth);
-  const svg = drawing(figure, width, height, `${heading}: ${names[1]} against ${names[0]}`);
+  const against = names[0] ? ` against ${names[0]}` : "";
+  const svg = drawing(figure, width, height, `${heading}: ${names[1]}${against}`);
   const [w, h] = [width - margin.left - margin.right, height - margin.top - margin.bottom];
   const px = (share) => margin.left + share * w;
   const py = (share) => margin.top + (1 - share) * h;
@@ -96,7 +97,11 @@ function panel(parent, heading, x, y, height, names) {
     drawn("text", { ...place, y: py(0) + 16 }, svg, tick.label);
   }
   drawn("path", { class: "axis", d: `M${px(0)} ${py(0)}h${w}` }, svg);
-  drawn("text", { x: px(0.5), y: height - 4, "text-anchor": "middle", class: "name" }, svg, names[0]);
+  const said = [x.log && names[0] ? `${names[0]} (log scale)` : x.log ? "log scale" : names[0],
+    y.log ? `${names[1]} (log scale)` : names[1]];
+  drawn("text", { x: px(0.5), y: height - 4, "text-anchor": "middle", class: "name" }, svg, said[0]);
+  const turned = { x: 10, y: py(0.5), transform: `rotate(-90 10 ${py(0.5)})` };
+  drawn("text", { ...turned, "text-anchor": "middle", class: "name" }, svg, fitting(said[1], h));
   return { svg, px, py };
 }
 
@@ -107,32 +112,78 @@ function drawing(parent, width, height, title) {
 
 const round = (value) => Math.round(value * 10) / 10;
 
+/** The epochs as an axis, logarithmic where rungs lie along it. */
+function epochScale(longest, rungs) {
+  if (longest === 1) return { ...linear([0.5, 1.5]), ticks: [{ at: 0.5, label: "1" }] };
+  return rungs.length > 1 ? logarithmic([1, longest], [...new Set([longest, ...rungs.reverse(), 1])])
+    : linear([1, longest]);
+}
+
+/** The curves of all metrics of a training, or of the chosen one by brackets; below, the learning rates. */
 function drawCurves() {
   const box = document.getElementById("curve-plots");
-  const metric = DATA.metrics.indexOf(document.getElementById("metric").value);
+  if (!box) return [];
+  const select = document.getElementById("metric");
   box.replaceChildren();
-  const curves = TRIALS.map((trial) => trial.curves[metric] || []);
-  const longest = Math.max(1, ...curves.map((curve) => curve.length));
-  const rungs = DATA.rungs.filter((epochs) => epochs <= longest);
-  const x = longest === 1 ? linear([0.5, 1.5])
-    : rungs.length > 1 ? logarithmic([1, longest], [...new Set([longest, ...rungs.reverse(), 1])])
-      : linear([1, longest]);
-  if (longest === 1) x.ticks = [{ at: 0.5, label: "1" }];
-  const values = curves.flat().filter((value) => value !== null);
-  const range = metric === 0 ? rewardRange() : limits(values);
-  const y = linear(range);
-  const plots = DATA.brackets.map((bracket) => curvePlot(box, bracket, curves, x, y, metric));
-  const off = values.some((value) => value < range[0] || value > range[1]);
-  document.getElementById("cut").hidden = !off;
+  document.getElementById("cut").hidden = true;
+  const longest = Math.max(1, ...TRIALS.map((trial) => trial.curves[0] ? trial.curves[0].length : 0));
+  const x = epochScale(longest, DATA.rungs.filter((epochs) => epochs <= longest));
+  const single = ["reward", ...DATA.metrics.filter((name) => !name.startsWith("train_")
+    && !["reward", "lr", "seconds"].includes(name))];
+  const shownNames = select ? [select.value] : single;
+  const plots = shownNames.flatMap((name) => metricPlots(box, name, x));
+  if (!shownNames.includes("lr")) plots.push(...ratePlot(box, x));
   return plots;
 }
 
-function curvePlot(box, bracket, curves, x, y, metric) {
-  const names = ["epoch", DATA.metrics[metric]];
-  const { svg, px, py } = panel(box, bracket.label, x, y, 240, names);
+const curvesOf = (name) => {
+  const metric = DATA.metrics.indexOf(name);
+  return TRIALS.map((trial) => (metric < 0 ? null : trial.curves[metric]) || []);
+};
+const defined = (curves) => curves.flat().filter((value) => value !== null);
+
+/** A panel a bracket; of a training one panel, with the metric of the training set beside. */
+function metricPlots(box, name, x) {
+  const curves = curvesOf(name);
+  const beside = DATA.single ? curvesOf(name.replace(/^val_/, "train_")) : [];
+  const values = [...defined(curves), ...(name.startsWith("val_") ? defined(beside) : [])];
+  const range = name === "reward" && !DATA.single ? rewardRange() : limits(values);
+  const y = scaleOf(name, values, range);
+  if (values.some((value) => value < range[0] || value > range[1])) document.getElementById("cut").hidden = false;
+  return DATA.brackets.map((bracket) => {
+    const heading = DATA.single ? name.replace(/^val_/, "") : bracket.label;
+    const extra = name.startsWith("val_") ? beside : [];
+    return curvePlot(box, heading, bracket.bracket, curves, x, y, name, extra);
+  });
+}
+
+/** Learning rates span decades, and have a logarithmic axis then. */
+function scaleOf(name, values, range) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const logs = name === "lr" && low > 0 && high > 10 * low;
+  return logs ? { ...logarithmic([low, high]), log: true } : linear(range);
+}
+
+/** The learning rates of all trials; nothing where none was stored, or the rates never change. */
+function ratePlot(box, x) {
+  const curves = curvesOf("lr");
+  const values = defined(curves);
+  const changes = curves.some((curve) => curve.some((value) => value !== null && value !== curve[0]));
+  if (!values.length || !(changes || DATA.single)) return [];
+  const y = scaleOf("lr", values, limits(values));
+  return [curvePlot(box, "Learning rate", null, curves, x, y, "learning rate", [])];
+}
+
+/** A panel of the curves of a bracket, of null all brackets; `beside` has other curves to show with them. */
+function curvePlot(box, heading, bracket, curves, x, y, name, beside) {
+  const { svg, px, py } = panel(box, heading, x, y, 240, ["epoch", name]);
+  const points = (curve) => curve.flatMap((v, k) => v === null ? []
+    : [round(px(x.at(k + 1))), round(py(y.at(v)))]);
+  for (const curve of beside) {
+    if (curve.length > 1) drawn("path", { class: "chance", d: "M" + points(curve).join(" ") }, svg);
+  }
   const spots = curves.map((curve, i) => {
-    if (TRIALS[i].bracket !== bracket.bracket) return [];
-    return curve.flatMap((v, k) => (v === null ? [] : [round(px(x.at(k + 1))), round(py(y.at(v)))]));
+    return bracket === null || TRIALS[i].bracket === bracket ? points(curve) : [];
   });
   const pieces = spots.map((points) => {
     if (points.length === 2) return `M${points[0] - 3} ${points[1]}h6`;
@@ -143,6 +194,7 @@ function curvePlot(box, bracket, curves, x, y, metric) {
 
 function drawScatter() {
   const box = document.getElementById("scatter-plots");
+  if (!box) return [];
   box.replaceChildren();
   const reward = linear(rewardRange());
   const above = (share) => 0.1 + 0.9 * share; // the failed trials are below

@@ -7,9 +7,10 @@ const PARALLEL = { height: 340, top: 44, bottom: 44, step: 92 };
 
 function drawParallel() {
   const box = document.getElementById("parallel-plot");
+  if (!box) return [];
   box.replaceChildren();
   const axes = DATA.columns.flatMap((column, k) => column.varies
-    ? [{ name: column.name, scale: columnScale(k), value: (trial) => trial.values[k] }] : []);
+    ? [{ name: column.name, log: columnScale(k).log, scale: columnScale(k), value: (trial) => trial.values[k] }] : []);
   if (!axes.length) return [];
   axes.push({ name: "reward", scale: linear(rewardRange()), value: (trial) => trial.reward });
   const { height, top, bottom, step } = PARALLEL;
@@ -36,6 +37,10 @@ function drawAxis(svg, axis, py, each, k) {
   drawn("path", { class: "axis", d: `M${axis.x} ${py(0)}V${py(1)}` }, group);
   const name = { x: axis.x, y: k % 2 ? 30 : 14, class: "name", "text-anchor": "middle" };
   const title = drawn("text", name, group, fitting(axis.name, 2 * each - 16));
+  if (axis.log) {
+    const below = { x: axis.x, y: PARALLEL.height - 8, class: "name", "text-anchor": "middle" };
+    drawn("text", below, group, "log scale");
+  }
   drawn("title", {}, title, axis.name);
   const ticks = apart(axis.scale.ticks, py(0) - py(1), () => 10);
   if (axis.at.includes(NONE)) ticks.push({ at: NONE, label: "absent" });
@@ -107,7 +112,8 @@ function begin() {
     },
     heat: () => allDrawings().forEach((plot) => plot.heat()),
   });
-  document.getElementById("metric").addEventListener("change", () => drawings.curves = drawCurves());
+  const select = document.getElementById("metric");
+  if (select) select.addEventListener("change", () => drawings.curves = drawCurves());
   document.addEventListener("keydown", (event) => event.key === "Escape" && clearFilters());
   let width = document.body.clientWidth;
   new ResizeObserver(() => {
@@ -118,3 +124,4 @@ function begin() {
 }
 
 if (TRIALS.length) begin();
+document.querySelectorAll(".box, #parallel-plot").forEach(showMore);

@@ -6,7 +6,7 @@ expressions (`hp.uniform("lr", …)`), which are then sampled here. Draw k depen
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from helixband.nested import leaves
 from helixband.randomness import derive_seed, held, seed_everything
 from helixband.search.samplers.evidence import Document, Evidence
 from helixband.training.configuration import canonical, to_json
+
+LOG_SCALED = ("loguniform", "qloguniform", "lognormal", "qlognormal", "pow", "exp")
+"""Expressions of hyperopt whose values lie evenly on a log scale."""
 
 DRAWS_UNTIL_EXHAUSTED = 1000
 """A space is taken to be exhausted when so many draws in a row gave nothing new."""
@@ -54,6 +57,34 @@ def holds_expressions(space: Document) -> bool:
     from hyperopt.pyll import Apply
 
     return any(isinstance(leaf, Apply) for leaf in leaves(space))
+
+
+def log_scaled(space: Document) -> list[str] | None:
+    """The paths, as in JSON Pointer without the first "/", of what hyperopt expressions draw on a log scale.
+
+    None of a space without expressions, which does not tell.
+    """
+    if not holds_expressions(space):
+        return None
+    from hyperopt.pyll import as_apply
+
+    return sorted(set(_log_scaled(as_apply(space), "")))
+
+
+def _log_scaled(node: Any, path: str) -> Iterator[str]:
+    if node.name in ("dict", "pos_args"):
+        parts = node.named_args if node.name == "dict" else enumerate(node.pos_args)
+        for key, part in parts:
+            name = str(key).replace("~", "~0").replace("/", "~1")
+            yield from _log_scaled(part, f"{path}/{name}" if path else name)
+    elif node.name == "switch":  # a choice: which one, and then what there is to choose from
+        for option in node.pos_args[1:]:
+            yield from _log_scaled(option, path)
+    else:
+        from hyperopt.pyll import dfs
+
+        if any(part.name in LOG_SCALED for part in dfs(node)):
+            yield path
 
 
 class RandomSampler:
