@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import sys
 
@@ -182,6 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     let_output_pass()
     args = make_parser().parse_args(argv)
+    args.command = _typed(argv)
     interruption.install()
     try:
         _check_packages()
@@ -218,6 +220,18 @@ def _check_packages() -> None:
                 f"{found.origin} has the name of the package {name}, which every run needs: rename the file, "
                 "or take its folder out of PYTHONPATH"
             )
+
+
+def _typed(argv: list[str] | None) -> list[str]:
+    """The words that begin this command again in the same folder."""
+    if argv is not None:
+        return [sys.executable, "-m", "helixband", *argv]
+    words = list(sys.orig_argv)  # the interpreter, its flags, the script or module, then our flags
+    script = len(words) - len(sys.argv)
+    found = shutil.which("helixband")
+    if found and os.path.isfile(words[script]) and os.path.samefile(found, words[script]):
+        return ["helixband", *words[script + 1 :]]
+    return words
 
 
 def _positive(text: str) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import os
+import shlex
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from helixband import interruption
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.text import show_config, show_number
+from helixband.env import is_of_the_place, variables_read
 from helixband.files import absolute
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import checkpoints
@@ -60,13 +62,26 @@ def run(args: Namespace) -> None:
         try:
             experiment = Experiment(Context(args, definition, results, run_file, progress))
             with progress.shown():
-                experiment.run()
+                try:
+                    experiment.run()
+                except KeyboardInterrupt:
+                    for line in [*progress.summary(), f"go on with: {_command(args)}"]:
+                        progress.say(line)
+                    raise
         except (Exception, SystemExit) as error:
             interruption.check()  # what a worker's end by the same signal would hide
             explained = definition.explain(error)
             if explained is error:
                 raise
             raise explained from error
+
+
+def _command(args: Namespace) -> str:
+    """What goes on with a run that is stopped, for a shell in the same folder."""
+    # Another value of these is refused, and they may have been given for this command alone.
+    given = {name: text for name, text in variables_read().items() if name in os.environ}
+    assignments = [f"{name}={shlex.quote(text)}" for name, text in given.items() if not is_of_the_place(name)]
+    return " ".join([*assignments, shlex.join(args.command)])
 
 
 class Experiment(Stage):

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import itertools
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -353,6 +355,11 @@ def test_an_interrupted_search_goes_on_as_if_never_interrupted(project: Project)
     stopped = project.run(*flags)
     assert stopped.code == 130
     assert stopped.err == "stopped by Ctrl-C; the same command goes on from here\n"
+    done, best, command = stopped.out.splitlines()[-3:]
+    assert done == "2 of 5 trials have a result, 1 more at work; 2 of 11 epochs are done"
+    assert re.fullmatch(r"best so far: trial 000[01], reward \S+  lr=\S+  units=[48]", best)
+    typed = [sys.executable, "-m", "helixband", *project.arguments(*flags)]
+    assert command == f"go on with: {shlex.join(typed)}"
 
     told = project.run("--eval")
     assert "is the best of an unfinished search; go on with it by --hyper" in told.out
@@ -1282,6 +1289,28 @@ def started(project: Project, *flags: str) -> "subprocess.Popen[str]":
         if "epoch 2/" in line:
             return process
     raise AssertionError(process.stderr.read())
+
+
+def test_the_command_that_a_stopped_run_names_goes_on_with_it(project: Project) -> None:
+    project.define(SLOW + "\n\nNOTE = env('NOTE', 'none')\n")
+    flags = ("--set", "lr=0.01", "--set", "units=4", "--set", "note='a b'")
+    flags = (*flags, "--epoch", "20", "--batch-size", "10")
+    process = project.start(*flags, env=os.environ | {"NOTE": "it's one"})
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if "epoch 2/" in line:
+            process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+
+    told = lines[-3:]
+    assert re.fullmatch(r"\d+ of 20 epochs are done", told[0])
+    assert re.fullmatch(r"best so far: epoch \d+, reward \S+", told[1])
+    command = told[2].removeprefix("go on with: ")
+    assert command.startswith("NOTE=") and command.endswith(" --epoch 20 --batch-size 10")
+    again = subprocess.run(command, shell=True, cwd=project.path, capture_output=True, text=True)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "epoch 20/20" in again.stdout and "epoch 1/20" not in again.stdout
 
 
 @pytest.mark.parametrize(
