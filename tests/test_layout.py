@@ -132,7 +132,8 @@ FILES = {
         "alphabet headers metadata reading",
         "intervals",
         "augmentation chromosomes fasta interval_files similarity splits windows",
-        "store targets",
+        "encoded targets",
+        "store",
         "negatives",
     ],
     "training": [

@@ -22,7 +22,7 @@ import numpy as np
 from helixband.audit.audit import AuditReport, Examples, Labels, audit, describe
 from helixband.errors import DataError, HelixbandError, UsageError, let_output_pass
 from helixband.sequence.chromosomes import on_genome
-from helixband.sequence.fasta import is_fasta
+from helixband.sequence.fasta import NAMES, is_fasta
 from helixband.sequence.headers import unread_region
 from helixband.sequence.interval_files import is_intervals, read_intervals
 from helixband.sequence.intervals import Intervals, regions_of_headers
@@ -59,7 +59,7 @@ def _read(
 def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[str], Intervals | None, str]:
     """(sequences, headers or labels, coordinates, why these are not known) of a FASTA or interval file."""
     if is_fasta(path):
-        store = SequenceStore.open(path)
+        store = SequenceStore.open(path, names=args.names)
         sequences = SequenceSet(store.codes, np.append(store.offsets, store.total))
         regions = regions_of_headers(store.headers, store.lengths)
         why = unread_region(store.headers, store.lengths)
@@ -68,7 +68,7 @@ def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[s
         raise DataError(f"{path}: its suffix says neither FASTA (.fa, .fasta) nor intervals (.bed, .gff3)")
     if not args.genome:
         raise UsageError(f"{path} has intervals: --genome has to name the FASTA file that they lie on")
-    store = SequenceStore.open(args.genome)
+    store = SequenceStore.open(args.genome, names=args.names)
     intervals = on_genome(read_intervals(path), store.names, store.lengths, args.aliases, genome=store.path)
     if args.window is not None:
         intervals = intervals.resized(args.window)
@@ -122,6 +122,12 @@ def make_parser() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         "--label-regex", metavar="REGEX", help="class 1 if REGEX is found in the header, otherwise class 0"
+    )
+    parser.add_argument(
+        "--names",
+        choices=NAMES,
+        default="header",
+        help="where the names of FASTA records are from; number: for files that have a name more than once",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     return parser

@@ -50,7 +50,7 @@ class PlainProgress(Progress):
                 told = [f"epoch {job.epoch}/{job.epochs}", show_row(job.row), self.time_left()]
                 self.say(f"  {'  '.join(filter(None, told))}")
 
-    def begin_windows(self, bases: int) -> None:
+    def begin_windows(self, bases: float) -> None:
         super().begin_windows(bases)
         self._told = time.monotonic()
 

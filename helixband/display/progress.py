@@ -127,7 +127,7 @@ class Progress:
         self.total = 0  # epochs of the whole search or training
         self.done = 0
         self.unit = "epochs"
-        self.bases = 0  # of a window, where windows are counted
+        self.bases = 0.0  # that a window adds, where windows are counted
         self.failures = 0
         self.last_failure = ""
         self.rewards: dict[str, tuple[float, Mapping[str, Any]]] = {}  # of the jobs that ended
@@ -233,8 +233,8 @@ class Progress:
                 self.last_failure = f"{name}: {first_line(error)}"
             self._recount(job.bracket)
 
-    def begin_windows(self, bases: int) -> None:
-        """Windows of so many bases are to be predicted."""
+    def begin_windows(self, bases: float) -> None:
+        """Windows are to be predicted that have so many bases each, those of several counted once."""
         with self._lock:
             self._begin(0)
             self.unit, self.bases = WINDOWS, bases

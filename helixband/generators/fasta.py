@@ -34,6 +34,9 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     by name; or a function of the header (see `sequence.targets`). `allow_nan` admits NaN: a target that is
     missing.
 
+    `names="number"` names each record by its file and its number in it, as in "bound.fa:1", for files that
+    have a name more than once.
+
     Without a `window`, each record is an example. Records of different lengths are refused unless `unequal`
     says what to do. "pad" fills them up to the longest with the alphabet's empty token. "bucket" fills them
     up to the longest of their batch and, in shuffled epochs, puts similar lengths together.
@@ -70,10 +73,11 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         incomplete: str = "drop",
         unequal: str = "refuse",
         allow_nan: bool = False,
+        names: str = "header",
         **options: Any,
     ) -> None:
         check_options(FastaBatchGenerator, options)
-        store, targets = _open(files, targets, alphabet, bool(options.get("reverse_complement")))
+        store, targets = _open(files, targets, alphabet, bool(options.get("reverse_complement")), names)
         self.window = window
         self.unequal = unequal
         self.random_offsets = random_offsets
@@ -91,7 +95,9 @@ class FastaBatchGenerator(SequenceBatchGenerator):
             plan = Whole(int(store.lengths.max()), len(store))
         else:
             plan = tile(store.lengths, window, **self._tiling)
-        of_records = None if targets is None else read_targets(targets, store.headers, store.path, allow_nan)
+        of_records = None
+        if targets is not None:
+            of_records = read_targets(targets, store.headers, store.path, allow_nan, store.names)
         super().__init__(store, plan, of_records, batch_size, shuffle, **options)
 
     @property
@@ -143,7 +149,9 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         made.random_offsets = False
         return made
 
-    def for_prediction(self, path: str, stride: int | None = None) -> SequenceBatchGenerator:
+    def for_prediction(
+        self, path: str, stride: int | None = None, names: str | None = None
+    ) -> SequenceBatchGenerator:
         """Windows of another FASTA file of the length that the network was trained on.
 
         Longer records are cut into windows every `stride` bases (default: the length). Shorter ones are
@@ -156,10 +164,10 @@ class FastaBatchGenerator(SequenceBatchGenerator):
                 "genome"
             )
         if self.unequal != "bucket":
-            return prediction_generator(path, self, self.length, stride)
+            return prediction_generator(path, self, self.length, stride, names)
         if stride is not None:
             raise DataError(f"{path}: the model was trained on whole records, and takes such: give no stride")
-        return prediction_generator(path, self, None, None)
+        return prediction_generator(path, self, None, None, names)
 
     def _check_windows(self) -> None:
         if self.unequal not in ("refuse", "pad", "bucket"):
@@ -243,7 +251,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
 
 
 def prediction_generator(
-    path: str, trained: SequenceBatchGenerator, window: int | None, stride: int | None
+    path: str, trained: SequenceBatchGenerator, window: int | None, stride: int | None, names: str | None
 ) -> FastaBatchGenerator:
     """All windows of a FASTA file, or its records where `window` is None, in the form of another
     generator."""
@@ -251,7 +259,8 @@ def prediction_generator(
     if window is not None:
         pieces = {"window": window, "stride": stride, "incomplete": "pad"}
     form: dict[str, Any] = {"layout": trained.layout, "metadata": trained.headers is not None}
-    return FastaBatchGenerator(path, alphabet=trained.store.alphabet, **pieces, **form)
+    form |= {"alphabet": trained.store.alphabet, "names": names or trained.store.naming}
+    return FastaBatchGenerator(path, **pieces, **form)
 
 
 def _check_lengths(store: SequenceStore) -> None:
@@ -284,23 +293,25 @@ def _regions_of(store: SequenceStore) -> tuple[Intervals | None, str]:
 
 
 def _open(
-    files: Sources, targets: Targets | None, alphabet: Alphabet, both_strands: bool
+    files: Sources, targets: Targets | None, alphabet: Alphabet, both_strands: bool, names: str
 ) -> tuple[SequenceStore, Targets | None]:
     """The store of the files, and the targets of its records."""
     if both_strands and alphabet.complement is None:
         raise DataError(f"{alphabet} has no complement: leave reverse_complement out")
     if not isinstance(files, Mapping):
-        return SequenceStore.open(files, alphabet, both_strands), targets
+        return SequenceStore.open(files, alphabet, both_strands, names), targets
     if targets is not None:
         raise DataError("the files are given with a target each; leave targets out")
     if not files:
         raise DataError("the files are an empty dict; it has to be {path or glob: target}")
     target_of: dict[str, float] = {}
+    seen: set[str] = set()
     for pattern, target in files.items():
-        for path in map(os.path.realpath, matching_files(pattern)):
-            if path in target_of:
+        for path in matching_files(pattern):
+            if (real := os.path.realpath(path)) in seen:
                 raise DataError(f"{path} has a target, and by {pattern!r} another: name each file once")
+            seen.add(real)
             target_of[path] = target
-    store = SequenceStore.open(list(target_of), alphabet, both_strands)
+    store = SequenceStore.open(list(target_of), alphabet, both_strands, names)
     given = list(target_of.values())
     return store, [given[file] for file in store.file_of_record]

@@ -34,6 +34,8 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     intervals name chromosomes differently than the genome, pass `aliases` (see
     `sequence.chromosomes.on_genome`). Windows of the − strand are read from it unless `stranded=False`.
 
+    `names="number"` names each record of a genome by its file and its number in it, as `FastaBatchGenerator`.
+
     `targets`: one per interval, in the forms that `FastaBatchGenerator` takes, with the intervals' labels as
     names; or "score", the column of that name. `allow_nan` admits NaN, for targets that are missing.
 
@@ -72,6 +74,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         incomplete: str = "pad",
         seed: int = 0,
         allow_nan: bool = False,
+        names: str = "header",
         **options: Any,
     ) -> None:
         check_options(IntervalBatchGenerator, options)
@@ -80,7 +83,9 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         self.stranded = stranded
         self.jitter = jitter
         self._shuffles: Codes | None = None  # the last examples, where negatives are shuffles
-        store = genome if isinstance(genome, SequenceStore) else SequenceStore.open(genome, alphabet)
+        store = (
+            genome if isinstance(genome, SequenceStore) else SequenceStore.open(genome, alphabet, names=names)
+        )
         placed = self._placed(store, intervals)
         positives = _windows(placed, window)
         if reverse_complement:
@@ -102,10 +107,12 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
             store, plan, labels, batch_size, shuffle, reverse_complement=reverse_complement, **options
         )
 
-    def for_prediction(self, path: str, stride: int | None = None) -> SequenceBatchGenerator:
+    def for_prediction(
+        self, path: str, stride: int | None = None, names: str | None = None
+    ) -> SequenceBatchGenerator:
         """The windows of a BED or GFF3 file on the same genome, or every `stride` bases of a FASTA file."""
         if is_fasta(path):
-            return prediction_generator(path, self, self.length, stride)
+            return prediction_generator(path, self, self.length, stride, names)
         form: dict[str, Any] = {"layout": self.layout, "metadata": self.headers is not None}
         return IntervalBatchGenerator(
             self.store, path, self.length, stranded=self.stranded, **self._naming, **form

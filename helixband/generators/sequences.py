@@ -74,7 +74,7 @@ class SequenceBatchGenerator(BatchGenerator):
         self.reverse_complement = 0.5 if reverse_complement is True else reverse_complement
         self.augmentation = augmentation
         self.balance = balance
-        self.headers = HeaderTable(store.headers) if metadata else None
+        self.headers = HeaderTable(store.told_headers) if metadata else None
         self._chosen: Indexes | None = None  # the examples of a part, of all there are
         super().__init__(len(plan), batch_size, shuffle, targets is not None, drop_last)
         self._check()
@@ -126,6 +126,10 @@ class SequenceBatchGenerator(BatchGenerator):
         records, starts, ends, reverse = self._within(examples)
         strands = np.where(reverse, "-", "+").tolist()
         return [self.store.names[record] for record in records.tolist()], starts, ends, strands
+
+    def records(self, examples: Indexes) -> Indexes:
+        """The number of each one's record, (N,)."""
+        return self.plan.places(self._numbers(examples))[0]
 
     @property
     def coordinates(self) -> str | None:
@@ -187,8 +191,13 @@ class SequenceBatchGenerator(BatchGenerator):
         made.reverse_complement, made.jitter, made.augmentation = 0.0, 0, None
         return made
 
-    def for_prediction(self, path: str, stride: int | None = None) -> "SequenceBatchGenerator":
-        """A generator over another file, without targets, in the form that this one's examples have."""
+    def for_prediction(
+        self, path: str, stride: int | None = None, names: str | None = None
+    ) -> "SequenceBatchGenerator":
+        """A generator over another file, without targets, in the form that this one's examples have.
+
+        `names`, of its records: "header" or "number"; None as for this one.
+        """
         raise NotImplementedError
 
     # What a kind of sequences says otherwise.

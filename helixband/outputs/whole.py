@@ -1,7 +1,7 @@
 """Writing predictions: an array, and for inputs whose records have names a table."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from helixband.files import absolute, write_whole, writing_whole
 from helixband.nested import named_leaves
 from helixband.outputs import table
 from helixband.results.directory import Results
-from helixband.sequence.fasta import is_fasta, read_fasta
+from helixband.sequence.chromosomes import output_names
+from helixband.sequence.fasta import RepeatedNames, is_fasta, numbered, read_fasta
 
 
 def input_name(path: str, data_dir: str) -> str:
@@ -34,13 +35,22 @@ def _real_place(path: str) -> str:
     )
 
 
-def write_predictions(results: Results, name: str, path: str, y_pred: Any, spread: Any = None) -> list[Path]:
+def write_predictions(
+    results: Results,
+    name: str,
+    path: str,
+    y_pred: Any,
+    spread: Any = None,
+    names: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
     """Write y_pred, (N, …) or a dict or tuple of such, of the input at `path`; the files written.
 
     `<name>.npy` has the array, of a dict or tuple `<name>.<key>.npy` one part; `<name>.std.npy` the `spread`,
     where there is one.
     For a FASTA input with as many records as predictions, `<name>.tsv` has name, start, end (0-based,
-    end-exclusive), strand and the scores.
+    end-exclusive), strand and the scores. `names` is what records are called there, as `called` has it; where
+    the file repeats a name, they are numbered, which `say` is told.
     """
     written = []
     for suffix, array in named_arrays(y_pred, spread):
@@ -48,13 +58,31 @@ def write_predictions(results: Results, name: str, path: str, y_pred: Any, sprea
         with writing_whole(written[-1]) as file:
             np.save(file, array)
     if is_fasta(path) and isinstance(y_pred, np.ndarray) and y_pred.ndim <= 2:
-        names, sequences = read_fasta(path)
-        if len(names) == len(y_pred):
-            starts, ends = np.zeros(len(names), np.int64), np.array([len(sequence) for sequence in sequences])
-            rows = table.lines((names, starts, ends, ["+"] * len(names)), y_pred)
+        try:
+            found, sequences = read_fasta(path)
+        except RepeatedNames as error:
+            found, sequences = read_fasta(path, names="number")
+            if names != "number":
+                say(f"note: the records are numbered in {results.prediction(name, '.tsv')}: {error}")
+        if len(found) == len(y_pred):
+            renamed = called(found, names, path)
+            titles = [renamed.get(one, one) for one in found]
+            starts, ends = np.zeros(len(found), np.int64), np.array([len(sequence) for sequence in sequences])
+            rows = table.lines((titles, starts, ends, ["+"] * len(found)), y_pred)
             written.append(results.prediction(name, ".tsv"))
             write_whole(written[-1], table.titles(y_pred.shape) + rows)
     return written
+
+
+def called(names: Sequence[str], scheme: str | None, path: str) -> dict[str, str]:
+    """What records of these names are called in outputs, where that is another name.
+
+    `scheme`: "number", "ucsc", "ensembl", the path of a table, or None for their own names.
+    """
+    if scheme == "number":
+        numbers = numbered([path], [len(names)])
+        return {name: number for name, number in zip(names, numbers, strict=True) if name != number}
+    return output_names(names, scheme) if scheme else {}
 
 
 def named_arrays(y_pred: Any, spread: Any = None) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -5,8 +5,8 @@ all there, so that a run that was stopped or killed goes on from its last whole 
 same wherever a run stopped, and each has random numbers of its own, so the outputs are the same too.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from helixband.outputs.rows import Regions, Windows
 from helixband.outputs.whole import named_arrays
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results
+from helixband.sequence.intervals import Intervals
+from helixband.sequence.reading import near_names
 from helixband.sequence.store import SequenceStore
+from helixband.sequence.windows import Tiling
 from helixband.training import monte_carlo
 
 CHUNK_BASES = 2 << 20
@@ -39,7 +42,8 @@ class WindowPredictor:
     With `both_strands` a prediction is the mean of those for a window and for its reverse complement, value
     by value: it is meant for scores of a window, not for profiles along it. With `mc_dropout`, it is the
     mean of so many passes with dropout left on, and there is their standard deviation. `seed` is the root
-    of what is random in that.
+    of what is random in that. `renamed`: what records are called in the outputs, by name, where they are
+    called otherwise there.
     """
 
     model: BaseModel
@@ -47,6 +51,7 @@ class WindowPredictor:
     both_strands: bool = False
     mc_dropout: int | None = None
     seed: int = 0
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """What a prediction depends on that is known here, for `Parts`."""
@@ -74,7 +79,12 @@ class WindowPredictor:
     def regions(self, first: int, last: int) -> Regions:
         """Where the windows [first, last) are; of both strands the strand is "."."""
         names, starts, ends, strands = self.data.regions(np.arange(first, last))
+        names = [self.called(name) for name in names] if self.renamed else names
         return names, starts, ends, ["."] * len(names) if self.both_strands else strands
+
+    def called(self, name: str) -> str:
+        """What a record is called in the outputs."""
+        return self.renamed.get(name, name)
 
     def _predict_strand(self, examples: NDArray[np.int64], other_strand: bool) -> tuple[Any, Any]:
         """(y_pred, spread), the spread None where there is one pass."""
@@ -130,7 +140,8 @@ def predict_windows(
     written = [path for of_format in paths for path in of_format]
     if before_writing:
         before_writing(written)
-    windows = Windows(predictor.regions, dict(zip(store.names, store.lengths.tolist(), strict=True)))
+    names = map(predictor.called, store.names)
+    windows = Windows(predictor.regions, dict(zip(names, store.lengths.tolist(), strict=True)))
     for each, of_format in zip(chosen, paths, strict=True):
         each.write(of_format, arrays, windows)
     parts.remove()
@@ -150,6 +161,37 @@ def record_lengths(data: SequenceBatchGenerator) -> NDArray[np.int64] | None:
     _, starts, ends, _ = data.regions(np.arange(data.n_examples))
     lengths: NDArray[np.int64] = ends - starts
     return lengths
+
+
+def on_chromosomes(data: SequenceBatchGenerator, names: Sequence[str]) -> SequenceBatchGenerator:
+    """The windows on these chromosomes, as headers name them where they are regions, or of these records.
+
+    Raises `DataError` for a name that there is not, with those that are near.
+    """
+    examples, intervals = np.arange(data.n_examples), data.intervals()
+    known = tuple(data.store.names) if intervals is None else intervals.names
+    numbers = data.records(examples) if intervals is None else intervals.chromosome
+    wanted = set(names)
+    number_of = {name: number for number, name in enumerate(known) if name in wanted}
+    for name in names:
+        if name not in number_of:
+            near = ", ".join(near_names(name, known))
+            raise DataError(f"--chromosomes {name}: {data.store.path} has no such name; it has {near}, …")
+    chosen = np.flatnonzero(np.isin(numbers, list(number_of.values())))
+    if not len(chosen):
+        raise DataError(f"--chromosomes {','.join(names)}: no window of {data.store.path} is on these")
+    return data.part(chosen)
+
+
+def bases_of_window(data: SequenceBatchGenerator) -> float:
+    """The bases that a window has in the mean, each counted once where windows overlap."""
+    if (lengths := record_lengths(data)) is not None:
+        return float(lengths.mean())
+    if isinstance(data.plan, Tiling):
+        return float(min(data.plan.stride, data.length))
+    names, starts, ends, _ = data.regions(np.arange(data.n_examples))
+    merged = Intervals.make(names, starts, ends).merged()
+    return float((merged.end - merged.start).sum() / data.n_examples)
 
 
 def _chunk_ends(data: SequenceBatchGenerator, chunk_bases: int) -> NDArray[np.int64]:

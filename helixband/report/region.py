@@ -35,10 +35,21 @@ from helixband.report.page import (
     value_axis,
     value_ticks,
 )
-from helixband.report.scores import Scores, read_array, read_scores, score_limits, score_lines, score_panel
+from helixband.report.scores import (
+    Scores,
+    bigwig_chromosomes,
+    is_bigwig,
+    read_array,
+    read_bigwig,
+    read_scores,
+    score_limits,
+    score_lines,
+    score_panel,
+)
 from helixband.report.tracks import Track, track_panel
 from helixband.sequence.alphabet import DNA
 from helixband.sequence.chromosomes import on_genome
+from helixband.sequence.fasta import NAMES
 from helixband.sequence.interval_files import read_intervals
 from helixband.sequence.intervals import Intervals, parse_region
 from helixband.sequence.reading import shown_names
@@ -193,7 +204,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         help="draw only features of these types from GFF3 files",
     )
-    add("--scores", metavar="FILE", help="predictions, a .tsv, or a .npy together with --windows")
+    add("--scores", metavar="FILE", help="predictions: .tsv, .bw, or .npy together with --windows")
     add("--windows", metavar="FILE", help="BED or GFF3: the positions of the rows of the .npy")
     add(
         "--columns",
@@ -204,6 +215,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--weights", metavar="FILE", help="a .npy (bases, 4): the heights of the letters A, C, G and T")
     add("--aliases", metavar="FILE|match", help="other names of chromosomes: a two-column table, or 'match'")
+    add("--names", choices=NAMES, default="header", help="number: for a FASTA file that repeats names")
     add("--width", metavar="INCHES", type=_width, default=7.2, help="the width of the picture (default: 7.2)")
     return parser
 
@@ -224,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _draw(args: argparse.Namespace) -> None:
     picture_format(args.out)
     chromosome, start, end = parse_region(args.region)
-    genome = SequenceStore.open(args.genome)
+    genome = SequenceStore.open(args.genome, names=args.names)
 
     def placed(intervals: Intervals) -> Intervals:
         # What is on a chromosome that the genome does not have is not in the region.
@@ -240,7 +252,12 @@ def _draw(args: argparse.Namespace) -> None:
         )
     tracks = [Track(_track_name(path), placed(_annotations(path, args.kinds))) for path in args.annotations]
     scores = None
-    if args.scores:
+    if args.scores and is_bigwig(args.scores):
+        # The chromosomes of a track by the genome's names, its own as their labels.
+        track = bigwig_chromosomes(args.scores)
+        own = placed(track).label[placed(track).chromosome == record]
+        scores = read_bigwig(args.scores, (genome.names[record], start, end), own)
+    elif args.scores:
         windows = read_intervals(args.windows) if args.windows else None
         scores = read_scores(args.scores, windows, args.columns)
         scores = dataclasses.replace(scores, windows=placed(scores.windows))

@@ -1,6 +1,7 @@
 """Scores along a genome: read from predictions, drawn as lines of steps."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from helixband.errors import DataError, UsageError
+from helixband.errors import DataError, HelixbandError, UsageError
 from helixband.report.page import COLOURS, FILL, GAP, INK, Panel, View, fitting, inches, value_axis
 from helixband.report.tracks import is_inside
 from helixband.sequence.intervals import Intervals, regions_of_headers
@@ -167,6 +168,51 @@ def read_scores(path: str, windows: Intervals | None = None, columns: Sequence[s
     return Scores(wanted, scores.windows, scores.values[:, [scores.names.index(name) for name in wanted]])
 
 
+def is_bigwig(path: str) -> bool:
+    """Whether the name of a file says that it is bigWig."""
+    return path.lower().endswith((".bw", ".bigwig"))
+
+
+def bigwig_chromosomes(path: str) -> Intervals:
+    """The first base of each chromosome of a bigWig, labelled with its name.
+
+    Raises `DataError` for what is no bigWig, `HelixbandError` where pybigtools is not installed.
+    """
+    with _opened(path) as track:
+        names = list(track.chroms())
+    return Intervals.make(names, [0] * len(names), [1] * len(names), labels=names, source=path)
+
+
+def read_bigwig(path: str, region: tuple[str, int, int], names: Sequence[str]) -> Scores:
+    """The scores of a bigWig in a region (chromosome, start, end), whose chromosome it calls by `names`.
+
+    Raises as `bigwig_chromosomes`.
+    """
+    chromosome, start, end = region
+    with _opened(path) as track:
+        lengths = track.chroms()
+        entries = [entry for name in names for entry in track.records(name, start, min(end, lengths[name]))]
+    columns = np.array(entries, dtype=np.float64).reshape(-1, 3)
+    starts, ends = columns[:, :2].astype(np.int64).T
+    windows = Intervals.make([chromosome] * len(columns), starts, ends, source=path)
+    return Scores(("score",), windows, columns[:, 2:])
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    try:
+        import pybigtools
+    except ModuleNotFoundError as error:
+        raise HelixbandError(
+            "bigWig files need pybigtools; install it with: pip install pybigtools, or give the .tsv"
+        ) from error
+    try:
+        with pybigtools.open(path) as track:
+            yield track
+    except (OSError, ValueError, pybigtools.BBIReadError) as error:
+        raise DataError(f"{path}: cannot be read as bigWig ({error})") from error
+
+
 def read_array(path: str) -> NDArray[np.float64]:
     """The numbers in an .npy file; raises `DataError` where it has none."""
     try:
@@ -238,7 +284,7 @@ def _on_chromosomes(windows: Intervals) -> Intervals:
     np.maximum.at(lengths, windows.chromosome, windows.end)
     regions = regions_of_headers(windows.names, lengths)
     if regions is None:  # the last windows need not end where the records do
-        regions = regions_of_headers(windows.names)
+        regions = _regions_at_least(windows.names, lengths)
     if regions is None:
         return windows
     of = regions[windows.chromosome]
@@ -247,6 +293,26 @@ def _on_chromosomes(windows: Intervals) -> Intervals:
     strands = np.where(turned, -windows.strand, windows.strand).tolist()
     ends = starts + (windows.end - windows.start)
     return Intervals.make(of.chromosome_names(), starts, ends, strands, source=windows.source)
+
+
+def _regions_at_least(names: Sequence[str], lengths: NDArray[np.int64]) -> Intervals | None:
+    """The regions of records that have so many bases or more, (R,); None where a name is no region.
+
+    All count from 0 or all from 1, by what ends more of the records where their last windows end.
+    """
+    usual = regions_of_headers(names)
+    if usual is None:
+        return None
+    bases = usual.end - usual.start
+    possible = [
+        [size for size in (own - 1, own, own + 1) if size > 0 and regions_of_headers([name], [size])]
+        for name, own in zip(names, bases.tolist(), strict=True)
+    ]
+    readings = [bases, *(np.array([choose(sizes) for sizes in possible]) for choose in (min, max))]
+    able = [sizes for sizes in readings if (sizes >= lengths).all() and regions_of_headers(names, sizes)]
+    if not able:
+        return usual
+    return regions_of_headers(names, max(able, key=lambda sizes: int((sizes == lengths).sum())))
 
 
 def _check_distinct(windows: Intervals) -> None:

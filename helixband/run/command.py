@@ -117,6 +117,18 @@ def make_parser() -> argparse.ArgumentParser:
         choices=list(FORMATS),
         help="for sequences: the file formats of the predictions (default: npy tsv)",
     )
+    add(
+        "--chromosomes",
+        metavar="NAME[,NAME…]",
+        type=_names,
+        help="for sequences: predict only on these chromosomes or records of an input",
+    )
+    add(
+        "--names",
+        metavar="number|ucsc|ensembl|FILE",
+        help="what records are called in the tables and tracks of predictions: number counts them, for FASTA "
+        "files that repeat names; ucsc and ensembl write chr1 or 1; a FILE has two columns, old and new name",
+    )
     add("-c", "--cpu", action="store_true", help="use the CPU even if there is a GPU")
     add("--force", action="store_true", help="continue with the results of another def.py or environment")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -244,6 +256,13 @@ def _natural(text: str) -> int:
 
 def _eta(text: str) -> int:
     return _at_least(2, text)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of names such as chr1,chr2")
+    return names
 
 
 def _seconds(text: str) -> float:

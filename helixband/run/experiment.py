@@ -26,7 +26,7 @@ from helixband.results.directory import SINGLE, Results, Trial
 from helixband.run.checks import Checks, asks_for_training, check_weights, no_model
 from helixband.run.context import Context, Stage
 from helixband.run.evaluation import Evaluation
-from helixband.run.prediction import Prediction
+from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.runfile import RunFile, file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
@@ -47,6 +47,7 @@ def run(args: Namespace) -> None:
     args.directory = os.getcwd()
     args.data = absolute(args.data)  # whatever folder a definition changes to
     args.config = args.config and absolute(args.config)
+    args.names = args.names if args.names in (None, *NAMINGS) else absolute(args.names)
     args.train = asks_for_training(args)
     if not args.train and (args.eval or args.predict) and not os.path.isdir(args.result):
         raise no_model(absolute(args.result), "it does not exist")

@@ -12,13 +12,28 @@ from helixband.errors import DataError, UsageError
 from helixband.files import absolute, file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs.formats import find_formats
-from helixband.outputs.whole import input_name, named_arrays, write_predictions
-from helixband.outputs.windows import WindowPredictor, check_strands, predict_windows, record_lengths
+from helixband.outputs.whole import called, input_name, named_arrays, write_predictions
+from helixband.outputs.windows import (
+    WindowPredictor,
+    bases_of_window,
+    check_strands,
+    on_chromosomes,
+    predict_windows,
+    record_lengths,
+)
 from helixband.randomness import derive_seed, seed_everything
 from helixband.run.context import Context, Stage
 from helixband.run.records import SUFFIX, Record, Records
+from helixband.sequence.chromosomes import read_aliases
+from helixband.sequence.reading import shown_names
 
-WINDOW_FLAGS = {"--stride": "stride", "--both-strands": "both_strands", "--format": "format"}
+WINDOW_FLAGS = {
+    "--stride": "stride",
+    "--both-strands": "both_strands",
+    "--format": "format",
+    "--chromosomes": "chromosomes",
+}
+NAMINGS = ("number", "ucsc", "ensembl")
 DEFAULT_FORMATS = ("npy", "tsv")
 
 
@@ -51,6 +66,9 @@ class Prediction(Stage):
                 data = self._windows_like_training(path)
                 if self.args.both_strands:
                     check_strands(data.store)
+                if self.args.chromosomes:
+                    on_chromosomes(data, self.args.chromosomes)
+                called(data.store.names, self.args.names, data.store.path)
 
     def predict_all(self, load_model: Callable[[], BaseModel], facts: Mapping[str, Any]) -> None:
         """Predict on each input with the model, unless that was done with the same `facts`."""
@@ -66,6 +84,7 @@ class Prediction(Stage):
     ) -> None:
         facts = {**facts, "path": absolute(path), "file": file_facts(path)}
         facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
+        facts |= {key: value for key, value in self._naming_facts().items() if value}
         data: Iterable[Any] | None = None
         if not self._own_generator:
             data = windows = self._windows_like_training(path)
@@ -98,13 +117,16 @@ class Prediction(Stage):
         formats: Collection[str],
     ) -> list[Path]:
         args = self.args
+        if args.chromosomes:
+            data = on_chromosomes(data, args.chromosomes)
         if args.debug:
             data = data.part(np.arange(min(data.n_examples, DEBUG_BATCHES * args.batch_size)))
         lengths = record_lengths(data)
         what = f"windows of {data.length}" if lengths is None else f"records of up to {lengths.max()}"
         self.progress.say(f"predict: {data.n_examples:,} {what} bases of {name}")
-        predictor = WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed)
-        self.progress.begin_windows(data.length if lengths is None else round(lengths.mean()))
+        renamed = self._renamed(data)
+        predictor = WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed, renamed)
+        self.progress.begin_windows(bases_of_window(data))
         written = predict_windows(
             predictor, self.results, name, record.facts, formats, self.progress.windows, record.begin
         )
@@ -127,12 +149,31 @@ class Prediction(Stage):
             return []
         suffixes = [".tsv", *(f"{key}.npy" for key, _ in named_arrays(y_pred, spread))]
         record.begin([self.results.prediction(name, suffix) for suffix in suffixes])
-        return write_predictions(self.results, name, path, y_pred, spread)
+        say = self.progress.say
+        return write_predictions(self.results, name, path, y_pred, spread, self.args.names, say)
+
+    def _naming_facts(self) -> dict[str, Any]:
+        """What the outputs depend on in --chromosomes and --names."""
+        names = self.args.names
+        table = file_facts(names) if names and names not in NAMINGS else None
+        return {"chromosomes": self.args.chromosomes, "names": names, "names_file": table}
+
+    def _renamed(self, data: SequenceBatchGenerator) -> dict[str, str]:
+        """What records are called in the outputs, where --names has it otherwise than the input."""
+        store, scheme = data.store, self.args.names
+        if not scheme or scheme == store.naming:
+            return {}
+        renamed = called(store.names, scheme, store.path)
+        if scheme != "number" and (kept := [name for name in store.names if name not in renamed]):
+            shown = shown_names(kept, at_most=3)
+            self.progress.say(f"note: --names {scheme} leaves {len(kept):,} names as they are: {shown}")
+        return renamed
 
     def _windows_like_training(self, path: str) -> SequenceBatchGenerator:
         """The windows of an input, in the form of the training examples."""
         trained_on = self.definition.sequence_training_data(self.args.data, self.args.batch_size)
-        return trained_on.for_prediction(path, self.args.stride)
+        names = "number" if self.args.names == "number" else None
+        return trained_on.for_prediction(path, self.args.stride, names)
 
     def _window_flag(self) -> str | None:
         """A flag given that is for windows alone."""
@@ -145,6 +186,8 @@ class Prediction(Stage):
                 f"{flag} is for the files that are written where there is no save_prediction, and "
                 f"{self.definition.path} has one: leave out one of them"
             )
+        if self.args.names and self.args.names not in NAMINGS:
+            read_aliases(self.args.names)
         for each in find_formats(self.args.format or ()):
             each.check_installed()
         if self._own_generator and self.args.stride:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Intervals
-from helixband.sequence.reading import Path, line_blocks, near_names, shown_name
+from helixband.sequence.reading import Path, line_blocks, near_names, shown_name, shown_names
 
 _PREFIX = re.compile(r"^(?:chromosome|chrom|chr)_?(?=.)", re.IGNORECASE)
 _ORGANELLES = {
@@ -22,6 +22,7 @@ _ORGANELLES = {
     **dict.fromkeys(("c", "pt", "chloroplast", "plastid"), "plastid"),
 }
 _CHANGED_FROM = "0cCmMpP"  # the first letters of names that have another stem: chr, zeros, organelles
+_CHROMOSOME = re.compile(r"[0-9]{1,3}[A-Za-z]?|[IVXLCDM]+|[UVWXYZ]")
 _UNITS = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 _ROMAN = {"X" * tens + unit: str(10 * tens + ones) for tens in range(4) for ones, unit in enumerate(_UNITS)}
 del _ROMAN[""]
@@ -71,6 +72,50 @@ def two_names_of_one(names: Iterable[str]) -> tuple[str, str] | None:
         if seen.setdefault(_stem(name), name) != name:
             return seen[_stem(name)], name
     return None
+
+
+def output_names(names: Sequence[str], scheme: str) -> dict[str, str]:
+    """What records are called in outputs: those of these names that are renamed.
+
+    `scheme` is "ucsc" (1, X, MT to chr1, chrX, chrM), "ensembl" (the way back), or the path of a table for
+    `read_aliases` with the names of records in its first column. Names that these do not know stay.
+
+    >>> output_names(["1", "X", "MT", "scaffold_7"], "ucsc")
+    {'1': 'chr1', 'X': 'chrX', 'MT': 'chrM'}
+    >>> output_names(["chr2L", "chrM", "chr1_KI270706v1_random"], "ensembl")
+    {'chr2L': '2L', 'chrM': 'MT'}
+
+    Raises `DataError` where two records would have one name, or a table has no name of a record.
+    """
+    if scheme in ("ucsc", "ensembl"):
+        renamed = {name: _renamed(name, scheme) for name in names}
+    else:
+        table = read_aliases(scheme)
+        renamed = {name: table[name] for name in names if name in table}
+        if not renamed:
+            raise DataError(
+                f"{scheme}: its first column has no name of a record, which are {shown_names(names, 3)}; it "
+                "has to have these there, and the names in the outputs in the second"
+            )
+    made = {name: new for name, new in renamed.items() if new != name}
+    seen: dict[str, str] = {}
+    for name in names if made else ():
+        new = made.get(name, name)
+        if seen.setdefault(new, name) != name:
+            raise DataError(
+                f"{seen[new]!r} and {name!r} would both be called {new!r} in the outputs; give a table of "
+                "two columns, the names of records and those wanted"
+            )
+    return made
+
+
+def _renamed(name: str, scheme: str) -> str:
+    stem = name.removeprefix("chr")
+    if _ORGANELLES.get(stem.lower()) == "mitochondrion":
+        return "chrM" if scheme == "ucsc" else "MT"
+    if not _CHROMOSOME.fullmatch(stem):
+        return name
+    return f"chr{stem}" if scheme == "ucsc" else stem
 
 
 def read_aliases(path: Path) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """FASTA files, plain or compressed by gzip or bgzip, read block by block.
 
-A record's name is its header up to the first white space, and is unique in the file. Lines may have any
+A record's name is its header up to the first white space, and is unique in the file; or, where it is asked
+for, the name of the file and the number of the record in it, which headers cannot repeat. Lines may have any
 length and end in LF, CRLF or CR; blank lines, and blanks within lines, are passed over.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from helixband.errors import DataError
 from helixband.sequence.reading import Path, blocks
@@ -14,6 +15,44 @@ SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas", ".faa", ".frn")
 BLANKS = b"\n\t\v\f "
 HEADER_BYTES = 1 << 20
 """A longer header is no header, but a file without line ends."""
+
+
+NAMES = ("header", "number")
+"""Where the names of records are from."""
+
+REMEDY = 'number the records by names="number"; of a command, by --names number'
+
+
+class RepeatedNames(DataError):
+    """Two records have one name, or one has none."""
+
+
+def check_names(names: str) -> None:
+    """Raise `DataError` for what is none of `NAMES`."""
+    if names not in NAMES:
+        raise DataError(f"names is {names!r}; it has to be one of {', '.join(map(repr, NAMES))}")
+
+
+def numbered(paths: Sequence[Path], counts: Sequence[int]) -> list[str]:
+    """The names of the records of files, by the file's name and the record's number in it, from 1.
+
+    Of files of one name, those of their folders come before.
+
+    >>> numbered(["data/bound.fa", "data/free.fa.gz"], [2, 1])
+    ['bound.fa:1', 'bound.fa:2', 'free.fa.gz:1']
+    >>> numbered(["a/x.fa", "b/x.fa"], [1, 1])
+    ['a/x.fa:1', 'b/x.fa:1']
+    """
+    parts = [os.path.abspath(path).split(os.sep) for path in paths]
+    depth = 1
+    while len({tuple(part[-depth:]) for part in parts}) < len(parts) and depth < max(map(len, parts)):
+        depth += 1
+    labels = ["/".join(part[-depth:]) for part in parts]
+    return [
+        f"{label}:{number}"
+        for label, count in zip(labels, counts, strict=True)
+        for number in range(1, count + 1)
+    ]
 
 
 def is_fasta(path: Path) -> bool:
@@ -30,26 +69,34 @@ def record_name(header: str) -> str:
     return (header.split(maxsplit=1) or [""])[0]
 
 
-def read_fasta(path: Path) -> tuple[list[str], list[str]]:
-    """(names, sequences) of a FASTA file, the letters as they stand. Raises `DataError` as `scan` does."""
-    names: list[str] = []
+def read_fasta(path: Path, names: str = "header") -> tuple[list[str], list[str]]:
+    """(names, sequences) of a FASTA file, the letters as they stand.
+
+    `names="number"` gives each record the name of the file and its number in it, as `numbered` does: for a
+    file that has a name twice. Raises `DataError` as `scan` does.
+    """
+    check_names(names)
+    found: list[str] = []
     sequences: list[list[bytes]] = []
-    for header, letters in scan(path):
+    for header, letters in scan(path, unique=names == "header"):
         if header is None:
             sequences[-1].append(letters.translate(None, BLANKS))
         else:
-            names.append(record_name(header))
+            found.append(record_name(header))
             sequences.append([])
-    return names, [_text(path, b"".join(pieces)) for pieces in sequences]
+    if names == "number":
+        found = numbered([path], [len(found)])
+    return found, [_text(path, b"".join(pieces)) for pieces in sequences]
 
 
-def scan(path: Path) -> Iterator[tuple[str | None, bytes]]:
+def scan(path: Path, unique: bool = True) -> Iterator[tuple[str | None, bytes]]:
     """A file from its beginning to its end: (header, b"") at each header, (None, letters) after it.
 
     Letters come in pieces of some megabytes at most, and with the `BLANKS` that stand among them.
 
     Raises `DataError` naming file and line where the file is empty, does not begin with a header, has a
-    name twice or a record without sequence, is cut short or no text.
+    record without sequence, is cut short or no text; `RepeatedNames` where names have to be `unique`, and one
+    is there twice or is empty.
     """
     lines_of: dict[str, int] = {}
     name, has_letters = "", True
@@ -59,11 +106,11 @@ def scan(path: Path) -> Iterator[tuple[str | None, bytes]]:
             _check_record(path, name, has_letters)
             header = _text(path, piece).strip()
             name, has_letters = record_name(header), False
-            if not name or name in lines_of:
+            if unique and (not name or name in lines_of):
                 trouble = f"the name {name!r}, as does line {lines_of[name]}" if name else "no name"
-                raise DataError(
+                raise RepeatedNames(
                     f"{path}, line {line}: the header has {trouble}; names have to be unique, and end at the "
-                    'first blank. To number them: awk \'/^>/ {sub(/^>/, ">" ++n "_")} 1\' FILE > NEW'
+                    f"first blank: {REMEDY}"
                 )
             lines_of[name] = line
             yield header, b""

@@ -1,29 +1,14 @@
 """FASTA files as indexes in a memory-mapped file: read and encoded once, shared by every process.
 
 The encoded file lies in the cache directory: `$HELIXBAND_CACHE`, or `helixband` in `$XDG_CACHE_HOME`
-(default `~/.cache`). It is written whole or not at all, and anew when a FASTA file has changed. It has
-
-    the indexes of all records, one after another, uint8
-    the same of the reverse strand, last to first, where it was asked for
-    a JSON document: headers, lengths, a SHA-256 of them and of the indexes, facts of the FASTA files, and the
-    CRC-32 of each block of 16 MiB of the above
-    the length of that document, 8 bytes, and its CRC-32, 4 bytes, little-endian
-
-so that a window of either strand is one gather. A process compares the checksums before it uses the indexes.
+(default `~/.cache`). It is written whole or not at all, and anew when a FASTA file has changed. The module
+`encoded` says what it has.
 """
 
-import contextlib
-import hashlib
-import io
-import json
-import math
 import mmap
 import os
-import struct
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError, StorageError
-from helixband.files import CHECKED_BYTES, NewFile, file_facts, locked_file, matching_files, writing_whole
-from helixband.sequence.alphabet import DNA, PROTEIN, RNA, UNKNOWN, Alphabet, Codes
-from helixband.sequence.fasta import BLANKS, record_name, scan
-from helixband.sequence.reading import BLOCK_BYTES, near_names, shown_name
+from helixband.files import absolute, matching_files
+from helixband.sequence.alphabet import DNA, Alphabet, Codes
+from helixband.sequence.encoded import (
+    cache_directory,
+    check_indexes,
+    encode,
+    encoded_name,
+    is_current,
+    locked,
+    read_encoded,
+)
+from helixband.sequence.fasta import check_names, numbered, record_name
+from helixband.sequence.reading import near_names, shown_name
 
-FORMAT = 3
-_TRAILER = struct.Struct("<QI")
-_unharmed: set[tuple[int, ...]] = set()  # the encoded files that this process has found as they were written
 Indexes = NDArray[np.int64]
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -46,27 +37,34 @@ Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 class SequenceStore:
     """The records of FASTA files as indexes of an alphabet, memory-mapped.
 
-    `names`, `headers`: of the R records, in the order of the file; `lengths`, `offsets`: int64 (R,), the
-    place of each in `codes`, uint8 (T,); `file_of_record`, (R,), its file's index in `paths`; `digest`: a
-    SHA-256 of `codes`, `headers` and `lengths`. Make one with `open`.
+    `names`, `headers`: of the R records, in the order of the file; `naming`: where the names are from, one of
+    `fasta.NAMES`; `lengths`, `offsets`: int64 (R,), the place of each in `codes`, uint8 (T,);
+    `file_of_record`, (R,), its file's index in `paths`; `digest`: a SHA-256 of `codes`, `headers` and
+    `lengths`. Make one with `open`.
     """
 
-    def __init__(self, paths: tuple[str, ...], encoded: Path, alphabet: Alphabet) -> None:
-        self.paths = paths
+    def __init__(
+        self, given: tuple[str, ...], encoded: Path, alphabet: Alphabet, naming: str = "header"
+    ) -> None:
+        self.paths = tuple(map(os.path.realpath, given))
+        self.naming = naming
+        self._given = given
         self.alphabet = alphabet
         self._encoded = encoded
         with open(encoded, "rb") as file:
-            document = _document(file)
+            document = read_encoded(file)
             if document is None:
                 raise StorageError(f"{encoded} is damaged; delete it, and it is made again")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            _check_indexes(encoded, file, self._map, document)
+            check_indexes(encoded, file, self._map, document)
         self.headers: list[str] = document["headers"]
-        self.names = [record_name(header) for header in self.headers]
+        counts = document["records_of_files"]
+        by_number = naming == "number"
+        self.names = numbered(given, counts) if by_number else list(map(record_name, self.headers))
         self.lengths = np.array(document["lengths"], dtype=np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
         self.total = int(self.lengths.sum())
-        self.file_of_record = np.repeat(np.arange(len(paths)), document["records_of_files"])
+        self.file_of_record = np.repeat(np.arange(len(given)), counts)
         self.digest: str = document["digest"]
         self.both_strands: bool = document["both_strands"]
         self._both = np.frombuffer(self._map, np.uint8, self.total * (1 + self.both_strands))
@@ -75,31 +73,38 @@ class SequenceStore:
         self._views: dict[int, NDArray[np.void]] = {}  # of every window of a length, by place
 
     @classmethod
-    def open(cls, files: Files, alphabet: Alphabet = DNA, both_strands: bool = False) -> "SequenceStore":
+    def open(
+        cls, files: Files, alphabet: Alphabet = DNA, both_strands: bool = False, names: str = "header"
+    ) -> "SequenceStore":
         """The store of a FASTA file, of those that a glob matches, in natural order of their names, or of
         several.
 
         It is encoded where it has not been or has changed since. `both_strands`: windows of the reverse
-        strand are wanted too; the encoded file is then twice as long.
+        strand are wanted too; the encoded file is then twice as long. `names="number"` names each record by
+        its file and its number in it (`fasta.numbered`), for files that have a name more than once.
 
         Raises `DataError` for a file that is missing, given twice or no FASTA of this alphabet, for a name
         that is in two files, and for an alphabet whose tokens are not letters; `StorageError` where the
         cache cannot be written.
         """
         patterns = [files] if isinstance(files, str | os.PathLike) else files
-        matching = [path for pattern in patterns for path in matching_files(os.fspath(pattern))]
-        paths = tuple(os.path.realpath(path) for path in matching)
+        check_names(names)
+        unique = names == "header"
+        given = tuple(absolute(path) for pattern in patterns for path in matching_files(os.fspath(pattern)))
+        paths = tuple(map(os.path.realpath, given))
         _check_request(paths, alphabet)
-        encoded = _cache_directory() / _encoded_name(paths, alphabet)
-        if not _is_current(encoded, paths, both_strands):
-            with _locked(encoded):
-                if not _is_current(encoded, paths, both_strands):
-                    _encode(paths, encoded, alphabet, both_strands)
-        return cls(paths, encoded, alphabet)
+        encoded = cache_directory() / encoded_name(paths, alphabet)
+        if not is_current(encoded, paths, both_strands, unique):
+            with locked(encoded):
+                if not is_current(encoded, paths, both_strands, unique):
+                    encode(paths, encoded, alphabet, both_strands, unique)
+        return cls(given, encoded, alphabet, names)
 
     def with_both_strands(self) -> "SequenceStore":
         """This store, or one of the same files that has the reverse strand too."""
-        return self if self.both_strands else _reopened(self.paths, self.alphabet, True, self.digest)
+        if self.both_strands:
+            return self
+        return _reopened(self._given, self.alphabet, True, self.naming, self.digest)
 
     @property
     def path(self) -> str:
@@ -113,7 +118,14 @@ class SequenceStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker maps the same file, and does not get a copy of what is in it.
-        return _reopened, (self.paths, self.alphabet, self.both_strands, self.digest)
+        return _reopened, (self._given, self.alphabet, self.both_strands, self.naming, self.digest)
+
+    @property
+    def told_headers(self) -> list[str]:
+        """The headers as no two records have them: with numbers before them, where these are the names."""
+        if self.naming == "header":
+            return self.headers
+        return [f"{name} {header}" for name, header in zip(self.names, self.headers, strict=True)]
 
     def index_of(self, name: str) -> int:
         """The record of a name; raises `DataError` with the names that are near."""
@@ -190,11 +202,6 @@ class SequenceStore:
             raise ValueError("open the store with both_strands=True for windows of the reverse strand")
 
 
-def _cache_directory() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("HELIXBAND_CACHE") or os.path.join(home, "helixband"))
-
-
 def _check_request(paths: tuple[str, ...], alphabet: Alphabet) -> None:
     if not paths:
         raise DataError("no FASTA file is given")
@@ -208,174 +215,11 @@ def _check_request(paths: tuple[str, ...], alphabet: Alphabet) -> None:
         )
 
 
-def _reopened(paths: tuple[str, ...], alphabet: Alphabet, both_strands: bool, digest: str) -> SequenceStore:
+def _reopened(
+    paths: tuple[str, ...], alphabet: Alphabet, both_strands: bool, naming: str, digest: str
+) -> SequenceStore:
     """The store of the same files, of which `digest` says that they have not changed."""
-    store = SequenceStore.open(paths, alphabet, both_strands)
+    store = SequenceStore.open(paths, alphabet, both_strands, naming)
     if store.digest != digest:
         raise DataError(f"{store.path}: changed while it was in use; start again when it is complete")
     return store
-
-
-def _encoded_name(paths: tuple[str, ...], alphabet: Alphabet) -> str:
-    """One for each list of files and way to encode them, and so that a person sees what it is."""
-    tables = [alphabet.letter_codes] + ([] if alphabet.complement is None else [alphabet.complement])
-    key = hashlib.sha256(np.concatenate(tables).tobytes() + b"\0".join(map(os.fsencode, paths))).hexdigest()
-    return f"{os.path.basename(paths[0])[:40]}.{key[:16]}.codes"
-
-
-def _is_current(encoded: Path, paths: tuple[str, ...], both_strands: bool) -> bool:
-    """Whether the encoded file is of the FASTA files as they are now, and has the strands wanted."""
-    try:
-        with open(encoded, "rb") as file:
-            document = _document(file)
-    except OSError:
-        return False  # where it is there, and cannot be read, writing it tells what is wrong
-    return (
-        document is not None
-        and document["source"] == [file_facts(path) for path in paths]
-        and (document["both_strands"] or not both_strands)
-    )
-
-
-def _document(file: io.BufferedReader) -> dict[str, Any] | None:
-    """The document of an encoded file, or None where that is not whole, or of another format."""
-    end = file.seek(0, os.SEEK_END) - _TRAILER.size
-    if end < 0:
-        return None
-    file.seek(end)
-    length, checksum = _TRAILER.unpack(file.read())
-    if length > end:
-        return None
-    start = file.seek(end - length)
-    content = file.read(length)
-    if zlib.crc32(content) != checksum:
-        return None
-    try:
-        document: dict[str, Any] = json.loads(content)
-        n_codes = sum(document["lengths"]) * (1 + document["both_strands"])
-        return document if (document["format"], n_codes) == (FORMAT, start) else None
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _check_indexes(encoded: Path, file: io.BufferedReader, mapped: mmap.mmap, document: Any) -> None:
-    """Raise `StorageError` where the indexes are not as they were written; looked at once a process."""
-    status = os.fstat(file.fileno())
-    key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    if key in _unharmed:
-        return
-    total = sum(document["lengths"]) * (1 + document["both_strands"])
-
-    def is_as_written(start: int, checksum: int) -> bool:
-        end = min(start + CHECKED_BYTES, total)
-        with memoryview(mapped) as view, view[start:end] as block:
-            found = zlib.crc32(block)
-        mapped.madvise(mmap.MADV_DONTNEED, start, end - start)  # the memory that the pages take
-        return found == checksum
-
-    starts = range(0, total, CHECKED_BYTES)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        unharmed = list(pool.map(is_as_written, starts, document["checksums"]))
-    if not all(unharmed):
-        start = starts[unharmed.index(False)]
-        end = min(start + CHECKED_BYTES, total)
-        raise StorageError(
-            f"{encoded} is damaged: its bytes {start} to {end} are not as they were written; delete it, and "
-            "it is made again"
-        )
-    _unharmed.add(key)
-
-
-@contextlib.contextmanager
-def _locked(encoded: Path) -> Iterator[None]:
-    """Hold the making of an encoded file, so that one process makes it and the others wait."""
-    remedy = "set HELIXBAND_CACHE to a folder that can be written, with room for two bytes a base"
-    try:
-        encoded.parent.mkdir(parents=True, exist_ok=True)
-        with locked_file(encoded.with_suffix(".lock"), math.inf):
-            yield
-    except OSError as error:
-        raise StorageError(
-            f"cannot write encoded sequences to {encoded.parent} ({error.strerror}); {remedy}"
-        ) from error
-    except StorageError as error:
-        raise StorageError(f"{error}; {remedy}") from error
-
-
-def _encode(paths: tuple[str, ...], encoded: Path, alphabet: Alphabet, both_strands: bool) -> None:
-    before = [file_facts(path) for path in paths]
-    with writing_whole(encoded) as file:
-        records = [_write_file(path, file, alphabet) for path in paths]
-        _check_names(paths, records)
-        document = {
-            "format": FORMAT,
-            "source": before,
-            "records_of_files": [len(headers) for headers, _ in records],
-            "headers": [header for headers, _ in records for header in headers],
-            "lengths": [length for _, lengths in records for length in lengths],
-            "both_strands": both_strands,
-        }
-        document["digest"] = _digest(file, [document["headers"], document["lengths"]])
-        if both_strands:
-            _write_reverse(file, alphabet)
-        if [file_facts(path) for path in paths] != before:
-            raise DataError(f"{', '.join(paths)}: changed while it was read; start again when it is complete")
-        document["checksums"] = file.written.blocks()
-        content = json.dumps(document).encode()
-        file.write(content + _TRAILER.pack(len(content), zlib.crc32(content)))
-
-
-def _write_file(path: str, file: NewFile, alphabet: Alphabet) -> tuple[list[str], list[int]]:
-    """Write the indexes of the records of one FASTA file; (headers, lengths)."""
-    table = alphabet.letter_codes.tobytes()
-    headers: list[str] = []
-    lengths: list[int] = []
-    for header, letters in scan(path):
-        if header is not None:
-            headers.append(header)
-            lengths.append(0)
-            continue
-        codes = letters.translate(table, BLANKS)
-        wrong = codes.find(UNKNOWN)
-        if wrong >= 0:
-            letter = letters.translate(None, BLANKS)[wrong : wrong + 1].decode("latin-1")
-            raise DataError(
-                f"{path}, record {record_name(headers[-1])!r}, position {lengths[-1] + wrong} (from 0): "
-                f"{letter!r} is not in the alphabet {''.join(alphabet.tokens)!r}{_hint(letter, alphabet)}"
-            )
-        file.write(codes)
-        lengths[-1] += len(codes)
-    return headers, lengths
-
-
-def _hint(letter: str, alphabet: Alphabet) -> str:
-    """Which alphabet has a letter that this one lacks."""
-    for name, other in {"RNA": RNA, "PROTEIN": PROTEIN}.items():
-        if letter.isalpha() and other != alphabet and other.letter_codes[ord(letter)] != UNKNOWN:
-            return f"; for {name} pass alphabet={name}, of helixband.sequence.alphabet"
-    return ""
-
-
-def _check_names(paths: tuple[str, ...], records: list[tuple[list[str], list[int]]]) -> None:
-    """Names are unique in each file; they have to be over all of them."""
-    file_of: dict[str, str] = {}
-    for path, (headers, _) in zip(paths, records, strict=True):
-        for name in map(record_name, headers):
-            if file_of.setdefault(name, path) != path:
-                raise DataError(f"{path} and {file_of[name]} both have a record {name!r}; rename one")
-
-
-def _digest(file: NewFile, records: Any) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, file.written.size, CHECKED_BYTES):
-        digest.update(file.read(start, CHECKED_BYTES))
-    digest.update(json.dumps(records).encode())
-    return digest.hexdigest()
-
-
-def _write_reverse(file: NewFile, alphabet: Alphabet) -> None:
-    """Write the reverse complement of what is in the file after it."""
-    for end in range(file.written.size, 0, -BLOCK_BYTES):
-        start = max(0, end - BLOCK_BYTES)
-        codes = np.frombuffer(file.read(start, end - start), dtype=np.uint8)
-        file.write(alphabet.reverse_complement(codes).tobytes())

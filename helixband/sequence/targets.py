@@ -20,19 +20,24 @@ Place = Callable[[int], str]
 
 
 def read_targets(
-    targets: Targets, headers: Sequence[str], where: str, allow_nan: bool = False
+    targets: Targets,
+    headers: Sequence[str],
+    where: str,
+    allow_nan: bool = False,
+    names: Sequence[str] | None = None,
 ) -> NDArray[Any]:
     """The targets of the records with these headers, (R,) or (R, k), in their order.
 
     `targets` is an array or list in the order of the records; a path of a file with one line of numbers a
     record; `(path, column)` of a TSV or CSV file with titles, whose first column has the records' names,
     and may have others; or a function from the full header to a number or a list of them. Of a file, whole
-    numbers become int64, others float64. `allow_nan` admits NaN, for targets that are missing. `where` names
-    the sequences in messages.
+    numbers become int64, others float64. `names`: of the records, where these are
+    not in the headers. `allow_nan` admits NaN, for targets that are missing. `where` names the sequences in
+    messages.
 
     Raises `DataError` naming the line, record or value that does not fit.
     """
-    values, place = _read(targets, headers, where)
+    values, place = _read(targets, headers, where, names or [record_name(header) for header in headers])
     if values.ndim == 0 or len(values) != len(headers):
         raise DataError(
             f"{where} has {len(headers)} records, and the targets"
@@ -76,7 +81,9 @@ def check_type(values: NDArray[Any], name: str) -> None:
         raise DataError(f"{name}: {values.max()} is past int64; make it float64, or number anew")
 
 
-def _read(targets: Targets, headers: Sequence[str], where: str) -> tuple[NDArray[Any], Place]:
+def _read(
+    targets: Targets, headers: Sequence[str], where: str, names: Sequence[str]
+) -> tuple[NDArray[Any], Place]:
     if callable(targets):
         rule = f"the values of the rule on the headers of {where}"
         values = _array([targets(header) for header in headers], rule)
@@ -85,12 +92,12 @@ def _read(targets: Targets, headers: Sequence[str], where: str) -> tuple[NDArray
         return _read_lines(targets), lambda row: f"{targets}, line {row + 1}"
     if isinstance(targets, tuple) and len(targets) == 2 and isinstance(targets[1], str):
         path, column = targets
-        values, rows = _read_column(path, column, headers, where)
+        values, rows = _read_column(path, column, names, where)
         return values, lambda row: f"{path}, row {rows[row]}, column {column!r}"
     values = _array(targets, "the targets")
     return (
         values,
-        lambda row: f"number {row} from 0 of the targets, of {record_name(headers[row])!r} of {where}",
+        lambda row: f"number {row} from 0 of the targets, of {names[row]!r} of {where}",
     )
 
 
@@ -133,9 +140,7 @@ def _read_lines(path: Path) -> NDArray[Any]:
     return _as_whole_numbers(np.array(rows))
 
 
-def _read_column(
-    path: Path, column: str, headers: Sequence[str], where: str
-) -> tuple[NDArray[Any], list[int]]:
+def _read_column(path: Path, column: str, names: Sequence[str], where: str) -> tuple[NDArray[Any], list[int]]:
     """A column by the names in the first one, and the row of each record, titles being row 1."""
     titles, *rows = _read_table(path)
     if titles[1:].count(column) != 1:
@@ -158,7 +163,6 @@ def _read_column(
         if row[0] in values:
             raise DataError(f"{path}, row {number}: the name {row[0]!r} is there twice")
         values[row[0]] = value, number
-    names = [record_name(header) for header in headers]
     missing = [name for name in names if name not in values]
     if missing:
         raise DataError(

@@ -25,7 +25,7 @@ from base_model import BaseModel
 from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
 from helixband.errors import DataError, DefinitionError, HelixbandError, StorageError
 from helixband.outputs import FORMATS, bigwig, rows
-from helixband.outputs.windows import WindowPredictor, predict_windows
+from helixband.outputs.windows import WindowPredictor, bases_of_window, predict_windows
 from helixband.results.directory import Results
 from helixband.sequence.alphabet import PROTEIN
 
@@ -763,3 +763,14 @@ def test_a_signal_that_got_lost_stops_the_next_chunk(
     with pytest.raises(KeyboardInterrupt):
         predict_windows(predictor, results, "x", {}, on_chunk=ask, chunk_bases=400)
     assert names(results) == ["x.part", "x.part/0", "x.part/checksums", "x.part/facts.json"]
+
+
+def test_the_pace_counts_the_bases_of_overlapping_windows_once(tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(">a\n" + "ACGT" * 250 + "\n")
+    (tmp_path / "p.bed").write_text("a\t0\t100\na\t50\t150\na\t900\t1000\n")
+    windows = FastaBatchGenerator(f"{tmp_path}/g.fa", window=100, stride=10)
+    assert bases_of_window(windows) == 10
+    assert bases_of_window(FastaBatchGenerator(f"{tmp_path}/g.fa", window=100, stride=200)) == 100
+    assert bases_of_window(FastaBatchGenerator(f"{tmp_path}/g.fa", unequal="bucket")) == 1000
+    peaks = IntervalBatchGenerator(f"{tmp_path}/g.fa", f"{tmp_path}/p.bed")
+    assert bases_of_window(peaks) == pytest.approx(250 / 3)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from helixband.errors import DataError, UsageError
 from helixband.report.logo import COLOURS, draw_logo, one_hot, stacked
 from helixband.report.region import draw_region, main, region_figure
-from helixband.report.scores import Scores, read_scores, score_steps
+from helixband.report.scores import Scores, read_bigwig, read_scores, score_steps
 from helixband.report.tracks import Track, stack
 from helixband.sequence.intervals import Intervals
 
@@ -615,6 +615,58 @@ def test_regions_may_count_from_0_where_lengths_say_so(table) -> None:
     read = read_scores(table(TITLES + "score\nI:100-200\t0\t50\t+\t1\nI:100-200\t50\t100\t+\t1\n"))
 
     assert places(read) == [("I", 100, 150, 1), ("I", 150, 200, 1)]
+
+
+@pytest.mark.parametrize(
+    ("records", "starts"),
+    [
+        ([("I:100-200", 90), ("I:300-390", 90)], [100, 300]),  # of the first, the last bases had no window
+        ([("I:101-200", 90), ("I:301-390", 90)], [100, 300]),
+        ([("I:100-200", 90), ("II:51-150", 100)], [99, 50]),  # which can only count from 1
+        ([("x::I:100-200", 90), ("y::II:50-150", 60)], [100, 50]),
+    ],
+)
+def test_all_regions_count_alike_though_windows_end_before_them(table, records, starts) -> None:
+    rows = [f"{name}\t0\t30\t+\t1\n{name}\t30\t{end}\t+\t1\n" for name, end in records]
+    read = read_scores(table(TITLES + "score\n" + "".join(rows)))
+
+    assert read.windows.start[::2].tolist() == starts
+
+
+def track(path: Path, entries: list[tuple[str, int, int, float]]) -> str:
+    pybigtools = pytest.importorskip("pybigtools")
+    pybigtools.open(str(path), "w").write({"chrI": 1000, "chrII": 500}, iter(entries))
+    return str(path)
+
+
+def test_scores_of_a_track_are_read_in_the_region_alone(tmp_path: Path) -> None:
+    path = track(tmp_path / "x.bw", [("chrI", 0, 40, 0.5), ("chrI", 40, 60, 0.25), ("chrII", 0, 9, 1.0)])
+
+    read = read_bigwig(path, ("I", 50, 55), ["chrI"])
+
+    assert read.names == ("score",)
+    assert set(read.windows.chromosome_names()) == {"I"}
+    assert read.values.tolist() == [[0.25]]
+    steps = score_steps(read.windows, read.values[:, 0], 50, 55)
+    assert [column.tolist() for column in steps] == [[50, 55], [0.25, 0.25]]
+
+
+def test_a_track_of_ours_is_drawn_whatever_its_chromosomes_are_called(tmp_path: Path) -> None:
+    path = track(tmp_path / "x.bw", [("chrI", 0, 40, 0.5), ("chrI", 40, 60, 0.25)])
+    (tmp_path / "g.fa").write_text(">I\n" + "ACGT" * 250 + "\n>II\n" + "ACGT" * 125 + "\n")
+    command = ["--genome", f"{tmp_path}/g.fa", "--scores", path, "--out", f"{tmp_path}/x.svg"]
+
+    assert main(["I:1-100", *command]) == 1  # names are never guessed
+    assert main(["I:1-100", *command, "--aliases", "match"]) == 0
+    assert (tmp_path / "x.svg").read_text().startswith("<?xml")
+    assert main(["II:1-100", *command, "--aliases", "match"]) == 1
+
+
+def test_a_file_that_is_no_track_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("pybigtools")
+    (tmp_path / "x.bw").write_text("not a track")
+    with pytest.raises(DataError, match=r"x\.bw: cannot be read as bigWig"):
+        read_bigwig(f"{tmp_path}/x.bw", ("I", 0, 5), ["I"])
 
 
 def test_columns_are_chosen_by_name(table) -> None:

@@ -312,7 +312,8 @@ def test_a_name_in_two_files_and_a_file_given_twice_are_refused(tmp_path: Path, 
     other, link = tmp_path / "other.fa", tmp_path / "link.fa"
     other.write_text(">x\nA\n>chr2 another\nA\n")
     link.symlink_to(genome)
-    with pytest.raises(DataError, match=f"^{other} and {genome} both have a record 'chr2'; rename one$"):
+    both = f"^{other} and {genome} both have a record 'chr2'; rename one, or number the records by names"
+    with pytest.raises(DataError, match=both):
         SequenceStore.open([genome, other])
     for twice in ([genome, genome], [genome, link], tmp_path / "[gl]*.fa"):
         with pytest.raises(DataError, match=f"^{genome} is given 2 times, itself or by links to it"):
@@ -598,13 +599,13 @@ TOGETHER = """
 import sys
 from helixband.sequence import store
 
-made, encode = [], store._encode
+made, encode = [], store.encode
 
 def counted(*arguments):
     made.append(1)
     encode(*arguments)
 
-store._encode = counted
+store.encode = counted
 print("ready", flush=True)
 sys.stdin.readline()
 opened = store.SequenceStore.open(sys.argv[1], both_strands=True)
