@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from constraints import Constraint
 from helixband import interruption, metrics
-from helixband.errors import DataError, DefinitionError
+from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.nested import map_leaves, shapes
 from helixband.networks.heads import (
     ConvClassificationNetwork,
@@ -44,6 +44,7 @@ from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions
 from helixband.training.parts.schedule import check_total
 from helixband.training.parts.update import update
+from helixband.training.result import Result
 from helixband.training.state import ModelState
 from helixband.training.steps.eager import Eager
 
@@ -96,10 +97,15 @@ class BaseModel:
         self.config = config if isinstance(config, Config) else from_json(config or {})
         self.args = Namespace(**(DEFAULT_ARGS | vars(args or Namespace())))
         self.device = choose_device(self.args.cpu)
-        self.engine = Engine()
+        self.engine = engine = Engine()
         own_names = {*vars(self), *_MADE_LATER}
         self.init_model()
-        if not hasattr(self, "network"):
+        if not engine.is_set_up and hasattr(self, "network"):  # the parts were set as attributes
+            parts: dict[str, Any] = {
+                name: getattr(self, name, None) for name in ("network", "criterion", "optimizer")
+            }
+            BaseModel.init_model(self, **parts)
+        if not engine.is_set_up:
             name = type(self).__name__
             raise DefinitionError(f"{name}.init_model has to end in super().init_model(network, …)")
         self.engine.state = ModelState(self, own_names)
@@ -139,7 +145,7 @@ class BaseModel:
     def init_model(
         self,
         network: nn.Module | None = None,
-        criterion: Criterion | None = None,
+        criterion: Criterion | Optimizer | None = None,
         optimizer: Optimizer | None = None,
         constraints: Sequence[Constraint] = (),
         scheduler: LRScheduler | None = None,
@@ -150,19 +156,22 @@ class BaseModel:
 
         `network(x)` gives a tensor, or a dict with `y_pred` (for metrics and predictions) and `y_pred_loss`
         (for the criterion). `criterion(input, target)` gives the mean loss of a batch; a function whose
-        parameters are named y_true… and y_pred… gets them by name. `scheduler` is stepped after each
-        "epoch" or "step". `ReduceLROnPlateau` gets `scheduler_metric`, a column of the epoch's row: by
-        default val_loss for its mode "min", and the reward for "max".
+        parameters are named y_true… and y_pred… gets them by name. Classes with a `default_criterion` take
+        (network, optimizer), too. `scheduler` is stepped after each "epoch" or "step". `ReduceLROnPlateau`
+        gets `scheduler_metric`, a column of the epoch's row: by default val_loss for its mode "min", and the
+        reward for "max".
         """
         if not isinstance(getattr(self, "engine", None), Engine):
             raise DefinitionError(
                 f"{type(self).__name__} sets self.engine, which is Helixband's: use another name"
             )
+        if isinstance(criterion, Optimizer) and self.default_criterion is not None and optimizer is None:
+            criterion, optimizer = None, criterion
         criterion = criterion or self.default_criterion
         _check_part(self, "network", network, isinstance(network, nn.Module))
         _check_part(self, "criterion", criterion, callable(criterion))
         _check_part(self, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
-        assert network is not None and criterion is not None
+        assert network is not None and criterion is not None and not isinstance(criterion, Optimizer)
         self.network = network.to(self.device)
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
         self.optimizer = optimizer
@@ -308,9 +317,9 @@ class BaseModel:
             on_epoch=on_epoch,
         )
 
-    def evaluate(self, generator: Generator) -> dict[str, float]:
+    def evaluate(self, generator: Generator) -> Result:
         """`loss` and the metrics of `eval_metrics` over a whole set."""
-        return judge.whole(self, generator)[0]
+        return Result(judge.whole(self, generator)[0])
 
     def evaluate_mc(self, generator: Generator, samples: int) -> dict[str, float]:
         """Evaluation with dropout left on (Gal and Ghahramani 2016): `samples` passes over the set.
@@ -466,6 +475,7 @@ class MultiLabelModel(BaseModel):
 def _check_part(model: BaseModel, name: str, value: Any, fits: bool) -> None:
     if not fits:
         raise DefinitionError(
-            f"{type(model).__name__}.init_model passed {value!r} as the {name} to super().init_model; "
-            "it takes (network, criterion, optimizer), a torch module, a loss and a torch optimizer"
+            f"{type(model).__name__}.init_model passed {in_one_line(value)} as the {name} to "
+            "super().init_model; it takes (network, criterion, optimizer): a torch module, a loss, and an "
+            "optimizer of torch"
         )

@@ -14,12 +14,26 @@ kind is a bug of Helixband or of the definition, and shows its traceback.
 
 import io
 import sys
+from typing import Any
+
+LONGEST_TEXT = 100
+"""Of a value in a message."""
 
 
 def let_output_pass() -> None:
     """Have standard output show `\\xe9` where its encoding has no é, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def in_one_line(value: Any) -> str:
+    """A value as messages show it: if its text is long or of several lines, its class alone.
+
+    >>> in_one_line([0.5, None]), in_one_line("x" * 1000)
+    ('[0.5, None]', 'str(…)')
+    """
+    text = repr(value)
+    return text if len(text) <= LONGEST_TEXT and "\n" not in text else f"{type(value).__name__}(…)"
 
 
 class HelixbandError(Exception):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from helixband.errors import DataError, DefinitionError
+from helixband.errors import DataError, DefinitionError, in_one_line
 
 UNDEFINED = float("nan")
 Metric = Callable[[ArrayLike, ArrayLike], float]
@@ -190,7 +190,9 @@ def mean_of_defined(values: Mapping[str, float]) -> float:
 def numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
     """Metrics as plain floats; raises `DefinitionError` naming `where` one comes from that is no number."""
     if not isinstance(values, Mapping):
-        raise DefinitionError(f"{where} returned {values!r}; it has to return a dict, name to number")
+        raise DefinitionError(
+            f"{where} returned {in_one_line(values)}; it has to return a dict, name to number"
+        )
     return {str(name): number(value, f"{where}[{name!r}]") for name, value in values.items()}
 
 
@@ -199,13 +201,13 @@ def number(value: Any, where: str) -> float:
     if type(value) is float:  # nearly always, and once for each training batch
         return value
     if isinstance(value, str) or value is None:
-        raise DefinitionError(f"{where} is {value!r}; it has to be a number")
+        raise DefinitionError(f"{where} is {in_one_line(value)}; it has to be a number")
     if np.size(value) != 1:
         raise DefinitionError(f"{where} has the shape {np.shape(value)}; it has to be a number")
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise DefinitionError(f"{where} is {value!r}; it has to be a number") from error
+        raise DefinitionError(f"{where} is {in_one_line(value)}; it has to be a number") from error
 
 
 def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:

@@ -18,10 +18,11 @@ from base_model import (
     ClassificationModel,
     ConvClassificationNetwork,
     ConvRegressionNetwork,
+    MultiLabelModel,
     RegressionModel,
 )
 from batch_generator import MatrixBatchGenerator
-from constraints import MaxNormConstraint
+from constraints import MaxNormConstraint, UnitNorm
 from helixband.errors import DataError, DefinitionError, StorageError, TrainingError
 from helixband.results.directory import Results
 from helixband.training import keeper
@@ -30,6 +31,7 @@ from helixband.training.schedules import LinearSchedule
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 3), dtype=np.float32)
 Y = X.sum(axis=1)
+ADAM = optim.Adam(nn.Linear(1, 1).parameters())
 LABELS = (X[:, 0] > 0.5).astype(np.int64)
 
 
@@ -416,6 +418,11 @@ def test_a_loader_of_x_alone_is_predicted_on() -> None:
     np.testing.assert_allclose(model.predict(loader), model.predict(X), rtol=1e-5)
 
 
+def test_a_batch_for_prediction_may_say_that_it_has_no_labels() -> None:
+    model = seeded(Regressor)
+    assert np.array_equal(model.predict([(X[:20], None), (X[20:], None)]), model.predict(X))
+
+
 def test_prediction_leaves_labels_aside() -> None:
     model = seeded(Regressor)
     np.testing.assert_array_equal(model.predict(MatrixBatchGenerator(X, Y)), model.predict(X))
@@ -598,6 +605,8 @@ def test_a_forward_pass_that_fails_tells_the_shapes_it_was_given() -> None:
     [
         ((nn.Linear(1, 1), nn.MSELoss(), "adam"), "passed 'adam' as the optimizer"),
         ((nn.Linear(1, 1), 3), "passed 3 as the criterion"),
+        ((nn.Linear(1, 1), ADAM, ADAM), r"passed Adam\(…\) as the criterion"),
+        ((nn.Linear(1, 1), nn.MSELoss(), [ADAM]), r"passed list\(…\) as the optimizer"),
         (([nn.Linear(1, 1)],), r"passed \[Linear.* as the network"),
     ],
 )
@@ -607,6 +616,29 @@ def test_a_part_of_another_kind_is_named(parts: tuple[Any, ...], told: str) -> N
             super().init_model(*parts)
 
     with pytest.raises(DefinitionError, match=f"Model.init_model {told}"):
+        Model()
+
+
+@pytest.mark.parametrize("base", [RegressionModel, ClassificationModel, MultiLabelModel])
+def test_models_with_a_criterion_of_their_own_take_the_network_and_the_optimizer(base: Any) -> None:
+    class Model(base):  # type: ignore[misc]
+        def init_model(self) -> None:
+            network = nn.Linear(3, 1)
+            super().init_model(network, optim.SGD(network.parameters(), 0.1), constraints=[UnitNorm()])
+
+    model = Model()
+
+    assert isinstance(model.optimizer, optim.SGD)
+    assert model.criterion is model.default_criterion
+    assert model.engine.after_update
+
+
+def test_a_base_model_has_no_criterion_of_its_own() -> None:
+    class Model(BaseModel):
+        def init_model(self) -> None:
+            super().init_model(nn.Linear(1, 1), ADAM)
+
+    with pytest.raises(DefinitionError, match=r"Model.init_model passed Adam\(…\) as the criterion"):
         Model()
 
 

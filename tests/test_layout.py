@@ -137,7 +137,7 @@ FILES = {
         "negatives",
     ],
     "training": [
-        "broadcasting ended feed keeper losses meters modes options schedules tensorboard",
+        "broadcasting ended feed keeper losses meters modes options result schedules tensorboard",
         "parts parts.constrain parts.update steps",
         "configuration monte_carlo state parts.schedule parts.order",
         "engine",

@@ -21,7 +21,7 @@ from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
 from helixband.env import watch
-from helixband.errors import DataError, DefinitionError, HelixbandError
+from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training.state import found_in
@@ -217,8 +217,8 @@ class Definition:
         kind = type(generator).__name__
         if not isinstance(generator, Iterable) and not hasattr(generator, "__getitem__"):
             raise DefinitionError(
-                f"{self.path}: {name} returned {generator!r} ({kind}); it has to return something that "
-                "iterates over batches"
+                f"{self.path}: {name} returned {in_one_line(generator)} ({kind}); it has to return "
+                "something that iterates over batches"
             )
         # A class of the user's may start again in an __iter__ of its own that returns self.
         if isinstance(generator, Iterator) and not isinstance(type(generator).__iter__, FunctionType):
@@ -257,7 +257,7 @@ class Definition:
             hint = f"; {others[-1]}: did you mean Model?" if others else ""
             return [f"class Model(BaseModel) is missing{hint}"]
         if not isinstance(model, type):
-            return [f"Model is {model!r}; it has to be a class derived from base_model.BaseModel"]
+            return [f"Model is {in_one_line(model)}; it has to be a class derived from base_model.BaseModel"]
         if not issubclass(model, BaseModel):
             bases = ", ".join(base.__name__ for base in model.__bases__)
             hidden = "".join(folder.explain_hidden(self.module, base.__module__) for base in model.__bases__)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from helixband.errors import DefinitionError, UsageError
+from helixband.errors import DefinitionError, UsageError, in_one_line
 from helixband.nested import map_leaves
 from helixband.training.schedules import Schedule
 
@@ -96,7 +96,7 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
     if isinstance(value, Enum):
         advice = f"use its value {value.value!r} or its name {value.name!r}, and look it up in init_model"
     kind = type(value).__name__
-    raise DefinitionError(f"{where} is {value!r} ({kind}), which cannot be stored; {advice}")
+    raise DefinitionError(f"{where} is {in_one_line(value)} ({kind}), which cannot be stored; {advice}")
 
 
 def _is_array(value: Any) -> bool:

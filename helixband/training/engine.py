@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, in_one_line
 from helixband.results.directory import Row
 from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
@@ -60,6 +60,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.record = Record()
+        self.is_set_up = False
         self.is_hopeless: Callable[[int, float], bool] | None = None
         """Whether a training ends early, given the epochs that it has had and its best reward."""
         self.check_loss = self.check_metrics = True
@@ -82,6 +83,7 @@ class Engine:
 
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
+        self.is_set_up = True
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.has_train_metrics = "train_metrics" in own
         self.modes = Modes(model.network, model.criterion)
@@ -113,6 +115,8 @@ def mean_of(given: tuple[Any, ...]) -> Loss:
         raise DefinitionError(f"compute_loss returned {len(given)} values; it has to return (sum, weight)")
     total, weight = given
     if not isinstance(total, Tensor) or total.ndim:
-        raise DefinitionError(f"compute_loss returned the sum {total!r}; it has to be a scalar tensor")
+        raise DefinitionError(
+            f"compute_loss returned the sum {in_one_line(total)}; it has to be a scalar tensor"
+        )
     weight = torch.as_tensor(weight, device=total.device).detach()
     return Loss(total / torch.where(weight == 0, 1, weight), weight)

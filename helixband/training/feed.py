@@ -76,11 +76,18 @@ def labelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[tup
 def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[Any]:
     """The x of each batch of a generator over x alone, or over (x, y) where it says that it is `labelled`.
 
-    An x that is a list or tuple of one part is that part, as `DataLoader(TensorDataset(X))` yields it.
+    (x, None) is x, too. An x that is a list or tuple of one part is that part, as
+    `DataLoader(TensorDataset(X))` yields it.
     """
     for batch in islice(iter(generator), limit):
-        x = batch[0] if getattr(generator, "labelled", False) else batch
+        has_labels = getattr(generator, "labelled", False) or _is_without_labels(batch)
+        x = batch[0] if has_labels else batch
         yield x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
+
+
+def _is_without_labels(batch: Any) -> bool:
+    """Whether a batch is (x, None)."""
+    return isinstance(batch, tuple | list) and len(batch) == 2 and batch[1] is None
 
 
 def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any]:
@@ -104,6 +111,8 @@ def hint(x: Any, error: Exception) -> str:
             ": a batch of one example, on which batch normalisation cannot train; pass drop_last=True to the "
             "training generator, or choose another --batch-size"
         )
+    if isinstance(error, TypeError) and "required positional argument" in str(error):
+        return "; the network is called with x alone, and its loss is the criterion's"
     if not isinstance(x, Tensor) or x.is_floating_point():
         return ""
     if x.ndim == 2 and x.dtype == torch.uint8:

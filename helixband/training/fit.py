@@ -8,6 +8,7 @@ from helixband.results.directory import Row
 from helixband.training.member import Member
 from helixband.training.parts.schedule import learning_rate
 from helixband.training.passes import train_pass
+from helixband.training.result import Result
 from helixband.training.state import validation_numbers
 from helixband.training.steps.stepper import Stepper
 
@@ -58,7 +59,7 @@ def _validated(member: Member) -> Row:
     result = member.trained()
     with validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
-    reward = metrics.number(model.get_hyperband_reward(dict(result)), "get_hyperband_reward")
+    reward = metrics.number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1
     row = {"epoch": record.epoch, **result, "reward": reward}
     if model.optimizer is not None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helixband.errors import DefinitionError, HelixbandWarning
+from helixband.errors import DefinitionError, HelixbandWarning, in_one_line
 from helixband.generators.arrays import concatenate, to_numpy
 from helixband.nested import CONTAINERS, leaves, length, nbytes
 
@@ -201,8 +201,8 @@ def check_rows(y_pred: Any, rows: int, step: str = "predict_step") -> None:
     for leaf in leaves(y_pred) if isinstance(y_pred, CONTAINERS) else (y_pred,):  # nearly always one
         if not isinstance(leaf, np.ndarray | Tensor):
             raise DefinitionError(
-                f"{step} gave {leaf!r} ({type(leaf).__name__}) as y_pred; it has to be an array or tensor "
-                "with the batch as its first dimension, or a dict or tuple of such"
+                f"{step} gave {in_one_line(leaf)} ({type(leaf).__name__}) as y_pred; it has to be an array "
+                "or tensor with the batch as its first dimension, or a dict or tuple of such"
             )
         if leaf.ndim == 0 or len(leaf) != rows:
             raise DefinitionError(

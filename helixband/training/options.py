@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from constraints import Constraint
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, in_one_line
 
 Interval = Literal["epoch", "step"]
 
@@ -33,7 +33,7 @@ class TrainingOptions:
                 and callable(getattr(constraint, "apply", None))
             ):
                 raise DefinitionError(
-                    f"constraints has {constraint!r}; each has to be a constraint, "
+                    f"constraints has {in_one_line(constraint)}; each has to be a constraint, "
                     "for example MaxNormConstraint(3.0)"
                 )
         if self.scheduler_interval not in ("epoch", "step"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, in_one_line
 from helixband.nested import leaves
 from helixband.randomness import derive_seed, held, seed_everything
 from helixband.search.samplers.evidence import Document, Evidence
@@ -46,7 +46,7 @@ def call(get_config: Callable[[], Any]) -> Document:
     space = get_config()
     if not isinstance(space, dict):
         kind = type(space).__name__
-        raise DefinitionError(f"get_config() returned {space!r} ({kind}); it has to return a dict")
+        raise DefinitionError(f"get_config() returned {in_one_line(space)} ({kind}); it has to return a dict")
     return space
 
 
