@@ -101,10 +101,8 @@ class BaseModel:
         own_names = {*vars(self), *_MADE_LATER}
         self.init_model()
         if not engine.is_set_up and hasattr(self, "network"):  # the parts were set as attributes
-            parts: dict[str, Any] = {
-                name: getattr(self, name, None) for name in ("network", "criterion", "optimizer")
-            }
-            BaseModel.init_model(self, **parts)
+            criterion, optimizer = getattr(self, "criterion", None), getattr(self, "optimizer", None)
+            BaseModel.init_model(self, self.network, criterion, optimizer)
         if not engine.is_set_up:
             name = type(self).__name__
             raise DefinitionError(f"{name}.init_model has to end in super().init_model(network, …)")

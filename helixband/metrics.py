@@ -6,6 +6,7 @@ all labels are of one class, a correlation with a constant, and any metric of no
 All raise `DataError` if y_true and y_pred do not fit together: different lengths, labels of an unknown class.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -135,20 +136,34 @@ def spearman(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return _over_columns(lambda t, p: _correlation(rankdata(t), rankdata(p)), y_true, y_pred)
 
 
-def per_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> dict[str, float]:
+def per_class(
+    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str] | None = None
+) -> dict[str, float]:
     """A two-class metric for each class against the rest: `{"class_0": …, "class_1": …}`.
 
+    With `names`, one a class, these are `<metric>_<name>`, so that several metrics fit in one dict.
     `y_true` is (N,) indexes or (N, C); `y_pred` is (N,) P(class 1) or (N, C).
 
     >>> per_class(accuracy, [0, 1, 2], [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
     {'class_0': 0.6666666666666666, 'class_1': 0.6666666666666666, 'class_2': 1.0}
+    >>> per_class(accuracy, [0, 1], [[0.8, 0.2], [0.3, 0.7]], names=["helix", "sheet"])
+    {'accuracy_helix': 1.0, 'accuracy_sheet': 1.0}
     """
     labels, scores = _labels_and_scores(y_true, y_pred)
     if scores.ndim == 1:
         scores = np.column_stack([1 - scores, scores])
-    return {
-        f"class_{k}": metric((labels == k).astype(np.int64), scores[:, k]) for k in range(scores.shape[1])
-    }
+    classes = [f"class_{k}" for k in range(scores.shape[1])]
+    if names is not None:
+        if len(names) != len(classes):
+            raise DataError(f"there are {len(names)} names for {len(classes)} classes")
+        classes = [f"{_name_of(metric)}_{name}" for name in names]
+    return {name: metric((labels == k).astype(np.int64), scores[:, k]) for k, name in enumerate(classes)}
+
+
+def _name_of(metric: Metric) -> str:
+    while isinstance(metric, functools.partial):
+        metric = metric.func
+    return str(getattr(metric, "__name__", type(metric).__name__))
 
 
 def per_label(

@@ -1,5 +1,6 @@
 """Metrics, against scikit-learn and SciPy where they are defined, and NaN where they are not."""
 
+import functools
 import math
 from typing import Any
 
@@ -103,6 +104,16 @@ def test_per_class_holds_each_class_against_the_rest() -> None:
     assert per_class(accuracy, [0, 1, 2], y_pred) == expected
     assert per_class(accuracy, np.eye(3), y_pred) == expected
     assert per_class(auroc, [0, 1, 2], y_pred) == {"class_0": 1.0, "class_1": 1.0, "class_2": 1.0}
+
+
+def test_per_class_with_names_keeps_the_name_of_the_metric() -> None:
+    y_pred = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+    both = per_class(accuracy, [0, 1, 1], y_pred, names=["a", "b"])
+    both |= per_class(functools.partial(auroc), [0, 1, 1], y_pred, names=("a", "b"))
+
+    assert both == {"accuracy_a": 2 / 3, "accuracy_b": 2 / 3, "auroc_a": 1.0, "auroc_b": 1.0}
+    with pytest.raises(DataError, match="there are 1 names for 2 classes"):
+        per_class(auroc, [0, 1, 1], y_pred, names=["a"])
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
