@@ -304,8 +304,10 @@ def _failure(failure: Failure, unfolded: bool) -> str:
 
 
 def _predictions(summary: Summary) -> str:
+    bad = '; <span class="bad">it is not as it was written</span>'
     items = "".join(
-        f"<li><code>{escape(name)}</code>, {size:,} bytes</li>" for name, size in summary.predictions
+        f"<li><code>{escape(name)}</code>, {size:,} bytes{bad * (name in summary.damaged)}</li>"
+        for name, size in summary.predictions
     )
     if not items:
         return ""

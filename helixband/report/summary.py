@@ -10,8 +10,8 @@ from typing import Any
 
 from helixband.errors import StorageError
 from helixband.files import natural_key, read_document, read_json
-from helixband.results.digests import check_digests
-from helixband.results.directory import SINGLE, Results, Trial, existing_results, trial_name
+from helixband.results.digests import check_digests, file_digest
+from helixband.results.directory import RECORD, SINGLE, Results, Trial, existing_results, trial_name
 from helixband.results.scored import ScoredSet, read_scored
 
 Leaf = str | float | int | bool | None
@@ -89,6 +89,8 @@ class Summary:
     baselines: dict[str, Any]
     predictions: list[tuple[str, int]]
     """Files of predictions and their bytes."""
+    damaged: list[str] = field(default_factory=list)
+    """Of these, those that are not as they were written."""
     scored: ScoredSet | None = None
     """The labels and predictions of the test set, where they were kept."""
     audit: dict[str, Any] = field(default_factory=dict)
@@ -158,6 +160,7 @@ def read_summary(path: str | Path) -> Summary:
         test_result=dict(read_json(results.test_file)) if results.test_file.exists() else {},
         baselines=results.baselines() if results.baselines_file.exists() else {},
         predictions=_predictions(results.predictions),
+        damaged=_damaged(results),
         scored=read_scored(results.test_set_file) if results.test_set_file.exists() else None,
         audit=results.audit() if results.audit_file.exists() else {},
     )
@@ -237,8 +240,21 @@ def _number(text: str) -> float | None:
 def _predictions(path: Path) -> list[tuple[str, int]]:
     files = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")]
     whole = [file for file in files if not any(part.endswith(".part") for part in file.parts)]
+    whole = [file for file in whole if not file.name.endswith(RECORD)]
     sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in whole}
     return [(name, sizes[name]) for name in sorted(sizes, key=natural_key)]
+
+
+def _damaged(results: Results) -> list[str]:
+    found = []
+    for record in results.records():
+        if record.stat().st_size == 0:  # of a crash
+            continue
+        for name, digest in read_document(record).get("digests", {}).items():
+            file = results.inside(name, record)
+            if file.exists() and file_digest(file) != digest:
+                found.append(file.relative_to(results.predictions).as_posix())
+    return found
 
 
 def _error_kind(trial: TrialSummary) -> str:

@@ -47,6 +47,12 @@ from helixband.results.trial import Row as Row
 from helixband.results.trial import Trial as Trial
 from helixband.results.trial import trial_name as trial_name
 
+TRACES = ("run.json", "search", "trials", "audit.json", "predictions", "debug")
+"""One of these is there once a run has done something in a result directory."""
+
+RECORD = ".record.json"
+"""What the name of an input's record of predictions ends in."""
+
 
 def existing_results(path: str | os.PathLike[str]) -> "Results":
     """The result directory of a run; raises `UsageError` where there is none."""
@@ -171,6 +177,10 @@ class Results:
                 yield
             finally:
                 self._held = None
+                done = any((self.path / name).exists() for name in TRACES)
+                if not done and is_at(file, self._lock_file):
+                    # The folder may be somebody's whose name was given to --result by mistake.
+                    self._lock_file.unlink()
 
     def check_lock(self) -> None:
         """Raise `StorageError` where the directory that `locked` holds is another by now.
@@ -256,6 +266,10 @@ class Results:
     def audit(self) -> dict[str, Any]:
         """What `write_audit` stored."""
         return read_document(self.audit_file)
+
+    def records(self) -> list[Path]:
+        """What was done of the predictions, a file for each input."""
+        return sorted(self.predictions.rglob(f"*{RECORD}"))
 
     def prediction(self, name: str, suffix: str) -> Path:
         """Where the predictions of an input go, for example `predictions/unlabelled.fa.npy`."""

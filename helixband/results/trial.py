@@ -10,6 +10,7 @@ from typing import Any
 
 from helixband.errors import StorageError
 from helixband.files import (
+    check_links,
     read_document,
     read_json,
     remove_file,
@@ -103,6 +104,7 @@ class Trial:
             raise StorageError(f"cannot read {self.history_file}: {error.strerror or error}") from error
         checksums = self._facts().get("checksums", [])
         if content and checksums and zlib.crc32(content) not in checksums:
+            check_links(self.history_file)  # where it is one, that is why
             raise StorageError(
                 f"{self.history_file} is not as it was written; put back a copy of it, or delete it: a "
                 "training that goes on from the last checkpoint writes it again"

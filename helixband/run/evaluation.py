@@ -54,7 +54,7 @@ class Evaluation(Stage):
         found = {
             "similar_examples": similar,
             "similar_digests": sorted({digests[number] for number in similar}),
-            "of": self._of_data(test_data),
+            "of": self._of_data(test_data, digests),
         }
         self.results.write_audit({**report.to_json(), **found})
         self.progress.say(f"  written to {self.results.audit_file}")
@@ -140,7 +140,13 @@ class Evaluation(Stage):
         if not self.results.audit_file.exists():
             return []
         stored = self.results.audit()
-        return list(stored["similar_digests"]) if stored["of"] == self._of_data(self._test()) else []
+        if stored["of"] == self._of_data(self._test()):
+            return list(stored["similar_digests"])
+        self.progress.say(
+            f"note: {self.results.audit_file} is of other test data or of another definition, and is left "
+            "out; --check makes it again"
+        )
+        return []
 
     def _tell(self, head: str, result: dict[str, float]) -> None:
         whole = {name: value for name, value in result.items() if not name.startswith(UNLIKE)}
@@ -162,11 +168,17 @@ class Evaluation(Stage):
                     below = f"{show_number(scored)} < {show_number(mark)}"
                     self.progress.say(f"  the model does not reach the {SHOWN[name]}: {below}")
 
-    def _of_data(self, test: Iterable[Any]) -> dict[str, Any]:
-        """What the check depends on, as far as it can be told at once."""
+    def _of_data(self, test: Iterable[Any], digests: list[str] | None = None) -> dict[str, Any]:
+        """What the check depends on, wherever it lies; `digests` are of the test sequences, where known."""
         store = getattr(test, "store", None)
-        digest = None if store is None else store.digest
-        return {"definition": self.definition.digest, "data": self.args.data, "test": digest}
+        if store is not None:
+            return {"definition": self.definition.digest, "test": store.digest}
+        if digests is None:
+            found = examples_of(test)
+            digests = [] if found is None else digests_of(found.sequences)
+        # In order, for a generator may shuffle.
+        digest = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+        return {"definition": self.definition.digest, "test": digest}
 
     def _train(self) -> Iterable[Any]:
         return self.definition.training_data(self.args.data, self.args.batch_size)[0]

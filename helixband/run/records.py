@@ -14,13 +14,14 @@ from typing import Any
 
 from helixband.errors import StorageError, UsageError
 from helixband.files import Lot, read_document, remove_file, write_document
-from helixband.results.directory import Results
+from helixband.results.digests import file_digest
+from helixband.results.directory import RECORD, Results
 from helixband.run.runfile import RunFile
 
 LOT_INPUTS, LOT_SECONDS = 256, 1.0
 """A lot is stored once it has so many inputs, or is so old. What it has is predicted again after a kill."""
 
-SUFFIX = ".record.json"
+SUFFIX = RECORD
 _STAGE = "predict "  # and the name of an input: its key in run.json, in earlier versions
 
 
@@ -114,7 +115,8 @@ class Records:
 class Record:
     """The record of the predictions on one input, held against what they would be now.
 
-    `facts`: what these depend on; `formats` and `outputs`: what is done of the same, none after others;
+    `facts`: what these depend on; `formats` and `outputs`: what is done of the same, none after others, with
+    a SHA-256 of each output in `digests`;
     `begun` there: the files that a run set out to write, which are removed where it did not come to an end.
     """
 
@@ -129,11 +131,20 @@ class Record:
         same = found.get("facts") == facts and all(output.exists() for output in outputs)
         self.formats: set[str] = set(found["formats"]) if same else set()
         self.outputs = outputs if same else []
+        self._digests: dict[str, str] = dict(found.get("digests", {})) if same else {}
         self._old = {*outputs, *begun}.difference(self.outputs)
 
     def has(self, formats: Collection[str]) -> bool:
-        """Whether these are done."""
-        return self.formats >= set(formats)
+        """Whether these are done; raises `StorageError` where an output is not as it was written."""
+        if not self.formats >= set(formats):
+            return False
+        for file in self.outputs:
+            if self._digests.get(self._inside(file), digest := file_digest(file)) != digest:
+                raise StorageError(
+                    f"{file} is not as it was written; put back a copy of it, or delete it, and the input "
+                    f"{self._name} is predicted again"
+                )
+        return True
 
     def begin(self, files: Collection[Path]) -> None:
         """Remove the files of other predictions, and store which ones are about to be written.
@@ -148,7 +159,12 @@ class Record:
 
     def finish(self, formats: Collection[str], files: Collection[Path]) -> None:
         """Store that these formats are done too, in these files."""
+        self._digests |= {self._inside(file): file_digest(file) for file in files}
         self._records.finish(self._name, self._document({*self.formats, *formats}, {*self.outputs, *files}))
+
+    def _inside(self, file: Path) -> str:
+        # Relative, so that a result directory can be moved.
+        return str(file.relative_to(self._results.path))
 
     def _check_outputs(self, files: Collection[Path]) -> None:
         for path in sorted(file for file in files if file.exists()):
@@ -161,12 +177,11 @@ class Record:
     def _document(
         self, formats: Collection[str], outputs: Collection[Path], begun: Collection[Path] = ()
     ) -> dict[str, Any]:
-        # Relative, so that a result directory can be moved.
         paths = {
-            key: sorted(str(path.relative_to(self._results.path)) for path in files)
-            for key, files in (("outputs", outputs), ("begun", begun))
+            key: sorted(map(self._inside, files)) for key, files in (("outputs", outputs), ("begun", begun))
         }
-        return {"facts": self.facts, "formats": sorted(formats), **paths}
+        digests = {path: self._digests[path] for path in paths["outputs"] if path in self._digests}
+        return {"facts": self.facts, "formats": sorted(formats), **paths, "digests": digests}
 
 
 def _heads(file: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The result directory: histories, the link to the best trial, the journal, the lock."""
 
+import contextlib
 import csv
 import errno
 import json
@@ -376,6 +377,16 @@ def test_a_fork_that_ends_leaves_the_lock_to_its_process(results: Results) -> No
         assert os.waitpid(child, 0)[1] == 0
         with pytest.raises(UsageError, match=f"process {os.getpid()}"), Results(results.path).locked():
             pass
+
+
+def test_no_lock_is_left_in_a_folder_in_which_nothing_was_done(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_text("somebody's")
+    with contextlib.suppress(ZeroDivisionError), Results(tmp_path).locked():
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == ["photo.png"]
+    with Results(tmp_path).locked():
+        (tmp_path / "trials").mkdir()
+    assert (tmp_path / "lock").exists()
 
 
 def test_a_directory_that_was_replaced_is_no_longer_held(results: Results, tmp_path: Path) -> None:

@@ -139,12 +139,42 @@ def get_test_generator(data_dir):
     assert experiment.json("test_result.json")["unlike_loss"] == pytest.approx(unlike, rel=1e-5)
 
 
-def test_a_check_of_other_test_data_is_not_used(experiment: Project) -> None:
+def test_a_check_of_other_test_data_is_not_used_and_that_is_said(experiment: Project) -> None:
     experiment.run("--check", "--eval", "--epoch", "1")
     write(experiment.data / "test", sequences(20, seed=9))
     (experiment.results / "test_result.json").unlink()
-    experiment.run("--eval")
+    done = experiment.run("--eval")
+    assert f"note: {experiment.results / 'audit.json'} is of other test data" in done.out
     assert set(experiment.json("test_result.json")) == {"loss", "accuracy", "auroc"}
+
+
+ARRAYS = """
+
+import numpy as np
+
+from batch_generator import MatrixBatchGenerator
+
+
+def get_test_generator(data_dir):
+    windows = read(data_dir, "test")
+    return MatrixBatchGenerator(windows.codes(np.arange(windows.n_examples)), windows.get_Y())
+"""
+
+
+@pytest.mark.parametrize("extra", ["", ARRAYS], ids=["sequences", "arrays"])
+def test_a_check_knows_its_data_where_both_have_moved(
+    experiment: Project, monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    experiment.definition.write_text(DEFINITION + extra)
+    assert experiment.run("--check", "--epoch", "1", "--train").code == 0
+    assert str(experiment.path) not in experiment.read("audit.json")
+    moved = experiment.path / "elsewhere"
+    moved.mkdir()
+    for name in ("data", "results"):
+        (experiment.path / name).rename(moved / name)
+    experiment.data, experiment.results = moved / "data", moved / "results"
+    done = experiment.run("--eval")
+    assert "examples unlike the training set" in done.out
 
 
 def test_a_check_of_another_definition_is_not_used(experiment: Project) -> None:

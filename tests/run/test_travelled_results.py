@@ -7,6 +7,8 @@ import shutil
 import pytest
 from conftest import Project
 
+from helixband.report.__main__ import main as report
+
 SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
 SINGLE = ("--epoch", "2", "--batch-size", "20")
 
@@ -139,6 +141,35 @@ def test_a_result_that_was_changed_is_told_and_made_again(project: Project, name
     (project.results / name).unlink()
     assert project.run("--eval").code == 0
     assert (project.results / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["x.fa.npy", "x.fa.tsv"])
+def test_a_prediction_that_was_changed_is_told_and_made_again(project: Project, name: str) -> None:
+    project.run(*SINGLE, "--predict", "x.fa")
+    file = project.results / "predictions" / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"x")
+    refused = project.run("--predict", "x.fa")
+    assert refused.code == 1
+    assert f"{file} is not as it was written; put back a copy of it, or delete it, and" in refused.err
+    assert report([str(project.results)]) == 0
+    page = project.read("report.html")
+    assert page.count("it is not as it was written") == 1
+    assert ".record.json" not in page
+
+    file.unlink()
+    assert project.run("--predict", "x.fa").code == 0
+    assert file.read_bytes() == whole
+    report([str(project.results)])
+    assert "it is not as it was written" not in project.read("report.html")
+
+
+def test_a_folder_that_was_given_by_mistake_stays_as_it_is(project: Project) -> None:
+    project.results.mkdir()
+    (project.results / "photo.png").write_text("somebody's")
+    for flags in (("--eval",), ("--predict", "x.fa"), ("--eval", "--epoch", "1", "--config", "none.json")):
+        assert project.run(*flags).code == 2
+        assert os.listdir(project.results) == ["photo.png"]
 
 
 def test_a_record_that_was_changed_is_told(project: Project) -> None:
