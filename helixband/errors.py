@@ -21,7 +21,10 @@ LONGEST_TEXT = 100
 
 
 def let_output_pass() -> None:
-    """Have standard output show `\\xe9` where its encoding has no é, as standard error does."""
+    """Have standard output show `\\xe9` where its encoding has no é, as standard error does.
+
+    Each process that runs code of a definition needs it, whatever that prints.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

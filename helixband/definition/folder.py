@@ -23,7 +23,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import helixband
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, let_output_pass
 from helixband.randomness import SOURCES, derive_seed, held, seed_everything, unmoved
 from helixband.training.state import found_in
 
@@ -157,6 +157,7 @@ def _found_again(name: str, stem: str, seed: int) -> _DefinitionLoader:
 
     Raises `DefinitionError` where its file was changed since.
     """
+    let_output_pass()
     changed: list[Path] = []
     for folder in reversed(sys.path):
         place = Path(folder or ".").resolve()

@@ -145,7 +145,7 @@ class SlurmCluster:
     def _queue(self) -> dict[str, str]:
         """The user's jobs: number to state and reason; raises `HelixbandError` where Slurm does not tell."""
         command = ["squeue", "-h", "-u", getpass.getuser(), "-o", "%A %T %r"]
-        queue = subprocess.run(command, capture_output=True, text=True)
+        queue = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if queue.returncode:
             raise HelixbandError(f"squeue failed: {queue.stderr.strip()}")
         return dict(line.split(maxsplit=1) for line in queue.stdout.splitlines())

@@ -88,7 +88,7 @@ def slurm_addresses(queue: str | None) -> list[str]:
     """The addresses of some nodes of a partition, or of the default one; empty if Slurm tells none."""
     command = ["sinfo", "-h", "-N", "-o", "%o", *(["-p", queue] if queue else [])]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        told = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return list(dict.fromkeys(told.stdout.split()))[:NODES]

@@ -181,3 +181,20 @@ def test_what_lies_where_the_run_was_started_is_not_imported(folder: Path) -> No
     config = {"lr": 0.01, "units": 4, "finished": str(folder / "finished")}
     assert process.run(Task("0000", config, 1), lambda name, row: None).error is None
     process.close()
+
+
+def test_a_definition_may_print_what_the_encoding_lacks(folder: Path) -> None:
+    with open(folder / "def.py", "a", encoding="utf-8") as file:
+        file.write(
+            "\nprint('größe')\ndef get_val_generator(d):\n    print('→')\n    return get_test_generator(d)\n"
+        )
+    args = Namespace(data=str(folder), batch_size=20, seed=0, cpu=True, debug=False)
+    trainer = Trainer(load_definition(folder / "def.py"), Results(folder / "results"), args)
+    process = TrialProcess(
+        Setup.of(trainer, str(folder)), worker_environment("", 1) | {"PYTHONIOENCODING": "ascii"}
+    )
+    config = {"lr": 0.01, "units": 4, "finished": str(folder / "finished")}
+    assert process.run(Task("0000", config, 1), lambda name, row: None).error is None
+    process.close()
+
+    assert (folder / "results/trials/0000/output.txt").read_text().splitlines()[0] == "\\u2192"
