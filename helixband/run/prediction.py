@@ -61,7 +61,9 @@ class Prediction(Stage):
         Not by a `get_pred_generator`, which may take its time. Raises `DefinitionError` where the training
         generator can make none, `DataError` where an input or the flags do not go with it.
         """
-        if not self._own_generator:
+        if self._own_generator:
+            return
+        with self._records.filling():  # as the sequences are encoded here
             for path in self.inputs.values():
                 data = self._windows_like_training(path)
                 if self.args.both_strands:
