@@ -43,7 +43,7 @@ def _read(
     intervals = Intervals.concatenate(places) if len(places) == len(parts) else None
     unread = next((why for *_, why in parts if why), "")
     headers, note = [header for _, part, *_ in parts for header in part], ""
-    beside = Path(path.removesuffix(".gz")).with_suffix(".target")
+    beside = Path(path.removesuffix(".gz").removesuffix(".bgz")).with_suffix(".target")
     targets: Labels | None = None
     if negatives:
         targets = np.repeat([1, 0], [len(part) for part, *_ in parts])

@@ -290,7 +290,7 @@ def _track_name(path: str) -> str:
     >>> _track_name("data/genes.r64.gff3.gz")
     'genes.r64'
     """
-    return Path(path.removesuffix(".gz")).stem
+    return Path(path.removesuffix(".gz").removesuffix(".bgz")).stem
 
 
 def _width(text: str) -> float:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from helixband.errors import DataError
-from helixband.sequence.reading import Path, blocks
+from helixband.sequence.reading import Path, blocks, plain_name
 
 SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas", ".faa", ".frn")
 BLANKS = b"\n\t\v\f "
@@ -57,7 +57,7 @@ def numbered(paths: Sequence[Path], counts: Sequence[int]) -> list[str]:
 
 def is_fasta(path: Path) -> bool:
     """Whether the name of a file says that it is FASTA, compressed or not."""
-    return os.fspath(path).lower().removesuffix(".gz").endswith(SUFFIXES)
+    return plain_name(path).endswith(SUFFIXES)
 
 
 def record_name(header: str) -> str:

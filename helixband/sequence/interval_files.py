@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Integers, Intervals, first_fault
-from helixband.sequence.reading import Path, line_blocks
+from helixband.sequence.reading import Path, line_blocks, plain_name
 
 Column = tuple[str, ...]
 
@@ -45,15 +45,17 @@ class _Fault(Exception):
 
 def is_intervals(path: Path) -> bool:
     """Whether the name of a file says that it is BED or GFF3, compressed or not."""
-    return _plain_name(path).endswith(BED_SUFFIXES + GFF_SUFFIXES)
+    return plain_name(path).endswith(BED_SUFFIXES + GFF_SUFFIXES)
 
 
 def read_intervals(path: Path) -> Intervals:
     """The intervals of a BED or GFF3 file, which its suffix tells apart; `DataError` at any other suffix."""
     if not is_intervals(path):
         known = ", ".join(BED_SUFFIXES + GFF_SUFFIXES)
-        raise DataError(f"{path}: its suffix names no format of intervals; known are {known}, also with .gz")
-    return read_bed(path) if _plain_name(path).endswith(BED_SUFFIXES) else read_gff(path)
+        raise DataError(
+            f"{path}: its suffix names no format of intervals; known are {known}, also with .gz or .bgz"
+        )
+    return read_bed(path) if plain_name(path).endswith(BED_SUFFIXES) else read_gff(path)
 
 
 def read_bed(path: Path, summits: bool = False) -> Intervals:
@@ -92,7 +94,7 @@ def line_of(path: Path, chosen: Callable[[Intervals], NDArray[np.bool_]]) -> int
 
     Only errors need it, and so intervals do not carry their lines.
     """
-    is_bed = _plain_name(path).endswith(BED_SUFFIXES)
+    is_bed = plain_name(path).endswith(BED_SUFFIXES)
     for numbers, part in _bed_parts(path) if is_bed else _gff_parts(path):
         for place in np.flatnonzero(chosen(part)):
             return numbers[place]
@@ -254,7 +256,3 @@ def _strands(texts: Column, column: str) -> Column:
     if set(texts) - _STRANDS:
         raise _Fault(f"{column} (strand) holds {texts[0][:60]!r}; it has to be + or -, or . for neither")
     return texts
-
-
-def _plain_name(path: Path) -> str:
-    return os.fspath(path).lower().removesuffix(".gz")

@@ -29,6 +29,15 @@ BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000
 Path = str | os.PathLike[str]
 
 
+def plain_name(path: Path) -> str:
+    """The name of a file in lower case without the suffix of gzip or bgzip.
+
+    >>> plain_name("data/Genome.FA.bgz")
+    'data/genome.fa'
+    """
+    return os.fspath(path).lower().removesuffix(".gz").removesuffix(".bgz")
+
+
 def blocks(path: Path, block_bytes: int | None = None) -> Iterator[bytes]:
     """The bytes of a file, decompressed, every line end as LF, without a byte order mark.
 
@@ -40,7 +49,7 @@ def blocks(path: Path, block_bytes: int | None = None) -> Iterator[bytes]:
             raise DataError(f"{path}: cannot be read, for it is no regular file")
         with open(path, "rb") as raw:
             start = raw.read(14)
-            compressed = start.startswith(GZIP_MAGIC) or os.fspath(path).lower().endswith(".gz")
+            compressed = start.startswith(GZIP_MAGIC) or os.fspath(path).lower().endswith((".gz", ".bgz"))
             if (start[:4], start[12:]) == (BGZIP_END[:4], BGZIP_END[12:14]):
                 raw.seek(max(0, status.st_size - len(BGZIP_END)))
                 if raw.read() != BGZIP_END:

@@ -493,3 +493,15 @@ def test_real_files_that_are_broken_are_refused() -> None:
     assert rows(read_bed(real("malformed", "pyfaidx", "gene.bed12"))) == [
         ("chr17", 6010, 31420, "uc010vpx.1", 0, -1)
     ]
+
+
+def test_a_chromosome_called_like_the_word_is_none_of_these_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.bed"
+    path.write_text("track1\t1\t5\nbrowser_2\t7\t9\n")
+    assert read_bed(path).names == ("track1", "browser_2")
+
+
+def test_a_file_of_bgzip_may_end_in_bgz(tmp_path: Path) -> None:
+    path = tmp_path / "x.bed.bgz"
+    path.write_bytes(gzip.compress(b"chr1\t1\t5\n"))
+    assert read_intervals(path).end.tolist() == [5]
