@@ -119,7 +119,7 @@ FILES = {
         "hopeless schedules samplers.evidence",
         "executors executors.address executors.network executors.task",
         "journal samplers.random samplers.prior executors.trial",
-        "samplers.density executors.process",
+        "given samplers.density executors.process",
         "samplers.tpe executors.local executors.worker",
         "samplers executors.dask_plugin",
         "samplers.choice",

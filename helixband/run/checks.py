@@ -2,16 +2,19 @@
 
 import os
 from argparse import Namespace
+from typing import Any
 
 from helixband.errors import ResultsMismatch, UsageError
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
 from helixband.run.prediction import Prediction
 from helixband.search.executors.workers import check_workers
+from helixband.search.given import check_tries, distinct, fixed, read_tries
 from helixband.search.samplers.random import draw
+from helixband.search.schedules import one_round
 from helixband.training.configuration import canonical, read_config
 
-SEARCH_FLAGS = ("trials", "time_budget", "workers", "trials_per_gpu", "cluster")
+SEARCH_FLAGS = ("trials", "try", "time_budget", "workers", "trials_per_gpu", "cluster")
 """What has no meaning without --hyper."""
 
 
@@ -33,8 +36,10 @@ class Checks(Stage):
     def __init__(self, context: Context, prediction: Prediction) -> None:
         super().__init__(context)
         self.prediction = prediction
-        given = self.args.config or self.args.set
-        self.fixed = read_config(self.args.config, self.args.set) if given else None
+        values = read_config(self.args.config, self.args.set) if self.args.config or self.args.set else None
+        self.fixed = None if self.args.hyper else values
+        self.given: dict[str, Any] = {"set": values} if self.args.hyper and values else {}
+        self.notes: list[str] = []
 
     def run(self) -> None:
         """All checks in turn; raises `HelixbandError` where something is not as it should be."""
@@ -47,6 +52,8 @@ class Checks(Stage):
         self._check_batch_size()
         if "get_config" in self._needed():
             draw(self.definition.module.get_config, 0)
+        if self.args.hyper:
+            self._check_given()
         self.prediction.find_inputs()
 
     def to_train(self) -> Trial | None:
@@ -92,15 +99,36 @@ class Checks(Stage):
 
     def _check_flags(self) -> None:
         args = self.args
-        if args.hyper and self.fixed is not None:
+        if args.hyper and args.config:
             raise UsageError(
-                "--hyper samples configurations, --config and --set fix one: give one or the other"
+                "--hyper samples configurations, --config fixes one: give one or the other; with --hyper, "
+                "--set fixes single hyperparameters, and --try has configurations to begin with"
             )
         if args.hyper:
             check_workers(args)
         elif given := [flag for flag in SEARCH_FLAGS if getattr(args, flag) is not None]:
             flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in given)
             raise UsageError(f"{flags}: for a search alone; add --hyper, or leave it out")
+
+    def _check_given(self) -> None:
+        """Values that are fixed, and configurations to begin with: of the space, and no more than trials."""
+        args, get_config = self.args, self.definition.module.get_config
+        path, values = vars(args)["try"], self.given.get("set", {})
+        fixed(get_config, values, args.seed)
+        if path is None:
+            return
+        tries = read_tries(path)
+        check_tries(path, tries, get_config, values, args.seed)
+        self.given["try"], self.notes = distinct(tries)
+        one_round_has = sum(
+            rungs[0].configurations for rungs in one_round(args.schedule, args.epoch, args.eta)
+        )
+        trials, count = args.trials or one_round_has, len(self.given["try"])
+        if count > trials and not self.results.journal.events():
+            raise UsageError(
+                f"--try {path}: has {count} configurations, and the search has {trials} trials; "
+                f"give --trials {count} or more"
+            )
 
     def _check_model(self) -> None:
         """What is to be evaluated or predicted with has to be there, where no training is asked for."""

@@ -98,7 +98,8 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="set a hyperparameter of the fixed configuration; may be repeated",
+        help="set a hyperparameter of the fixed configuration; with --hyper, fix it and tune the others; "
+        "may be repeated",
     )
     add(
         "--stride",
@@ -159,6 +160,11 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         type=_positive,
         help="the total number of configurations (default: those of one round)",
+    )
+    add(
+        "--try",
+        metavar="FILE.json",
+        help="begin with these known configurations, an object or a list of them; they count as trials",
     )
     add(
         "--time-budget",

@@ -48,6 +48,7 @@ def run(args: Namespace) -> None:
     args.data = absolute(args.data)  # whatever folder a definition changes to
     args.config = args.config and absolute(args.config)
     args.names = args.names if args.names in (None, *NAMINGS) else absolute(args.names)
+    setattr(args, "try", vars(args)["try"] and absolute(vars(args)["try"]))
     args.train = asks_for_training(args)
     if not args.train and (args.eval or args.predict) and not os.path.isdir(args.result):
         raise no_model(absolute(args.result), "it does not exist")
@@ -129,7 +130,7 @@ class Experiment(Stage):
             self.progress.say(f"running on {torch.cuda.get_device_name(device)}")
         else:
             self.progress.say("running on the CPU" + ("" if self.args.cpu else ": no GPU was found"))
-        for note in self.run_file.notes():
+        for note in [*self.run_file.notes(), *self.checks.notes]:
             self.progress.say(note)
 
     def _accept_definition(self) -> None:
@@ -196,6 +197,7 @@ class Experiment(Stage):
             "max_epochs": args.epoch,
             "trials": args.trials,
             **{name: getattr(args, name) for name in SEARCH_SETTINGS},
+            **self.checks.given,
         }
         return SearchJournal(self.results.journal, settings)
 

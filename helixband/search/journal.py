@@ -8,10 +8,13 @@
 
 Each line also has a `sum`, which is a checksum of it and of the lines before it. A further "search" line says
 that the search goes on to more epochs or trials. `stops` are the trials that a result puts out of the race.
-There is no time of day, so that the same search gives the same journal.
+The line "search" also has "set", the values that are fixed, and "try", the configurations of the first
+trials, where they are given. There is no time of day, so that the same search gives the same journal.
 """
 
+import json
 import math
+import textwrap
 from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
@@ -139,10 +142,15 @@ class SearchJournal:
         for settings in (recorded, wanted):
             settings["trials"] = settings["trials"] or _usual_trials(recorded)
         grown = [name for name in ("max_epochs", "trials") if recorded[name] < wanted[name]]
-        other = [name for name in wanted if recorded.get(name) != wanted[name] and name not in grown]
+        other = [
+            name
+            for name in dict.fromkeys([*wanted, "set", "try"])
+            if _text(recorded.get(name)) != _text(wanted.get(name)) and name not in grown
+        ]
         if other:
             listed = ", ".join(
-                f"{_flag(name)} was {recorded.get(name)} and is {wanted[name]}" for name in other
+                f"{_flag(name)} was {_shown(recorded.get(name))} and is {_shown(wanted.get(name))}"
+                for name in other
             )
             raise ResultsMismatch(
                 f"{self._journal.path} is of a search with other settings: {listed}; give the same ones (the "
@@ -169,6 +177,17 @@ def _usual_trials(settings: dict[str, Any]) -> int:
 
 def _one_round(settings: dict[str, Any]) -> list[list[Rung]]:
     return one_round(settings["schedule"], settings["max_epochs"], settings["eta"])
+
+
+def _text(value: Any) -> str:
+    """To compare: true is no 1."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return textwrap.shorten(json.dumps(value, ensure_ascii=False), 100, placeholder=" …")
+    return "not given" if value is None else str(value)
 
 
 def _flag(setting: str) -> str:

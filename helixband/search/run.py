@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from helixband.display.progress import Progress
+from helixband.display.text import show_config
 from helixband.errors import TrainingError
 from helixband.results.directory import Row, trial_name
 from helixband.search.executors.local import Executor, WorkerDied
 from helixband.search.executors.task import Document, Outcome, Task
 from helixband.search.executors.trial import Trainer
+from helixband.search.given import fixed
 from helixband.search.hopeless import Gains
 from helixband.search.journal import Place, SearchJournal
 from helixband.search.samplers.choice import make_sampler
@@ -67,9 +69,10 @@ class Search:
         members = Counter(self._number(place) for place, _ in journal.trials)
         counts = [members[bracket] for bracket in range(max(members, default=-1) + 1)]
         self._plan = plan(kind, max_epochs, eta, settings["trials"], counts)
-        self._sampler = make_sampler(
-            settings["sampler"], trainer.definition.module.get_config, settings["seed"]
-        )
+        self._tries: list[Document] = settings.get("try", [])
+        self._fixed: Document = settings.get("set", {})
+        get_config = fixed(trainer.definition.module.get_config, self._fixed, settings["seed"])
+        self._sampler = make_sampler(settings["sampler"], get_config, settings["seed"])
         lag = max(LAG, executor.capacity) if self._sampler.uses_evidence else None
         self._schedule = make_schedule(kind, self._plan, eta, self._suggest, lag)
         self._gains = Gains(max_epochs) if settings["stop_hopeless"] else None
@@ -90,6 +93,10 @@ class Search:
         settings = self._journal.settings
         scope = f"{settings['schedule']} to epoch {settings['max_epochs']}, eta {settings['eta']}"
         self._progress.say(f"search: {scope}, sampler {self._sampler.name}")
+        if self._fixed:
+            self._progress.say(f"  fixed by --set: {show_config(self._fixed)}")
+        if self._tries:
+            self._progress.say(f"  the first trials are the {len(self._tries)} configurations of --try")
         self._progress.begin_search(self._plan)
         self._restore()
         try:
@@ -247,6 +254,8 @@ class Search:
             raise self._all_failed()
 
     def _suggest(self, trial: int, results: Sequence[Result]) -> Document | None:
+        if trial < len(self._tries):
+            return self._tries[trial]
         trials, evidence = self._schedule.trials, Evidence()
         for result in results:
             evidence.add(result.trial, trials[result.trial].config, result.epochs, result.reward)

@@ -202,14 +202,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_file(path: str) -> dict[str, Any]:
+def read_document(path: str, flag: str) -> Any:
+    """What a JSON file holds that a flag names; raises `UsageError` where it cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
-            document = _parse(file.read())
+            return _parse(file.read())
     except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror}") from error
+        raise UsageError(f"{flag} {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {path}: not JSON: {error}") from error
+        raise UsageError(f"{flag} {path}: not JSON: {error}") from error
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    document = read_document(path, "--config")
     if not isinstance(document, dict):
         kind = type(document).__name__
         raise UsageError(f"--config {path}: holds a {kind}; it has to be an object, key to value")

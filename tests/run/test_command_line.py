@@ -450,7 +450,8 @@ def test_a_configuration_is_given_by_file_and_by_key(project: Project) -> None:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--hyper", "--set", "lr=1"), "--hyper samples configurations, --config and --set fix one"),
+        (("--hyper", "--config", "c.json"), "c.json: No such file or directory"),
+        (("--try", "c.json"), "--try: for a search alone"),
         (("--set", "lr"), "--set takes key=value, got 'lr'"),
         (("--config", "nowhere.json"), "nowhere.json: No such file or directory"),
     ],
