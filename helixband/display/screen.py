@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 DRAWINGS_A_SECOND = 8
 SECONDS_TO_END = 2.0
 
-ERASE, UP, HIDE_CURSOR, SHOW_CURSOR = "\r\x1b[J", "\x1b[{}A", "\x1b[?25l", "\x1b[?25h"
+ERASE = "\r \x1b[J\r\x1b[K"
+"""Erases this line and all below, and never a whole screen at once: tmux would keep that in its history."""
+UP, HIDE_CURSOR, SHOW_CURSOR = "\x1b[{}A", "\x1b[?25l", "\x1b[?25h"
 
 
 class Screen:
