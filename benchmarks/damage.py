@@ -26,6 +26,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Results
 from helixband.results.journal import Journal
 from helixband.run.experiment import SEARCH_SETTINGS
+from helixband.run.records import Record, Records
 from helixband.run.runfile import RunFile
 from helixband.search.journal import SearchJournal
 from helixband.sequence.store import SequenceStore
@@ -61,6 +62,21 @@ def tested(path: Path) -> Any:
     return path.read_bytes()
 
 
+def epochs(path: Path) -> Any:
+    results = Results(path.parent.parent.parent)
+    return results.trial(path.parent.name).history()
+
+
+def predicted(path: Path) -> Any:
+    """As a run does that finds them done."""
+    results = Results(path.parent.parent)
+    records = Records(results, RunFile(results))
+    name = path.name.removesuffix(path.suffix)
+    document = records.of(name)
+    Record(records, results, name, document["facts"]).has(document["formats"])
+    return path.read_bytes()
+
+
 def chunks(path: Path) -> Any:
     """The rows of a prediction that was stopped, those that are gone being made again."""
     parts = Parts(path.parent, {"of": "damage"}, ENDS)
@@ -81,7 +97,8 @@ def sequences(path: Path) -> Any:
 
 def targets(place: Place) -> Iterator[tuple[str, Path, Reader]]:
     """What is damaged, by name: the file, and what reads it."""
-    for flags in (SEARCH, (*TRAIN, "--eval", "--result", "single")):
+    predict = ("--predict", "genome.fa", "--stride", "10")
+    for flags in (SEARCH, (*TRAIN, "--eval", *predict, "--result", "single")):
         ended = place.run(flags)
         assert ended.code == 0, ended.error
     searched, single = place.written / "results", place.folder / "single"
@@ -94,6 +111,9 @@ def targets(place: Place) -> Iterator[tuple[str, Path, Reader]]:
     yield "run.json", single / "run.json", read_document
     yield "test_result.json", single / "test_result.json", tested
     yield "baselines.json", single / "baselines.json", tested
+    yield "test_predictions.npz", single / "test_predictions.npz", tested
+    yield "table of epochs", single / "trials/single/train_results.csv", epochs
+    yield "a prediction", single / "predictions/genome.fa.npy", predicted
     chunks(place.written / "x.part" / "0")
     yield "chunks of a prediction", place.written / "x.part" / "0", chunks
     yield "checksums of chunks", place.written / "x.part" / "checksums", chunks

@@ -171,6 +171,8 @@ def content(path: Path) -> Any:
         rows = [line.split(",") for line in path.read_text().splitlines()]
         kept = [number for number, title in enumerate(rows[0]) if "seconds" not in title]
         return [[row[number] for number in kept] for row in rows]
+    if path.name == "train_results.json":  # when, and a checksum of the seconds too
+        return None
     if path.name == "run.json":
         return {name: value for name, value in json.loads(path.read_text()).items() if name == "stages"}
     return path.read_bytes()

@@ -87,12 +87,15 @@ def run(folder: Path, result: str, delays: list[float | None], seconds_between_w
     subprocess.run([str(word) for word in command], check=True, timeout=280)
 
 
+ONE_RUNS_OWN = ("run.json", "lock", "attempt", "train_results.json")
+
+
 def contents(result: Path) -> dict[str, object]:
     """All that a run leaves, but for what is of one run alone: its command line, logs, lock, attempts."""
     found: dict[str, object] = {}
     for path in sorted(result.rglob("*")):
         name = str(path.relative_to(result))
-        if path.is_dir() or path.name in ("run.json", "lock", "attempt") or name.startswith("logs/"):
+        if path.is_dir() or path.name in ONE_RUNS_OWN or name.startswith("logs/"):
             continue
         if name.endswith(".record.json"):
             continue
