@@ -56,6 +56,24 @@ def test_what_an_interrupted_writer_left_is_no_obstacle(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_folder_of_thousands_of_files_is_not_looked_through_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "SMALL_FOLDER", 20)
+    looked: list[int] = []
+
+    def scandir(path: Any) -> Any:
+        looked.append(len(os.listdir(path)))
+        return original(path)
+
+    original = os.scandir
+    monkeypatch.setattr(writing.os, "scandir", scandir)
+    for number in range(200):
+        write_whole(tmp_path / str(number), "", sync=False)
+    assert sum(looked) < 20 * 200  # and not 200 * 100
+    assert looked[:20] == list(range(20))
+
+
 def test_a_folder_in_the_place_of_the_file_is_told_and_stays(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(StorageError, match=f"cannot write {tmp_path}/a: Is a directory"):

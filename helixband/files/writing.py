@@ -23,6 +23,9 @@ CHECKED_BYTES = 1 << 24
 SYNCED_TOGETHER = 16
 """So many files of a lot are synced at the same time."""
 
+SMALL_FOLDER = 1000
+"""A folder of no more files is looked through for what killed processes left, at each file written to it."""
+
 _CHECKSUM = "checksum"
 _unseen: dict[str, int] = {}  # how many files may be written to a folder before it is looked through again
 _NOT_AS_WRITTEN = "what is read back is not what was written; the disk may be faulty"
@@ -318,7 +321,7 @@ def _remove_left_over(path: Path, ending: str) -> None:
         return
     with os.scandir(folder) as entries:
         found = list(entries)
-    _unseen[folder] = len(found) // 100
+    _unseen[folder] = len(found) // 10 if len(found) > SMALL_FOLDER else 0
     head = _head(path)
     for name in [entry.path for entry in found if entry.name.startswith(head)]:
         if not name.endswith(ending):
