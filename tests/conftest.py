@@ -126,7 +126,9 @@ class Project:
 
     def start(self, *flags: str, **options: Any) -> "subprocess.Popen[str]":
         """The command line in a process of its own."""
-        command = [sys.executable, "-W", "error", "-u", str(ROOT / "main.py"), *self.arguments(*flags)]
+        # -W takes no patterns: the one module of another package that warns is named.
+        warnings = ["-W", "error", "-W", "ignore::DeprecationWarning:hyperopt.pyll.stochastic"]
+        command = [sys.executable, *warnings, "-u", str(ROOT / "main.py"), *self.arguments(*flags)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": self.path, **options}
         process = subprocess.Popen(command, text=True, **options)
         self.started.append(process)

@@ -69,7 +69,7 @@ class Averaging(Plain):
         super().init_model()
         self.average = optim.swa_utils.AveragedModel(self.network)
         self.steps_seen = 0
-        self.momentum = torch.zeros(1)
+        self.momentum = torch.zeros(1, device=self.device)
         self.seen = np.zeros(2)
 
     def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
