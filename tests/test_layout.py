@@ -111,7 +111,8 @@ FILES = {
         "runfile",
         "context records",
         "evaluation prediction",
-        "checks",
+        "findings",
+        "checks data_check",
         "experiment",
         "command",
     ],
@@ -140,11 +141,12 @@ FILES = {
         "broadcasting ended feed keeper losses meters modes options result schedules tensorboard",
         "parts parts.constrain parts.update steps",
         "configuration monte_carlo state parts.schedule parts.order",
-        "engine",
+        "engine reading",
         "member",
         "steps.stepper steps.eager",
         "passes",
         "fit judge",
+        "rehearsal",
     ],
 }
 """The files of each room. A line is a step: its files import only from files in the lines above it.

@@ -148,6 +148,13 @@ def predict_windows(
     return written
 
 
+def try_windows(predictor: WindowPredictor, formats: Collection[str], rows: int) -> None:
+    """Predict on the first windows alone; raises what `predict_windows` would, and writes nothing."""
+    last = min(rows, int(_chunk_ends(predictor.data, CHUNK_BASES)[0]))
+    arrays = predictor.predict(0, last)
+    check_formats(find_formats(formats), {key: array.ndim for key, array in arrays.items()})
+
+
 def check_strands(store: SequenceStore) -> None:
     """Raise `DataError` where sequences have no other strand."""
     if store.alphabet.complement is None:

@@ -130,6 +130,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="what records are called in the tables and tracks of predictions: number counts them, for FASTA "
         "files that repeat names; ucsc and ensembl write chr1 or 1; a FILE has two columns, old and new name",
     )
+    add(
+        "--no-data-check",
+        action="store_true",
+        help="do not make the data of all stages, and try a small batch of each, before any work",
+    )
+    add("--dry-run", action="store_true", help="check everything before any work, and do nothing else")
     add("-c", "--cpu", action="store_true", help="use the CPU even if there is a GPU")
     add("--force", action="store_true", help="continue with the results of another def.py or environment")
     add("--quiet", action="store_true", help="print nothing but errors")

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.display.text import show_number, show_row
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.files import remove_file
+from helixband.generators.base import BatchGenerator
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.scored import reason_to_leave_out, write_scored
-from helixband.run.context import Stage
+from helixband.run.context import Context, Stage
 from helixband.training import judge
 
 UNLIKE = "unlike_"
@@ -38,12 +40,16 @@ KINDS = {ClassificationModel: "classes", MultiLabelModel: "labels", RegressionMo
 class Evaluation(Stage):
     """The test set: what it has in common with the training set, and what the model scores on it."""
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._kept: BatchGenerator | None = None
+
     def check(self) -> None:
         """Say what a good score could come from besides biology, and store it for the evaluation.
 
         Raises `DataError` where the data are no nucleic acids.
         """
-        test_data = self._test()
+        test_data = self.test_data()
         train, test = self._examples(self._train(), test_data)
         self.progress.say(
             f"check: {len(train.sequences):,} training and {len(test.sequences):,} test sequences"
@@ -59,21 +65,20 @@ class Evaluation(Stage):
         self.results.write_audit({**report.to_json(), **found})
         self.progress.say(f"  written to {self.results.audit_file}")
 
+    def is_done(self, facts: dict[str, Any]) -> bool:
+        """Whether the test set was scored with the same `facts`."""
+        files = self._files()
+        return all(file.exists() for file in files) and self.run_file.stage("evaluate") == self._facts(facts)
+
     def evaluate(self, load_model: Callable[[], BaseModel], facts: dict[str, Any]) -> None:
         """Score the test set, and trivial models on it, unless that was done with the same `facts`."""
-        similar = self._similar_digests()
-        told = hashlib.sha256("".join(similar).encode()).hexdigest() if similar else None
-        facts = facts | {"data": self.args.data, "similar": told}
-        results = self.results
-        files = [results.test_file, results.baselines_file]
-        if results.test_set_file.name in self.run_file.digests():
-            files.append(results.test_set_file)
-        if all(file.exists() for file in files) and self.run_file.stage("evaluate") == facts:
-            self.run_file.check_files(files)
+        results, similar = self.results, self._similar_digests()
+        if self.is_done(facts):
+            self.run_file.check_files(self._files())
             self.progress.say(f"test: done already, {self.results.test_file}")
             self._tell(" ", self.results.test_result())
             return
-        model, test = load_model(), self._test()
+        model, test = load_model(), self.test_data()
         seed_everything(derive_seed(self.args.seed, "evaluate"))
         result, y_true, y_pred = self._score(model, test)
         names = _names(model, y_pred)
@@ -87,12 +92,36 @@ class Evaluation(Stage):
         else:
             write_scored(results.test_set_file, y_true, y_pred, names, _kind(model))
         self.run_file.finish_stage(
-            "evaluate", facts, [results.test_file, results.baselines_file, results.test_set_file]
+            "evaluate", self._facts(facts), [results.test_file, results.baselines_file, results.test_set_file]
         )
         self._tell("test:", result)
         self.progress.say(f"  written to {results.test_file}")
         if left_out:
             self.progress.say(f"  its labels and predictions are not kept for the report: {left_out}")
+
+    def test_data(self) -> Iterable[Any]:
+        """The generator of the test set, in its first epoch. One of ours is kept until `release`."""
+        made = self.definition.test_data(self.args.data) if self._kept is None else self._kept
+        if isinstance(made, BatchGenerator):
+            made.set_epoch(0, 0)
+            self._kept = made
+        return made
+
+    def release(self) -> None:
+        """Let go of the test set, whose memory is the training's."""
+        self._kept = None
+
+    def _files(self) -> list[Path]:
+        """What is stored of an evaluation."""
+        results = self.results
+        kept = results.test_set_file.name in self.run_file.digests()
+        return [results.test_file, results.baselines_file, *[results.test_set_file] * kept]
+
+    def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """All that an evaluation depends on."""
+        similar = self._similar_digests()
+        told = hashlib.sha256("".join(similar).encode()).hexdigest() if similar else None
+        return facts | {"data": self.args.data, "similar": told}
 
     def _examples(self, train: Iterable[Any], test: Iterable[Any]) -> tuple[Examples, Examples]:
         """All training and test examples, with coordinates where both have them on the same genome."""
@@ -140,7 +169,7 @@ class Evaluation(Stage):
         if not self.results.audit_file.exists():
             return []
         stored = self.results.audit()
-        if stored["of"] == self._of_data(self._test()):
+        if stored["of"] == self._of_data(self.test_data()):
             return list(stored["similar_digests"])
         self.progress.say(
             f"note: {self.results.audit_file} is of other test data or of another definition, and is left "
@@ -182,9 +211,6 @@ class Evaluation(Stage):
 
     def _train(self) -> Iterable[Any]:
         return self.definition.training_data(self.args.data, self.args.batch_size)[0]
-
-    def _test(self) -> Iterable[Any]:
-        return self.definition.test_data(self.args.data)
 
 
 def _kind(model: BaseModel) -> str:

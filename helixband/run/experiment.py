@@ -5,9 +5,10 @@ import functools
 import math
 import os
 import shlex
+import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,13 +26,14 @@ from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.run.checks import Checks, asks_for_training, check_weights, no_model
 from helixband.run.context import Context, Stage
+from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.runfile import RunFile, file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
 from helixband.search.journal import SearchJournal
-from helixband.search.run import Search
+from helixband.search.run import FIRST_TRIALS, Search
 from helixband.search.samplers.random import call, draw, log_scaled
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
@@ -52,10 +54,8 @@ def run(args: Namespace) -> None:
     args.train = asks_for_training(args)
     if not args.train and (args.eval or args.predict) and not os.path.isdir(args.result):
         raise no_model(absolute(args.result), "it does not exist")
-    results = Results(absolute(args.result))
-    with results.locked():
+    with _opened(args) as results:
         if args.debug:
-            results = results.cleared_subdirectory("debug")
             args.epoch = 1
         # A run that failed before its first epoch binds the next one to nothing.
         run_file = RunFile(results, binding=results.has_trained())
@@ -86,6 +86,19 @@ def _command(args: Namespace) -> str:
     return " ".join([*assignments, shlex.join(args.command)])
 
 
+@contextlib.contextmanager
+def _opened(args: Namespace) -> Iterator[Results]:
+    """The result directory, locked; for --dry-run as it stands, and nothing is made where there is none."""
+    path = absolute(args.result)
+    if args.dry_run:
+        with tempfile.TemporaryDirectory() as empty:
+            yield Results(path if os.path.lexists(path) and not args.debug else empty)
+        return
+    results = Results(path)
+    with results.locked():
+        yield results.cleared_subdirectory("debug") if args.debug else results
+
+
 class Experiment(Stage):
     """A definition, its results, and the flags of this run."""
 
@@ -96,11 +109,22 @@ class Experiment(Stage):
         self.prediction = Prediction(context)
         self.checks = Checks(context, self.prediction)
         self.checks.run()
+        self._context = context
 
     def run(self) -> None:
         """All stages asked for."""
         self._announce()
-        self._accept_definition()
+        going_on = []
+        if self.run_file.changes(self.definition):
+            going_on = self._going_on()
+            self._check_fit(going_on)
+        if not self.args.no_data_check:
+            self._check_data()
+            self.run_file.check(self.definition, self.args.force)  # with what the data functions have read
+        if self.args.dry_run:
+            self.progress.say("dry run: everything was checked, and nothing done")
+            return
+        self._accept_definition(going_on)
         if self.args.check:
             self.evaluation.check()
             if not (self.args.train or self.args.eval or self.args.predict):
@@ -133,14 +157,38 @@ class Experiment(Stage):
         for note in [*self.run_file.notes(), *self.checks.notes]:
             self.progress.say(note)
 
-    def _accept_definition(self) -> None:
-        """Go on with a changed definition or environment, once what was trained is known to fit it."""
-        if not (changes := self.run_file.changes(self.definition)):
-            self.run_file.accept(self.definition)  # where a kill left the copy of another one
+    def _check_data(self) -> None:
+        """Try out the data of what is to be done."""
+        args, trial = self.args, self.checks.to_train()
+        searches = args.hyper and not self._is_searched()
+        trains = searches or trial is not None
+        facts = None if trains or not (args.eval or args.predict) else self._facts
+        evaluates = args.eval and (facts is None or not self.evaluation.is_done(facts))
+        predicts = self.prediction.first_to_do(facts)
+        if not (trains or evaluates or predicts):
             return
-        going_on = self._going_on()
-        self._check_fit(going_on)
-        self.run_file.accept(self.definition)
+        if searches:
+            configs = [self._drawn(number, 0) for number in range(FIRST_TRIALS)]
+        else:
+            used = trial or self._trained_trial()
+            configs = [self._config(used)]
+        work = Work(trains, evaluates, predicts, configs)
+        DataCheck(self._context, self.trainer, self.evaluation, self.prediction, work).run()
+
+    def _config(self, trial: Trial) -> dict[str, Any]:
+        """The configuration of a trial, begun or new."""
+        config = self.results.config_of(trial) or self.checks.fixed
+        return config if config is not None else self._drawn(SINGLE)
+
+    def _drawn(self, *key: str | int) -> dict[str, Any]:
+        return draw(self.definition.module.get_config, derive_seed(self.args.seed, "config", *key))
+
+    def _accept_definition(self, going_on: Sequence[Trial]) -> None:
+        """Go on with a definition and environment that may have changed, and are known to fit."""
+        changes = self.run_file.changes(self.definition)
+        self.run_file.accept(self.definition)  # if unchanged, where a kill left the copy of another one
+        if not changes:
+            return
         for change in changes:
             self.progress.say(f"--force: {change}")
         self._tell_forced(going_on)
@@ -179,11 +227,13 @@ class Experiment(Stage):
             )
 
     def _prepare_training(self, trial: Trial | None = None) -> None:
-        """Make the data, so that its faults show before anything is trained, and record the run.
+        """Record the run, its data made at least once, so that their faults show before anything is trained.
 
         A search whose best is trained on keeps its settings.
         """
-        self.definition.training_data(self.args.data, self.args.batch_size)
+        self.evaluation.release()
+        if self.args.no_data_check:
+            self.definition.training_data(self.args.data, self.args.batch_size)
         self.prediction.check_training_data()
         self.run_file.check(self.definition, self.args.force)
         if trial is None or trial.id == SINGLE:
@@ -243,10 +293,7 @@ class Experiment(Stage):
         self._show_network(trial, config)
 
     def _train(self, trial: Trial) -> None:
-        args = self.args
-        config = self.results.config_of(trial) or self.checks.fixed
-        if config is None:
-            config = draw(self.definition.module.get_config, derive_seed(args.seed, "config", SINGLE))
+        args, config = self.args, self._config(trial)
         self._prepare_training(trial)
         if trial.id == SINGLE:
             self.run_file.record_single(config, finished=False)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -20,12 +20,14 @@ from helixband.outputs.windows import (
     on_chromosomes,
     predict_windows,
     record_lengths,
+    try_windows,
 )
 from helixband.randomness import derive_seed, seed_everything
 from helixband.run.context import Context, Stage
 from helixband.run.records import SUFFIX, Record, Records
 from helixband.sequence.chromosomes import read_aliases
 from helixband.sequence.reading import shown_names
+from helixband.training import rehearsal
 
 WINDOW_FLAGS = {
     "--stride": "stride",
@@ -72,6 +74,36 @@ class Prediction(Stage):
                     on_chromosomes(data, self.args.chromosomes)
                 called(data.store.names, self.args.names, data.store.path)
 
+    def first_to_do(self, facts: dict[str, Any] | None) -> str | None:
+        """The path of the first input that is not predicted on with these `facts`; None: all are, if any.
+
+        Without facts, as the model is to be trained, it is the first of all.
+        """
+        for name, path in self.inputs.items():
+            if facts is None or not self._look_up(name, path, facts)[0].has(self._formats):
+                return path
+        return None
+
+    def data_of(self, path: str) -> Iterable[Any]:
+        """The generator of an input, held against the flags."""
+        own = self.definition.prediction_data(path) if self._own_generator else None
+        data = self._windows_like_training(path) if own is None else own
+        if self.args.both_strands and isinstance(data, SequenceBatchGenerator):
+            check_strands(data.store)
+        if not self._is_windowed(data):
+            self._check_whole()
+        return data
+
+    def try_out(self, model: BaseModel, data: Iterable[Any], rows: int) -> None:
+        """Predict on so many rows; raises what is wrong, and writes nothing."""
+        if self._is_windowed(data):
+            try_windows(self._predictor(model, data, {}), self._formats, rows)
+            return
+        if type(model).predict is BaseModel.predict:
+            x = rehearsal.first_x(data, rows)
+            for _ in named_arrays(*rehearsal.predict(model, x, self.args.mc_dropout)):
+                pass
+
     def predict_all(self, load_model: Callable[[], BaseModel], facts: Mapping[str, Any]) -> None:
         """Predict on each input with the model, unless that was done with the same `facts`."""
         try:
@@ -84,31 +116,49 @@ class Prediction(Stage):
     def _predict(
         self, name: str, path: str, load_model: Callable[[], BaseModel], facts: Mapping[str, Any]
     ) -> None:
-        facts = {**facts, "path": absolute(path), "file": file_facts(path)}
-        facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
-        facts |= {key: value for key, value in self._naming_facts().items() if value}
-        data: Iterable[Any] | None = None
-        if not self._own_generator:
-            data = windows = self._windows_like_training(path)
-            facts["sequences"] = windows.store.digest  # of a BED file the genome
-        formats = self.args.format or DEFAULT_FORMATS
-        record = Record(self._records, self.results, name, facts)
+        record, windows = self._look_up(name, path, facts)
+        formats = self._formats
         if record.has(formats):
             listed = "".join(f", {output}" for output in record.outputs)
             self.progress.say(f"predict: {path} is done already{listed}")
             return
         model = load_model()
-        if data is None:
-            data = self.definition.prediction_data(path)
+        data = self.definition.prediction_data(path) if windows is None else windows
         seed_everything(derive_seed(self.args.seed, "predict", name))
-        save = self.definition.function("save_prediction")
-        if isinstance(data, SequenceBatchGenerator) and not save:
+        if self._is_windowed(data):
             outputs = self._predict_windows(name, model, data, record, formats)
         else:
             outputs = self._predict_whole(name, path, model, data, record)
         record.finish(formats, outputs)
         written = ", ".join(str(output) for output in outputs) or "save_prediction of the definition"
         self.progress.say(f"predict: {path} -> {written}")
+
+    @property
+    def _formats(self) -> Collection[str]:
+        return self.args.format or DEFAULT_FORMATS
+
+    def _look_up(
+        self, name: str, path: str, facts: Mapping[str, Any]
+    ) -> tuple[Record, SequenceBatchGenerator | None]:
+        """What is recorded of an input, and its windows, where the training data say what these are."""
+        facts = {**facts, "path": absolute(path), "file": file_facts(path)}
+        facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
+        facts |= {key: value for key, value in self._naming_facts().items() if value}
+        windows = None if self._own_generator else self._windows_like_training(path)
+        if windows is not None:
+            facts["sequences"] = windows.store.digest  # of a BED file the genome
+        return Record(self._records, self.results, name, facts), windows
+
+    def _is_windowed(self, data: Iterable[Any]) -> TypeGuard[SequenceBatchGenerator]:
+        """Whether an input is predicted on window by window."""
+        save = self.definition.function("save_prediction")
+        return isinstance(data, SequenceBatchGenerator) and not save
+
+    def _predictor(
+        self, model: BaseModel, data: SequenceBatchGenerator, renamed: dict[str, str]
+    ) -> WindowPredictor:
+        args = self.args
+        return WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed, renamed)
 
     def _predict_windows(
         self,
@@ -126,8 +176,7 @@ class Prediction(Stage):
         lengths = record_lengths(data)
         what = f"windows of {data.length}" if lengths is None else f"records of up to {lengths.max()}"
         self.progress.say(f"predict: {data.n_examples:,} {what} bases of {name}")
-        renamed = self._renamed(data)
-        predictor = WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed, renamed)
+        predictor = self._predictor(model, data, self._renamed(data))
         self.progress.begin_windows(bases_of_window(data))
         written = predict_windows(
             predictor, self.results, name, record.facts, formats, self.progress.windows, record.begin
@@ -138,11 +187,7 @@ class Prediction(Stage):
     def _predict_whole(
         self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: Record
     ) -> list[Path]:
-        if flag := self._window_flag():
-            raise UsageError(
-                f"{flag} is for windows of sequences: leave it out, or have get_pred_generator in "
-                f"{self.definition.path} return a FastaBatchGenerator or an IntervalBatchGenerator"
-            )
+        self._check_whole()
         samples = self.args.mc_dropout
         y_pred, spread = model.predict_mc(data, samples) if samples else (model.predict(data), None)
         if save := self.definition.function("save_prediction"):
@@ -170,6 +215,14 @@ class Prediction(Stage):
             shown = shown_names(kept, at_most=3)
             self.progress.say(f"note: --names {scheme} leaves {len(kept):,} names as they are: {shown}")
         return renamed
+
+    def _check_whole(self) -> None:
+        """Raise `UsageError` for flags that an input which is predicted on at once does not take."""
+        if flag := self._window_flag():
+            raise UsageError(
+                f"{flag} is for windows of sequences: leave it out, or have get_pred_generator in "
+                f"{self.definition.path} return a FastaBatchGenerator or an IntervalBatchGenerator"
+            )
 
     def _windows_like_training(self, path: str) -> SequenceBatchGenerator:
         """The windows of an input, in the form of the training examples."""

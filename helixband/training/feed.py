@@ -1,6 +1,6 @@
 """Where batches come from: what a generator yields, checked, cut to size, and as tensors on the device."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
+from helixband.generators.base import BatchGenerator
 from helixband.nested import CONTAINERS, leaves, length, map_leaves
 
 EVALUATION_BYTES = {"cpu": 1 << 18, "cuda": 1 << 20}
@@ -56,7 +57,7 @@ def kept(nested: Any) -> Any:
     return nested.clone() if isinstance(nested, Tensor) else np.array(nested)
 
 
-def labelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[tuple[Any, Any]]:
+def labelled(generator: Iterable[Any], limit: int | None = None) -> Generator[tuple[Any, Any]]:
     """The batches (x, y) of a generator, the first `limit` of them.
 
     Raises `DataError` for a generator that says it is not `labelled`, and for a batch that is no pair.
@@ -73,7 +74,7 @@ def labelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[tup
         yield batch[0], batch[1]
 
 
-def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Iterator[Any]:
+def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Generator[Any]:
     """The x of each batch of a generator over x alone, or over (x, y) where it says that it is `labelled`.
 
     (x, None) is x, too. An x that is a list or tuple of one part is that part, as
@@ -126,6 +127,17 @@ def number_of_batches(generator: Any) -> int | None:
         return len(generator)
     except TypeError:
         return None
+
+
+def sizes(generator: Any) -> tuple[int, int] | None:
+    """(examples, examples of a batch) where all are used, of our generators and torch's; None of others."""
+    if getattr(generator, "drop_last", True) or getattr(generator, "batch_size", None) is None:
+        return None
+    try:
+        examples = generator.n_examples if isinstance(generator, BatchGenerator) else len(generator.sampler)
+    except (AttributeError, TypeError):  # none of these, or its data set has no length
+        return None
+    return examples, generator.batch_size
 
 
 def no_batch(generator: Iterable[Any]) -> DataError:

@@ -58,6 +58,12 @@ def batch(model: Any, x: Any, y: Any) -> Evaluated:
 
 def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
     """(loss and metrics, y_true, y_pred) of a whole set."""
+    loss, y_true, y_pred = outputs(model, generator)
+    return {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}, y_true, y_pred
+
+
+def outputs(model: Any, generator: Iterable[Any]) -> tuple[float, Any, Any]:
+    """(loss, y_true, y_pred) of a whole set, its labels checked."""
     model.engine.begin_pass()
 
     @torch.no_grad()
@@ -72,7 +78,7 @@ def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, 
     model.check_labels(y_true)
     if not math.isfinite(loss):
         _check_finite(generator, y_true, y_pred)
-    return {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}, y_true, y_pred
+    return loss, y_true, y_pred
 
 
 def whole_mc(model: Any, generator: Iterable[Any], samples: int) -> tuple[dict[str, float], Any, Any]:

@@ -270,7 +270,7 @@ def check_iterators(generator: Any, name: str) -> None:
     Its place cannot be read, so no checkpoint could hold it, and a run that went on would see other batches.
     """
     for held in found_in(generator, Iterator):
-        if held is not generator and _goes_on(held) and not is_stateful(generator):
+        if held is not generator and goes_on(held) and not is_stateful(generator):
             raise DefinitionError(
                 f"the {name} generator, a {type(generator).__name__}, keeps a {type(held).__name__} from one "
                 "epoch to the next, whose place no checkpoint can hold; make it anew in __iter__, or give "
@@ -278,7 +278,7 @@ def check_iterators(generator: Any, name: str) -> None:
             )
 
 
-def _goes_on(iterator: Any) -> bool:
+def goes_on(iterator: Any) -> bool:
     """Whether an iterator of Python's or a DataLoader's is not at its end. Of others it is not known."""
     if isinstance(iterator, GeneratorType):
         return iterator.gi_frame is not None

@@ -222,11 +222,17 @@ def test_what_cannot_be_predicted_is_told_before_training(
     assert not (untrained.results / "trials").exists()
 
 
-def test_a_generator_of_ones_own_is_not_called_before_training(untrained: Project) -> None:
+def test_a_generator_of_ones_own_is_called_before_training_unless_the_data_are_not_to_be_checked(
+    untrained: Project,
+) -> None:
     untrained.definition.write_text(
         DEFINITION + "\n\ndef get_pred_generator(pred_path):\n    raise ValueError('too early')\n"
     )
-    assert untrained.run("--epoch", "1", "--predict", "new.fa").code == 1
+    failed = untrained.run("--epoch", "1", "--predict", "new.fa")
+    assert (failed.code, failed.err.splitlines()[-1]) == (1, "ValueError: too early")
+    assert not (untrained.results / "trials").exists()
+
+    assert untrained.run("--epoch", "1", "--predict", "new.fa", "--no-data-check").code == 1
     assert (untrained.results / "trials/single/checkpoints/best.pt").exists()
 
 

@@ -43,10 +43,7 @@ class Trainer:
         plan = trial.plan()
         is_new = plan is None or (train is not None and not trial.resumable_epochs())
         if is_new:
-            steps = 1 if train is None else number_of_batches(train)
-            if steps is not None and self.args.debug:
-                steps = min(steps, DEBUG_BATCHES)
-            plan = {"epochs": self._epochs, "steps_per_epoch": steps}
+            plan = self._plan(train)
         assert plan is not None
         if train is not None and self._epochs > plan["epochs"]:
             raise ResultsMismatch(
@@ -54,12 +51,26 @@ class Trainer:
                 f"total of its steps. It cannot go on to epoch {self._epochs}: "
                 f"give --epoch {plan['epochs']}, or another directory with --result"
             )
-        known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
-        seed_everything(self._seed(trial.id))
-        model = self.definition.new_model(from_json(config), Namespace(**{**vars(self.args), **known}))
+        model = self._model(trial.id, config, plan)
         if is_new and train is not None and model.engine.asked_total:
             trial.write_plan(plan)
         return model
+
+    def passing_model(self, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
+        """A model that belongs to no trial, to be thrown away; nothing is written."""
+        return self._model("", config, self._plan(train))
+
+    def _plan(self, train: Iterable[Any] | None) -> dict[str, Any]:
+        """The epochs and the steps of an epoch of a training that begins."""
+        steps = 1 if train is None else number_of_batches(train)
+        if steps is not None and self.args.debug:
+            steps = min(steps, DEBUG_BATCHES)
+        return {"epochs": self._epochs, "steps_per_epoch": steps}
+
+    def _model(self, name: str, config: Document, plan: dict[str, Any]) -> BaseModel:
+        known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
+        seed_everything(self._seed(name))
+        return self.definition.new_model(from_json(config), Namespace(**{**vars(self.args), **known}))
 
     @property
     def _epochs(self) -> int:

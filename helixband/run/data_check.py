@@ -1,0 +1,204 @@
+"""The data of all stages, checked before any work: each generator is made, and gives a model a small batch.
+
+Shapes, types and what raises are faults. A metric that raises or is undefined on so few rows is a note.
+Nothing is written, and random numbers are afterwards as they were.
+"""
+
+import gc
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from base_model import BaseModel
+from helixband import interruption, randomness
+from helixband.errors import DataError, HelixbandError
+from helixband.nested import leaves, length, map_leaves
+from helixband.run.context import Context, Stage
+from helixband.run.evaluation import Evaluation
+from helixband.run.findings import MODEL, PREDICTION, TEST, TRAINING, VALIDATION, Findings
+from helixband.run.prediction import Prediction
+from helixband.search.executors.task import Document
+from helixband.search.executors.trial import Trainer
+from helixband.training import judge, rehearsal
+from helixband.training.feed import sizes
+
+SECONDS = 5.0
+"""A check that takes longer says so."""
+
+Batch = tuple[Any, Any]
+
+
+class Work(NamedTuple):
+    """What a run has to do.
+
+    `configs` are the configurations of which one has to do with the data: the one that is used, or draws.
+    `predicts` is the path of the first input that is not done.
+    """
+
+    trains: bool
+    evaluates: bool
+    predicts: str | None
+    configs: list[Document]
+
+
+class DataCheck(Stage):
+    """Tries out the data that some work needs."""
+
+    def __init__(
+        self, context: Context, trainer: Trainer, evaluation: Evaluation, prediction: Prediction, work: Work
+    ) -> None:
+        super().__init__(context)
+        self._trainer, self._evaluation, self._prediction = trainer, evaluation, prediction
+        self._work = work
+        self._rows = int(self.args.batch_size)
+        self._made: dict[str, Iterable[Any]] = {}
+        self._batches: dict[str, Batch] = {}
+
+    def run(self) -> None:
+        """Say what is to be noted; raises all that is wrong."""
+        began = time.monotonic()
+        with randomness.unmoved():
+            found = Findings()
+            self._make(found)
+            self._read(found)
+            tried = self._try_configurations()
+        for fault in tried.faults:
+            found.add(fault)
+        found.notes += tried.notes
+        self._made, self._batches = {}, {}
+        interruption.check()
+        found.raise_faults(self.definition)
+        for note in found.notes:
+            self.progress.say(f"note: {note}")
+        if (seconds := time.monotonic() - began) > SECONDS:
+            self.progress.say(f"the check of the data took {seconds:.0f} s; --no-data-check leaves it out")
+
+    def _make(self, found: Findings) -> None:
+        """The generators that the work needs."""
+        args = self.args
+        if self._work.trains:
+            with found.of(TRAINING, told=True):
+                made = self.definition.training_data(args.data, args.batch_size)
+                self._made[TRAINING], self._made[VALIDATION] = made
+        if self._work.evaluates:
+            with found.of(TEST, told=True):
+                self._made[TEST] = self._evaluation.test_data()
+        if self._work.predicts is not None:
+            with found.of(PREDICTION, told=True):
+                self._made[PREDICTION] = self._prediction.data_of(self._work.predicts)
+
+    def _read(self, found: Findings) -> None:
+        for where in (TRAINING, VALIDATION, TEST):
+            if where in self._made:
+                with found.of(where):
+                    self._batches[where] = rehearsal.first_batch(self._made[where], self._rows)
+
+    def _try_configurations(self) -> Findings:
+        """What the first configuration that works gave to note, or else the faults of the first of all.
+
+        A search goes on without a configuration that fails, so it has several here.
+        """
+        first = None
+        for config in self._work.configs:
+            found = self._try(config)
+            if torch.cuda.is_available():
+                gc.collect()
+                torch.cuda.empty_cache()
+            if not found.faults:
+                return found
+            first = first or found
+        return first or Findings()
+
+    def _try(self, config: Document) -> Findings:
+        found, model = Findings(), None
+        with found.of(MODEL):
+            model = self._trainer.passing_model(config, self._made.get(TRAINING))
+        if model is None:
+            return found
+        with rehearsal.weights_kept(model):
+            trial = _Rehearsal(model, found, self._batches)
+            if TRAINING in self._batches:
+                trial.train(self._made[TRAINING], sizes(self._made[TRAINING]))
+            trial.evaluate(self.args.mc_dropout)
+            if PREDICTION in self._made:
+                with found.of(PREDICTION):
+                    self._prediction.try_out(model, self._made[PREDICTION], self._rows)
+        return found
+
+
+class _Rehearsal:
+    """A model on a batch of each set. What a definition does in an own way as a whole is not tried."""
+
+    def __init__(self, model: BaseModel, found: Findings, batches: dict[str, Batch]) -> None:
+        self._model, self._found, self._batches = model, found, batches
+        self._failed: set[Form] = set()
+
+    def train(self, generator: Iterable[Any], sizes: tuple[int, int] | None) -> None:
+        """The criterion and the metrics of the training batch; the former also of one example, if the last
+        batch has one.
+        """
+        model, batch = self._model, self._batches[TRAINING]
+        if type(model).fit is not BaseModel.fit:
+            return
+        before = len(self._found.faults)
+        with self._found.of(TRAINING):
+            model.as_member(generator, (), model.args.epoch)
+            if model.engine.own_step:
+                return
+            self._measure(TRAINING, "train_metrics", *rehearsal.train(model, batch))
+            if sizes and sizes[0] > sizes[1] and sizes[0] % sizes[1] == 1 and not model.args.debug:
+                self._train_on_one(generator, batch, sizes)
+        if len(self._found.faults) > before:
+            self._failed.add(_form(batch))
+
+    def evaluate(self, passes: int | None) -> None:
+        """The criterion and the metrics of the validation and test batches."""
+        model = self._model
+        if type(model).evaluate is not BaseModel.evaluate:
+            return
+        for where in (VALIDATION, TEST):
+            batch = self._batches.get(where)
+            if batch is None or _form(batch) in self._failed:  # it would be told twice
+                continue
+            before = len(self._found.faults)
+            with self._found.of(where):
+                _, y_true, y_pred = rehearsal.evaluate(model, batch, passes if where == TEST else None)
+                self._measure(where, "eval_metrics", y_true, y_pred)
+            if len(self._found.faults) > before:
+                self._failed.add(_form(batch))
+
+    def _measure(self, where: str, name: str, y_true: Any, y_pred: Any) -> None:
+        rows = f"on {length(y_true)} rows of {where}"
+        try:
+            values = judge.numbers(self._model, name, y_true, y_pred)
+        except HelixbandError:
+            raise
+        except Exception as error:
+            self._found.notes.append(f"{name} raised {type(error).__name__}: {error}, {rows}")
+            return
+        if undefined := [metric for metric, value in values.items() if value != value]:
+            self._found.notes.append(f"{', '.join(undefined)} of {name}: undefined {rows}")
+
+    def _train_on_one(self, generator: Iterable[Any], batch: Batch, sizes: tuple[int, int]) -> None:
+        try:
+            rehearsal.train(self._model, map_leaves(lambda leaf: leaf[:1], batch))
+        except Exception as error:
+            examples, of_a_batch = sizes
+            raise DataError(
+                f"{type(generator).__name__} has {examples:,} examples in batches of {of_a_batch}, so that "
+                f"the last has one, on which training fails ({type(error).__name__}: {error}). Pass "
+                "drop_last=True to it, or choose another --batch-size"
+            ) from error
+
+
+Form = tuple[tuple[tuple[int, ...], str], ...]
+
+
+def _form(nested: Any) -> Form:
+    """The shapes, but for rows, and types of a batch."""
+    return tuple(
+        (tuple(np.shape(leaf)[1:]), str(getattr(leaf, "dtype", type(leaf)))) for leaf in leaves(nested)
+    )
