@@ -19,7 +19,7 @@ from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import leaves, map_leaves
 from helixband.sequence.alphabet import DNA, RNA, Codes
 from helixband.sequence.similarity import Sequences, SequenceSet
-from helixband.training.feed import labelled
+from helixband.training.feed import labelled, no_batch
 
 BLOCK_BASES = 1 << 24
 """Windows are gathered in blocks of so many bases."""
@@ -163,7 +163,10 @@ def _has_all_letters(sequences: SequenceSet) -> bool:
 
 def _labels(generator: Iterable[Any]) -> NDArray[Any]:
     """All labels; raises `DataError` where they are not one array."""
-    labels = concatenate([to_numpy(y) for _, y in labelled(generator)])
+    batches = [to_numpy(y) for _, y in labelled(generator)]
+    if not batches:
+        raise no_batch(generator)
+    labels = concatenate(batches)
     if not isinstance(labels, np.ndarray):
         raise DataError("labels in several parts")
     return single_labels(labels, len(labels))

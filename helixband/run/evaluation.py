@@ -159,7 +159,7 @@ class Evaluation(Stage):
         try:
             found = marks(self._train(), test, classes)
         except (HelixbandError, OSError) as error:  # the model can be tested where its training data are not
-            return {"missing": f"the training data cannot be read ({error})"}
+            return {"missing": f"the training data cannot be read, or the test data not again ({error})"}
         if found is None:
             return {"missing": "the labels are neither classes nor single numbers"}
         return {name: value for name, value in asdict(found).items() if name in SHOWN and value == value}

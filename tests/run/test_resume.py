@@ -62,7 +62,7 @@ class Model(RegressionModel):
 LAUNCHER = """
 import json, os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import helixband.run.experiment
+import helixband.run.experiment, torch._dynamo  # which the first optimizer imports
 from helixband.run import command
 import helixband.training.keeper as keeper
 keeper.SECONDS_BETWEEN_WRITES = float(sys.argv[2])

@@ -1,0 +1,377 @@
+"""The data of all stages are tried before any work: what is a fault, what a note, what stays untouched."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Project, untimed
+
+from helixband.run import data_check
+
+SHORT = ("--epoch", "2", "--batch-size", "20")
+ALL = (*SHORT, "--eval", "--predict", "x.fa")
+
+WIDE_TEST = """
+def get_test_generator(data_dir):
+    x, y = table(2, 20)
+    return MatrixBatchGenerator(np.hstack([x, x]), y)
+"""
+PAIRS = """
+def get_pred_generator(pred_path):
+    return [table(3, 4)]
+"""
+UNPREDICTABLE_TEST = """
+def get_test_generator(data_dir):
+    return MatrixBatchGenerator(np.load(f"{data_dir}/test.npy"))
+"""
+
+
+def is_untouched(project: Project) -> bool:
+    """Whether nothing was trained or recorded."""
+    return not {path.name for path in project.results.iterdir()} - {"lock"}
+
+
+# Faults.
+
+
+@pytest.mark.parametrize("flags", [(*ALL,), (*ALL, "--hyper")], ids=["one training", "a search"])
+def test_a_test_file_that_is_missing_is_told_before_any_work(
+    project: Project, flags: tuple[str, ...]
+) -> None:
+    project.define(UNPREDICTABLE_TEST)
+    failed = project.run(*flags)
+    assert failed.code == 1
+    assert failed.err.endswith(f"No such file or directory: '{project.data}/test.npy'\n")
+    assert is_untouched(project)
+
+
+def test_test_data_of_another_width_are_told_with_what_they_are(project: Project) -> None:
+    project.define(WIDE_TEST)
+    failed = project.run(*ALL)
+    assert failed.code == 1
+    assert failed.err == (
+        f"error: {project.definition} raised:\n"
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (20x6 and 3x8)\n"
+        "in the forward pass of Sequential; x is ((20, 6), 'torch.float32')\n"
+        "with the test data, of which a small batch was tried before any work\n"
+    )
+    assert is_untouched(project)
+
+
+def test_a_prediction_generator_that_yields_pairs_is_told(project: Project) -> None:
+    project.define(PAIRS)
+    failed = project.run(*ALL)
+    assert (failed.code, failed.err) == (
+        1,
+        "error: the data to predict on: its batches are pairs, as of (x, y), and the model takes the first "
+        "part alone; a generator for prediction gives x\n",
+    )
+    assert is_untouched(project)
+
+
+def test_all_faults_are_told_at_once(project: Project) -> None:
+    project.define(WIDE_TEST + PAIRS)
+    failed = project.run(*ALL)
+    assert failed.code == 1
+    assert failed.err == (
+        f"error: {project.definition}: 2 faults were found before any work:\n"
+        f"  - the test data: {project.definition} raised:\n"
+        "    RuntimeError: mat1 and mat2 shapes cannot be multiplied (20x6 and 3x8)\n"
+        "    in the forward pass of Sequential; x is ((20, 6), 'torch.float32')\n"
+        "  - the data to predict on: its batches are pairs, as of (x, y), and the model takes the first part "
+        "alone; a generator for prediction gives x\n"
+    )
+
+
+def test_a_network_that_fits_no_data_is_one_fault(project: Project) -> None:
+    project.define("""
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Linear(5, 1)
+        super().init_model(network, nn.MSELoss(), optim.SGD(network.parameters()))
+""")
+    failed = project.run(*SHORT, "--eval")
+    assert failed.err.count("mat1 and mat2") == 1
+
+
+def test_a_last_batch_that_batch_normalisation_cannot_train_on_is_told_with_the_remedy(
+    project: Project,
+) -> None:
+    normalised = """
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        super().init_model(network, nn.MSELoss(), optim.SGD(network.parameters(), 0.01))
+
+def get_train_generator(data_dir, batch_size):
+    return MatrixBatchGenerator(*table(0, 61), batch_size, shuffle=True{})
+"""
+    project.define(normalised.format(""))
+    failed = project.run(*SHORT)
+    assert (failed.code, failed.err) == (
+        1,
+        "error: MatrixBatchGenerator has 61 examples in batches of 20, so that the last has one, on which "
+        "training fails (ValueError: Expected more than 1 value per channel when training, got input size "
+        "torch.Size([1, 4])). Pass drop_last=True to it, or choose another --batch-size\n",
+    )
+    unchecked = project.run(*SHORT, "--no-data-check")
+    assert "pass drop_last=True to the training generator, or choose another --batch-size" in unchecked.err
+
+    project.define(normalised.format(", drop_last=True"))
+    assert project.run(*SHORT, "--force").code == 0
+
+
+def test_a_flag_for_windows_is_refused_before_training(project: Project) -> None:
+    refused = project.run(*ALL, "--both-strands")
+    assert refused.code == 2
+    assert "--both-strands is for windows of sequences" in refused.err
+    assert is_untouched(project)
+
+
+def test_monte_carlo_passes_without_dropout_are_refused_before_training(project: Project) -> None:
+    project.define("""
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Linear(3, 1)
+        super().init_model(network, nn.MSELoss(), optim.SGD(network.parameters(), 0.01))
+""")
+    refused = project.run(*SHORT, "--predict", "x.fa", "--mc-dropout", "50")
+    assert refused.code == 2
+    assert "passes with dropout left on are all alike" in refused.err
+    assert is_untouched(project)
+
+
+# A search.
+
+SOME_FAIL = """
+def get_config():
+    return {"lr": 0.01, "width": WIDTHS[int(np.random.randint(len(WIDTHS)))], "number": random.random()}
+
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Linear(self.config["width"], 1)
+        super().init_model(network, nn.MSELoss(), optim.SGD(network.parameters(), self.config["lr"]))
+"""
+
+
+def test_a_configuration_that_fails_is_no_fault_of_a_search_where_another_works(project: Project) -> None:
+    project.define("WIDTHS = [3, 4]\n" + SOME_FAIL)  # which are drawn as 4, 4, 4, 3
+    search = ("--hyper", "--epoch", "1", "--schedule", "none", "--sampler", "random", "--trials", "4")
+    assert project.run(*search, "--batch-size", "20").code == 0
+    failed = [event["error"] is not None for event in project.journal() if event["event"] == "result"]
+    assert failed == [True, True, True, False]
+
+
+def test_a_search_of_which_no_draw_fits_the_data_is_told(project: Project) -> None:
+    project.define("WIDTHS = [4]\n" + SOME_FAIL)
+    failed = project.run(*SHORT, "--hyper")
+    assert "mat1 and mat2 shapes cannot be multiplied (20x3 and 4x1)" in failed.err
+    assert is_untouched(project)
+
+
+# Notes.
+
+
+def test_a_metric_that_is_undefined_on_a_few_rows_is_a_note(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def train_metrics(self, y_true, y_pred):
+        return {"gain": float("nan")}
+""")
+    done = project.run(*SHORT)
+    assert done.code == 0
+    assert "note: gain of train_metrics: undefined on 20 rows of the training data\n" in done.out
+
+
+def test_a_metric_that_raises_is_told_and_the_training_begins(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def eval_metrics(self, y_true, y_pred):
+        raise ValueError("too few")
+""")
+    failed = project.run(*SHORT)
+    assert "note: eval_metrics raised ValueError: too few, on 20 rows of the validation data\n" in failed.out
+    assert (project.results / "trials/single/config.json").exists()
+
+
+def test_a_reward_that_raises_is_a_note_with_the_values_that_there_are(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        return result["val_auroc"]
+""")
+    assert (
+        "note: get_hyperband_reward raised KeyError: 'val_auroc', by the values train_loss, val_loss, "
+        "train_mse, val_mse, val_pearson\n"
+    ) in project.run(*SHORT).out
+
+
+def test_a_check_that_took_long_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_check, "SECONDS", -1.0)
+    assert " s; --no-data-check leaves it out\n" in project.run(*SHORT).out
+    assert "--no-data-check" not in project.run(*SHORT).out  # nothing is left to do
+
+
+# What stays as it was.
+
+SHARED = """
+from torch.utils.data import DataLoader, TensorDataset
+
+BODY = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+LOADER = DataLoader(TensorDataset(*map(torch.tensor, table(0, 60))), 20, shuffle=True,
+                    generator=torch.Generator().manual_seed(5))
+
+class Counting:
+    epochs = 0
+    def __iter__(self):
+        self.epochs += 1
+        x, y = table(2, 20)
+        yield x + self.epochs + np.random.random(), y
+
+TEST, NEW = Counting(), {}
+
+def get_train_generator(data_dir, batch_size):
+    return LOADER
+
+def get_test_generator(data_dir):
+    return TEST
+
+def get_pred_generator(pred_path):
+    return [x for x, _ in TEST]
+
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Sequential(BODY, nn.Dropout(0.2), nn.Linear(4, 1))
+        super().init_model(network, nn.MSELoss(), optim.Adam(network.parameters(), 0.01))
+"""
+
+
+def outcome(project: Project) -> dict[str, Any]:
+    files = {path.name: path for path in project.results.rglob("*") if path.is_file()}
+    return {
+        "history": untimed(files["train_results.csv"].read_text()),
+        "tested": files["test_result.json"].read_text(),
+        "predicted": np.load(files["x.fa.npy"]).tolist(),
+        "weights": {name: value.tolist() for name, value in torch.load(files["best.pt"])["network"].items()},
+    }
+
+
+@pytest.mark.parametrize("extra", ["", SHARED.replace("[x for x, _ in TEST]", "[table(2, 20)[0]]")])
+def test_results_are_the_same_with_and_without_the_check(project: Project, extra: str) -> None:
+    project.define(extra)
+    assert project.run(*ALL).code == 0
+    checked = outcome(project)
+    project.clear()
+    assert project.run(*ALL, "--no-data-check").code == 0
+    assert outcome(project) == checked
+
+
+ONCE = """
+class Once:
+    def __init__(self):
+        self.batches = iter([table(2, 10), table(4, 10)])
+    def __iter__(self):
+        return self.batches
+
+TEST = Once()
+
+def get_test_generator(data_dir):
+    return TEST
+
+def get_pred_generator(pred_path):
+    return [np.zeros((4, 3), np.float32)]
+"""
+
+
+def test_a_generator_that_can_be_read_once_is_left_to_the_run(project: Project) -> None:
+    project.define(
+        ONCE + "\nclass Model(Model):\n    def eval_metrics(self, y, p): return {'rows': len(y)}\n"
+    )
+    done = project.run(*SHORT, "--eval")
+    assert "note: the test data were not tried: the generator, a Once, keeps an iterator" in done.out
+    assert project.json("test_result.json")["rows"] == 20
+
+
+def test_what_a_definition_does_in_an_own_way_is_not_tried(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def train_step(self, x, y):
+        print("a step")
+        return super().train_step(x, y)
+""")
+    assert project.run("--epoch", "1", "--batch-size", "20").out.count("a step") == 3
+
+
+CALLS = """
+def told(function):
+    def call(*arguments):
+        print("made by", function.__name__)
+        return function(*arguments)
+    return call
+
+for name in ("get_train_generator", "get_test_generator", "get_pred_generator"):
+    globals()[name] = told(globals()[name])
+"""
+
+
+def test_what_is_done_is_not_checked_again(project: Project) -> None:
+    project.define(CALLS)
+    project.run(*ALL)
+    assert "made by" not in project.run(*ALL).out
+    assert "made by" in project.run(*ALL, "--epoch", "3").out
+
+
+def test_data_of_ours_are_made_once_for_check_and_training_and_test_data_anew(project: Project) -> None:
+    project.define(CALLS)
+    out = project.run(*ALL).out
+    assert out.count("made by get_train_generator") == 1
+    before, after = out.split("training: best epoch")
+    assert before.count("made by get_test_generator") == before.count("made by get_pred_generator") == 1
+    assert after.count("made by get_test_generator") == after.count("made by get_pred_generator") == 1
+
+
+def test_an_interruption_ends_the_check(project: Project) -> None:
+    project.define("def get_test_generator(data_dir):\n    raise KeyboardInterrupt\n")
+    assert project.run(*ALL).code == 130
+    assert is_untouched(project)
+
+
+# --dry-run.
+
+
+def test_a_dry_run_leaves_nothing_behind(project: Project) -> None:
+    done = project.run(*ALL, "--hyper", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("dry run: everything was checked, and nothing done\n")
+    assert not project.results.exists()
+
+
+def test_a_dry_run_tells_the_faults(project: Project) -> None:
+    project.define(WIDE_TEST)
+    failed = project.run(*ALL, "--dry-run")
+    assert failed.code == 1
+    assert "with the test data" in failed.err
+    assert not project.results.exists()
+
+
+def test_a_dry_run_changes_no_results(project: Project) -> None:
+    project.run(*SHORT)
+    project.define("# changed\n")
+    before = {path: path.read_bytes() for path in project.results.rglob("*") if path.is_file()}
+    assert project.run(*SHORT, "--dry-run").code == 2  # of another definition
+    assert project.run(*ALL, "--epoch", "5", "--force", "--dry-run").code == 0
+    assert {path: path.read_bytes() for path in project.results.rglob("*") if path.is_file()} == before
+
+
+def test_a_dry_run_of_debug_leaves_earlier_results_of_it(project: Project) -> None:
+    project.run("--debug", *SHORT)
+    there = set(project.results.rglob("*"))
+    assert project.run("--debug", *SHORT, "--dry-run").code == 0
+    assert set(project.results.rglob("*")) == there
+
+
+def test_a_folder_is_no_place_for_the_unused_path(project: Project) -> None:
+    Path(project.results).write_text("a file")
+    assert "cannot make the result directory" in project.run(*SHORT, "--dry-run").err
