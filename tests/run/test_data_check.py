@@ -196,18 +196,6 @@ class Model(Model):
     assert (project.results / "trials/single/config.json").exists()
 
 
-def test_a_reward_that_raises_is_a_note_with_the_values_that_there_are(project: Project) -> None:
-    project.define("""
-class Model(Model):
-    def get_hyperband_reward(self, result):
-        return result["val_auroc"]
-""")
-    assert (
-        "note: get_hyperband_reward raised KeyError: 'val_auroc', by the values train_loss, val_loss, "
-        "train_mse, val_mse, val_pearson\n"
-    ) in project.run(*SHORT).out
-
-
 def test_a_check_that_took_long_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_check, "SECONDS", -1.0)
     assert " s; --no-data-check leaves it out\n" in project.run(*SHORT).out
