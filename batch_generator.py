@@ -25,7 +25,7 @@ from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
 from helixband.nested import leaves, like, map_leaves
-from helixband.sequence.targets import check_type
+from helixband.sequence.targets import LARGEST, check_type, is_finite, is_finite_or_nan
 
 __all__ = [
     "BatchGenerator",
@@ -56,14 +56,9 @@ GATHER_BYTES = 1 << 20
 Admits = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
 
-def _not_infinite(values: NDArray[Any]) -> NDArray[np.bool_]:
-    passed: NDArray[np.bool_] = ~np.isinf(values)
-    return passed
-
-
 # By allow_nan: which values pass, or None where all do.
-_OF_X: dict[bool, Admits | None] = {False: np.isfinite, True: None}
-_OF_Y: dict[bool, Admits | None] = {False: np.isfinite, True: _not_infinite}
+_OF_X: dict[bool, Admits | None] = {False: is_finite, True: None}
+_OF_Y: dict[bool, Admits | None] = {False: is_finite, True: is_finite_or_nan}
 
 
 class MatrixBatchGenerator(BatchGenerator):
@@ -334,9 +329,12 @@ def _check_values(values: NDArray[Any], name: str, admits: Admits, first_row: in
             place[0] += first_row
             where = ", ".join(str(index) for index in place)
             remedy = "remove or impute such values"
-            if admits is np.isfinite:
+            past = ""
+            if np.isfinite(value):
+                past = f", past {LARGEST:.2g} and so infinite in single precision"
+            elif admits is is_finite:
                 remedy += ", or pass allow_nan=True where the model handles them"
-            raise DataError(f"{name}[{where}] is {value} (indexes from 0); {remedy}")
+            raise DataError(f"{name}[{where}] is {value}{past} (indexes from 0); {remedy}")
 
 
 def _shapes(nested: Any, first: int = 0) -> Any:

@@ -293,6 +293,14 @@ def test_nan_passes_where_it_is_allowed() -> None:
         MatrixBatchGenerator(np.zeros(2), np.array([NAN, INFINITY]), allow_nan=True)
 
 
+def test_a_number_that_is_infinite_in_single_precision_is_refused() -> None:
+    past = r"\[1\] is 1e\+39, past 3.4e\+38 and so infinite in single precision \(indexes from 0\)"
+    with pytest.raises(DataError, match="^X" + past):
+        MatrixBatchGenerator(np.array([0, 1e39]))
+    with pytest.raises(DataError, match="^Y" + past):
+        MatrixBatchGenerator(np.zeros(2), np.array([NAN, 1e39]), allow_nan=True)
+
+
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, 3.0, "3"])
 def test_a_batch_size_that_is_no_count_is_refused(batch_size: Any) -> None:
     with pytest.raises(DataError, match=f"batch_size is {batch_size!r}"):

@@ -135,7 +135,7 @@ FILES = {
         "augmentation chromosomes fasta interval_files similarity splits windows",
         "encoded targets",
         "store",
-        "negatives",
+        "negatives regions",
     ],
     "training": [
         "broadcasting ended feed keeper losses meters modes options result schedules tensorboard",

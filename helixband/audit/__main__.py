@@ -23,9 +23,9 @@ from helixband.audit.audit import AuditReport, Examples, Labels, audit, describe
 from helixband.errors import DataError, HelixbandError, UsageError, let_output_pass
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import NAMES, is_fasta
-from helixband.sequence.headers import unread_region
 from helixband.sequence.interval_files import is_intervals, read_intervals
-from helixband.sequence.intervals import Intervals, regions_of_headers
+from helixband.sequence.intervals import Intervals
+from helixband.sequence.regions import regions_in
 from helixband.sequence.similarity import SequenceSet
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.targets import read_targets
@@ -61,9 +61,7 @@ def _read_file(path: str, args: argparse.Namespace) -> tuple[SequenceSet, list[s
     if is_fasta(path):
         store = SequenceStore.open(path, names=args.names)
         sequences = SequenceSet(store.codes, np.append(store.offsets, store.total))
-        regions = regions_of_headers(store.headers, store.lengths)
-        why = unread_region(store.headers, store.lengths)
-        return sequences, store.headers, regions, why and f"in {path}, {why}"
+        return sequences, store.headers, *regions_in(store)
     if not is_intervals(path):
         raise DataError(f"{path}: its suffix says neither FASTA (.fa, .fasta) nor intervals (.bed, .gff3)")
     if not args.genome:

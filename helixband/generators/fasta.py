@@ -5,7 +5,6 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -15,10 +14,9 @@ from helixband.errors import DataError
 from helixband.files import matching_files
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator, check_options
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
-from helixband.sequence.chromosomes import two_names_of_one
 from helixband.sequence.fasta import is_fasta
-from helixband.sequence.headers import unread_region
-from helixband.sequence.intervals import Intervals, regions_of_headers
+from helixband.sequence.intervals import Intervals
+from helixband.sequence.regions import regions_in
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.targets import Targets, read_targets
 from helixband.sequence.windows import Indexes, Places, Tiling, Whole, tile
@@ -204,7 +202,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
 
     @cached_property
     def _regions_or_why(self) -> tuple[Intervals | None, str]:
-        return _regions_of(self.store)
+        return regions_in(self.store)
 
     def _extents(self, examples: Indexes) -> tuple[Indexes, Indexes]:
         if not self.random_offsets:
@@ -271,25 +269,6 @@ def _check_lengths(store: SequenceStore) -> None:
             f"{store.names[longest]!r} {store.lengths[longest]}; pass unequal='pad' or 'bucket' for "
             "sequences of different lengths, or window=… for windows along them"
         )
-
-
-def _regions_of(store: SequenceStore) -> tuple[Intervals | None, str]:
-    """Where the records lie on the chromosomes that their headers name; or None, and why not if some do."""
-    bounds = np.searchsorted(store.file_of_record, np.arange(len(store.paths) + 1)).tolist()
-    # File by file, as each may have a form of its own.
-    files = [(store.headers[first:end], store.lengths[first:end]) for first, end in pairwise(bounds)]
-    regions = [regions_of_headers(*file) for file in files]
-    known = [part for part in regions if part is not None]
-    for file, path, part in zip(files, store.paths, regions, strict=True):
-        why = "" if part is not None else unread_region(*file)
-        if part is None and (known or why):
-            return None, f"in {path}, {why or f'{file[0][0]!r} is no region, as those of other files are'}"
-    if not known:
-        return None, ""
-    whole = Intervals.concatenate(known)
-    if two := two_names_of_one(whole.names):
-        return None, f"they name one chromosome {two[0]!r} and {two[1]!r}; write it in one way"
-    return whole, ""
 
 
 def _open(

@@ -1,5 +1,6 @@
 """HDF5 files of examples: a dataset `data` (N, …) and, with labels, a dataset `label` (N, …)."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class H5Table:
         if not isinstance(held, h5py.Dataset) or not held.shape:
             names = shown_names([repr(name) for name in file]) or "nothing"
             raise DataError(f"{self.path}: no dataset {name!r} of examples; the file holds {names}")
-        if fault := _missing_source(held):
+        if fault := _missing_part(held):
             raise DataError(f"{self.path}: {fault}; HDF5 would read zeros there")
         return held
 
@@ -66,20 +67,20 @@ class H5Table:
             ) from error
 
 
-def _missing_source(dataset: h5py.Dataset) -> str:
-    """What a dataset takes from elsewhere and does not find there; '' where nothing is missing."""
+def _missing_part(dataset: h5py.Dataset) -> str:
+    """What a dataset does not hold, or does not find where it takes it from; '' if nothing is missing."""
     for name, offset, size in dataset.external or ():
         if os.path.isfile(name) and os.path.getsize(name) < offset + min(size, dataset.nbytes):
             return f"{dataset.name!r} takes data from {name}, which is cut short"
     if not dataset.is_virtual:
-        return ""
-    covered = 0
+        return _never_written(dataset)
+    covered = h5py.h5s.create_simple(dataset.shape)
+    covered.select_none()
     for mapped in dataset.virtual_sources():
         what = f"{dataset.name!r} takes data from {mapped.file_name!r}, dataset {mapped.dset_name!r}"
         if "%b" in mapped.file_name:
             return f"{what}, a pattern of which no file can be seen to be missing; map each file by its name"
-        rows = mapped.vspace.get_select_npoints()
-        covered += rows
+        _add(covered, mapped.vspace)
         place = _source_file(dataset, mapped.file_name)
         if place is None:
             return f"{what}, a file that is missing"
@@ -87,15 +88,39 @@ def _missing_source(dataset: h5py.Dataset) -> str:
             held = file.get(mapped.dset_name)
             if not isinstance(held, h5py.Dataset):
                 return f"{what}, which is not in it"
-            if not _holds(held, mapped.src_space, rows):
+            if not _holds(held, mapped.src_space, mapped.vspace.get_select_npoints()):
                 return f"{what}, which has only the shape {held.shape}"
-            if fault := _missing_source(held):
+            if fault := _missing_part(held):
                 return f"{what}, where {fault}"
+    values = covered.get_select_npoints()
     return (
         ""
-        if covered >= dataset.size
-        else f"{dataset.name!r} has sources for {covered} of {dataset.size} values"
+        if values == dataset.size
+        else f"{dataset.name!r} has sources for {values} of {dataset.size} values"
     )
+
+
+def _add(covered: h5py.h5s.SpaceID, selected: h5py.h5s.SpaceID) -> None:
+    """Select what is selected in another space of the same shape, too."""
+    if selected.get_select_type() == h5py.h5s.SEL_ALL:
+        covered.select_all()
+    elif covered.get_select_type() != h5py.h5s.SEL_ALL:
+        for first, last in selected.get_select_hyper_blocklist():
+            size = tuple(np.subtract(last, first) + 1)
+            covered.select_hyperslab(tuple(first), (1,) * len(size), block=size, op=h5py.h5s.SELECT_OR)
+
+
+def _never_written(dataset: h5py.Dataset) -> str:
+    """Which part of a dataset was never written, if it has no fill value that says what it means; or ''."""
+    made_with = dataset.id.get_create_plist()
+    if dataset.external or made_with.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
+        return ""
+    if dataset.chunks is None:
+        empty = dataset.size and not dataset.id.get_storage_size()
+        return f"no value of {dataset.name!r} was ever written" if empty else ""
+    chunks = math.prod(-(-size // of) for size, of in zip(dataset.shape, dataset.chunks, strict=True))
+    written = dataset.id.get_num_chunks()
+    return "" if written >= chunks else f"of {dataset.name!r} {written} of {chunks} chunks were written"
 
 
 def _holds(source: h5py.Dataset, selected: h5py.h5s.SpaceID, values: int) -> bool:

@@ -8,7 +8,10 @@
     gene loc=3R:complement(101..200);                FlyBase: from 1
     gene loc:chr1|101-200|-  loc:chr1(-)101-200      gffread: from 1
     YAL001C SGDID:S1, Chr I from 200-101, …          SGD: from 1, turned on the − strand
+    NC_000913.3_gene_1 [location=complement(101..200)]  NCBI genes: from 1
+    chr1_101-200:+  chr1_sliding:101-200             seqkit subseq and sliding: from 1
     chr1_100_200  chr1-100-200  chr1 100 200         scripts: read only where the length fits
+    peak chr1 start=100 end=200  chrom=chr1 start=…  scripts: read only where the length fits
 
 The strand is `(+)`, `:+`, `:-1`, `|+`, `/rc` and the like behind the region, or `strand=+` anywhere. Text
 before the region (`peak1|`, `loc=`) and behind it (`_shuffled`) is a label. Where a form does not say whether
@@ -17,10 +20,14 @@ it counts from 0 or from 1, the length of the sequence does.
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+ENOUGH = 1000
+"""So many headers tell whether all have a form."""
 
 
 class Region(NamedTuple):
@@ -48,7 +55,7 @@ POSITION = "([0-9]{1,3}(?:,[0-9]{3}){1,5}|[0-9]{1,18})"
 
 _PLAIN = re.compile(rf"(?<!\S)(\S+):(c?){POSITION}(?:-|\.\.){POSITION}(?![0-9])(\S*)")
 _BEHIND = re.compile(  # a strand, and a label that does not begin with a letter or digit
-    r"(?:\(([-+.*])\)|[:|,;_/]?([-+*.])(?![0-9A-Za-z])|:(-?1)(?![0-9A-Za-z])|/(rc))?(?![0-9A-Za-z])"
+    r"(?:\(([-+.*]|rc)\)|[:|,;_/]?([-+*.])(?![0-9A-Za-z])|:(-?1)(?![0-9A-Za-z])|/(rc))?(?![0-9A-Za-z])"
 )
 _TAGGED = (  # chromosome, strand, first, last, strand
     re.compile(r"(?<!\S)[A-Za-z_]+:[^\s:]+:([^\s:]+)():([0-9]{1,18}):([0-9]{1,18}):(-?1|0)(?!\S)"),
@@ -57,8 +64,24 @@ _TAGGED = (  # chromosome, strand, first, last, strand
     re.compile(rf"(?<!\S)loc:([^\s|()]+)\(([-+.])\){POSITION}-{POSITION}()"),
     re.compile(rf"\bChr ([^\s,]+)() from {POSITION}-{POSITION}()(?![0-9]|,[0-9])"),
     re.compile(rf"^([^\s/]+)()/{POSITION}-{POSITION}()(?!\S)"),
+    re.compile(
+        r"(?<!\S)(?:lcl\|)?(\S+?)_(?:gene|cds|[a-z]*rna)_.*\[location=(complement)?\(?"
+        rf"{POSITION}\.\.{POSITION}()\)?\]",
+        re.IGNORECASE,
+    ),
 )
-_LOOSE = re.compile(r"(?<!\S)(\S+?)([_.:|-]|\s+)([0-9]{1,18})\2([0-9]{1,18})(?:(?:\2|\()([-+.])\)?)?(?!\S)")
+_BETWEEN = r"(?:[_.:|,/-]|\s+)"
+_LOOSE = (  # chromosome, first, last, strand
+    re.compile(
+        rf"(?<!\S)(\S+?){_BETWEEN}([0-9]{{1,18}})(?:{_BETWEEN}|\.\.|\u2013)([0-9]{{1,18}})"
+        rf"(?:(?:{_BETWEEN}|\()([-+.])\)?)?(?!\S)"
+    ),
+    re.compile(
+        r"(?:\b(?:chr|chrom|chromosome|contig|seqid)\s*[=:]\s*|(?<!\S)(?=chr))([^\s;,|]+)"
+        r".*?\bstart\s*[=:]\s*([0-9]{1,18})\b.*?\b(?:end|stop)\s*[=:]\s*([0-9]{1,18})\b()",
+        re.IGNORECASE,
+    ),
+)
 _LOOKS_SO = tuple(  # each begins with letters of its own, which makes a search among a million headers fast
     map(
         re.compile,
@@ -105,8 +128,14 @@ def unread_region(headers: Sequence[str], lengths: ArrayLike) -> str:
     >>> unread_region(["chr1:100-200", "peak2"], lengths=[100, 100])
     "'chr1:100-200' looks like a region, but 'peak2' does not"
     """
-    if not _looks_so("\n".join(headers)) or read_headers(headers, lengths) is not None:
+    looks_so = _looks_so("\n".join(headers))
+    if not (looks_so or _spans_fit(headers, lengths)) or read_headers(headers, lengths) is not None:
         return ""
+    if not looks_so:
+        return (
+            f"{headers[0][:80]!r} has numbers as far apart as its sequence is long, but in no known form "
+            "of a region; write chr:start-end"
+        )
     regions = []
     for header, length in _pairs(headers, lengths):
         regions.append(_read(header, length, 1) or _read(header, length, 0))
@@ -122,6 +151,16 @@ def unread_region(headers: Sequence[str], lengths: ArrayLike) -> str:
 
 def _looks_so(text: str) -> bool:
     return any(form.search(text) for form in _LOOKS_SO)
+
+
+def _spans_fit(headers: Sequence[str], lengths: ArrayLike) -> bool:
+    """Whether each of the first headers has two numbers in a row that its sequence fits between."""
+    first = list(_pairs(headers[:ENOUGH], np.asarray(lengths)[:ENOUGH]))
+    for header, length in first:
+        numbers = [int(digits) for digits in re.findall("[0-9]{1,18}", header)]
+        if not any(end - start in (length, (length or 0) - 1) for start, end in pairwise(numbers)):
+            return False
+    return bool(first)
 
 
 def _pairs(headers: Sequence[str], lengths: ArrayLike | None) -> Iterator[tuple[str, int | None]]:
@@ -157,10 +196,14 @@ def _claims(header: str) -> Iterator[_Claim]:
             yield _Claim(chromosome, min(first, last), max(first, last), sign, 1)
     for match in _PLAIN.finditer(header):
         yield from _plain(match)
-    for match in _LOOSE.finditer(header):
-        chromosome, _, *numbers, after = match.groups()
-        first, last = map(_number, numbers)
-        yield _Claim(chromosome, first, last, _strand(header, after), 1, is_open=True, is_loose=True)
+    for form in _LOOSE:
+        for match in form.finditer(header):
+            name, *numbers, after = match.groups()
+            chromosome, before = _chromosome(name)
+            first, last = map(_number, numbers)
+            if chromosome:
+                sign = _strand(header, after, before)
+                yield _Claim(chromosome, first, last, sign, 1, is_open=True, is_loose=True)
 
 
 def _plain(match: re.Match[str]) -> Iterator[_Claim]:
@@ -183,7 +226,7 @@ def _strand(header: str, *signs: str | None) -> str:
 
 def _chromosome(text: str) -> tuple[str, str | None]:
     """(chromosome, strand) in the text before a region's positions; '' where that is a region itself."""
-    name = text.rsplit("::", 1)[-1]
+    name = text.rsplit("::", 1)[-1].removesuffix("_sliding").rstrip("|")
     if name.isalnum():
         return name, None
     name = re.split(r"[|;,=>]", name)[-1] or name

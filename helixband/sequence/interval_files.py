@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.intervals import Integers, Intervals, first_fault
-from helixband.sequence.reading import Path, line_blocks, plain_name
+from helixband.sequence.reading import Path, line_blocks, number_in, plain_name
 
 Column = tuple[str, ...]
 
@@ -247,7 +247,7 @@ def _positions(texts: Column, column: str) -> Integers:
 
 def _scores(texts: Column, column: str) -> list[float]:
     try:
-        return [np.nan if text in (".", "") else float(text) for text in texts]
+        return [np.nan if text in (".", "") else number_in(text) for text in texts]
     except ValueError:
         raise _Fault(f"{column} (score) holds {texts[0][:60]!r}; it has to be a number or .") from None
 

@@ -72,6 +72,13 @@ def _with_line_feeds(block: bytes) -> bytes:
     return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
 
 
+def number_in(text: str) -> float:
+    """A number in plain digits; raises `ValueError` for what is none, and for 1_0, which to Python is 10."""
+    if "_" in text:
+        raise ValueError(f"{text!r} has an underscore")
+    return float(text)
+
+
 def near_names(name: str, names: Sequence[str]) -> list[str]:
     """Up to three names for a message that has no `name` among them: those that are alike, or else the first.
 

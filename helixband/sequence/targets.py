@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.sequence.fasta import record_name
-from helixband.sequence.reading import Path, line_blocks, shown_name
+from helixband.sequence.reading import Path, line_blocks, number_in, shown_name
 
 Targets = NDArray[Any] | Sequence[float] | Path | tuple[Path, str] | Callable[[str], Any]
 
 
 Place = Callable[[int], str]
 """Where the target of a record, by its number, is from."""
+
+LARGEST = np.finfo(np.float32).max
+"""Larger numbers are infinite as soon as they are in a tensor of single precision."""
 
 
 def read_targets(
@@ -48,6 +51,22 @@ def read_targets(
     return values
 
 
+def is_finite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where floating values are finite, also in single precision, in which networks compute.
+
+    >>> is_finite(np.array([1e38, 1e39, np.nan])).tolist()
+    [True, False, False]
+    """
+    finite: NDArray[np.bool_] = np.isfinite(values) if values.itemsize <= 4 else np.abs(values) <= LARGEST
+    return finite
+
+
+def is_finite_or_nan(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """As `is_finite`, and where they are NaN."""
+    passed: NDArray[np.bool_] = is_finite(values) | np.isnan(values)
+    return passed
+
+
 def check_finite(values: NDArray[Any], place: Place, allow_nan: bool = False) -> None:
     """Raise `DataError` for the first of these targets, (R, …), that is infinite or, if not allowed, NaN.
 
@@ -57,7 +76,7 @@ def check_finite(values: NDArray[Any], place: Place, allow_nan: bool = False) ->
     """
     if values.dtype.kind != "f":
         return
-    wrong = np.isinf(values) if allow_nan else ~np.isfinite(values)
+    wrong = ~(is_finite_or_nan(values) if allow_nan else is_finite(values))
     if wrong.any():
         first = tuple(np.argwhere(wrong)[0].tolist())
         remedy = "remove or impute it"
@@ -65,7 +84,8 @@ def check_finite(values: NDArray[Any], place: Place, allow_nan: bool = False) ->
             remedy += (
                 ", or pass allow_nan=True to a generator whose model leaves out targets that are missing"
             )
-        raise DataError(f"{place(first[0])}: the target is {values[first]}; {remedy}")
+        past = f", past {LARGEST:.2g}" if np.isfinite(values[first]) else ""
+        raise DataError(f"{place(first[0])}: the target is {values[first]}{past}; {remedy}")
 
 
 def check_type(values: NDArray[Any], name: str) -> None:
@@ -113,20 +133,13 @@ def _array(values: Any, what: str) -> NDArray[Any]:
     return np.asarray(array)
 
 
-def _number(text: str) -> float:
-    """A number in plain digits; Python would read 1_0 as 10."""
-    if "_" in text:
-        raise ValueError(f"{text!r} has an underscore")
-    return float(text)
-
-
 def _read_lines(path: Path) -> NDArray[Any]:
     """A line of numbers a record: (R,) of one a line, (R, k) of more."""
     rows = []
     for number, line in enumerate(_lines(path), 1):
         parts = line.replace(",", " ").split()
         try:
-            rows.append([_number(part) for part in parts])
+            rows.append([number_in(part) for part in parts])
         except ValueError as error:
             raise DataError(
                 f"{path}, line {number}: {line.strip()!r} is no line of numbers; for a column of a table "
@@ -155,7 +168,7 @@ def _read_column(path: Path, column: str, names: Sequence[str], where: str) -> t
                 f"{path}, row {number}: {len(row)} cells, and {len(titles)} titles; give each one"
             )
         try:
-            value = _number(row[place])
+            value = number_in(row[place])
         except ValueError as error:
             raise DataError(
                 f"{path}, row {number}: column {column!r} holds {row[place]!r}, which is no number"

@@ -400,6 +400,43 @@ def test_sources_that_have_not_the_values_are_refused(tmp_path: Path) -> None:
     refuses(path, "cannot be read as HDF5")
 
 
+def test_sources_of_the_same_values_are_counted_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.h5", np.arange(5.0))
+    layout = h5py.VirtualLayout(shape=(10,), dtype=np.float64)
+    for _ in range(2):
+        layout[:5] = h5py.VirtualSource(str(tmp_path / "a.h5"), "data", shape=(5,))
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file.create_virtual_dataset("data", layout)
+    refuses(tmp_path / "v.h5", "'/data' has sources for 5 of 10 values")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "written", "message"),
+    [
+        (None, 0, "no value of '/label' was ever written"),
+        ((2,), 4, "of '/label' 2 of 5 chunks were written"),
+        ((4,), 8, "of '/label' 2 of 3 chunks were written"),
+    ],
+)
+def test_values_that_were_never_written_are_refused(
+    tmp_path: Path, chunks: tuple[int] | None, written: int, message: str
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.zeros((10, 2))
+        label = file.create_dataset("label", (10,), np.float32, chunks=chunks)
+        if written:
+            label[:written] = 1
+    refuses(tmp_path / "a.h5", f"{message}; HDF5 would read zeros there")
+
+
+def test_values_that_were_never_written_are_what_the_file_says_they_mean(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.zeros((4, 2))
+        file.create_dataset("label", (4,), np.float32, chunks=(2,), fillvalue=0)[:2] = 1
+    (batch,) = H5pyBatchGenerator(tmp_path / "a.h5")
+    assert batch[1].tolist() == [1, 1, 0, 0]
+
+
 def test_part_of_a_source_may_be_taken(tmp_path: Path) -> None:
     write(tmp_path / "a.h5", np.arange(10.0)[:, None])
     layout = h5py.VirtualLayout((3, 1), np.float64)

@@ -45,6 +45,20 @@ FORMS = [
     ("chr1_101_200_-", "-"),
     ("chr1-100-200", "."),
     ("peak_7 chr1 100 200 -", "-"),
+    ("chr1_101-200:+ YAL1", "+"),
+    ("chr1_sliding:101-200", "."),
+    ("lcl|chr1_gene_7 [gene=thrL] [location=complement(101..200)] [gbkey=Gene]", "-"),
+    ("lcl|chr1_cds_NP_1.1_7 [location=101..200]", "."),
+    ("chr1_100-200", "."),
+    ("peak_7 chr1 100-200", "."),
+    ("chr1,100,200", "."),
+    ("chr1/100/200", "."),
+    ("chr1:100_200", "."),
+    ("chr1:100\u2013200", "."),
+    ("peak_7 chr1 start=100 end=200", "."),
+    ("peak_7 chrom=chr1;start=100;end=200;strand=-", "-"),
+    ("gi|123|ref|chr1|:101-200", "."),
+    ("chr1:101-200(rc)", "-"),
 ]
 
 
@@ -107,6 +121,16 @@ def test_a_region_that_its_sequence_refutes_is_told(header: str, length: int) ->
 def test_regions_that_do_not_go_together_are_told(headers: list[str], why: str) -> None:
     assert read_headers(headers, [100, 100]) is None
     assert unread_region(headers, [100, 100]) == why
+
+
+def test_numbers_as_far_apart_as_the_sequence_is_long_are_told_if_the_form_is_unknown() -> None:
+    headers = ["II <100 to 200>", "III <300 to 400>"]
+    assert read_headers(headers, [100, 100]) is None
+    assert unread_region(headers, [100, 100]) == (
+        "'II <100 to 200>' has numbers as far apart as its sequence is long, but in no known form of a "
+        "region; write chr:start-end"
+    )
+    assert unread_region(["II <100 to 200>", "spike-in"], [100, 100]) == ""
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,7 @@ def test_a_line_that_is_wrong_is_named_with_what_it_holds(tmp_path: Path, line: 
     ("line", "message"),
     [
         ("chr1\t0\t5\tx\thigh\t+", ", line 2: column 5 (score) holds 'high'; it has to be a number or ."),
+        ("chr1\t0\t5\tx\t1_0\t+", ", line 2: column 5 (score) holds '1_0'; it has to be a number or ."),
         (
             "chr1\t0\t5\tx\t1\tplus",
             ", line 2: column 6 (strand) holds 'plus'; it has to be + or -, or . for neither",
