@@ -32,6 +32,7 @@ from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.runfile import RunFile, file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
+from helixband.search.given import fixed
 from helixband.search.journal import SearchJournal
 from helixband.search.run import FIRST_TRIALS, Search
 from helixband.search.samplers.random import call, draw, log_scaled
@@ -168,7 +169,10 @@ class Experiment(Stage):
         if not (trains or evaluates or predicts):
             return
         if searches:
-            configs = [self._drawn(number, 0) for number in range(FIRST_TRIALS)]
+            given = self.checks.given
+            get_config = fixed(self.definition.module.get_config, given.get("set", {}), args.seed)
+            seeds = (derive_seed(args.seed, "config", number, 0) for number in range(FIRST_TRIALS))
+            configs = [*given.get("try", []), *(draw(get_config, seed) for seed in seeds)][:FIRST_TRIALS]
         else:
             used = trial or self._trained_trial()
             configs = [self._config(used)]
@@ -178,10 +182,10 @@ class Experiment(Stage):
     def _config(self, trial: Trial) -> dict[str, Any]:
         """The configuration of a trial, begun or new."""
         config = self.results.config_of(trial) or self.checks.fixed
-        return config if config is not None else self._drawn(SINGLE)
-
-    def _drawn(self, *key: str | int) -> dict[str, Any]:
-        return draw(self.definition.module.get_config, derive_seed(self.args.seed, "config", *key))
+        if config is None:
+            seed = derive_seed(self.args.seed, "config", SINGLE)
+            config = draw(self.definition.module.get_config, seed)
+        return config
 
     def _accept_definition(self, going_on: Sequence[Trial]) -> None:
         """Go on with a definition and environment that may have changed, and are known to fit."""

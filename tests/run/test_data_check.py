@@ -363,3 +363,19 @@ def test_a_dry_run_of_debug_leaves_earlier_results_of_it(project: Project) -> No
 def test_a_folder_is_no_place_for_the_unused_path(project: Project) -> None:
     Path(project.results).write_text("a file")
     assert "cannot make the result directory" in project.run(*SHORT, "--dry-run").err
+
+
+BAD_UNLESS_FIXED = """
+def get_config():
+    return {"lr": 0.01, "units": -1}
+"""
+
+
+@pytest.mark.parametrize("given", ["--set", "--try"])
+def test_a_search_is_checked_with_the_values_that_it_is_given(project: Project, given: str) -> None:
+    project.define(BAD_UNLESS_FIXED)
+    file = project.definition.parent / "known.json"
+    file.write_text('{"lr": 0.01, "units": 4}')
+    flags = (*SHORT, "--hyper", "--dry-run")
+    assert "negative dimension -1" in project.run(*flags).err
+    assert project.run(*flags, given, "units=4" if given == "--set" else str(file)).code == 0
