@@ -75,8 +75,10 @@ FILES = {
         "live",
     ],
     "files": [
-        "finding links",
-        "locks writing",
+        "finding links reading",
+        "writing",
+        "documents in_place",
+        "locks",
     ],
     "generators": [
         "arrays base hdf5",

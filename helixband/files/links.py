@@ -1,14 +1,22 @@
-"""Links in a folder that somebody else may have filled: nothing is written or removed through them."""
+"""Places where this process may write: through no link of somebody else, and not in a folder it has lost.
 
+Each way to write, replace or remove something that `helixband.files` has asks `check_place` first.
+"""
+
+import contextlib
 import os
+import secrets
 import shutil
-import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from helixband.errors import StorageError
 
 _closed_to_links: set[str] = set()
 """The absolute paths of folders of `refuse_links_in`, each with a separator at its end."""
+
+_guarded: list[tuple[str, Callable[[], None]]] = []
+"""The folders of `guarding`, by paths as above, with their checks."""
 
 
 def refuse_links_in(folder: Path) -> None:
@@ -17,6 +25,32 @@ def refuse_links_in(folder: Path) -> None:
     The folder itself may be reached by one.
     """
     _closed_to_links.add(os.path.join(folder.absolute(), ""))
+
+
+@contextlib.contextmanager
+def guarding(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """In the body, have `check` called before this process writes, replaces or removes anything in a folder.
+
+    It raises where that is not to be.
+    """
+    guard = os.path.join(folder.absolute(), ""), check
+    _guarded.append(guard)
+    try:
+        yield
+    finally:
+        _guarded.remove(guard)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise where nothing is to be written to a path.
+
+    `StorageError` as `check_links` does, and what the check of a folder of `guarding` raises.
+    """
+    place = str(Path(path).absolute())
+    for folder, check in _guarded:
+        if place.startswith(folder):
+            check()
+    check_links(place)
 
 
 def check_links(path: str | os.PathLike[str]) -> None:
@@ -39,7 +73,7 @@ def check_links(path: str | os.PathLike[str]) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder and those above it; raises `StorageError` where that cannot be, or for a link."""
-    check_links(path)
+    check_place(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,7 +82,7 @@ def make_folder(path: Path) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there; raises `StorageError` where that cannot be, or for a link."""
-    check_links(path)
+    check_place(path)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -57,7 +91,7 @@ def remove_file(path: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder, if it is there, and all in it; raises `StorageError` as `remove_file` does."""
-    check_links(path)
+    check_place(path)
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
@@ -66,21 +100,38 @@ def remove_folder(path: Path) -> None:
         raise StorageError(f"cannot remove {path}: {error.strerror or error}; remove it by hand") from error
 
 
-def open_in_place(path: Path, flags: int = os.O_RDWR, create: bool = True) -> int:
-    """The descriptor of a file that is changed where it is.
+def set_aside(path: Path) -> None:
+    """Rename what is at a path to the first of `<name>.copy`, `<name>.copy2`, … that is free.
 
-    With `create` it is made, with its folder, where it is missing.
-
-    Raises `StorageError` for a link and for what is no file, `OSError` where it cannot be opened.
+    Raises `StorageError` where that cannot be.
     """
-    check_links(path)
-    if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flags |= os.O_CREAT
-    # Not to wait for the other end, of a pipe in the place of the file.
-    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise StorageError(f"{path} is no file; remove it")
-    return descriptor
+    number, copy = 1, path.with_name(f"{path.name}.copy")
+    while os.path.lexists(copy):
+        number += 1
+        copy = path.with_name(f"{path.name}.copy{number}")
+    check_place(path)
+    try:
+        os.rename(path, copy)
+    except OSError as error:
+        raise StorageError(f"cannot rename {path} to {copy}: {error.strerror or error}") from error
+
+
+def replace_by_link(path: Path, target: str) -> None:
+    """Have a path be a symbolic link, in one step where a file or a link is there.
+
+    Raises `StorageError` where that cannot be.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    check_place(temporary)  # a link that is replaced is not followed
+    try:
+        for left_over in path.parent.glob(f".{path.name}.*tmp"):  # by a process that was killed
+            if left_over.is_symlink():
+                left_over.unlink()
+        temporary.symlink_to(target)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink()
+            raise
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from helixband.files.links import open_in_place
+from helixband.files.in_place import has_other_names, make_own, open_in_place
 
 _locked: set[int] = set()
 """The descriptors of files that this process has locked, or waits for."""
@@ -19,20 +19,23 @@ def locked_file(path: str | os.PathLike[str], seconds: float = 0.0, create: bool
 
     The lock ends with the body, or with the process, however that ends: its forks have no part in it. A file
     that is replaced while it is waited for is opened anew, so that the lock is of the file at `path`. A
-    symbolic link is not followed.
+    symbolic link is not followed, and a file that has other names by hard links is replaced by a copy.
 
     Raises `BlockingIOError` where another process holds the lock for longer than so many seconds,
     `StorageError` as `open_in_place` does, and any other `OSError` as it comes.
     """
-    until = time.monotonic() + seconds
+    until, is_own = time.monotonic() + seconds, False
     while True:
-        file = open_in_place(Path(path), create=create)
+        file = open_in_place(Path(path), create=create, shared=True)
         _locked.add(file)
         try:
             _lock(file, until)
             if is_at(file, path):
-                yield file
-                return
+                if is_own or not has_other_names(file):
+                    yield file
+                    return
+                make_own(Path(path))  # under the lock, as another process may be at work with it
+                is_own = True
         finally:
             if file in _locked:  # and not in a fork, where it is closed
                 _locked.remove(file)

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import io
-import json
 import os
 import secrets
 import zlib
@@ -12,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files.links import check_links, open_in_place
+from helixband.files.links import check_place
 
 CHECKED_BYTES = 1 << 24
 """A checksum is of a block of so many bytes; the last block of a file is shorter."""
@@ -26,9 +24,8 @@ SYNCED_TOGETHER = 16
 SMALL_FOLDER = 1000
 """A folder of no more files is looked through for what killed processes left, at each file written to it."""
 
-_CHECKSUM = "checksum"
 _unseen: dict[str, int] = {}  # how many files may be written to a folder before it is looked through again
-_NOT_AS_WRITTEN = "what is read back is not what was written; the disk may be faulty"
+NOT_AS_WRITTEN = "what is read back is not what was written; the disk may be faulty"
 
 
 class Checksums:
@@ -61,7 +58,7 @@ class Checksums:
         while block := os.pread(file.fileno(), CHECKED_BYTES, found.size):
             found.add(block)
         if (found.size, found.blocks()) != (self.size, self.blocks()):
-            raise OSError(errno.EIO, _NOT_AS_WRITTEN)
+            raise OSError(errno.EIO, NOT_AS_WRITTEN)
 
 
 class NewFile:
@@ -125,6 +122,11 @@ class Lot:
 _filling: ContextVar[Lot | None] = ContextVar("filling", default=None)
 
 
+def lot_in_filling() -> Lot | None:
+    """The lot that takes what this thread writes, if one does."""
+    return _filling.get()
+
+
 def _sync(path: Path) -> None:
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -151,7 +153,7 @@ def replacing(
     Raises as `writing_whole` does.
     """
     path = Path(path)
-    check_links(path)
+    check_place(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,10 +162,11 @@ def replacing(
             temporary = file.name
             yield file
             file.flush()
-            lot = _filling.get() if sync else None
+            lot = lot_in_filling() if sync else None
             if sync and lot is None:
                 os.fsync(file.fileno())
             check(file)
+        check_place(path)  # which may have become another's, or a link, while it was written
         os.replace(temporary, path)
         if lot is not None:
             lot.add(path)
@@ -212,90 +215,6 @@ def write_together(contents: Mapping[Path, memoryview]) -> None:
             file.flush()
         with ThreadPoolExecutor(len(files)) as pool:
             list(pool.map(os.fsync, [file.fileno() for file in files]))
-
-
-def append(path: Path, content: bytes | memoryview, sync: bool = True) -> None:
-    """Add bytes to the end of a file; they are on the disk, and read back, when this returns.
-
-    Without `sync` they are there with what is next added with it. Raises `StorageError` where they cannot be
-    written, or for a link; the file is then as long as it was.
-    """
-    try:
-        file = open_in_place(path, os.O_RDWR | os.O_APPEND)
-        try:
-            before = os.fstat(file).st_size
-            lot = _filling.get() if sync else None
-            try:
-                _append(file, memoryview(content), before, sync and lot is None)
-            except OSError:
-                os.truncate(file, before)
-                raise
-            if lot is not None:
-                lot.add(path)
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def cut(path: Path, size: int) -> None:
-    """Shorten a file that is longer than so many bytes; raises `StorageError` as `append` does."""
-    check_links(path)
-    try:
-        if path.exists() and path.stat().st_size > size:
-            os.truncate(path, size)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def write_document(path: Path, document: dict[str, Any], sync: bool = True) -> None:
-    """Replace `path` by a JSON document that carries a checksum of itself, for `read_document`."""
-    write_json(path, {**document, _CHECKSUM: _checksum(document)}, sync)
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """What `write_document` stored; also a document without a checksum, of an earlier version.
-
-    Raises `StorageError` where it cannot be read, or is not as it was written.
-    """
-    document = read_json(path)
-    if not isinstance(document, dict) or document.pop(_CHECKSUM, None) not in (None, _checksum(document)):
-        raise StorageError(f"{path} is not as it was written; put back a copy of it, or delete it")
-    return document
-
-
-def _checksum(document: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(document).encode())
-
-
-def write_json(path: str | os.PathLike[str], document: Any, sync: bool = True) -> None:
-    """Replace `path` by a JSON document, indented, with a final newline."""
-    write_whole(path, json.dumps(document, indent=2, allow_nan=False) + "\n", sync)
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """The document in a JSON file; raises `StorageError` where it cannot be read."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise StorageError(
-            f"{path} is not JSON ({error}); correct it, or delete it to continue without it"
-        ) from error
-
-
-def _append(file: int, content: memoryview, start: int, sync: bool) -> None:
-    """Write at the end, which is at `start`, and read it back."""
-    left = content
-    while len(left):
-        left = left[os.write(file, left) :]
-    if sync:
-        os.fsync(file)
-    for first in range(0, len(content), CHECKED_BYTES):
-        piece = content[first : first + CHECKED_BYTES]
-        if os.pread(file, len(piece), start + first) != piece:
-            raise OSError(errno.EIO, _NOT_AS_WRITTEN)
 
 
 def _new_file(path: Path, ending: str) -> io.BufferedRandom:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from helixband.files import replacing, writing_whole
+from helixband.files import open_to_read, replacing, writing_whole
 from helixband.outputs.rows import BLOCK_BYTES, BLOCK_ROWS, RegionsOf, Rows, Windows
 
 
@@ -52,7 +52,7 @@ class H5:
 def write_npy(path: Path, rows: Rows) -> None:
     """Write the array as `np.save` does."""
     header = {"descr": npy_format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": rows.shape}
-    with writing_whole(path) as file, open(rows.path, "rb") as source:
+    with writing_whole(path) as file, open_to_read(rows.path) as source:
         npy_format.write_array_header_1_0(file, header)
         shutil.copyfileobj(source, file, BLOCK_BYTES)
 

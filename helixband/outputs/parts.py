@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DefinitionError
-from helixband.files import append, cut, read_document, remove_file, remove_folder, write_document
+from helixband.files import (
+    append,
+    cut,
+    read_document,
+    read_whole,
+    remove_file,
+    remove_folder,
+    size_of,
+    write_document,
+)
 from helixband.outputs.rows import Rows
 
 
@@ -87,7 +96,7 @@ class Parts:
 
     def _cut(self) -> None:
         """Cut off what follows the last chunk that all arrays have as it was written."""
-        lines = self._sums.read_bytes().splitlines(keepends=True) if self._sums.exists() else []
+        lines = read_whole(self._sums).splitlines(keepends=True) if self._sums.exists() else []
         whole = 0
         for end, line in zip(self._ends.tolist(), lines, strict=False):
             if line != _line(self._stored_sums(self.done, end)):
@@ -100,7 +109,7 @@ class Parts:
     def _stored_sums(self, first: int, last: int) -> Iterator[int]:
         """Of the rows [first, last) of each array, as far as these are there."""
         for rows in self.arrays.values():
-            if rows.path.exists() and rows.path.stat().st_size >= last * rows.row_bytes:
+            if size_of(rows.path) >= last * rows.row_bytes:
                 yield zlib.crc32(_bytes(rows.read(first, last)))
 
 

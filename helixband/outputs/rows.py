@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import StorageError
+from helixband.files import open_to_read
 
 BLOCK_BYTES = 1 << 20
 """Rows are read in blocks of about this size: as text and Python's numbers they take ten times as much."""
@@ -50,7 +51,8 @@ class Rows:
     def read(self, first: int, last: int) -> NDArray[Any]:
         """The rows [first, last); raises `StorageError` where the file ends before."""
         count = (last - first) * (self.row_bytes // self.dtype.itemsize)
-        values = np.fromfile(self.path, self.dtype, count, offset=first * self.row_bytes)
+        with open_to_read(self.path) as file:
+            values = np.fromfile(file, self.dtype, count, offset=first * self.row_bytes)
         if len(values) < count:
             raise StorageError(f"{self.path} ends before row {last}; delete it, and predict again")
         return values.reshape(last - first, *self.shape[1:])

@@ -92,7 +92,7 @@ def named_arrays(y_pred: Any, spread: Any = None) -> Iterator[tuple[str, NDArray
     >>> [name for name, _ in named_arrays({"height": ones, "pair": (ones, ones)}, {"height": ones})]
     ['.height', '.pair.0', '.pair.1', '.height.std']
 
-    Raises `DefinitionError` where two would have one name.
+    Raises `DefinitionError` where two would have one name, or one has a name that no file can have.
     """
     names = set()
     for suffix, part in (("", y_pred), *([(".std", spread)] if spread is not None else [])):
@@ -100,6 +100,10 @@ def named_arrays(y_pred: Any, spread: Any = None) -> Iterator[tuple[str, NDArray
             if f"{key}{suffix}" in names:
                 raise DefinitionError(
                     f"y_pred has two parts that would both be named {f'{key}{suffix}'[1:]!r}; rename one"
+                )
+            if "/" in key or "\0" in key:
+                raise DefinitionError(
+                    f"y_pred has a part of the name {key[1:]!r}, which no file can have; rename it"
                 )
             names.add(f"{key}{suffix}")
             yield f"{key}{suffix}", array

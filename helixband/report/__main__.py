@@ -1,7 +1,7 @@
 """A report of a result directory, as one HTML file to open in a browser.
 
     python -m helixband.report results
-    python -m helixband.report results --export trials.csv
+    python -m helixband.report results --output report.html --export trials.csv
 
 It tells of a run that is finished, unfinished or at work, from the files in its directory alone.
 """
@@ -11,18 +11,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helixband.errors import HelixbandError, let_output_pass
+from helixband.errors import HelixbandError, StorageError, UsageError, let_output_pass
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m helixband.report",
-        description="Write RESULT/report.html: the trials of a run, their outcomes, and which "
+        description="Write RESULT/report.html, or --output: the trials of a run, their outcomes, and which "
         "hyperparameters matter.",
     )
     add = parser.add_argument
     add("result", metavar="RESULT", help="the result directory of a run")
+    add("-o", "--output", metavar="FILE", help="write the report to this file (default: RESULT/report.html)")
     add(
         "--export",
         metavar="FILE",
@@ -36,25 +37,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     let_output_pass()
     args = make_parser().parse_args(argv)
     try:
-        _write(Path(args.result), args.export)
+        _write(Path(args.result), args.output, args.export)
     except HelixbandError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _write(result: Path, exported: str | None) -> None:
+def _write(result: Path, output: str | None, exported: str | None) -> None:
     from helixband.files import write_whole
     from helixband.report.export import check_suffix, export
     from helixband.report.html import report_html
     from helixband.report.summary import read_summary
-    from helixband.results.directory import Results
+    from helixband.results.directory import existing_results
 
     if exported:
         check_suffix(exported)
-    summary = read_summary(result)
-    report = Results(result).report_file
-    write_whole(report, report_html(summary))
+    if output and not Path(output).absolute().parent.is_dir():
+        raise UsageError(f"--output {output}: the folder {Path(output).parent} does not exist")
+    results = existing_results(result)
+    with results.watched():
+        summary = read_summary(result)
+        report = Path(output) if output else results.report_file
+        try:
+            write_whole(report, report_html(summary))
+        except StorageError as error:
+            raise StorageError(f"{error}; give the place of the report with --output") from error
     print(f"written to {report}")
     if exported:
         export(summary, exported)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import natural_key, read_document, read_json
+from helixband.files import natural_key, read_document, read_object, read_whole, size_of
 from helixband.results.digests import check_digests, file_digest
 from helixband.results.directory import RECORD, SINGLE, Results, Trial, existing_results, trial_name
 from helixband.results.scored import ScoredSet, read_scored
@@ -157,7 +157,7 @@ def read_summary(path: str | Path) -> Summary:
         finished=bool(events) and events[-1]["event"] == "end",
         trials=trials,
         best=linked.id if linked else None,
-        test_result=dict(read_json(results.test_file)) if results.test_file.exists() else {},
+        test_result=read_object(results.test_file) if results.test_file.exists() else {},
         baselines=results.baselines() if results.baselines_file.exists() else {},
         predictions=_predictions(results.predictions),
         damaged=_damaged(results),
@@ -187,7 +187,7 @@ def _searched(results: Results, events: list[dict[str, Any]]) -> list[TrialSumma
     for trial in trials.values():
         error_file = results.trial(trial.name).error_file
         if trial.error and error_file.exists():
-            text = error_file.read_text(encoding="utf-8", errors="replace")
+            text = read_whole(error_file).decode(errors="replace")
             trial.traceback = "\n".join(text.rstrip().splitlines()[-TRACEBACK_LINES:])
     return [trials[number] for number in sorted(trials)]
 
@@ -248,7 +248,7 @@ def _predictions(path: Path) -> list[tuple[str, int]]:
 def _damaged(results: Results) -> list[str]:
     found = []
     for record in results.records():
-        if record.stat().st_size == 0:  # of a crash
+        if size_of(record) == 0:  # of a crash
             continue
         for name, digest in read_document(record).get("digests", {}).items():
             file = results.inside(name, record)

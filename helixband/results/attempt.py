@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from helixband.errors import HelixbandError, StorageError
-from helixband.files import locked_file
+from helixband.files import check_place, locked_file
 
 LOCK_SECONDS = 60.0
 """A write to a trial takes a fraction of a second; who holds it for longer is no longer at work."""
@@ -32,6 +32,7 @@ class Attempt:
 
     def begin(self) -> str:
         """Take the trial over from whoever was at it; the token, with which another process may join."""
+        check_place(self.file)
         token = secrets.token_hex(16)
         line = f"{token}\n".encode()
         with self._locked(create=True) as file:

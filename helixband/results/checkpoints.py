@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from helixband.errors import StorageError
-from helixband.files import write_together
+from helixband.files import open_to_read, write_together
 
 FORMAT = 1
 
@@ -46,8 +46,12 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises `StorageError` where it is missing, damaged, no checkpoint, or from a newer Helixband.
     """
     try:
-        _check(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_to_read(path) as file:
+            _check(file)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # torch raises many kinds for a damaged file
@@ -65,25 +69,24 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def _check(path: str | os.PathLike[str]) -> None:
+def _check(file: io.BufferedReader) -> None:
     """Raise where the bytes are not as they were written; torch does not look at that."""
-    with open(path, "rb") as file:
-        left = max(0, file.seek(0, os.SEEK_END) - _COMMENT_BYTES)
-        file.seek(left)
-        comment = file.read()
-        if comment.startswith(_MARK):
-            file.seek(0)
-            digest = hashlib.sha256()
-            while left and (block := file.read(min(left, _BLOCK_BYTES))):
-                digest.update(block)
-                left -= len(block)
-            if comment != _MARK + digest.hexdigest().encode():
-                raise zipfile.BadZipFile("it is not as it was written")
-            return
+    left = max(0, file.seek(0, os.SEEK_END) - _COMMENT_BYTES)
+    file.seek(left)
+    comment = file.read()
+    if comment.startswith(_MARK):
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left and (block := file.read(min(left, _BLOCK_BYTES))):
+            digest.update(block)
+            left -= len(block)
+        if comment != _MARK + digest.hexdigest().encode():
+            raise zipfile.BadZipFile("it is not as it was written")
+        return
     # Of an earlier version, which wrote no comment: checksums of the parts are all there is.
     if not (comment[-_END_BYTES:].startswith(b"PK\5\6") and comment.endswith(b"\0\0")):  # of no comment
         raise zipfile.BadZipFile("its end is not as it was written")
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         part = archive.testzip()
         folders = [info.filename for info in archive.infolist() if info.external_attr & _FOLDER]
         if part or folders:

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from helixband.errors import StorageError
+from helixband.files import open_to_read
 
 
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file's content; raises `StorageError` where it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_to_read(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error

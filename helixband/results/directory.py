@@ -22,6 +22,7 @@
 """
 
 import contextlib
+import errno
 import math
 import os
 from collections.abc import Iterator
@@ -30,13 +31,19 @@ from typing import Any
 
 from helixband.errors import StorageError, UsageError
 from helixband.files import (
+    check_place,
+    guarding,
     is_at,
     locked_file,
+    open_to_read,
     read_document,
-    read_json,
+    read_object,
+    read_whole,
     refuse_links_in,
     remove_file,
     remove_folder,
+    replace_by_link,
+    set_aside,
     write_document,
     write_json,
 )
@@ -52,6 +59,9 @@ TRACES = ("run.json", "search", "trials", "audit.json", "predictions", "debug")
 
 RECORD = ".record.json"
 """What the name of an input's record of predictions ends in."""
+
+
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def existing_results(path: str | os.PathLike[str]) -> "Results":
@@ -85,7 +95,6 @@ class Results:
         self.predictions = self.path / "predictions"
         self.report_file = self.path / "report.html"
         self._lock_file = self.path / "lock"
-        self._held: int | None = None
         self.journal = Journal(self.path / "search" / "journal.jsonl")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -118,13 +127,9 @@ class Results:
         Raises `StorageError` where its file holds another than the journal, or run.json, recorded.
         """
         stored, recorded = trial.config(), self._config_recorded(trial.id)
+        trial.check_config(recorded)
         if stored is None:
             return recorded if trial.best_checkpoint.exists() else None
-        if recorded not in (None, stored):
-            raise StorageError(
-                f"{trial.config_file} has {stored}, and the trial was begun with {recorded}; put back a copy "
-                "of it, or delete it to use what was recorded"
-            )
         return stored
 
     def _config_recorded(self, name: str) -> dict[str, Any] | None:
@@ -158,7 +163,10 @@ class Results:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process; the lock goes with the process, however it ends.
 
-        Raises `UsageError` naming the process that holds it, `StorageError` where it cannot be written.
+        Once it is another directory, as somebody removed this one and began another run in its place, nothing
+        more is written there. One that can only be read is not locked, and nothing is written there at all.
+
+        Raises `UsageError` naming the process that holds it, `StorageError` where it cannot be locked.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -168,35 +176,67 @@ class Results:
             except BlockingIOError as error:
                 raise UsageError(self._at_work()) from error
             except OSError as error:
-                raise StorageError(
-                    f"cannot write to the result directory {self.path}: {error.strerror}; "
-                    "choose another with --result"
-                ) from error
-            self._held = file
-            try:
-                yield
-            finally:
-                self._held = None
-                done = any((self.path / name).exists() for name in TRACES)
-                if not done and is_at(file, self._lock_file):
-                    # The folder may be somebody's whose name was given to --result by mistake.
-                    self._lock_file.unlink()
+                refused = f"cannot write to the result directory {self.path}: {error.strerror}"
+                refused += f" ({self._lock_file})"
+                if error.errno not in _READ_ONLY or not self.run_file.exists():
+                    raise StorageError(f"{refused}; choose another with --result") from error
+                stack.enter_context(self._only_read(refused))
+            else:
+                stack.enter_context(self._fenced(file))
+                stack.callback(self._forget_lock_of_nothing, file)
+            yield
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have the body write nothing here once another directory has taken the place of this one."""
+        with contextlib.ExitStack() as stack:
+            if self._lock_file.exists():
+                lock = stack.enter_context(open_to_read(self._lock_file))
+                stack.enter_context(self._fenced(lock.fileno()))
+            yield
 
     def check_lock(self) -> None:
-        """Raise `StorageError` where the directory that `locked` holds is another by now.
+        """Raise `StorageError` where nothing can be written any more, before work that would be in vain."""
+        check_place(self.run_file)
 
-        Somebody may have removed it, and begun another run in its place.
-        """
-        if self._held is not None and not is_at(self._held, self._lock_file):
+    def _forget_lock_of_nothing(self, lock: int) -> None:
+        """Remove the lock where nothing was done, as where somebody's folder was given by mistake."""
+        done = any((self.path / name).exists() for name in TRACES)
+        if not done and is_at(lock, self._lock_file):
+            self._lock_file.unlink()
+
+    @contextlib.contextmanager
+    def _only_read(self, refused: str) -> Iterator[None]:
+        def check() -> None:
             raise StorageError(
-                f"{self.path} was removed or replaced while this run was at work in it; "
-                "what it has now is left as it is"
+                f"{refused}; what is done there can be read. For more, copy the directory to where you can "
+                "write, and give the copy with --result"
             )
+
+        with guarding(self.path, check):
+            yield
+
+    @contextlib.contextmanager
+    def _fenced(self, lock: int) -> Iterator[None]:
+        """Fence all writes in the directory: it has to be the one whose file `lock` is this open file."""
+        process = os.getpid()
+
+        def check() -> None:
+            if os.getpid() != process:
+                raise StorageError(f"{self.path} is written by process {process} alone, and not by its forks")
+            if not is_at(lock, self._lock_file):
+                raise StorageError(
+                    f"{self.path} was removed or replaced while this run was at work in it; "
+                    "what it has now is left as it is"
+                )
+
+        with guarding(self.path, check):
+            yield
 
     def _at_work(self) -> str:
         try:
-            holder = self._lock_file.read_text(errors="replace").strip() or "unknown"
-        except OSError:  # it has just gone
+            holder = read_whole(self._lock_file).decode(errors="replace").strip() or "unknown"
+        except StorageError:  # it has just gone
             holder = "unknown"
         return (
             f"another process is at work in {self.path} (process {holder}); "
@@ -206,31 +246,32 @@ class Results:
     def best_trial(self) -> Trial | None:
         """The trial that is evaluated and predicts, or None.
 
-        `best_config` links to it. Where there is no link, for many ways to copy a directory leave links out
-        or copy what they lead to, the journal tells, and of a training without a search run.json.
+        The journal tells it, and of a training without a search run.json. `best_config` leads there too, for
+        its reader; it counts where neither tells, as many ways to copy a directory leave links out, or
+        copy what they lead to.
         """
+        linked, recorded = self.linked_trial(), self._best_recorded()
+        if recorded is not None:
+            return self.trial(recorded)
+        return linked
+
+    def linked_trial(self) -> Trial | None:
+        """The trial that `best_config` links to, or None; raises `StorageError` where it is none."""
         if not self.best_link.is_symlink():
-            name = self._best_recorded()
-            return None if name is None else self.trial(name)
+            return None
         name = Path(os.readlink(self.best_link)).name
         if name != SINGLE and not name.isdecimal():
             raise StorageError(f"{self.best_link} leads to {name!r}, which is no trial; remove it")
         return self.trial(name)
 
     def set_best(self, trial: Trial) -> None:
-        """Point `best_config` to a trial, in one step; a copy of a trial in its place is renamed."""
+        """Point `best_config` to a trial; a folder in its place, as copies have one, is renamed."""
         target = str(trial.path.relative_to(self.path))
         if self.best_link.is_symlink() and os.readlink(self.best_link) == target:
             return
-        temporary = self.path / ".best_config.tmp"
-        try:
-            if not self.best_link.is_symlink() and (self.best_link / trial.config_file.name).exists():
-                os.rename(self.best_link, self.path / f"{self.best_link.name}.copy")
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)  # which follows no link, and replaces nothing
-            os.replace(temporary, self.best_link)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.best_link}: {error.strerror}") from error
+        if self.best_link.is_dir() and not self.best_link.is_symlink():
+            set_aside(self.best_link)
+        replace_by_link(self.best_link, target)
 
     def _best_recorded(self) -> str | None:
         if (best := self.journal.best_trial()) is not None:
@@ -248,7 +289,7 @@ class Results:
 
     def test_result(self) -> dict[str, float]:
         """The stored metrics of the test set, NaN where undefined."""
-        stored = read_json(self.test_file)
+        stored = read_object(self.test_file)
         return {name: math.nan if value is None else value for name, value in stored.items()}
 
     def write_baselines(self, scores: dict[str, float | str]) -> None:
@@ -257,7 +298,7 @@ class Results:
 
     def baselines(self) -> dict[str, Any]:
         """What `write_baselines` stored."""
-        return dict(read_json(self.baselines_file))
+        return read_object(self.baselines_file)
 
     def write_audit(self, report: dict[str, Any]) -> None:
         """Store what the check of the data found."""

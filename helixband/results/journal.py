@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import append, cut
+from helixband.files import append, cut, read_whole
 
 SUM = "sum"
 """The key of a line's checksum, a CRC-32 of the event and of the lines before it."""
@@ -34,10 +34,7 @@ class Journal:
 
     def read(self) -> list[dict[str, Any]]:
         """As `events`, but a torn last line is left where it is: another process may be writing it."""
-        try:
-            content = self.path.read_bytes() if self.path.exists() else b""
-        except OSError as error:
-            raise StorageError(f"cannot read {self.path}: {error.strerror}") from error
+        content = read_whole(self.path) if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         events, self._sum, summed = [], 0, False
         for number, line in enumerate(whole.splitlines(), 1):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import StorageError
-from helixband.files import writing_whole
+from helixband.files import open_to_read, writing_whole
 from helixband.nested import named_leaves
 
 MOST_BYTES = 1 << 27
@@ -68,7 +68,7 @@ def write_scored(path: Path, y_true: Any, y_pred: Any, names: tuple[str, ...], k
 def read_scored(path: Path) -> ScoredSet:
     """What `write_scored` stored; raises `StorageError` where it cannot be read."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_to_read(path) as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise StorageError(

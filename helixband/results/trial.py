@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import zlib
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ from helixband.errors import StorageError
 from helixband.files import (
     check_links,
     read_document,
-    read_json,
+    read_object,
+    read_whole,
     remove_file,
     remove_folder,
+    size_of,
     write_document,
     write_json,
     write_whole,
@@ -51,7 +54,7 @@ class Trial:
 
     def config(self) -> dict[str, Any] | None:
         """The stored configuration, or None where the trial has not begun."""
-        return dict(read_json(self.config_file)) if self._has_config() else None
+        return read_object(self.config_file) if self._has_config() else None
 
     def write_config(self, document: dict[str, Any]) -> None:
         """Store the configuration, once; a trial's configuration does not change."""
@@ -59,10 +62,19 @@ class Trial:
             with self.writing():
                 write_json(self.config_file, document, sync=False)
 
+    def check_config(self, document: dict[str, Any] | None) -> None:
+        """Raise `StorageError` where the stored configuration is another than the one of this document."""
+        stored = self.config()
+        if None not in (stored, document) and _canonical(stored) != _canonical(document):
+            raise StorageError(
+                f"{self.config_file} has {stored}, and the trial was begun with {document}; put back a copy "
+                "of it, or delete it to use what was recorded"
+            )
+
     def _has_config(self) -> bool:
         # Syncing takes most of the time of a short trial: what a crash leaves empty is written again instead,
         # this, and the history from the last state.
-        return self.config_file.exists() and self.config_file.stat().st_size > 0
+        return size_of(self.config_file) > 0
 
     def plan(self) -> dict[str, Any] | None:
         """The `epochs` and `steps_per_epoch` that a trial was begun with, where its model depends on them."""
@@ -84,7 +96,7 @@ class Trial:
             writer.writerow(["" if math.isnan(value) else str(value) for value in values])
         content = text.getvalue().encode()
         # First the facts, which hold for the old table too: a kill between the two leaves one that fits.
-        before = [zlib.crc32(self.history_file.read_bytes())] if self.history_file.is_file() else []
+        before = [zlib.crc32(read_whole(self.history_file))] if self.history_file.is_file() else []
         written = datetime.now(UTC).isoformat(timespec="seconds")
         facts = {"checksums": [zlib.crc32(content), *before], "written": written}
         with self.writing():
@@ -98,18 +110,21 @@ class Trial:
         """
         if not self.history_file.exists():
             return []
-        try:
-            content = self.history_file.read_bytes()
-        except OSError as error:
-            raise StorageError(f"cannot read {self.history_file}: {error.strerror or error}") from error
+        content = read_whole(self.history_file)
         checksums = self._facts().get("checksums", [])
         if content and checksums and zlib.crc32(content) not in checksums:
-            check_links(self.history_file)  # where it is one, that is why
-            raise StorageError(
-                f"{self.history_file} is not as it was written; put back a copy of it, or delete it: a "
-                "training that goes on from the last checkpoint writes it again"
-            )
-        return list(csv.DictReader(io.StringIO(content.decode(errors="replace"), newline="")))
+            raise self._damaged("is not as it was written")
+        rows = _epochs_in(content)
+        if rows is None:
+            raise self._damaged("is damaged: it is no table that has each epoch once")
+        return rows
+
+    def _damaged(self, how: str) -> StorageError:
+        check_links(self.history_file)  # where it is one, that is why
+        return StorageError(
+            f"{self.history_file} {how}; put back a copy of it, or delete it: a training that goes on from "
+            "the last checkpoint writes it again"
+        )
 
     def written(self) -> str | None:
         """When the last epochs were stored, ISO 8601 in UTC; None where an earlier version stored them."""
@@ -117,7 +132,7 @@ class Trial:
 
     def _facts(self) -> dict[str, Any]:
         file = self._history_facts
-        return read_document(file) if file.exists() and file.stat().st_size else {}
+        return read_document(file) if size_of(file) else {}
 
     def epochs(self) -> int:
         """How many epochs are stored."""
@@ -125,7 +140,7 @@ class Trial:
 
     def rewards(self) -> list[float]:
         """The stored rewards by epoch, NaN where undefined."""
-        return [float(row["reward"] or "nan") for row in self.history()]
+        return [float(row.get("reward") or "nan") for row in self.history()]
 
     def has_history(self, epochs: int) -> bool:
         """Whether so many epochs are stored, as they were written."""
@@ -155,7 +170,12 @@ class Trial:
 
     def resumable_epochs(self) -> int:
         """How many epochs a training goes on from: none where its checkpoints were deleted."""
-        return self.epochs() if self.last_checkpoint.exists() else 0
+        return self.epochs() if self.is_resumable else 0
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether there is what a training goes on from; a copy may have left out either of the two."""
+        return self.last_checkpoint.exists() and self.best_checkpoint.exists()
 
     def write_error(self, traceback: str) -> None:
         """Store why the trial failed."""
@@ -167,6 +187,23 @@ class Trial:
         if self.error_file.exists():
             with self.writing():
                 remove_file(self.error_file)
+
+
+def _epochs_in(content: bytes) -> list[dict[str, str]] | None:
+    """The rows of a table of epochs, or None where it cannot be one: it has each epoch once, in order."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True))
+        epochs = [float(row.get("epoch", number)) for number, row in enumerate(rows, 1)]
+        for row in rows:
+            float(row.get("reward") or "nan")
+    except (ValueError, TypeError, csv.Error):  # TypeError: of a row that is too short
+        return None
+    return rows if epochs == list(range(1, len(rows) + 1)) and all(None not in row for row in rows) else None
+
+
+def _canonical(document: dict[str, Any] | None) -> str:
+    """One text for each configuration, in which true is no 1."""
+    return json.dumps(document, sort_keys=True)
 
 
 def trial_name(trial: int) -> str:

@@ -49,6 +49,7 @@ class Evaluation(Stage):
 
         Raises `DataError` where the data are no nucleic acids.
         """
+        self.results.check_lock()
         test_data = self.test_data()
         train, test = self._examples(self._train(), test_data)
         self.progress.say(
@@ -78,6 +79,7 @@ class Evaluation(Stage):
             self.progress.say(f"test: done already, {self.results.test_file}")
             self._tell(" ", self.results.test_result())
             return
+        results.check_lock()
         model, test = load_model(), self.test_data()
         seed_everything(derive_seed(self.args.seed, "evaluate"))
         result, y_true, y_pred = self._score(model, test)

@@ -11,6 +11,7 @@ from base_model import DEBUG_BATCHES, BaseModel
 from helixband.errors import DataError, UsageError
 from helixband.files import absolute, file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.outputs import FORMATS
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import called, input_name, named_arrays, write_predictions
 from helixband.outputs.windows import (
@@ -28,6 +29,11 @@ from helixband.run.records import SUFFIX, Record, Records
 from helixband.sequence.chromosomes import read_aliases
 from helixband.sequence.reading import shown_names
 from helixband.training import rehearsal
+
+PART = ".part"
+OUTPUTS = {PART: "folder", SUFFIX: "record", ".std.npy": "output"}
+OUTPUTS |= {f".{name}": "output" for name in FORMATS}
+"""What names of the files of an input end in, but for parts of predictions."""
 
 WINDOW_FLAGS = {
     "--stride": "stride",
@@ -122,6 +128,7 @@ class Prediction(Stage):
             listed = "".join(f", {output}" for output in record.outputs)
             self.progress.say(f"predict: {path} is done already{listed}")
             return
+        self.results.check_lock()
         model = load_model()
         data = self.definition.prediction_data(path) if windows is None else windows
         seed_everything(derive_seed(self.args.seed, "predict", name))
@@ -282,9 +289,22 @@ class Prediction(Stage):
                     f"would both be named {spread}; rename one of them, or leave --mc-dropout out"
                 )
             for folder in map(str, Path(name).parents):
-                for suffix, what in ((".part", "folder"), (SUFFIX, "record")):
+                for suffix, what in OUTPUTS.items():
                     if folder.endswith(suffix) and (other := found.get(folder.removesuffix(suffix))):
                         raise UsageError(
                             f"--predict: {path} would be written to {folder}, which is the {what} of "
                             f"{other}; rename one of them"
                         )
+            self._check_places(name, path)
+
+    def _check_places(self, name: str, path: str) -> None:
+        """Raise `UsageError` where a file is in the place of a folder, or a folder in that of a file."""
+        within = [self.results.predictions / folder for folder in Path(name).parents]
+        taken = [(place, "a file") for place in within if place.exists() and not place.is_dir()]
+        files = [self.results.prediction(name, suffix) for suffix in OUTPUTS if suffix != PART]
+        taken += [(place, "a folder") for place in files if place.is_dir()]
+        for place, what in taken:
+            raise UsageError(
+                f"--predict: {path} would be written to {place}, which is {what} already; rename the input, "
+                "or choose another directory with --result"
+            )

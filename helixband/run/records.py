@@ -6,6 +6,7 @@ A record that says what is done is written after its outputs are on the disk, so
 crash leaves one that says too much. An earlier version kept all of them in run.json; these are moved.
 """
 
+import os
 import time
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError, UsageError
-from helixband.files import Lot, read_document, remove_file, write_document
+from helixband.files import Lot, read_document, remove_file, size_of, write_document
 from helixband.results.digests import file_digest
 from helixband.results.directory import RECORD, Results
 from helixband.run.runfile import RunFile
@@ -40,8 +41,7 @@ class Records:
         Raises `StorageError` naming the file where it is not as it was written.
         """
         path = self.path(name)
-        # A crash can leave a new file empty.
-        if not path.exists() or path.stat().st_size == 0:
+        if size_of(path) == 0:  # a crash can leave a new file empty
             return dict(self._run_file.stage(f"{_STAGE}{name}") or {})
         try:
             return read_document(path)
@@ -153,7 +153,9 @@ class Record:
         """
         self._check_outputs(files)
         for path in self._old:
-            remove_file(path)
+            # What this input set out to write may have been finished by another since.
+            if self._records.owner(path, self._name) is None:
+                remove_file(path)
         document = self._document(self.formats, self.outputs, begun=files)
         self._records.begin(self._name, document, replaces=bool(self._old))
 
@@ -167,7 +169,7 @@ class Record:
         return str(file.relative_to(self._results.path))
 
     def _check_outputs(self, files: Collection[Path]) -> None:
-        for path in sorted(file for file in files if file.exists()):
+        for path in sorted(file for file in files if os.path.lexists(file)):
             if (owner := self._records.owner(path, self._name)) is not None:
                 raise UsageError(
                     f"--predict {self._name}: {path.relative_to(self._results.path)} is there already, for "

@@ -16,7 +16,7 @@ from helixband import __version__
 from helixband.definition import Definition
 from helixband.env import is_credential, is_of_the_place, variables_looked_up, variables_read
 from helixband.errors import ResultsMismatch
-from helixband.files import read_document, write_document, write_whole
+from helixband.files import read_document, read_whole, write_document, write_whole
 from helixband.results.digests import check_digests
 from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
@@ -214,7 +214,7 @@ class RunFile:
         if there == definition.digest:
             return
         if there is not None and self.binding:
-            write_whole(self._results.kept_definition(there), file.read_bytes())
+            write_whole(self._results.kept_definition(there), read_whole(file))
         write_whole(file, definition.source)
 
     def _record_environment(self) -> None:

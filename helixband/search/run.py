@@ -110,7 +110,8 @@ class Search:
         return True
 
     def _restore(self) -> None:
-        for place, config in self._journal.trials:
+        for number, (place, config) in enumerate(self._journal.trials):
+            self._results.trial(trial_name(number)).check_config(config)
             self._schedule.restore_trial(config, self._number(place))
         for result, outcome, stops in self._journal.results:
             self._schedule.restore_result(result, stops)
@@ -175,7 +176,6 @@ class Search:
         if self._schedule.exhausted and not was_exhausted:
             self._tell_exhausted()
         if job is not None and job.trial == known:
-            self._results.check_lock()
             place = Place(*divmod(job.bracket, self._round))
             self._journal.write_trial(job.trial, place, job.config)
         return job
@@ -203,8 +203,8 @@ class Search:
 
         It begins here and not with the worker, so that one of an earlier run can begin none.
         """
-        self._results.check_lock()
         trial = self._results.trial(trial_name(number))
+        trial.check_config(config)
         return Task(trial.id, config, epochs, floors, trial.begin_attempt())
 
     def _on_epoch(self, name: str, row: Row) -> None:
@@ -240,7 +240,6 @@ class Search:
         return Outcome(-math.inf, 0, trial.epochs(), text, ended=Ended.ERROR)
 
     def _record(self, job: Job, outcome: Outcome) -> None:
-        self._results.check_lock()
         best = self._schedule.best
         result = Result(job.trial, job.epochs, outcome.reward)
         stops = self._schedule.tell(*result, hopeless=outcome.hopeless)

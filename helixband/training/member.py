@@ -96,7 +96,7 @@ class Member:
         """Go on from the last state, in memory or of the trial, where there is one."""
         with self.turn:
             record, trial = self.record, self.trial
-            if record.last is None and trial is not None and trial.last_checkpoint.exists():
+            if record.last is None and trial is not None and trial.is_resumable:
                 record.last = checkpoints.load(trial.last_checkpoint)
                 record.best = checkpoints.load(trial.best_checkpoint)
                 # Of the two files the best is written first, so it can be ahead of the last, never behind.

@@ -213,10 +213,15 @@ def test_what_an_interrupted_change_of_the_link_left_is_no_obstacle(results: Res
     assert os.listdir(results.path) == ["best_config"]
 
 
-def test_a_folder_in_the_place_of_the_link_is_told(results: Results) -> None:
-    results.best_link.mkdir()
-    with pytest.raises(StorageError, match="cannot write .*best_config: "):
+def test_a_folder_in_the_place_of_the_link_is_set_aside_with_all_that_it_has(results: Results) -> None:
+    for content in ("first", "second"):
+        results.best_link.unlink(missing_ok=True)
+        results.best_link.mkdir()
+        (results.best_link / "notes.txt").write_text(content)
         results.set_best(results.trial("0003"))
+        assert os.readlink(results.best_link) == "trials/0003"
+    kept = [results.path / name / "notes.txt" for name in ("best_config.copy", "best_config.copy2")]
+    assert [path.read_text() for path in kept] == ["first", "second"]
 
 
 # The journal.
@@ -343,9 +348,9 @@ from helixband.results.directory import Results
 with Results(sys.argv[1]).locked():
     child = os.fork()
     if child == 0:
+        print("locked", os.getpid(), flush=True)
         time.sleep(60)
         os._exit(0)
-    print("locked", child, flush=True)
     sys.stdin.read()
 """
 

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project
+from conftest import Project, untimed
 
 from helixband.errors import StorageError
+from helixband.files import append, cut, locked_file
 from helixband.report.__main__ import main as report
 from helixband.results.directory import Results
 from helixband.search.executors.worker import _printing_to
 
-TRAINED = ("--epoch", "2", "--batch-size", "20", "--eval", "--predict", "x.fa")
+TRAINING = ("--epoch", "2", "--batch-size", "20")
+TRAINED = (*TRAINING, "--eval", "--predict", "x.fa")
 SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
 AGAIN = ("--epoch", "4", "--eval", "--predict", "x.fa")
 
@@ -179,3 +181,74 @@ def test_a_pipe_in_the_place_of_a_file_is_told_and_not_waited_for(project: Proje
     os.mkfifo(project.results / "lock")
     refused: Any = project.run(*TRAINED)
     assert (refused.code, f"error: {project.results / 'lock'} is no file" in refused.err) == (1, True)
+
+
+def snapshot(of: Path, path: Path) -> None:
+    """What `cp -al` makes: the same folders, with other names of the same files."""
+    shutil.copytree(of, path, symlinks=True, copy_function=os.link)
+
+
+@pytest.mark.parametrize(
+    "flags", [("--epoch", "2", "--batch-size", "20"), SEARCH], ids=["training", "search"]
+)
+def test_a_snapshot_by_hard_links_stays_as_it_is_and_goes_on_by_itself(
+    project: Project, flags: tuple[str, ...]
+) -> None:
+    project.run(*flags, "--predict", "x.fa")
+    kept = project.path / "snapshot"
+    snapshot(project.results, kept)
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+
+    longer = (*flags, "--epoch", "4" if flags is not SEARCH else "9", "--eval", "--predict", "x.fa")
+    assert project.run(*longer).code == 0
+    assert report([str(project.results)]) == 0
+
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+    assert project.run(*longer, "--result", str(kept)).code == 0
+    for name in ("test_result.json", "best_config/config.json"):
+        assert project.read(name) == (kept / name).read_text()
+    tables = [folder / "best_config/train_results.csv" for folder in (project.results, kept)]
+    assert untimed(tables[0].read_text()) == untimed(tables[1].read_text())
+
+
+def test_what_is_changed_in_place_is_not_changed_elsewhere(tmp_path: Path) -> None:
+    file, elsewhere = tmp_path / "results" / "a", tmp_path / "precious"
+    file.parent.mkdir()
+    elsewhere.write_text("precious")
+
+    def link() -> None:
+        file.unlink(missing_ok=True)
+        os.link(elsewhere, file)
+
+    link()
+    append(file, b" and more")
+    assert file.read_text() == "precious and more"
+    link()
+    cut(file, 3)
+    assert file.read_text() == "pre"
+    link()
+    with locked_file(file) as descriptor:
+        os.ftruncate(descriptor, 0)
+        with pytest.raises(BlockingIOError), locked_file(file):
+            pass
+    assert file.read_text() == ""
+    assert elsewhere.read_text() == "precious"
+
+
+def test_a_lock_is_held_though_a_snapshot_has_it_too(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with locked_file(lock):
+        os.link(lock, tmp_path / "snapshot")
+        with pytest.raises(BlockingIOError), locked_file(lock):
+            pass
+
+
+def test_what_a_worker_prints_is_not_added_to_a_file_elsewhere(tmp_path: Path) -> None:
+    trial, elsewhere = Results(tmp_path / "results").trial("0001"), tmp_path / "precious"
+    elsewhere.write_text("precious\n")
+    trial.path.mkdir(parents=True)
+    os.link(elsewhere, trial.output_file)
+    with _printing_to(trial):
+        os.write(1, b"something\n")
+    assert trial.output_file.read_text() == "precious\nsomething\n"
+    assert elsewhere.read_text() == "precious\n"

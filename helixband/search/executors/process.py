@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import helixband
 from helixband import errors
 from helixband.env import is_of_the_place, variables_read
+from helixband.files import open_to_read, size_of
 from helixband.results.directory import Results
 from helixband.search.executors.task import Outcome, Report, Task
 
@@ -122,7 +123,7 @@ class TrialProcess:
         was raised there and concerns the whole run.
         """
         output = self._results.trial(task.name).output_file
-        printed_before = output.stat().st_size if output.exists() else 0
+        printed_before = size_of(output)
         self._tell(asdict(task))
         for message in self._messages():
             if "outcome" in message:
@@ -203,8 +204,10 @@ class TrialProcess:
     def _tail(self, output: Path, start: int) -> str:
         """The last lines that it printed: in the trial, or else before it."""
         text = b""
-        if output.exists():
-            text = output.read_bytes()[start:][-TAIL:]
+        if (size := size_of(output)) > start:
+            with open_to_read(output) as file:
+                file.seek(max(start, size - TAIL))
+                text = file.read()
         if not text:
             self._printed.seek(max(0, os.fstat(self._printed.fileno()).st_size - TAIL))
             text = self._printed.read()

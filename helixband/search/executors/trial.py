@@ -41,7 +41,7 @@ class Trainer:
         plan that the trial was begun with. Raises `ResultsMismatch` where that was of fewer epochs than now.
         """
         plan = trial.plan()
-        is_new = plan is None or (train is not None and not trial.resumable_epochs())
+        is_new = plan is None or (train is not None and not trial.is_resumable)
         if is_new:
             plan = self._plan(train)
         assert plan is not None
@@ -84,7 +84,6 @@ class Trainer:
 
         Below its floor (see `Task`) it ends earlier, with the weights of its last epoch.
         """
-        self.results.check_lock()
         trial = self.results.trial(name)
         trial.begin_attempt()
         return self._train(trial, Task(name, config, epochs, floors), on_epoch)[0]
