@@ -432,9 +432,9 @@ class MultiLabelModel(BaseModel):
     """Several labels an example: binary cross-entropy, accuracy, AUROC and AUPRC; the reward is −val_loss.
 
     Labels are (N, L), 0 or 1, or NaN where one is missing (generators take it with `allow_nan=True`). The
-    network gives logits (N, L), and predictions are the probability of each label. `auroc` and `auprc` are
-    the means over the labels for which they are defined, `auroc_median` and `auprc_median` the medians. Up
-    to `PER_LABEL` labels are reported one by one, too.
+    network gives logits (N, L), and predictions are the probability of each label. `accuracy`, `auroc` and
+    `auprc` are the means over the labels for which they are defined, `auroc_median` and `auprc_median` the
+    medians. Up to `PER_LABEL` labels are reported one by one, too.
     """
 
     default_criterion: Criterion | None = staticmethod(label_cross_entropy)
@@ -457,16 +457,15 @@ class MultiLabelModel(BaseModel):
         return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
-        return {"accuracy": metrics.mean_of_defined(metrics.per_label(metrics.accuracy, y_true, y_pred))}
+        return {"accuracy": metrics.over_labels(metrics.accuracy, y_true, y_pred).mean}
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
-        found = {"accuracy": metrics.mean_of_defined(metrics.per_label(metrics.accuracy, y_true, y_pred))}
+        found = {"accuracy": metrics.over_labels(metrics.accuracy, y_true, y_pred).mean}
         for name, metric in (("auroc", metrics.auroc), ("auprc", metrics.auprc)):
-            values = metrics.per_label(metric, y_true, y_pred, self.label_names)
-            found[name] = metrics.mean_of_defined(values)
-            found[f"{name}_median"] = metrics.median_of_defined(values)
-            if len(values) <= PER_LABEL:
-                found |= {f"{name}_{label}": value for label, value in values.items()}
+            values = metrics.over_labels(metric, y_true, y_pred, self.label_names)
+            found |= {name: values.mean, f"{name}_median": values.median}
+            if len(values.each) <= PER_LABEL:
+                found |= {f"{name}_{label}": value for label, value in values.each.items()}
         return found
 
 

@@ -1,7 +1,8 @@
 """Metrics over NumPy arrays: `metric(y_true, y_pred) -> float`.
 
 A metric that is not defined on the given data is NaN, which tables show as "undefined". Examples are AUROC if
-all labels are of one class, a correlation with a constant, and any metric of no examples.
+all labels are of one class, a correlation with a constant, any metric of no examples, and any metric of
+predictions of which one is NaN.
 
 All raise `DataError` if y_true and y_pred do not fit together: different lengths, labels of an unknown class.
 """
@@ -9,7 +10,7 @@ All raise `DataError` if y_true and y_pred do not fit together: different length
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,15 +71,15 @@ def predicted_class(y_pred: ArrayLike) -> NDArray[np.int64]:
 
 
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """The share of examples whose predicted class is the true one; of several labels an example, of labels.
+    """The share of examples whose predicted class is the true one.
+
+    Of several labels an example (rows of y_true (N, L) that do not sum to 1), the mean over the labels.
 
     >>> accuracy([0, 1, 1, 0], [0.1, 0.9, 0.2, 0.3])
     0.75
     """
     if no_class_row(y_true) is not None:
-        true, pred = _labels_and_probabilities(y_true, y_pred)
-        known = ~np.isnan(true)
-        return float(np.mean((true > 0.5)[known] == (pred > 0.5)[known])) if known.any() else UNDEFINED
+        return over_labels(accuracy, y_true, y_pred).mean
     labels, scores = _labels_and_scores(y_true, y_pred)
     defined = len(labels) and not np.isnan(scores).any()
     return float(np.mean(labels == predicted_class(scores))) if defined else UNDEFINED
@@ -87,6 +88,8 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Area under the ROC curve; for over two classes, the mean over those present, each against the rest.
 
+    Of two classes, y_pred is P(class 1), (N,), or has a column a class, (N, 2): the second of probabilities
+    counts, and of two logits the difference.
     Of several labels an example (rows of y_true (N, L) that do not sum to 1), the mean over the labels.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
@@ -180,6 +183,8 @@ def per_label(
     names = [f"label_{k}" for k in range(true.shape[1])] if names is None else list(names)
     if len(names) != true.shape[1]:
         raise DataError(f"there are {len(names)} names for {true.shape[1]} labels")
+    if len(set(names)) < len(names):
+        raise DataError(f"the names of the labels are {', '.join(names)}; each has to be another one")
     known = ~np.isnan(true)
     return {
         name: metric(true[known[:, k], k], pred[known[:, k], k]) if known[:, k].any() else UNDEFINED
@@ -187,19 +192,31 @@ def per_label(
     }
 
 
-def median_of_defined(values: Mapping[str, float]) -> float:
-    """The median of the values that are defined; NaN where none is.
+class OverLabels(NamedTuple):
+    """A metric over several labels an example."""
 
-    >>> median_of_defined({"a": 0.5, "b": math.nan, "c": 0.7, "d": 0.9})
-    0.7
+    mean: float
+    """Over the labels for which it is defined; NaN where there is none, or where a prediction is NaN."""
+    median: float
+    """Likewise."""
+    each: dict[str, float]
+    """By the names of the labels, as of `per_label`."""
+
+
+def over_labels(
+    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str] | None = None
+) -> OverLabels:
+    """A metric over several labels an example: mean, median and each; arguments as those of `per_label`.
+
+    >>> over_labels(accuracy, [[0, 1], [1, math.nan]], [[0.2, 0.4], [0.9, 0.1]]).mean
+    0.5
     """
-    defined = [value for value in values.values() if not math.isnan(value)]
-    return float(np.median(defined)) if defined else UNDEFINED
-
-
-def mean_of_defined(values: Mapping[str, float]) -> float:
-    """The mean of the values that are defined; NaN where none is."""
-    return _mean_of_defined(list(values.values()))
+    each = per_label(metric, y_true, y_pred, names)
+    defined = [value for value in each.values() if not math.isnan(value)]
+    true, pred = _labels_and_probabilities(y_true, y_pred)
+    if not defined or np.isnan(pred[~np.isnan(true)]).any():
+        return OverLabels(UNDEFINED, UNDEFINED, each)
+    return OverLabels(float(np.mean(defined)), float(np.median(defined)), each)
 
 
 def numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
@@ -227,14 +244,17 @@ def number(value: Any, where: str) -> float:
 
 def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
     def one(true: ArrayLike, pred: ArrayLike) -> float:
+        true = np.asarray(true) > 0.5
         defined = len(np.unique(true)) == 2 and np.isfinite(pred).all()
         return float(metric(true, pred)) if defined else UNDEFINED
 
     if no_class_row(y_true) is not None:
-        return mean_of_defined(per_label(one, y_true, y_pred))
+        return over_labels(one, y_true, y_pred).mean
     labels, scores = _labels_and_scores(y_true, y_pred)
-    if scores.ndim == 1:
-        return one(labels, scores)
+    if scores.ndim == 1 or scores.shape[1] == 2:
+        return one(labels, _of_class_one(scores))
+    if np.isnan(scores).any():
+        return UNDEFINED
     return _mean_of_defined(list(per_class(one, labels, scores).values()))
 
 
@@ -255,21 +275,28 @@ def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np
     return labels, scores
 
 
+def _of_class_one(scores: NDArray[Any]) -> NDArray[Any]:
+    """Scores of class 1 of two, (N,); of two logits, which do not sum to 1, the difference ranks examples."""
+    if scores.ndim == 1:
+        return scores
+    return scores[:, 1] if no_class_row(scores) is None else scores[:, 1] - scores[:, 0]
+
+
 def _labels_and_probabilities(
     y_true: ArrayLike, y_pred: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Several labels an example, NaN where missing, and their probabilities, both (N, L)."""
-    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
-    if true.shape != pred.shape:
-        raise _disagreement(true, pred)
+    true, pred = _paired(y_true, y_pred)
     strange = true[~np.isnan(true) & ((true < 0) | (true > 1))]
     if strange.size:
         raise DataError(f"the labels hold {strange[0]:g}; each has to be 0 or 1, or NaN where it is missing")
-    return _columns(true), _columns(pred)
+    return true, pred
 
 
 def _over_columns(metric: ColumnMetric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
     true, pred = _paired(y_true, y_pred)
+    if np.isnan(pred).any():
+        return UNDEFINED
     columns = range(true.shape[1])
     return _mean_of_defined([metric(true[:, column], pred[:, column]) for column in columns])
 
@@ -292,11 +319,16 @@ def _direction(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _paired(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as (N, columns) float64."""
+    """Both as (N, columns) float64; their shapes may differ in dimensions of size 1 alone."""
     true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
-    if true.size != pred.size or true.shape[:1] != pred.shape[:1]:
+    if _sizes(true) != _sizes(pred):
         raise _disagreement(true, pred)
     return _columns(true), _columns(pred)
+
+
+def _sizes(y: NDArray[np.float64]) -> tuple[int, ...]:
+    """The number of examples, and the sizes of the other dimensions that are not 1."""
+    return (*y.shape[:1], *(size for size in y.shape[1:] if size != 1))
 
 
 def _columns(y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import sklearn.metrics
 from hypothesis import assume, given, settings
@@ -22,6 +23,7 @@ from helixband.metrics import (
     mse,
     pearson,
     per_class,
+    per_label,
     predicted_class,
     spearman,
 )
@@ -257,3 +259,55 @@ def test_the_class_predicted_is_the_likeliest() -> None:
     assert predicted_class([0.5, 0.51]).tolist() == [0, 1]
     assert predicted_class([[0.2], [0.8]]).tolist() == [0, 1]
     assert predicted_class([[0.1, 0.2, 0.7], [0.4, 0.3, 0.3]]).tolist() == [2, 0]
+
+
+# Two columns.
+
+
+@pytest.mark.parametrize("metric", CLASSIFICATION)
+def test_two_columns_are_those_of_the_second(metric: Metric) -> None:
+    y_true, scores = draw(1, 30, 2)
+    expected = metric(y_true, scores[:, 1])
+    assert 0.0 < expected < 1.0
+    assert metric(y_true, scores) == metric(np.eye(2)[y_true], scores) == expected
+
+
+@pytest.mark.parametrize("metric", CLASSIFICATION)
+def test_two_logits_are_those_of_their_probabilities(metric: Metric) -> None:
+    rng = np.random.default_rng(0)
+    y_true, logits = rng.integers(0, 2, 30), rng.normal(size=(30, 2))
+    assert metric(y_true, logits) == metric(y_true, scipy.special.softmax(logits, axis=1)[:, 1])
+
+
+# Shapes and NaN, alike in all metrics.
+
+
+@pytest.mark.parametrize("metric", [mse, pearson, spearman])
+@pytest.mark.parametrize(("true", "pred"), [((4, 2, 3), (4, 3, 2)), ((4, 6), (4, 2, 3)), ((4, 3), (4, 1, 2))])
+def test_arrays_of_one_size_and_another_shape_are_refused(metric: Metric, true: Any, pred: Any) -> None:
+    with pytest.raises(DataError, match="they have to agree"):
+        metric(np.arange(np.prod(true)).reshape(true), np.arange(np.prod(pred)).reshape(pred))
+
+
+def test_labels_may_differ_from_their_probabilities_in_a_dimension_of_one() -> None:
+    assert per_label(accuracy, [0, 1], [[0.2], [0.4]]) == {"label_0": 0.5}
+
+
+CLASSES_OF_TWO = ([0, 1, 1], [0.2, 0.6, 0.8])
+CLASSES_OF_THREE = ([0, 1, 2, 1], [[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3]])
+LABELS = ([[1, 1], [0, 1], [1, 0]], [[0.9, 0.2], [0.3, 0.8], [0.6, 0.4]])
+NUMBERS = ([[1.0, 2.0], [3.0, 1.0], [2.0, 5.0]], [[1.5, 2.0], [2.0, 2.0], [2.5, 4.0]])
+
+
+NAN_CASES: list[tuple[Metric, Any]] = [
+    *((metric, form) for metric in CLASSIFICATION for form in (CLASSES_OF_TWO, CLASSES_OF_THREE, LABELS)),
+    *((metric, NUMBERS) for metric in (mse, pearson, spearman)),
+]
+
+
+@pytest.mark.parametrize(("metric", "form"), NAN_CASES)
+def test_a_prediction_of_nan_makes_every_metric_undefined(metric: Metric, form: Any) -> None:
+    y_true, y_pred = np.array(form[0]), np.array(form[1])
+    assert math.isfinite(metric(y_true, y_pred))
+    y_pred[0] = NAN if y_pred.ndim == 1 else [NAN, *y_pred[0, 1:]]
+    assert math.isnan(metric(y_true, y_pred))

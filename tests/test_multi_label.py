@@ -131,3 +131,51 @@ def test_per_label_leaves_missing_labels_out() -> None:
     assert found["a"] == 1.0 and math.isnan(found["b"])
     with pytest.raises(DataError, match="there are 1 names for 2 labels"):
         per_label(auroc, y_true, y_pred, names=["a"])
+
+
+def test_accuracy_is_the_mean_over_labels_everywhere() -> None:
+    y_true = np.array([[1, np.nan], [0, np.nan], [1, np.nan], [1, 1]])
+    y_pred = np.array([[0.9, 0.1], [0.2, 0.1], [0.6, 0.5], [0.1, 0.3]])
+    assert accuracy(y_true, y_pred) == (3 / 4 + 0 / 1) / 2
+    model = make(MultiLabelModel)
+    assert model.eval_metrics(y_true, y_pred)["accuracy"] == accuracy(y_true, y_pred)
+    assert model.train_metrics(y_true, y_pred)["accuracy"] == accuracy(y_true, y_pred)
+
+
+def test_a_prediction_of_nan_makes_its_label_and_the_means_undefined() -> None:
+    y_true, y_pred = Y[:20].copy(), np.tile(np.linspace(0.1, 0.9, 20)[:, None], 3)
+    y_pred[3, 1] = np.nan
+    found = make(MultiLabelModel).eval_metrics(y_true, y_pred)
+    undefined = {
+        "accuracy",
+        "auroc",
+        "auroc_median",
+        "auroc_label_1",
+        "auprc",
+        "auprc_median",
+        "auprc_label_1",
+    }
+    assert {name for name, value in found.items() if math.isnan(value)} == undefined
+    y_true[3, 1] = np.nan  # of a label that is missing no prediction counts
+    assert not any(math.isnan(v) for v in make(MultiLabelModel).eval_metrics(y_true, y_pred).values())
+
+
+def test_one_label_may_be_flat() -> None:
+    class Model(MultiLabelModel):
+        def init_model(self) -> None:
+            network = nn.Linear(4, 1)
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.1))
+
+    found = [Model({}, Namespace(cpu=True)).fit(data(y), data(y), 1) for y in (Y[:, 0], Y[:, :1])]
+    assert [set(rows[0]) for rows in found] == [set(found[0][0])] * 2
+
+
+def test_soft_labels_count_as_the_likelier() -> None:
+    soft = 0.2 + 0.6 * Y
+    y_pred = RNG.random(Y.shape)
+    assert auroc(soft, y_pred) == auroc(Y, y_pred)
+
+
+def test_two_labels_of_one_name_are_refused() -> None:
+    with pytest.raises(DataError, match="the names of the labels are a, a"):
+        per_label(auroc, [[0, 1]], [[0.5, 0.5]], names=["a", "a"])
