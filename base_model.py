@@ -41,6 +41,7 @@ from helixband.training.losses import (
     match_labels,
 )
 from helixband.training.member import Member
+from helixband.training.meters import Loss
 from helixband.training.options import Interval, TrainingOptions
 from helixband.training.parts.schedule import check_total
 from helixband.training.parts.update import update
@@ -219,9 +220,14 @@ class BaseModel:
         The loss of a set is that of all its examples at once. For it, sums and weights are added up, and
         torch's losses likewise. Any other criterion is called with the outputs for the whole set.
         """
+        engine = self.engine
+        if engine.check_loss:  # a step of a definition's own calls this, not the engine
+            judge.check_loss(self, y_pred_loss, y)
+        if engine.criterion is not self.criterion:
+            engine.take_criterion(self.criterion)
         try:
-            if self.engine.criterion_names:
-                true, pred = self.engine.criterion_names
+            if engine.criterion_names:
+                true, pred = engine.criterion_names
                 loss = self.criterion(**{true: y, pred: y_pred_loss})
             else:
                 loss = self.criterion(y_pred_loss, y)
@@ -231,9 +237,8 @@ class BaseModel:
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
-        weigher = self.engine.weigher
-        if weigher is not None and isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor):
-            self.engine.noted = loss, weigher(y_pred_loss, y)
+        if engine.weigher is not None and isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor):
+            engine.note(Loss(loss, engine.weigher(y_pred_loss, y)))
         return loss
 
     def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
@@ -245,7 +250,7 @@ class BaseModel:
         for part in engine.after_update:
             part()
         detached = loss.detach()
-        engine.noted = weighed and (detached, weighed[1])
+        engine.note(weighed and Loss(detached, weighed.weight))
         return detached, map_leaves(Tensor.detach, y_pred)
 
     @torch.no_grad()

@@ -1,29 +1,49 @@
 """Shapes that PyTorch and NumPy would broadcast against each other, found before they give a wrong number.
 
 The difference of predictions (N, 1) and labels (N,) is (N, N): each prediction beside each label. Nothing
-fails, and the number looks like a loss. So what is computed of a batch is once computed of a few of its rows,
-under a guard that looks at each elementwise operation. Where the rows belong together they are one dimension
-of the result; where they were broadcast they are two.
+fails, and the number looks like a loss. So what is computed of a batch is first computed of a few of its rows,
+and looked at in three ways.
+
+- A guard sees each elementwise operation. Where the rows of its operands belong together they are one
+  dimension of the result; where they were broadcast they are two.
+- Not all operations can be seen: TorchScript and code in C hide them. But what is computed of each with each
+  is the same whichever label belongs to which prediction. If a number is, and is no longer so with the labels
+  in the shape of the predictions, the shapes made it so.
+- Labels (N,) are taken for one row of predictions (N, C) where N is C. So what fails on a few rows, and not on
+  N, has to be possible for twice as many.
 """
 
+import contextlib
+import math
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from helixband import randomness
 from helixband.errors import DefinitionError
+from helixband.generators.arrays import to_numpy
 from helixband.nested import leaves, length, map_leaves
 
 ROWS = (7, 11, 13)
 """So many rows are looked at: the first of these numbers that is no other dimension of the data."""
+CANDIDATES = 1000
+"""Rows of different labels are looked for among so many."""
 
 Shape = tuple[int, ...]
+Compute = Callable[[Any, Any], Any]
+"""Of (y_true, y_pred) a loss, (sum, weight), or metrics by name."""
+
+_SIZE_WARNING = "Using a target size"
+_SIZE_ERROR = re.compile("must match the size of tensor|broadcast")
+"""What torch and NumPy say of shapes."""
 
 
 class Broadcast(Exception):
@@ -41,37 +61,35 @@ def signature(*parts: Any) -> tuple[Any, ...]:
 
 def check_loss(compute: Callable[[Any, Any], Any], y_pred_loss: Any, y: Any) -> None:
     """Raise `DefinitionError` where `compute(y_pred_loss, y)` broadcasts predictions against labels."""
-    if not length(y):
-        return
-    rows = _rows_for(y_pred_loss, y)
-    few = [map_leaves(lambda leaf: _first(leaf.detach(), rows), part) for part in (y_pred_loss, y)]
-    try:
-        with warnings.catch_warnings(), torch.no_grad(), randomness.unmoved(), _Guard(rows):
-            warnings.filterwarnings("error", "Using a target size")  # torch's own word for it
-            compute(*few)
-    except Broadcast as found:
-        raise _refusal("the loss", found, few) from None
-    except UserWarning as warning:
-        if "Using a target size" in str(warning):
-            raise _refusal("the loss", None, few) from None
-    except Exception:
-        return  # what else is wrong is raised by the computation itself, on the whole batch
+    _check("the loss", lambda y_true, y_pred: compute(y_pred, y_true), y, y_pred_loss)
 
 
-def check_metrics(compute: Callable[[Any, Any], Any], y_true: Any, y_pred: Any, name: str) -> None:
+def check_metrics(compute: Compute, y_true: Any, y_pred: Any, name: str) -> None:
     """Raise `DefinitionError` where `compute(y_true, y_pred)` broadcasts one array against the other."""
+    _check(name, compute, y_true, y_pred)
+
+
+def _check(name: str, compute: Compute, y_true: Any, y_pred: Any) -> None:
     if not length(y_true):
         return
-    rows = _rows_for(y_true, y_pred)
-    few = [map_leaves(lambda leaf: _guarded(_first(leaf, rows), rows), part) for part in (y_true, y_pred)]
+    others = {size for part in (y_true, y_pred) for leaf in leaves(part) for size in leaf.shape[1:]}
+    rows = next((rows for rows in ROWS if rows not in others), max(others, default=0) + 1)
+    true, pred = _rows(_varied_rows(y_true, rows), y_true, y_pred)
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"), randomness.unmoved():
-            warnings.simplefilter("ignore")
-            compute(*few)
+        with _quiet(), _Guard(rows):
+            compute(_watched(true, rows), _watched(pred, rows))
     except Broadcast as found:
-        raise _refusal(name, found, few) from None
-    except Exception:
-        return  # undefined on a few rows, or wrong in a way that the whole set tells
+        raise _refusal(name, found.shapes, rows) from None
+    except UserWarning:
+        raise _refusal(name, _shapes(true, pred), rows) from None
+    except Exception:  # what else is wrong is raised by the computation itself, on the whole batch
+        if length(y_true) == 1 or length(y_true) in others:
+            _check_more_rows(name, compute, y_true, y_pred)
+    if (wrong := _unpaired(compute, true, pred)) is not None:
+        raise _refusal(f"{name}[{wrong!r}]" if wrong else name, _shapes(true, pred), rows)
+
+
+# The operations.
 
 
 class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -89,8 +107,8 @@ class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _guarded(array: Any, rows: int) -> Any:
-    """The array as one that looks at each elementwise operation of NumPy."""
+def _watched(nested: Any, rows: int) -> Any:
+    """The arrays as ones that look at each elementwise operation of NumPy; tensors as they are."""
 
     class Watched(np.ndarray[Any, Any]):
         def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **named: Any) -> Any:
@@ -102,36 +120,164 @@ def _guarded(array: Any, rows: int) -> Any:
                 _check_shapes([np.shape(part) for part in plain], np.shape(result), rows)
             return result.view(Watched) if isinstance(result, np.ndarray) else result
 
-    return np.asarray(array).view(Watched)
+    return map_leaves(
+        lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else np.array(leaf).view(Watched), nested
+    )
 
 
 def _check_shapes(operands: list[Shape], result: Shape, rows: int) -> None:
     """Raise `Broadcast` where operands of unequal rank give something larger, each row with each."""
-    shapes = [shape for shape in operands if shape]
-    with_rows = [shape for shape in shapes if shape.count(rows) == 1]
+    with_rows = [shape for shape in operands if shape.count(rows) == 1]
     if (
-        len({len(shape) for shape in shapes}) > 1
-        and len(with_rows) == len(shapes)
+        len({len(shape) for shape in with_rows}) > 1
         and result.count(rows) > 1
-        and all(np.prod(result) > np.prod(shape) for shape in shapes)
+        and all(np.prod(result) > np.prod(shape) for shape in operands)
     ):
-        raise Broadcast(shapes, result)
+        raise Broadcast(with_rows, result)
 
 
-def _rows_for(*parts: Any) -> int:
-    others = {size for part in parts for leaf in leaves(part) for size in leaf.shape[1:]}
-    return next((rows for rows in ROWS if rows not in others), max(others, default=0) + 1)
+# The pairs.
 
 
-def _first(leaf: Any, rows: int) -> Any:
-    """So many rows of an array or tensor, over again where it has fewer; a copy."""
-    return leaf[np.arange(rows) % len(leaf)]
+def _unpaired(compute: Compute, y_true: Any, y_pred: Any) -> str | None:
+    """The name of a number that does without the pairs of labels and predictions because of their shapes.
+
+    "" stands for a number without a name. None if there is none, or if the shapes are alike.
+    """
+    alike = _in_shape_of(y_pred, y_true)
+    if alike is None:
+        return None
+    for form in (lambda nested: nested, lambda nested: map_leaves(_spread, nested)):
+        pred = form(y_pred)
+        paired = _takes_pairs(compute, form(alike), pred)
+        for name, takes_pairs in _takes_pairs(compute, form(y_true), pred).items():
+            if not takes_pairs and paired.get(name, False):
+                return name
+    return None
 
 
-def _refusal(name: str, found: Broadcast | None, parts: list[Any]) -> DefinitionError:
-    rows = length(parts[0])
-    shapes = found.shapes if found else [tuple(leaf.shape) for part in parts for leaf in leaves(part)]
-    named = " and ".join(_with_n(shape, rows) for shape in shapes)
+def _takes_pairs(compute: Compute, y_true: Any, y_pred: Any) -> dict[str, bool]:
+    """Of each number whether it changes where each label goes to the next prediction."""
+    index = np.arange(length(y_true)) - 1
+    before = _numbers(compute, y_true, y_pred)
+    after = _numbers(compute, *_rows(index, y_true), y_pred) if before else {}
+    return {
+        name: not math.isclose(before[name], after[name], rel_tol=1e-4, abs_tol=1e-6)
+        for name in before.keys() & after.keys()
+        if math.isfinite(before[name]) and math.isfinite(after[name])
+    }
+
+
+def _numbers(compute: Compute, y_true: Any, y_pred: Any) -> dict[str, float]:
+    """What is computed, by name; none where that fails, which is told by the computation on the whole batch."""
+    rows = np.arange(length(y_true))
+    try:
+        with _quiet():
+            found = compute(*_rows(rows, y_true, y_pred))
+        named = found if isinstance(found, Mapping) else {"": found[0] if isinstance(found, tuple) else found}
+        return {name: float(value) for name, value in named.items()}
+    except Exception:
+        return {}
+
+
+def _in_shape_of(y_pred: Any, y_true: Any) -> Any | None:
+    """The labels in the shape of the predictions, where they differ in dimensions of size 1; None if none do.
+
+    Of a dict or tuple as many labels as predictions belong together by their places; else any of them may.
+    """
+    predicted = [tuple(leaf.shape) for leaf in leaves(y_pred)]
+    places = iter(range(len(predicted)))
+    one_each = len(list(leaves(y_true))) == len(predicted)
+    changed = False
+
+    def reshaped(leaf: Any) -> Any:
+        nonlocal changed
+        shapes = [predicted[next(places)]] if one_each else predicted
+        alike = [shape for shape in shapes if _sizes(shape) == _sizes(leaf.shape)]
+        if not alike or tuple(leaf.shape) in alike:
+            return leaf
+        changed = True
+        return leaf.reshape(alike[0])
+
+    found = map_leaves(reshaped, y_true)
+    return found if changed else None
+
+
+def _sizes(shape: Any) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def _spread(leaf: Any) -> Any:
+    """Every second row as its opposite, since a network may begin with the same for all, and a batch too."""
+    if isinstance(leaf, Tensor):
+        return torch.as_tensor(_spread(to_numpy(leaf)), device=leaf.device)
+    if leaf.dtype.kind not in "bif":
+        return leaf
+    values = leaf.copy()
+    odd = values[1::2]
+    probable = leaf.size > 0 and leaf.min() >= 0 and leaf.max() <= 1
+    values[1::2] = ~odd if leaf.dtype.kind == "b" else 1 - odd if probable else -odd
+    return values
+
+
+# More rows.
+
+
+def _check_more_rows(name: str, compute: Compute, y_true: Any, y_pred: Any) -> None:
+    """Raise `DefinitionError` where the shapes go together for the number of rows alone that there is."""
+    rows = length(y_true)
+    if not _numbers(compute, y_true, y_pred):
+        return
+    try:
+        with _quiet():
+            compute(*_rows(np.arange(2 * rows) % rows, y_true, y_pred))
+    except Exception as error:
+        if isinstance(error, UserWarning) or _SIZE_ERROR.search(str(error)):
+            shapes = [("N", *shape[1:]) for shape in _shapes(y_true, y_pred)]
+            named = " and ".join(_written(shape) for shape in dict.fromkeys(shapes))
+            raise DefinitionError(
+                f"{name} can be computed of {rows} examples and not of {2 * rows}: it takes arrays of the shapes "
+                f"{named}, and where N is {rows} torch and NumPy take examples for columns. Bring them to one "
+                "shape, or give the network one output"
+            ) from None
+
+
+# Rows and words.
+
+
+def _rows(index: NDArray[np.int64], *parts: Any) -> list[Any]:
+    """Copies of the rows of arrays or tensors."""
+    return [map_leaves(lambda leaf: _copied(leaf, index), part) for part in parts]
+
+
+def _copied(leaf: Any, index: NDArray[np.int64]) -> Any:
+    return leaf.detach()[index] if isinstance(leaf, Tensor) else leaf[index]
+
+
+def _varied_rows(y_true: Any, rows: int) -> NDArray[np.int64]:
+    """So many rows, those of different labels first, over again where there are fewer."""
+    label = to_numpy(next(leaves(y_true))[:CANDIDATES])
+    label = label.reshape(len(label), -1)
+    _, first = np.unique(label, axis=0, return_index=True)
+    order = np.concatenate([np.sort(first), np.setdiff1d(np.arange(len(label)), first)])
+    return np.resize(order[:rows], rows)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without gradients, random numbers that move, and warnings; but torch's own word for it is an error."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"), torch.no_grad(), randomness.unmoved():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", _SIZE_WARNING)
+        yield
+
+
+def _shapes(*parts: Any) -> list[Shape]:
+    return [tuple(leaf.shape) for part in parts for leaf in leaves(part)]
+
+
+def _refusal(name: str, shapes: list[Shape], rows: int) -> DefinitionError:
+    named = " and ".join(_with_n(shape, rows) for shape in dict.fromkeys(shapes))
     return DefinitionError(
         f"{name} combines arrays of the shapes {named}, each example with each other one. Bring them to one "
         "shape, for example with y_pred.squeeze(1) or y.unsqueeze(1)"
@@ -144,5 +290,8 @@ def _with_n(shape: Shape, rows: int) -> str:
     >>> _with_n((7, 4), 7), _with_n((7,), 7)
     ('(N, 4)', '(N,)')
     """
-    sizes = ["N" if size == rows else str(size) for size in shape]
-    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
+    return _written(tuple("N" if size == rows else size for size in shape))
+
+
+def _written(sizes: tuple[Any, ...]) -> str:
+    return f"({', '.join(map(str, sizes))}{',' * (len(sizes) == 1)})"

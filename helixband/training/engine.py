@@ -55,6 +55,8 @@ class Engine:
     after_update: list[Part]
     has_train_metrics: bool
     """Whether anything looks at the predictions of training."""
+    criterion: Any = None
+    """That of which the engine knows how it is called and weighed; None: it has to be looked at."""
     criterion_names: tuple[str, str] | None
     weigher: Weigher | None
 
@@ -68,8 +70,21 @@ class Engine:
         self._checked: set[tuple[str, Any]] = set()
         self.asked_total = False
         """Whether `init_model` depends on the total number of steps."""
-        self.noted: tuple[Tensor, float | Tensor | None] | None = None
-        """The loss that was computed last, with its weight among other batches, if that is known."""
+        self._noted: tuple[Loss, int] | None = None
+        """The loss that was computed last, if its weight is known, and torch's count of its changes in place."""
+
+    def note(self, loss: Loss | None) -> None:
+        """Keep the weight of the loss that was just computed, if it is known."""
+        self._noted = None
+        if loss is not None and not loss.value.is_inference():  # of such a tensor no change is counted
+            self._noted = loss, loss.value._version
+
+    def weighed(self, value: Any) -> Loss | None:
+        """A loss with its weight, if it is the very tensor that was noted, and unchanged since."""
+        if self._noted is None:
+            return None
+        loss, version = self._noted
+        return loss if loss.value is value and value._version == version else None
 
     def unseen(self, what: str, *parts: Any) -> bool:
         """Whether a computation has not been checked yet on parts of these shapes; it is from now on."""
@@ -78,8 +93,15 @@ class Engine:
         return len(self._checked) > seen
 
     def begin_pass(self) -> None:
-        """Have the first batch of a pass over a set checked."""
+        """Have the criterion looked at, and the first batch of a pass over a set checked."""
+        self.criterion = None
         self.check_loss = self.check_metrics = True
+
+    def take_criterion(self, criterion: Any) -> None:
+        """Find how a criterion is called, and how its losses are put together."""
+        self.criterion = criterion
+        self.criterion_names = parameter_names(criterion)
+        self.weigher = weigher(criterion)
 
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
@@ -89,8 +111,7 @@ class Engine:
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         self.after_update = after_update(options, model.network)
-        self.criterion_names = parameter_names(model.criterion)
-        self.weigher = weigher(model.criterion)
+        self.take_criterion(model.criterion)
 
     def read(self, given: Any, rows: int, step: str) -> tuple[Loss, Any]:
         """(loss, y_pred) that a step of this name gave for so many examples, the loss with its weight."""
@@ -99,8 +120,8 @@ class Engine:
         loss, y_pred = given
         if y_pred is not None or step != "train_step" or self.has_train_metrics:
             check_rows(y_pred, rows, step)
-        if self.noted is not None and self.noted[0] is loss:
-            return Loss(*self.noted), y_pred
+        if (weighed := self.weighed(loss)) is not None:
+            return weighed, y_pred
         if isinstance(loss, tuple):
             return mean_of(loss), y_pred
         if not isinstance(loss, Tensor) or loss.ndim:

@@ -14,6 +14,7 @@ from helixband.errors import DataError
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.engine import mean_of
+from helixband.training.meters import Loss
 from helixband.training.passes import Evaluated
 
 
@@ -21,25 +22,31 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     """The loss of a batch as a scalar; the engine has then noted its weight, where that is known."""
     engine = model.engine
     if engine.check_loss:
-        engine.check_loss = False
-        if engine.unseen("loss", y_pred_loss, y):
-            with engine.state.unmoved(model):
-                broadcasting.check_loss(model.compute_loss, y_pred_loss, y)
-    engine.noted = None
+        check_loss(model, y_pred_loss, y)
+    engine.note(None)
     given = model.compute_loss(y_pred_loss, y)
     if isinstance(given, tuple):
-        engine.noted = mean, _ = mean_of(given)
-        return mean
+        mean = mean_of(given)
+        engine.note(mean)
+        return mean.value
     loss: Tensor = given
     return loss
 
 
-def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Any]]:
-    """The loss of a batch, with y_pred and what the engine noted of it: the loss and its weight, or None."""
+def check_loss(model: Any, y_pred_loss: Any, y: Any) -> None:
+    """Look at the first batch of a pass, if none of its shapes was looked at: is its loss a broadcast one?"""
+    engine = model.engine
+    engine.check_loss = False
+    if engine.unseen("loss", y_pred_loss, y):
+        compute = functools.partial(_unmoved, model, model.compute_loss)
+        broadcasting.check_loss(compute, y_pred_loss, y)
+
+
+def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss | None]]:
+    """The loss of a batch, with y_pred and, where its weight is known, the loss with its weight."""
     output = model.forward(x)
     loss = mean_loss(model, output["y_pred_loss"], y)
-    noted = model.engine.noted
-    return loss, (output["y_pred"], noted if noted is not None and noted[0] is loss else None)
+    return loss, (output["y_pred"], model.engine.weighed(loss))
 
 
 @torch.no_grad()
@@ -49,8 +56,7 @@ def batch(model: Any, x: Any, y: Any) -> Evaluated:
     model.engine.modes.eval()
     output = model.forward(x)
     loss = mean_loss(model, output["y_pred_loss"], y)
-    noted = model.engine.noted
-    known = noted is not None and noted[0] is loss
+    known = model.engine.weighed(loss) is not None
     outputs = None if known else (output["y_pred_loss"], y)
     weighed, y_pred = model.engine.read((loss, output["y_pred"]), length(y), "eval_step")
     return Evaluated(weighed, y_pred, outputs)
@@ -95,16 +101,21 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
     if engine.check_metrics:
         engine.check_metrics = False
         if engine.unseen(name, y_true, y_pred):
-            with engine.state.unmoved(model):
-                broadcasting.check_metrics(compute, y_true, y_pred, name)
+            broadcasting.check_metrics(functools.partial(_unmoved, model, compute), y_true, y_pred, name)
     return metrics.numbers(compute(y_true, y_pred), name)
+
+
+def _unmoved(model: Any, compute: Any, *parts: Any) -> Any:
+    """What `compute` gives of the parts, the model afterwards as before."""
+    with model.engine.state.unmoved(model):
+        return compute(*parts)
 
 
 def _by_definition(model: Any, x: Any, y: Any) -> Evaluated:
     """One batch by the `eval_step` of a definition, whose loss is weighted by its rows."""
     rows = length(y)
     given = model.eval_step(x, y)
-    model.engine.noted = None
+    model.engine.note(None)
     return Evaluated(*model.engine.read(given, rows, "eval_step"))
 
 

@@ -96,7 +96,7 @@ def weigher(criterion: Any) -> Weigher | None:
     """
     if isinstance(criterion, nn.Module):
         kind = next((cls for cls in type(criterion).__mro__ if cls in _OF_MODULES), None)
-        if kind is None or type(criterion).forward is not kind.forward:
+        if kind is None or not _computes_as(criterion, kind):
             return None
         return _by_reduction(_OF_MODULES[kind], lambda name: getattr(criterion, name, None))
     options: dict[str, Any] = {}
@@ -109,16 +109,22 @@ def weigher(criterion: Any) -> Weigher | None:
     return None if of is None else _by_reduction(of, options.get)
 
 
+def _computes_as(criterion: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a call of the criterion is the forward of torch's own class, and nothing else."""
+    own = type(criterion).forward is not kind.forward or type(criterion).__call__ is not kind.__call__
+    return not (own or "forward" in vars(criterion) or criterion._forward_hooks or criterion._forward_pre_hooks)
+
+
 Option = Callable[[str], Any]
 
 
-def _by_reduction(weight: Callable[[Option], Weigher], option: Option) -> Weigher | None:
+def _by_reduction(weight: Callable[[Option], Weigher | None], option: Option) -> Weigher | None:
     if option("size_average") is not None or option("reduce") is not None:  # as old versions of torch had it
         return None
     reduction = option("reduction") or "mean"
     if reduction == "sum":
         return lambda input, target: None
-    return _count_examples if reduction == "batchmean" else weight(option)
+    return _batch_size if reduction == "batchmean" else weight(option)
 
 
 def _elements(option: Option) -> Weigher:
@@ -133,8 +139,15 @@ def _known_labels(option: Option) -> Weigher:
     return lambda input, target: (~target.isnan()).sum()
 
 
-def _true_classes(option: Option) -> Weigher:
-    """The sum of the weights of the true classes, 1 each by default; of soft labels their number."""
+def _true_classes(option: Option) -> Weigher | None:
+    """The sum of the weights of the true classes, 1 each by default; of soft labels their number.
+
+    Not known if labels are smoothed and a class weighs 0: of a batch of that class alone the smoothing counts,
+    but its mean is that of the weight 0.
+    """
+    of_classes = option("weight")
+    if option("label_smoothing") and of_classes is not None and bool((of_classes == 0).any()):
+        return None
 
     def weigh(input: Tensor, target: Tensor) -> float | Tensor:
         if target.is_floating_point():
@@ -148,6 +161,7 @@ def _true_classes(option: Option) -> Weigher:
 
 def _logits_of_classes(option: Option) -> Weigher:
     of_classes = _true_classes(option)
+    assert of_classes is not None  # it smooths no labels
 
     def weigh(input: Tensor, target: Tensor) -> float | Tensor | None:
         one_logit = input.ndim == 1 or input.shape[1] == 1
@@ -164,7 +178,11 @@ def _count_examples(input: Tensor, target: Tensor) -> float:
     return len(input) if input.ndim > 1 else 1
 
 
-_OF_MODULES: dict[type[nn.Module], Callable[[Option], Weigher]] = {
+def _batch_size(input: Tensor, target: Tensor) -> float:
+    return len(input)
+
+
+_OF_MODULES: dict[type[nn.Module], Callable[[Option], Weigher | None]] = {
     nn.L1Loss: _elements,
     nn.MSELoss: _elements,
     nn.HuberLoss: _elements,
@@ -181,7 +199,7 @@ _OF_MODULES: dict[type[nn.Module], Callable[[Option], Weigher]] = {
     nn.CrossEntropyLoss: _true_classes,
     nn.NLLLoss: _true_classes,
 }
-_OF_FUNCTIONS: list[tuple[Any, Callable[[Option], Weigher]]] = [
+_OF_FUNCTIONS: list[tuple[Any, Callable[[Option], Weigher | None]]] = [
     (F.l1_loss, _elements),
     (F.mse_loss, _elements),
     (F.huber_loss, _elements),
