@@ -29,7 +29,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
-from helixband.training.engine import Engine
+from helixband.training.engine import Engine, Noted
 from helixband.training.feed import choose_device, hint, number_of_batches
 from helixband.training.fit import fit
 from helixband.training.losses import (
@@ -41,7 +41,6 @@ from helixband.training.losses import (
     match_labels,
 )
 from helixband.training.member import Member
-from helixband.training.meters import Loss
 from helixband.training.options import Interval, TrainingOptions
 from helixband.training.parts.schedule import check_total
 from helixband.training.parts.update import update
@@ -192,7 +191,10 @@ class BaseModel:
         return -result["val_loss"]
 
     def check_labels(self, y_true: Any) -> None:
-        """Raise `DataError` for labels, NumPy, that the model is not made for; asked once for each set."""
+        """Raise `DataError` for labels, NumPy, that the model is not made for.
+
+        Asked once for each set; for the training set in its first epoch, of several batches at a time.
+        """
 
     # One batch, on the device.
 
@@ -238,7 +240,7 @@ class BaseModel:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
         if engine.weigher is not None and isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor):
-            engine.note(Loss(loss, engine.weigher(y_pred_loss, y)))
+            engine.note(loss, engine.weigher(y_pred_loss, y))
         return loss
 
     def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
@@ -250,7 +252,7 @@ class BaseModel:
         for part in engine.after_update:
             part()
         detached = loss.detach()
-        engine.note(weighed and Loss(detached, weighed.weight))
+        engine.noted = weighed and Noted(detached, weighed.weight, detached._version)
         return detached, map_leaves(Tensor.detach, y_pred)
 
     @torch.no_grad()

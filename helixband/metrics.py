@@ -290,15 +290,15 @@ def _labels_and_probabilities(
     strange = true[~np.isnan(true) & ((true < 0) | (true > 1))]
     if strange.size:
         raise DataError(f"the labels hold {strange[0]:g}; each has to be 0 or 1, or NaN where it is missing")
-    return true, pred
+    return _columns(true), _columns(pred)
 
 
 def _over_columns(metric: ColumnMetric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
     true, pred = _paired(y_true, y_pred)
     if np.isnan(pred).any():
         return UNDEFINED
-    columns = range(true.shape[1])
-    return _mean_of_defined([metric(true[:, column], pred[:, column]) for column in columns])
+    columns = zip(_columns(true).T, _columns(pred).T, strict=True)
+    return _mean_of_defined([metric(*column) for column in columns])
 
 
 def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
@@ -319,11 +319,13 @@ def _direction(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _paired(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as (N, columns) float64; their shapes may differ in dimensions of size 1 alone."""
+    """Both in one shape, (N, …) float64; as given they may differ in dimensions of size 1 alone."""
     true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if true.shape == pred.shape:
+        return true, pred
     if _sizes(true) != _sizes(pred):
         raise _disagreement(true, pred)
-    return _columns(true), _columns(pred)
+    return true, pred.reshape(true.shape)
 
 
 def _sizes(y: NDArray[np.float64]) -> tuple[int, ...]:

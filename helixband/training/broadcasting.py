@@ -1,19 +1,20 @@
 """Shapes that PyTorch and NumPy would broadcast against each other, found before they give a wrong number.
 
 The difference of predictions (N, 1) and labels (N,) is (N, N): each prediction beside each label. Nothing
-fails, and the number looks like a loss. So what is computed of a batch is first computed of a few of its rows,
-and looked at in three ways.
+fails, and the number looks like a loss. So what is computed of a batch is first computed of a few of its
+rows, and looked at in three ways.
 
 - A guard sees each elementwise operation. Where the rows of its operands belong together they are one
   dimension of the result; where they were broadcast they are two.
 - Not all operations can be seen: TorchScript and code in C hide them. But what is computed of each with each
-  is the same whichever label belongs to which prediction. If a number is, and is no longer so with the labels
-  in the shape of the predictions, the shapes made it so.
-- Labels (N,) are taken for one row of predictions (N, C) where N is C. So what fails on a few rows, and not on
-  N, has to be possible for twice as many.
+  is the same whichever label belongs to which prediction. If that is so of a number, and no longer with the
+  labels in the shape of the predictions, the shapes made it so.
+- Labels (N,) are taken for one row of predictions (N, C) where N is C. So what fails on a few rows, and not
+  on N, has to be possible for twice as many.
 """
 
 import contextlib
+import copy
 import math
 import re
 import warnings
@@ -34,8 +35,8 @@ from helixband.nested import leaves, length, map_leaves
 
 ROWS = (7, 11, 13)
 """So many rows are looked at: the first of these numbers that is no other dimension of the data."""
-CANDIDATES = 1000
-"""Rows of different labels are looked for among so many."""
+CANDIDATES, COLUMNS = 1000, 64
+"""Rows of different labels are looked for among so many, by so many of their values."""
 
 Shape = tuple[int, ...]
 Compute = Callable[[Any, Any], Any]
@@ -74,15 +75,15 @@ def _check(name: str, compute: Compute, y_true: Any, y_pred: Any) -> None:
         return
     others = {size for part in (y_true, y_pred) for leaf in leaves(part) for size in leaf.shape[1:]}
     rows = next((rows for rows in ROWS if rows not in others), max(others, default=0) + 1)
-    true, pred = _rows(_varied_rows(y_true, rows), y_true, y_pred)
+    true, pred = _rows(_varied_rows(y_true, rows), length(y_true), y_true, y_pred)
     try:
         with _quiet(), _Guard(rows):
             compute(_watched(true, rows), _watched(pred, rows))
     except Broadcast as found:
         raise _refusal(name, found.shapes, rows) from None
-    except UserWarning:
-        raise _refusal(name, _shapes(true, pred), rows) from None
-    except Exception:  # what else is wrong is raised by the computation itself, on the whole batch
+    except Exception as error:  # what else is wrong is raised by the computation itself, on the whole batch
+        if _says_sizes_differ(error):
+            raise _refusal(name, _shapes(true, pred), rows) from None
         if length(y_true) == 1 or length(y_true) in others:
             _check_more_rows(name, compute, y_true, y_pred)
     if (wrong := _unpaired(compute, true, pred)) is not None:
@@ -147,10 +148,10 @@ def _unpaired(compute: Compute, y_true: Any, y_pred: Any) -> str | None:
     alike = _in_shape_of(y_pred, y_true)
     if alike is None:
         return None
-    for form in (lambda nested: nested, lambda nested: map_leaves(_spread, nested)):
-        pred = form(y_pred)
-        paired = _takes_pairs(compute, form(alike), pred)
-        for name, takes_pairs in _takes_pairs(compute, form(y_true), pred).items():
+    given = [y_true, alike, y_pred]
+    for true, true_alike, pred in (given, [map_leaves(_spread, part) for part in given]):
+        paired = _takes_pairs(compute, true_alike, pred)
+        for name, takes_pairs in _takes_pairs(compute, true, pred).items():
             if not takes_pairs and paired.get(name, False):
                 return name
     return None
@@ -158,9 +159,10 @@ def _unpaired(compute: Compute, y_true: Any, y_pred: Any) -> str | None:
 
 def _takes_pairs(compute: Compute, y_true: Any, y_pred: Any) -> dict[str, bool]:
     """Of each number whether it changes where each label goes to the next prediction."""
-    index = np.arange(length(y_true)) - 1
+    rows = length(y_true)
     before = _numbers(compute, y_true, y_pred)
-    after = _numbers(compute, *_rows(index, y_true), y_pred) if before else {}
+    (rolled,) = _rows(np.arange(rows) - 1, rows, y_true)
+    after = _numbers(compute, rolled, y_pred) if before else {}
     return {
         name: not math.isclose(before[name], after[name], rel_tol=1e-4, abs_tol=1e-6)
         for name in before.keys() & after.keys()
@@ -169,13 +171,13 @@ def _takes_pairs(compute: Compute, y_true: Any, y_pred: Any) -> dict[str, bool]:
 
 
 def _numbers(compute: Compute, y_true: Any, y_pred: Any) -> dict[str, float]:
-    """What is computed, by name; none where that fails, which is told by the computation on the whole batch."""
-    rows = np.arange(length(y_true))
+    """What is computed, by name; nothing where that fails, as the computation on the whole batch tells."""
+    rows = length(y_true)
     try:
         with _quiet():
-            found = compute(*_rows(rows, y_true, y_pred))
+            found = compute(*_rows(np.arange(rows), rows, y_true, y_pred))
         named = found if isinstance(found, Mapping) else {"": found[0] if isinstance(found, tuple) else found}
-        return {name: float(value) for name, value in named.items()}
+        return {name: np.asarray(to_numpy(value), np.float64).item() for name, value in named.items()}
     except Exception:
         return {}
 
@@ -208,15 +210,15 @@ def _sizes(shape: Any) -> list[int]:
 
 
 def _spread(leaf: Any) -> Any:
-    """Every second row as its opposite, since a network may begin with the same for all, and a batch too."""
+    """Every second row as another one: a network may begin with the same for all, and so may labels."""
     if isinstance(leaf, Tensor):
         return torch.as_tensor(_spread(to_numpy(leaf)), device=leaf.device)
-    if leaf.dtype.kind not in "bif":
+    if leaf.dtype.kind not in "biuf":
         return leaf
     values = leaf.copy()
     odd = values[1::2]
-    probable = leaf.size > 0 and leaf.min() >= 0 and leaf.max() <= 1
-    values[1::2] = ~odd if leaf.dtype.kind == "b" else 1 - odd if probable else -odd
+    # Probabilities stay such, and a half becomes another number.
+    values[1::2] = 1 - 0.9 * odd if leaf.dtype.kind == "f" else odd == 0
     return values
 
 
@@ -230,34 +232,35 @@ def _check_more_rows(name: str, compute: Compute, y_true: Any, y_pred: Any) -> N
         return
     try:
         with _quiet():
-            compute(*_rows(np.arange(2 * rows) % rows, y_true, y_pred))
+            compute(*_rows(np.arange(2 * rows) % rows, rows, y_true, y_pred))
     except Exception as error:
-        if isinstance(error, UserWarning) or _SIZE_ERROR.search(str(error)):
+        if _says_sizes_differ(error) or _SIZE_ERROR.search(str(error)):
             shapes = [("N", *shape[1:]) for shape in _shapes(y_true, y_pred)]
             named = " and ".join(_written(shape) for shape in dict.fromkeys(shapes))
             raise DefinitionError(
-                f"{name} can be computed of {rows} examples and not of {2 * rows}: it takes arrays of the shapes "
-                f"{named}, and where N is {rows} torch and NumPy take examples for columns. Bring them to one "
-                "shape, or give the network one output"
+                f"{name} can be computed of {rows} examples and not of {2 * rows}: it takes arrays of the "
+                f"shapes {named}, and where N is {rows} examples are taken for columns. Bring them to one "
+                "shape, for example with a network of one output and y_pred.squeeze(1)"
             ) from None
 
 
 # Rows and words.
 
 
-def _rows(index: NDArray[np.int64], *parts: Any) -> list[Any]:
-    """Copies of the rows of arrays or tensors."""
-    return [map_leaves(lambda leaf: _copied(leaf, index), part) for part in parts]
+def _rows(index: NDArray[np.int64], length: int, *parts: Any) -> list[Any]:
+    """Copies of rows of the arrays and tensors of that length, and of others, such as a term of a loss."""
 
+    def copied(leaf: Any) -> Any:
+        leaf = leaf.detach() if isinstance(leaf, Tensor) else leaf
+        return leaf[index] if np.ndim(leaf) and len(leaf) == length else copy.copy(leaf)
 
-def _copied(leaf: Any, index: NDArray[np.int64]) -> Any:
-    return leaf.detach()[index] if isinstance(leaf, Tensor) else leaf[index]
+    return [map_leaves(copied, part) for part in parts]
 
 
 def _varied_rows(y_true: Any, rows: int) -> NDArray[np.int64]:
     """So many rows, those of different labels first, over again where there are fewer."""
-    label = to_numpy(next(leaves(y_true))[:CANDIDATES])
-    label = label.reshape(len(label), -1)
+    label = next(leaves(y_true))[:CANDIDATES]
+    label = to_numpy(label.reshape(len(label), -1)[:, :COLUMNS])
     _, first = np.unique(label, axis=0, return_index=True)
     order = np.concatenate([np.sort(first), np.setdiff1d(np.arange(len(label)), first)])
     return np.resize(order[:rows], rows)
@@ -270,6 +273,10 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", _SIZE_WARNING)
         yield
+
+
+def _says_sizes_differ(error: Exception) -> bool:
+    return isinstance(error, UserWarning) and _SIZE_WARNING in str(error)
 
 
 def _shapes(*parts: Any) -> list[Shape]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,14 @@ class Record:
         return {"epoch": self.epoch, "steps": self.steps, "reward": self.best_reward, **parts}
 
 
+class Noted(NamedTuple):
+    """A loss, its weight among other batches, and torch's count of the tensor's changes in place."""
+
+    loss: Tensor
+    weight: float | Tensor | None
+    version: int
+
+
 class Engine:
     """A model's record and state, and how it takes its steps. `set_up` comes before any of the latter."""
 
@@ -55,6 +63,7 @@ class Engine:
     after_update: list[Part]
     has_train_metrics: bool
     """Whether anything looks at the predictions of training."""
+    checks_labels: bool
     criterion: Any = None
     """That of which the engine knows how it is called and weighed; None: it has to be looked at."""
     criterion_names: tuple[str, str] | None
@@ -70,21 +79,20 @@ class Engine:
         self._checked: set[tuple[str, Any]] = set()
         self.asked_total = False
         """Whether `init_model` depends on the total number of steps."""
-        self._noted: tuple[Loss, int] | None = None
-        """The loss that was computed last, if its weight is known, and torch's count of its changes in place."""
+        self.noted: Noted | None = None
+        """What is known of the loss that was computed last; nothing where its weight is not."""
 
-    def note(self, loss: Loss | None) -> None:
-        """Keep the weight of the loss that was just computed, if it is known."""
-        self._noted = None
-        if loss is not None and not loss.value.is_inference():  # of such a tensor no change is counted
-            self._noted = loss, loss.value._version
+    def note(self, loss: Tensor, weight: float | Tensor | None) -> None:
+        """Keep the weight of the loss that was just computed."""
+        # Of a tensor of torch's inference mode no change is counted.
+        self.noted = None if loss.is_inference() else Noted(loss, weight, loss._version)
 
-    def weighed(self, value: Any) -> Loss | None:
+    def weighed(self, loss: Any) -> Loss | None:
         """A loss with its weight, if it is the very tensor that was noted, and unchanged since."""
-        if self._noted is None:
+        noted = self.noted
+        if noted is None or noted.loss is not loss or noted.version != loss._version:
             return None
-        loss, version = self._noted
-        return loss if loss.value is value and value._version == version else None
+        return Loss(loss, noted.weight)
 
     def unseen(self, what: str, *parts: Any) -> bool:
         """Whether a computation has not been checked yet on parts of these shapes; it is from now on."""
@@ -107,7 +115,7 @@ class Engine:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
         self.is_set_up = True
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
-        self.has_train_metrics = "train_metrics" in own
+        self.has_train_metrics, self.checks_labels = "train_metrics" in own, "check_labels" in own
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         self.after_update = after_update(options, model.network)

@@ -23,11 +23,11 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     engine = model.engine
     if engine.check_loss:
         check_loss(model, y_pred_loss, y)
-    engine.note(None)
+    engine.noted = None
     given = model.compute_loss(y_pred_loss, y)
     if isinstance(given, tuple):
         mean = mean_of(given)
-        engine.note(mean)
+        engine.note(*mean)
         return mean.value
     loss: Tensor = given
     return loss
@@ -115,7 +115,7 @@ def _by_definition(model: Any, x: Any, y: Any) -> Evaluated:
     """One batch by the `eval_step` of a definition, whose loss is weighted by its rows."""
     rows = length(y)
     given = model.eval_step(x, y)
-    model.engine.note(None)
+    model.engine.noted = None
     return Evaluated(*model.engine.read(given, rows, "eval_step"))
 
 

@@ -112,7 +112,8 @@ def weigher(criterion: Any) -> Weigher | None:
 def _computes_as(criterion: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a call of the criterion is the forward of torch's own class, and nothing else."""
     own = type(criterion).forward is not kind.forward or type(criterion).__call__ is not kind.__call__
-    return not (own or "forward" in vars(criterion) or criterion._forward_hooks or criterion._forward_pre_hooks)
+    hooks = criterion._forward_hooks or criterion._forward_pre_hooks
+    return not (own or hooks or "forward" in vars(criterion))
 
 
 Option = Callable[[str], Any]
@@ -142,8 +143,8 @@ def _known_labels(option: Option) -> Weigher:
 def _true_classes(option: Option) -> Weigher | None:
     """The sum of the weights of the true classes, 1 each by default; of soft labels their number.
 
-    Not known if labels are smoothed and a class weighs 0: of a batch of that class alone the smoothing counts,
-    but its mean is that of the weight 0.
+    Not known if labels are smoothed and a class weighs 0: then a batch of that class alone has the weight 0,
+    and its smoothing counts all the same.
     """
     of_classes = option("weight")
     if option("label_smoothing") and of_classes is not None and bool((of_classes == 0).any()):

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from helixband.errors import StorageError, TrainingError
-from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import Stream, set_state
 from helixband.results import checkpoints
@@ -24,7 +23,7 @@ from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
 from helixband.training.feed import kept, labelled, no_batch, to_device, trouble_in_data
 from helixband.training.keeper import Keeper
-from helixband.training.meters import Loss, LossMeter, MetricMeter, Metrics
+from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter, Metrics
 from helixband.training.state import check_iterators, found_in, put_gradients
 
 Batch = tuple[Any, Any]
@@ -86,6 +85,9 @@ class Member:
         self.turn = Turn(self)
         self.keeper = Keeper(self.trial)
         self._epoch = _Epoch()
+        check = self.model.check_labels if self.model.engine.checks_labels else None
+        self._new_labels = None if check is None else LabelCheck(check)
+        """Of the first epoch: afterwards all labels have been seen."""
 
     @property
     def record(self) -> Record:
@@ -120,7 +122,7 @@ class Member:
                 generator.set_epoch(self.seed, self.record.epoch)
             self.model.engine.begin_pass()
             metrics = MetricMeter(self.metrics) if self.metrics is not None else None
-            self._epoch = _Epoch(labelled(self.train, self.limit), metrics)
+            self._epoch = _Epoch(labelled(self.train, self.limit), metrics, self._new_labels)
 
     def elapsed(self) -> float:
         """Seconds since the epoch began."""
@@ -132,10 +134,10 @@ class Member:
         with self.turn:
             if (found := next(epoch.batches, None)) is not None:
                 x, y = found
-                if epoch.is_first_batch:
-                    epoch.is_first_batch = False
-                    self.model.check_labels(to_numpy(y))
-                epoch.y_true = kept(y) if epoch.metrics is not None else None
+                if epoch.metrics is not None or epoch.labels is not None:
+                    epoch.y_true = kept(y)
+                if epoch.labels is not None:
+                    epoch.labels.add(epoch.y_true)
                 batch = to_device(x, self.model.device), to_device(y, self.model.device)
         return batch
 
@@ -148,11 +150,15 @@ class Member:
     def trained(self) -> dict[str, float]:
         """What the epoch's steps gave: train_loss, and the means of the batches' metrics as train_<name>.
 
-        Raises `TrainingError` where the loss is not finite, and `DataError` where there was no batch.
+        Raises `TrainingError` where the loss is not finite, and `DataError` where there was no batch or where
+        the model is not made for the labels.
         """
         epoch = self._epoch
         if not len(epoch.losses):
             raise no_batch(self.train)
+        if epoch.labels is not None:
+            epoch.labels.finish()
+            self._new_labels = None
         loss = epoch.losses.total()
         if not math.isfinite(loss):
             raise TrainingError(self._trouble(epoch.losses))
@@ -223,10 +229,10 @@ class _Epoch:
 
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
     metrics: MetricMeter | None = None
+    labels: LabelCheck | None = None
     losses: LossMeter = field(default_factory=LossMeter)
     y_true: Any = None
     """The labels of the last batch, on the host."""
-    is_first_batch: bool = True
     began: float = field(default_factory=time.monotonic)
 
 

@@ -3,6 +3,7 @@
 Nothing here waits for the device. Tensors stay there until a pass is over, or until there are many of them.
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helixband.errors import DefinitionError, HelixbandWarning, in_one_line
+from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
 from helixband.generators.arrays import concatenate, to_numpy
 from helixband.nested import CONTAINERS, leaves, length, nbytes
 
@@ -22,6 +23,9 @@ WAITING_BYTES = 1 << 26
 
 WHOLE_SET_BYTES = 1 << 30
 """So many bytes of outputs and labels are kept for a criterion that has to see the whole set."""
+
+LOT_BYTES = 1 << 20
+"""Labels are given to a check when they have this many bytes."""
 
 Metrics = Callable[[Any, Any], dict[str, float]]
 
@@ -162,6 +166,39 @@ class MetricMeter:
                 self._sums[name] = self._sums.get(name, 0.0) + (value * rows if defined else 0.0)
                 self._weights[name] = self._weights.get(name, 0) + (rows if defined else 0)
         self._waiting, self._bytes = [], 0
+
+
+class LabelCheck:
+    """Gives all labels of an epoch to a check, which raises `DataError`.
+
+    The first batch is checked at once, and others in lots. So the check costs a step next to nothing.
+    """
+
+    def __init__(self, check: Callable[[Any], None]) -> None:
+        self._check = check
+        self._lot: list[Any] = []
+        self._bytes = self._batches = 0
+
+    def add(self, y: Any) -> None:
+        """Take the labels of a batch, a copy that nobody changes."""
+        self._lot.append(y)
+        self._bytes += nbytes(y)
+        if not self._batches or self._bytes > LOT_BYTES:
+            self.finish()
+
+    def finish(self) -> None:
+        """Give the check what it has not had yet, batches of one shape together."""
+        for _, alike in itertools.groupby(self._lot, lambda y: [leaf.shape[1:] for leaf in leaves(y)]):
+            batches = list(alike)
+            try:
+                self._check(to_numpy(concatenate(batches)))
+            except DataError as error:
+                if not self._batches:
+                    raise
+                where = f"rows are counted from batch {self._batches} of the epoch, the first being 0"
+                raise DataError(f"{error} ({where})") from None
+            self._batches += len(batches)
+        self._lot, self._bytes = [], 0
 
 
 class Outputs:

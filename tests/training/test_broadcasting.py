@@ -1,6 +1,7 @@
 """Shapes that would be broadcast against each other are refused, and what is meant is not."""
 
 import functools
+import warnings
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,18 @@ def data(y: Any, batch_size: int | None = 4) -> MatrixBatchGenerator:
     return MatrixBatchGenerator(X, y, batch_size)
 
 
+def scripted() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(nn.PoissonNLLLoss())
+
+
+def traced() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.trace(lambda pred, y: (pred - y).pow(2).mean(), (torch.zeros(3), torch.zeros(3)))
+
+
 WRONG: list[Callable[[Tensor, Tensor], Tensor]] = [
     lambda pred, y: (pred - y).pow(2).mean(),
     lambda pred, y: (pred - y).abs().mean(),
@@ -43,6 +56,18 @@ WRONG: list[Callable[[Tensor, Tensor], Tensor]] = [
     nn.MSELoss(),
     nn.L1Loss(),
     functools.partial(F.smooth_l1_loss, beta=0.5),
+    # An operand of one number beside them.
+    lambda pred, y: torch.where(y > y.mean(), pred**2, torch.zeros(1)).mean(),
+    lambda pred, y: torch.addcmul(torch.zeros(1), pred, y).mean(),
+    lambda pred, y: torch.addcdiv(pred, y, torch.ones(1)).pow(2).mean(),
+    # Operations that are not elementwise, or that nobody sees.
+    lambda pred, y: 1 - F.cosine_similarity(pred, y, dim=0).mean(),
+    lambda pred, y: torch.dist(pred, y),
+    lambda pred, y: (lambda a, b: (a - b).pow(2).mean())(*torch.broadcast_tensors(pred, y)),
+    lambda pred, y: pred.expand(len(pred), len(pred)).masked_fill(y > y.mean(), 0).mean(),
+    lambda pred, y: 0 * pred.sum() + float(((pred.detach().numpy() - y.numpy()) ** 2).mean()),
+    scripted(),
+    traced(),
 ]
 
 
@@ -78,6 +103,13 @@ MEANT: list[tuple[Any, int, Any]] = [
     (lambda pred, y: torch.cdist(pred, pred).mean() + y.mean(), 3, FLAT),
     (lambda pred, y: (pred @ pred.T).mean() + y.mean(), 3, FLAT),
     (nn.CrossEntropyLoss(), 7, (FLAT * 2).astype(np.int64)),
+    # Whatever belongs to what: distributions, and losses without labels.
+    (lambda pred, y: torch.cdist(pred, y[:, None]).mean(), 1, FLAT),
+    (lambda pred, y: (pred.squeeze(1).sort().values - y.sort().values).abs().mean(), 1, FLAT),
+    (lambda pred, y: pred.var() + 0 * y.sum(), 1, FLAT),
+    (lambda pred, y: (pred.mean() - y.mean()) ** 2, 1, FLAT),
+    (scripted(), 1, COLUMN),
+    (lambda pred, y: (pred - pred.roll(len(pred) // 2, 0)).abs().mean() + 0 * y.sum(), 20, FLAT),
 ]
 
 
@@ -85,6 +117,69 @@ MEANT: list[tuple[Any, int, Any]] = [
 def test_what_is_meant_is_left_alone(case: int) -> None:
     criterion, outputs, y = MEANT[case]
     make(criterion, outputs).fit(data(y), data(y), 1)
+
+
+def test_labels_for_columns_are_refused_where_there_are_as_many_columns_as_examples() -> None:
+    message = (
+        r"the loss can be computed of 4 examples and not of 8: it takes arrays of the shapes \(N,\) and "
+        r"\(N, 4\), and where N is 4 examples are taken for columns"
+    )
+    for criterion in (nn.PoissonNLLLoss(), lambda pred, y: (pred - y).pow(2).mean()):
+        with pytest.raises(DefinitionError, match=message):
+            make(criterion, outputs=4).fit(data(FLAT), data(FLAT), 1)
+    with pytest.raises(DefinitionError, match="computed of 1 examples and not of 2"):
+        make(nn.PoissonNLLLoss(), outputs=4).evaluate(MatrixBatchGenerator(X[:1], FLAT[:1]))
+
+
+def test_a_loss_that_needs_an_even_number_of_examples_is_left_alone() -> None:
+    def pairs(pred: Tensor, y: Tensor) -> Tensor:
+        return (pred[::2] - pred[1::2]).pow(2).mean() + 0 * y.sum()
+
+    make(pairs, outputs=4).fit(data(FLAT), data(FLAT), 1)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_it_is_found_in_a_network_that_begins_with_the_same_for_all(weight: float) -> None:
+    model = make(scripted())
+    nn.init.zeros_(model.network[0].weight)  # type: ignore[index]
+    y = np.where(np.arange(20) < 18, 0.0, weight)
+    with pytest.raises(DefinitionError, match="the loss combines"):
+        model.fit(data(y), data(y), 1)
+
+
+def test_several_outputs_are_looked_at_by_their_places() -> None:
+    wrong = traced()
+
+    def loss(pred: Any, y: Any) -> Tensor:
+        return pred["a"].pow(2).mean() + wrong(pred["b"], y["b"])
+
+    def split_output(self: BaseModel, output: Tensor) -> dict[str, Any]:
+        return {"y_pred": output, "y_pred_loss": {"a": output, "b": output[:, :1]}}
+
+    with pytest.raises(DefinitionError, match="the loss combines"):
+        make(loss, 2, split_output=split_output).evaluate(data({"a": X[:, :2], "b": FLAT}))
+    make(loss, 2, split_output=split_output).evaluate(data({"a": X[:, :2], "b": COLUMN}))
+
+
+def test_it_is_found_in_a_step_of_a_definitions_own() -> None:
+    def train_step(self: BaseModel, x: Tensor, y: Tensor) -> Any:
+        y_pred = self.network(x)
+        return self.compute_loss(y_pred, y), y_pred.detach()
+
+    with pytest.raises(DefinitionError, match="the loss combines"):
+        make(WRONG[0], train_step=train_step).fit(data(FLAT), data(COLUMN), 1)
+
+
+def test_a_term_that_the_network_gives_is_not_changed_by_the_check() -> None:
+    def loss(pred: Any, y: Tensor) -> Any:
+        pred["term"] += (pred["y"] - y).pow(2).mean()
+        return pred["term"] + 0.0
+
+    def split_output(self: BaseModel, output: Tensor) -> dict[str, Any]:
+        return {"y_pred": output, "y_pred_loss": {"y": 0 * output, "term": torch.tensor(0.5)}}
+
+    found = make(loss, split_output=split_output).evaluate(data(COLUMN, None))["loss"]
+    assert found == pytest.approx(0.5 + float((COLUMN**2).mean()))
 
 
 def test_our_regression_brings_labels_to_the_shape_of_predictions() -> None:
@@ -111,6 +206,41 @@ def test_metrics_of_each_with_each_are_refused(name: str) -> None:
     model = make(lambda pred, y: (pred.squeeze(1) - y).pow(2).mean(), **{name: wrong})
     with pytest.raises(DefinitionError, match=rf"{name} combines arrays of the shapes \(N,\) and \(N, 1\)"):
         model.fit(data(FLAT), data(FLAT), 1)
+
+
+def error(y_true: Any, y_pred: Any) -> float:
+    return float(np.mean((y_true - y_pred) ** 2))
+
+
+HIDDEN: list[Callable[[Any, Any], float]] = [
+    lambda y, pred: error(np.asarray(y), np.asarray(pred)),
+    lambda y, pred: error(np.array(y), np.ascontiguousarray(pred)),
+    lambda y, pred: error(np.array(y.tolist()), np.array(pred.tolist())),
+    lambda y, pred: float(np.where(y > y.mean(), pred, 0).mean()),
+    lambda y, pred: float((np.asarray(y > y.mean()) == np.asarray(pred > 0.5)).mean()),
+    lambda y, pred: float(F.l1_loss(torch.from_numpy(y), torch.from_numpy(pred))),
+    lambda y, pred: float((torch.tensor(y) - torch.tensor(pred)).abs().mean()),
+]
+
+
+@pytest.mark.parametrize("metric", HIDDEN)
+def test_metrics_that_leave_numpy_or_the_watched_array_are_refused(metric: Any) -> None:
+    def eval_metrics(self: BaseModel, y_true: Any, y_pred: Any) -> dict[str, float]:
+        return {"right": error(y_true, y_pred[:, 0]), "wrong": metric(y_true, y_pred)}
+
+    model = make(lambda pred, y: (pred.squeeze(1) - y).pow(2).mean(), eval_metrics=eval_metrics)
+    message = r"eval_metrics(\['wrong'\])? combines arrays of the shapes \(N,\) and \(N, 1\)"
+    with pytest.raises(DefinitionError, match=message):
+        model.evaluate(data(FLAT))
+
+
+def test_metrics_of_as_many_columns_as_examples_are_refused() -> None:
+    def eval_metrics(self: BaseModel, y_true: Any, y_pred: Any) -> dict[str, float]:
+        return {"mse": error(y_true, y_pred)}
+
+    model = make(lambda pred, y: (pred[:, 0] - y).pow(2).mean(), outputs=20, eval_metrics=eval_metrics)
+    with pytest.raises(DefinitionError, match="eval_metrics can be computed of 20 examples and not of 40"):
+        model.evaluate(data(FLAT))
 
 
 def test_metrics_that_are_meant_are_left_alone() -> None:
