@@ -14,6 +14,7 @@ from base_model import ClassificationModel, MultiLabelModel
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DataError, DefinitionError
 from helixband.metrics import accuracy, auprc, auroc, class_index, per_class, per_label
+from helixband.training import meters
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype(np.float32)
@@ -46,6 +47,33 @@ def test_a_classification_refuses_several_labels_with_the_way_out(criterion: Any
         make(ClassificationModel, criterion).fit(data(Y), data(Y), 1)
     with pytest.raises((DataError, DefinitionError)):
         make(ClassificationModel, criterion).evaluate(data(Y))
+
+
+@pytest.mark.parametrize("row", [20, 39, 59])
+def test_several_labels_are_refused_wherever_in_the_training_set_they_are(row: int) -> None:
+    hot = np.eye(3, dtype=np.float32)[X[:, 0].argsort() % 3]
+    several = hot.copy()
+    several[row] = [1, 1, 0]
+    model = make(ClassificationModel)
+    with pytest.raises(
+        DataError, match=r"is \[1\.0, 1\.0, 0\.0\].*rows are counted from batch 1 of the epoch"
+    ):
+        model.fit(data(several), data(hot), 1)
+    assert model.history == []
+
+
+def test_labels_are_checked_in_lots_as_the_epoch_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    hot = np.eye(3, dtype=np.float32)[X[:, 0].argsort() % 3]
+    model = make(ClassificationModel, check_labels=lambda self, y_true: given.append(y_true))
+    model.fit(data(hot, 7), data(hot), 2)
+    assert [len(part) for part in given] == [7, 53, 60, 60]  # a batch, the others, two validations
+    monkeypatch.setattr(meters, "LOT_BYTES", 100)
+    given.clear()
+    model = make(ClassificationModel, check_labels=lambda self, y_true: given.append(y_true))
+    model.fit(data(hot, 7), data(hot), 1)
+    assert [len(part) for part in given] == [7, 14, 14, 14, 11, 60]
+    assert np.concatenate(given[:-1]).tolist() == hot.tolist()
 
 
 def test_one_hot_and_soft_labels_are_classes() -> None:

@@ -52,6 +52,31 @@ class Focal(nn.CrossEntropyLoss):
         return super().forward(input, target) ** 2
 
 
+class Called(nn.MSELoss):
+    """Likewise, of which `__call__` is another."""
+
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        return super().__call__(input, target).sqrt()
+
+
+def hooked() -> nn.Module:
+    criterion = nn.MSELoss()
+    criterion.register_forward_hook(lambda module, args, output: output.sqrt())
+    return criterion
+
+
+def hooked_before() -> nn.Module:
+    criterion = nn.MSELoss()
+    criterion.register_forward_pre_hook(lambda module, args: (args[0] / args[0].abs().max(), args[1]))
+    return criterion
+
+
+def own_forward() -> nn.Module:
+    criterion = nn.MSELoss()
+    criterion.forward = lambda pred, y: F.mse_loss(pred, y).sqrt()  # type: ignore[method-assign]
+    return criterion
+
+
 CASES: dict[str, tuple[Any, Any]] = {
     "MSE": (nn.MSELoss(), NUMBERS),
     "L1, sum": (nn.L1Loss(reduction="sum"), NUMBERS),
@@ -62,6 +87,20 @@ CASES: dict[str, tuple[Any, Any]] = {
     "weighted cross-entropy": (nn.CrossEntropyLoss(weight=WEIGHTS), CLASSES),
     "weighted cross-entropy of soft labels": (nn.CrossEntropyLoss(weight=WEIGHTS), ONE_HOT),
     "weighted and smoothed": (nn.CrossEntropyLoss(weight=WEIGHTS, label_smoothing=0.1), CLASSES),
+    "smoothed, a class of weight 0": (
+        nn.CrossEntropyLoss(weight=torch.tensor([0.0, 3.0, 1.0]), label_smoothing=0.2),
+        CLASSES,
+    ),
+    "smoothed and ignored, by a function": (
+        functools.partial(
+            F.cross_entropy, weight=torch.tensor([0.0, 3.0, 1.0]), label_smoothing=0.2, ignore_index=1
+        ),
+        CLASSES,
+    ),
+    "root of the mean square, by a hook": (hooked(), NUMBERS),
+    "half of the error, by a hook before": (hooked_before(), NUMBERS),
+    "root of the mean square, by its own forward": (own_forward(), NUMBERS),
+    "root of the mean square, by its own call": (Called(), NUMBERS),
     "ignored labels": (nn.CrossEntropyLoss(), SOME_IGNORED),
     "ignored class, weighted": (nn.CrossEntropyLoss(weight=WEIGHTS, ignore_index=1), CLASSES),
     "cross-entropy, sum": (nn.CrossEntropyLoss(weight=WEIGHTS, reduction="sum"), CLASSES),
@@ -130,6 +169,12 @@ def test_what_is_known_of_a_loss_is_known_by_its_kind() -> None:
         "masked MSE",
         "negative correlation",
         "the largest error, by names",
+        "smoothed, a class of weight 0",
+        "smoothed and ignored, by a function",
+        "root of the mean square, by a hook",
+        "half of the error, by a hook before",
+        "root of the mean square, by its own forward",
+        "root of the mean square, by its own call",
     }
     assert weigher(lambda pred, y: F.mse_loss(pred, y)) is None
     assert weigher(functools.partial(F.mse_loss, NUMBERS)) is None
@@ -196,6 +241,94 @@ def test_what_is_more_than_the_criterion_is_computed_on_the_whole_set() -> None:
 
     found = model(compute_loss).evaluate(data(NUMBERS, 3))["loss"]
     assert found == pytest.approx(math.sqrt(np.mean((LOGITS - NUMBERS) ** 2)), rel=1e-6)
+
+
+def by(criterion: Any, change: Callable[[BaseModel, Tensor], Tensor]) -> BaseModel:
+    """A model that changes the loss which the criterion gives."""
+
+    def compute_loss(self: BaseModel, pred: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = change(self, BaseModel.compute_loss(self, pred, y))
+        return loss
+
+    changed = model(compute_loss)
+    changed.criterion = criterion
+    return changed
+
+
+def add_in_place(self: BaseModel, loss: Tensor) -> Tensor:
+    loss += 3.0
+    return loss
+
+
+def penalty(self: BaseModel) -> Any:
+    return 0.5 * sum(weight.square().sum() for weight in self.network.parameters())
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, None])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_penalty_counts_once_for_a_set_added_in_place_or_not(reduction: str, batch_size: Any) -> None:
+    criterion = nn.MSELoss(reduction=reduction)
+    plain = expected(criterion, NUMBERS)
+
+    def add_penalty(self: BaseModel, loss: Tensor) -> Tensor:
+        return loss + penalty(self)
+
+    found = by(criterion, add_in_place).evaluate(data(NUMBERS, batch_size))["loss"]
+    assert found == pytest.approx(plain + 3.0, rel=1e-6)
+    penalised = by(criterion, add_penalty)
+    found = penalised.evaluate(data(NUMBERS, batch_size))["loss"]
+    assert found == pytest.approx(plain + 0.5 * C, rel=1e-6)  # the weights are the identity
+
+
+def test_a_change_in_place_after_a_step_is_seen() -> None:
+    class Own(type(identity(nn.CrossEntropyLoss(weight=WEIGHTS)))):  # type: ignore[misc]
+        def train_step(self, x: Any, y: Any) -> Any:
+            loss, y_pred = super().train_step(x, y)
+            loss *= 2
+            return loss, y_pred
+
+    history = Own({}, Namespace(cpu=True)).fit(data(CLASSES, 20), data(CLASSES, None), 1)
+    criterion, x, y = nn.CrossEntropyLoss(weight=WEIGHTS), torch.from_numpy(LOGITS), torch.from_numpy(CLASSES)
+    means = [float(criterion(x[part], y[part])) for part in (slice(20), slice(20, None))]
+    assert history[0]["train_loss"] == pytest.approx(2 * (20 * means[0] + 3 * means[1]) / 23, rel=1e-6)
+
+
+def test_a_loss_in_inference_mode_is_that_of_the_whole_set() -> None:
+    @torch.inference_mode()
+    def compute_loss(self: BaseModel, pred: Tensor, y: Tensor) -> Any:
+        return BaseModel.compute_loss(self, pred, y)
+
+    found = model(compute_loss).evaluate(data(NUMBERS, 3))["loss"]
+    assert found == pytest.approx(float(np.mean((LOGITS - NUMBERS) ** 2)), rel=1e-6)
+
+
+def test_a_criterion_that_takes_the_place_of_another_is_looked_at() -> None:
+    changed = identity(nn.MSELoss())
+    for criterion in (masked_mse, by_names, nn.CrossEntropyLoss(weight=WEIGHTS)):
+        changed.criterion = criterion
+        y = CLASSES if isinstance(criterion, nn.Module) else MASKED if criterion is masked_mse else NUMBERS
+        found = changed.evaluate(data(y, 4))["loss"]
+        assert found == pytest.approx(expected(criterion, y), rel=1e-6)
+
+
+def test_a_hook_that_is_added_later_is_seen_in_the_next_pass() -> None:
+    criterion = nn.MSELoss()
+    changed = identity(criterion)
+    changed.evaluate(data(NUMBERS, 4))
+    criterion.register_forward_hook(lambda module, args, output: output.sqrt())
+    assert changed.evaluate(data(NUMBERS, 4))["loss"] == pytest.approx(expected(criterion, NUMBERS), rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, None])
+def test_a_batch_mean_of_flat_outputs_is_over_examples(batch_size: int | None) -> None:
+    class Flat(type(identity(nn.KLDivLoss(reduction="batchmean")))):  # type: ignore[misc]
+        def split_output(self, output: Any) -> Any:
+            return super().split_output(output[:, 0])
+
+    y = np.abs(NUMBERS[:, 0])
+    found = Flat({}, Namespace(cpu=True, batch_size=2)).evaluate(data(y, batch_size))["loss"]
+    whole = nn.KLDivLoss(reduction="batchmean")(torch.from_numpy(LOGITS[:, 0]), torch.from_numpy(y))
+    assert found == pytest.approx(float(whole), rel=1e-6)
 
 
 def test_an_eval_step_of_a_definition_is_weighted_by_rows() -> None:
