@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Any, Any]] = {
         CLASSES,
     ),
     "root of the mean square, by a hook": (hooked(), NUMBERS),
-    "half of the error, by a hook before": (hooked_before(), NUMBERS),
+    "scaled predictions, by a hook before": (hooked_before(), NUMBERS),
     "root of the mean square, by its own forward": (own_forward(), NUMBERS),
     "root of the mean square, by its own call": (Called(), NUMBERS),
     "ignored labels": (nn.CrossEntropyLoss(), SOME_IGNORED),
@@ -172,7 +172,7 @@ def test_what_is_known_of_a_loss_is_known_by_its_kind() -> None:
         "smoothed, a class of weight 0",
         "smoothed and ignored, by a function",
         "root of the mean square, by a hook",
-        "half of the error, by a hook before",
+        "scaled predictions, by a hook before",
         "root of the mean square, by its own forward",
         "root of the mean square, by its own call",
     }
