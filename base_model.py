@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from constraints import Constraint
 from helixband import interruption, metrics
-from helixband.errors import DataError, DefinitionError, in_one_line
+from helixband.errors import DataError, DefinitionError
 from helixband.nested import map_leaves, shapes
 from helixband.networks.heads import (
     ConvClassificationNetwork,
@@ -29,7 +29,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
-from helixband.training.engine import Engine, Noted
+from helixband.training.engine import Engine, Noted, check_part
 from helixband.training.feed import choose_device, hint, number_of_batches
 from helixband.training.fit import fit
 from helixband.training.losses import (
@@ -166,9 +166,9 @@ class BaseModel:
         if isinstance(criterion, Optimizer) and self.default_criterion is not None and optimizer is None:
             criterion, optimizer = None, criterion
         criterion = criterion or self.default_criterion
-        _check_part(self, "network", network, isinstance(network, nn.Module))
-        _check_part(self, "criterion", criterion, callable(criterion))
-        _check_part(self, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
+        check_part(self, "network", network, isinstance(network, nn.Module))
+        check_part(self, "criterion", criterion, callable(criterion))
+        check_part(self, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
         assert network is not None and criterion is not None and not isinstance(criterion, Optimizer)
         self.network = network.to(self.device)
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
@@ -474,12 +474,3 @@ class MultiLabelModel(BaseModel):
             if len(values.each) <= PER_LABEL:
                 found |= {f"{name}_{label}": value for label, value in values.each.items()}
         return found
-
-
-def _check_part(model: BaseModel, name: str, value: Any, fits: bool) -> None:
-    if not fits:
-        raise DefinitionError(
-            f"{type(model).__name__}.init_model passed {in_one_line(value)} as the {name} to "
-            "super().init_model; it takes (network, criterion, optimizer): a torch module, a loss, and an "
-            "optimizer of torch"
-        )

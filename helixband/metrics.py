@@ -157,10 +157,16 @@ def per_class(
         scores = np.column_stack([1 - scores, scores])
     classes = [f"class_{k}" for k in range(scores.shape[1])]
     if names is not None:
-        if len(names) != len(classes):
-            raise DataError(f"there are {len(names)} names for {len(classes)} classes")
+        _check_names(names, len(classes), "classes")
         classes = [f"{_name_of(metric)}_{name}" for name in names]
     return {name: metric((labels == k).astype(np.int64), scores[:, k]) for k, name in enumerate(classes)}
+
+
+def _check_names(names: Sequence[str], number: int, what: str) -> None:
+    if len(names) != number:
+        raise DataError(f"there are {len(names)} names for {number} {what}")
+    if len(set(names)) < number:
+        raise DataError(f"the names of the {what} are {', '.join(names)}; each has to be another one")
 
 
 def _name_of(metric: Metric) -> str:
@@ -181,10 +187,7 @@ def per_label(
     """
     true, pred = _labels_and_probabilities(y_true, y_pred)
     names = [f"label_{k}" for k in range(true.shape[1])] if names is None else list(names)
-    if len(names) != true.shape[1]:
-        raise DataError(f"there are {len(names)} names for {true.shape[1]} labels")
-    if len(set(names)) < len(names):
-        raise DataError(f"the names of the labels are {', '.join(names)}; each has to be another one")
+    _check_names(names, true.shape[1], "labels")
     known = ~np.isnan(true)
     return {
         name: metric(true[known[:, k], k], pred[known[:, k], k]) if known[:, k].any() else UNDEFINED

@@ -207,3 +207,5 @@ def test_soft_labels_count_as_the_likelier() -> None:
 def test_two_labels_of_one_name_are_refused() -> None:
     with pytest.raises(DataError, match="the names of the labels are a, a"):
         per_label(auroc, [[0, 1]], [[0.5, 0.5]], names=["a", "a"])
+    with pytest.raises(DataError, match="the names of the classes are a, a"):
+        per_class(auroc, [0, 1], [0.5, 0.5], names=["a", "a"])

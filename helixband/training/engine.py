@@ -138,6 +138,16 @@ class Engine:
         return Loss(loss, rows), y_pred
 
 
+def check_part(model: Any, name: str, value: Any, fits: bool) -> None:
+    """Raise `DefinitionError` where `init_model` passed something else than the part of that name."""
+    if not fits:
+        raise DefinitionError(
+            f"{type(model).__name__}.init_model passed {in_one_line(value)} as the {name} to "
+            "super().init_model; it takes (network, criterion, optimizer): a torch module, a loss, and an "
+            "optimizer of torch"
+        )
+
+
 def mean_of(given: tuple[Any, ...]) -> Loss:
     """(sum, weight) as a mean with its weight; where the weight is 0, the sum itself."""
     if len(given) != 2:
