@@ -3,7 +3,8 @@
 A definition reads `WINDOW = env("WINDOW", 1000, int)`, and the run records the value. A run that continues
 with other values is refused, in the same way as one with another definition. What files in the definition's
 folder read from `os.environ` by name is recorded too; there a change is only told. The value of a variable
-whose name looks like a credential is never kept, told or compared.
+that looks like a credential, by its name or as a URL with a password, is never kept, told or compared; in
+texts that are kept, such as tracebacks, the variable's name stands in its place.
 """
 
 import os
@@ -23,13 +24,34 @@ _read: dict[str, str] = {}
 _looked_up: dict[str, str | None] = {}
 
 _CREDENTIAL = re.compile(
-    r".*TOKEN|TOKENS|.*SECRETS?|.*PASSWORDS?|.*PASSWD|.*PASSPHRASES?|.*PASSCODES?|PASS|.*PWD|.*KEYS?|"
-    r".*CREDENTIALS?|CREDS?|.*AUTH|AUTHORI[ZS]ATION|AUTHENTICATION|BEARER|COOKIES?|JWT|PAT"
+    r".*TOKENS?|.*SECRETS?|.*SECRET(VALUE|KEY|ID|STRING|TEXT)S?|.*PASSWORDS?|.*PASSWD|.*PASSPHRASES?|"
+    r".*PASSCODES?|.*PASS|.*PWD|PW|PEM|.*KEYS?|.*CREDENTIALS?|CREDS?|.*AUTH|AUTHORI[ZS]ATION|AUTHENTICATION|"
+    r"BEARER|COOKIES?|JWT|PAT|DSN|WEBHOOKS?"
 )
 """Words of names whose values are not to be kept."""
-_ANIMALS = {"MONKEY", "TURKEY", "DONKEY"}
-_COUNT = re.compile(r"(MAX|MIN|NUM|N)_(\w+_)?TOKENS|TOKENS_PER_\w+")
+_CREDENTIAL_NAME = re.compile(
+    r"(\w+_)?PIN|\w*(CONNECTION|CONN)_?STR(ING)?|"
+    r"(\w+_)?(DATABASE|DB|REDIS|MONGO|MONGODB|POSTGRES|POSTGRESQL|MYSQL|AMQP|BROKER)_UR[LI]"
+)
+"""Whole names of such, whose words alone say less: PIN_MEMORY is none."""
+_OTHER_WORDS = re.compile(
+    r"(MON|TUR|DON)KEYS?|(COM|BY|ENCOM|SUR|TRES|OVER|UNDER|LOW|HIGH|BAND|ONE|TWO|MULTI|SINGLE|FIRST|SECOND)PASS"
+)
+_COUNT = re.compile(r"(MAX|MIN|NUM|N)(_(\w+_)?)?(TOKENS|KEYS)|(TOKENS|KEYS)_PER_\w+")
 """How many tokens there are is none."""
+
+_SECRET = re.compile(
+    r"((hf|auth|access|api|bearer|refresh|oauth)_?)?token|(\w+_)?(api_?key|password|passwd|secret|credentials?)",
+    re.IGNORECASE,
+)
+"""Names of hyperparameters whose values are not to be kept."""
+
+_PASSWORD = re.compile(r"\b\w[\w+.-]*://[^\s/?#@:]*:(?P<password>[^\s/?#]+)@")
+"""A URL that has a password: it ends before the last @ of the place."""
+
+SURE_LENGTH, LEAST_LENGTH = 8, 6
+"""A value is told in any text if it is so long; a shorter one as a whole word, down to the second length, or
+to four letters where a digit is among them. Others are as common as words of a message are."""
 
 _OF_THE_PLACE = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|PBS|LSB|LSF|SGE|OMPI|PMI|PMIX|FLUX|DASK|_CONDOR|KUBERNETES|SSH|XDG_SESSION)_.*|"
@@ -57,24 +79,76 @@ def env(name: str, default: T | None = None, type: Callable[[str], T] = str) -> 
 
 def variables_read() -> dict[str, str]:
     """What `env` has read in this process: name to its text, or to that of the default; no credentials."""
-    return {name: text for name, text in _read.items() if not is_credential(name)}
+    return {name: text for name, text in _read.items() if not is_credential(name, text)}
 
 
 def variables_looked_up() -> dict[str, str | None]:
     """What the definition's folder has read from `os.environ`: name to text, or None; no credentials."""
-    return {name: text for name, text in _looked_up.items() if not is_credential(name)}
+    return {name: text for name, text in _looked_up.items() if not is_credential(name, text)}
 
 
-def is_credential(name: str) -> bool:
-    """Whether the name of a variable looks as if its value were not to be seen.
+def is_credential(name: str, value: str | None = None) -> bool:
+    """Whether a variable looks as if its value were not to be seen, by its name, or for a password in a URL.
 
     >>> [is_credential(name) for name in ("HF_TOKEN", "wandbApiKey", "PGPASSWORD", "KEYWORD", "MAX_TOKENS")]
     [True, True, True, False, False]
+    >>> is_credential("MIRROR", "https://me:secret@mirror.org"), is_credential("MIRROR", "https://mirror.org")
+    (True, False)
     """
+    if value is not None and _PASSWORD.search(value):
+        return True
     words = [word.upper() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     if name in ("PWD", "OLDPWD") or _COUNT.fullmatch(name.upper()):
         return False
-    return any(_CREDENTIAL.fullmatch(word) and word not in _ANIMALS for word in words)
+    if _CREDENTIAL_NAME.fullmatch(name.upper()):
+        return True
+    return any(_CREDENTIAL.fullmatch(word) and not _OTHER_WORDS.fullmatch(word) for word in words)
+
+
+def without_credentials(text: str) -> str:
+    """A text with the names of variables in the place of their values, where these are credentials.
+
+    Passwords in URLs are left out, whatever variable they are from.
+
+    >>> without_credentials("cannot open https://me:secret@mirror.org/hg38.fa")
+    'cannot open https://me:***@mirror.org/hg38.fa'
+    """
+    for name, value in _credentials().items():
+        text = value.sub(f"<{name}>", text)
+    return _PASSWORD.sub(lambda found: found[0].replace(f":{found['password']}@", ":***@"), text)
+
+
+def credential_in(text: str) -> str | None:
+    """The variable of a credential whose value is in a text, or None."""
+    return next((name for name, value in _credentials().items() if value.search(text)), None)
+
+
+def _credentials() -> dict[str, re.Pattern[str]]:
+    """Of each variable that is a credential, by name, what finds its value in a text; the longest first."""
+    known = {}
+    for name, value in sorted(os.environ.items(), key=lambda pair: -len(pair[1])):
+        if is_credential(name, value):
+            parts = [value, *(url["password"] for url in _PASSWORD.finditer(value))]
+            if found := [_as_pattern(part) for part in parts if _is_telling(part)]:
+                known[name] = re.compile("|".join(found))
+    return known
+
+
+def _is_telling(value: str) -> bool:
+    return len(value) >= LEAST_LENGTH or (len(value) >= 4 and any(map(str.isdigit, value)))
+
+
+def _as_pattern(value: str) -> str:
+    return re.escape(value) if len(value) >= SURE_LENGTH else rf"(?<!\w){re.escape(value)}(?!\w)"
+
+
+def is_secret(key: str, value: Any) -> bool:
+    """Whether a hyperparameter is a credential by its name: a string of some length, so that others may be.
+
+    >>> is_secret("token", "s3cr3tVALUE"), is_secret("token", "bpe"), is_secret("mask_token", "<mask_token>")
+    (True, False, False)
+    """
+    return _SECRET.fullmatch(key) is not None and isinstance(value, str) and len(value) >= SURE_LENGTH
 
 
 def is_of_the_place(name: str) -> bool:
@@ -134,5 +208,5 @@ def _convert(name: str, text: str, type: Callable[[str], Any]) -> Any:
         return _WORDS[text.lower()] if type is bool else type(text)
     except (ValueError, KeyError) as error:
         kind = getattr(type, "__name__", str(type))
-        shown = "holds what" if is_credential(name) else f"is {text!r}, which"
+        shown = "holds what" if is_credential(name, text) else f"is {text!r}, which"
         raise UsageError(f"the environment variable {name} {shown} cannot be read as {kind}") from error

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from helixband.env import env, is_of_the_place, variables_looked_up, variables_read, watch
+from helixband.env import (
+    env,
+    is_credential,
+    is_of_the_place,
+    variables_looked_up,
+    variables_read,
+    watch,
+    without_credentials,
+)
 from helixband.errors import UsageError
 
 
@@ -205,3 +213,81 @@ def test_what_tells_the_place_of_a_process_is_known() -> None:
     of_the_place = ["SLURM_JOB_ID", "TMPDIR", "CUDA_VISIBLE_DEVICES", "PBS_JOBID", "HOSTNAME"]
     assert all(map(is_of_the_place, of_the_place))
     assert not any(map(is_of_the_place, ["WINDOW", "RANK", "GENOME", "MY_TMPDIR", "OMP_NUM_THREADS"]))
+
+
+# Credentials.
+
+CREDENTIALS = (
+    "HF_TOKEN HFTOKENS ACCESSTOKENS WANDB_API_KEY wandbApiKey AWS_SECRET_ACCESS_KEY MY_SECRETVALUE DBPASS "
+    "PGPASS PGPASSWORD USERPWD DB_PW ROOT_PW PIN CARD_PIN PRIVATE_PEM GITHUB_PAT DATABASE_URL SENTRY_DSN "
+    "SLACK_WEBHOOK_URL AZURE_STORAGE_CONNECTION_STRING SSH_AUTH_SOCK COOKIE NEW_TOKENS"
+).split()
+OTHERS = (
+    "TOKENIZER TOKENIZERS_PARALLELISM MAX_TOKENS NUM_NEW_TOKENS NTOKENS NUM_KEYS PASSES N_PASSES KEYPOINTS "
+    "MONKEY PINNED PIN_MEMORY SPIN COMPASS LOWPASS BYPASS KEYWORD SECRETOME SECRETED PATIENCE PATH PWD "
+    "WINDOW DATABASE MIRROR_URL"
+).split()
+
+
+def test_credentials_are_known_by_their_names() -> None:
+    assert [name for name in CREDENTIALS if not is_credential(name)] == []
+    assert [name for name in OTHERS if is_credential(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("postgresql://me:s3cr3t@host/db", True),
+        ("redis://:s3cr3t@host:6379", True),
+        ("a https://me:p@ss@host/x", True),
+        ("https://host:8080/a@b", False),
+        ("ssh://git@host/x", False),
+        ("chr1:1000@plus", False),
+        ("s3://bucket/a:b@c", False),
+    ],
+)
+def test_a_url_with_a_password_is_a_credential_whatever_its_name(value: str, expected: bool) -> None:
+    assert is_credential("GENOME", value) is expected
+
+
+def test_a_url_with_a_password_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helixband.env._read", {})
+    monkeypatch.setenv("MIRROR", "https://me:s3cr3t@host")
+    env("MIRROR")
+    assert variables_read() == {}
+    with pytest.raises(UsageError) as caught:
+        env("MIRROR", 1, int)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "expected"),
+    [
+        ("s3cr3tVALUE", "at https://x/?key=s3cr3tVALUEs", "at https://x/?key=<MY_TOKEN>s"),
+        ("a.b*c?d+e", "a.b*c?d+e, a-b*c?d+e", "<MY_TOKEN>, a-b*c?d+e"),
+        ("hunter", "hunter and hunters", "<MY_TOKEN> and hunters"),
+        ("x123", "x123 and x1234", "<MY_TOKEN> and x1234"),
+        ("true", "is true", "is true"),
+        ("", "nothing", "nothing"),
+        ("pg://me:s3cr3tword@host/db", "password s3cr3tword refused", "password <MY_TOKEN> refused"),
+    ],
+    ids=[
+        "long",
+        "signs",
+        "whole word",
+        "digits",
+        "common",
+        "empty",
+        "in a URL",
+    ],  # pytest has them in a variable
+)
+def test_the_name_of_a_credential_stands_in_the_place_of_its_value(
+    monkeypatch: pytest.MonkeyPatch, value: str, text: str, expected: str
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", value)
+    assert without_credentials(text) == expected
+
+
+def test_a_password_in_a_url_is_left_out_of_any_text() -> None:
+    text = "GET https://me:pw@host/x and ftp://you:other@mirror; mail a@b"
+    assert without_credentials(text) == "GET https://me:***@host/x and ftp://you:***@mirror; mail a@b"

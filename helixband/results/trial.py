@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from helixband.env import without_credentials
 from helixband.errors import StorageError
 from helixband.files import (
     check_links,
@@ -181,6 +182,19 @@ class Trial:
         """Store why the trial failed."""
         with self.writing():
             write_whole(self.error_file, traceback)
+
+    def clear_output(self) -> None:
+        """Put names in the place of credentials in what a worker printed, and remove a file without any."""
+        if not self.output_file.exists():
+            return
+        text = read_whole(self.output_file).decode(errors="surrogateescape")
+        kept = without_credentials(text)
+        if not text:
+            with self.writing():
+                remove_file(self.output_file)
+        elif kept != text:
+            with self.writing():
+                write_whole(self.output_file, kept.encode(errors="surrogateescape"))
 
     def clear_error(self) -> None:
         """Remove what an attempt that failed has stored, now that another succeeded."""

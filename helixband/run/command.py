@@ -17,6 +17,7 @@ import signal
 import sys
 
 from helixband import __version__, interruption
+from helixband.env import without_credentials
 from helixband.errors import HelixbandError, let_output_pass
 from helixband.outputs import FORMATS
 from helixband.search.samplers import SAMPLERS
@@ -215,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
 
         run(args)
     except HelixbandError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:  # of ours: one that a definition lacks is told with its traceback
         print(f"error: {error}; install with: pip install -r requirements.txt", file=sys.stderr)

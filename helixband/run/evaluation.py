@@ -13,6 +13,7 @@ from base_model import BaseModel, ClassificationModel, MultiLabelModel, Regressi
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.display.text import show_number, show_row
+from helixband.env import without_credentials
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.files import remove_file
 from helixband.generators.base import BatchGenerator
@@ -161,7 +162,8 @@ class Evaluation(Stage):
         try:
             found = marks(self._train(), test, classes)
         except (HelixbandError, OSError) as error:  # the model can be tested where its training data are not
-            return {"missing": f"the training data cannot be read, or the test data not again ({error})"}
+            missing = f"the training data cannot be read, or the test data not again ({error})"
+            return {"missing": without_credentials(missing)}
         if found is None:
             return {"missing": "the labels are neither classes nor single numbers"}
         return {name: value for name, value in asdict(found).items() if name in SHOWN and value == value}

@@ -7,19 +7,27 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from helixband import __version__
 from helixband.definition import Definition
-from helixband.env import is_credential, is_of_the_place, variables_looked_up, variables_read
+from helixband.env import (
+    is_credential,
+    is_of_the_place,
+    variables_looked_up,
+    variables_read,
+    without_credentials,
+)
 from helixband.errors import ResultsMismatch
 from helixband.files import read_document, read_whole, write_document, write_whole
 from helixband.results.digests import check_digests
 from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
+
+T = TypeVar("T", bound=str | tuple[str | None, ...] | None)
 
 DEFAULTS = {
     "seed": 0,
@@ -99,7 +107,7 @@ class RunFile:
         return [
             f"note: {self.path.parent} was made with {_shown(name, value)} in the environment, and now it is "
             f"{_shown(name, now)}, which the definition may read: results of both may be mixed"
-            for name, (value, now) in changed.items()
+            for name, (value, now) in _without_credentials(changed).items()
         ]
 
     def record(self, definition: Definition, args: Namespace) -> None:
@@ -109,7 +117,7 @@ class RunFile:
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "numpy": np.__version__,
-            "command": sys.argv,
+            "command": [without_credentials(argument) for argument in sys.argv],
             "definition": {"path": str(definition.path), "sha256": definition.digest},
             "settings": {name: getattr(args, name) for name in DEFAULTS},
         }
@@ -220,9 +228,10 @@ class RunFile:
     def _record_environment(self) -> None:
         """Add what the definition has read by now; of `os.environ`, what there was first stays."""
         recorded = self._document.get("environment", {}) | variables_read()
-        # An earlier version recorded credentials too.
-        self._document["environment"] = {name: recorded[name] for name in recorded if not is_credential(name)}
         looked_up = variables_looked_up() | self._document.pop("os_environ", {})
+        # An earlier version recorded credentials too.
+        self._document["environment"] = _without_credentials(recorded)
+        looked_up = _without_credentials(looked_up)
         self._document |= {"os_environ": looked_up} if looked_up else {}
 
     def _changed_variables(self) -> dict[str, tuple[str, str]]:
@@ -231,9 +240,18 @@ class RunFile:
         for name, recorded in self._document.get("environment", {}).items():
             # What the functions of stages that are done have read is not read again: look at it as it is.
             now = read.get(name, os.environ.get(name, recorded))
-            if now != recorded and not is_of_the_place(name) and not is_credential(name):
+            if now != recorded and not is_of_the_place(name):
                 changed[name] = (recorded, now)
-        return changed
+        return _without_credentials(changed)
+
+
+def _without_credentials(variables: Mapping[str, T]) -> dict[str, T]:
+    """Those variables, of one text or several each, that are no credentials."""
+    found = {}
+    for name, texts in variables.items():
+        if not any(is_credential(name, text) for text in (texts if isinstance(texts, tuple) else (texts,))):
+            found[name] = texts
+    return found
 
 
 def _shown(name: str, value: str | None) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from helixband.display.progress import Progress
 from helixband.display.text import show_config
+from helixband.env import without_credentials
 from helixband.errors import TrainingError
 from helixband.results.directory import Row, trial_name
 from helixband.search.executors.local import Executor, WorkerDied
@@ -234,7 +235,7 @@ class Search:
 
     def _given_up(self, job: Job, death: WorkerDied) -> Outcome:
         trial = self._results.trial(trial_name(job.trial))
-        text = f"the worker died {ATTEMPTS} times in this trial, at last: {death}"
+        text = without_credentials(f"the worker died {ATTEMPTS} times in this trial, at last: {death}")
         trial.begin_attempt()
         trial.write_error(f"{text}\n")
         return Outcome(-math.inf, 0, trial.epochs(), text, ended=Ended.ERROR)

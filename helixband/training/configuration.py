@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from helixband.env import credential_in, is_secret
 from helixband.errors import DefinitionError, UsageError, in_one_line
 from helixband.nested import map_leaves
 from helixband.training.schedules import Schedule
@@ -74,6 +75,11 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
     Raises `DefinitionError` naming the key of a value that JSON does not hold exactly: NaN, infinity, an Enum
     (of strings or integers too), an object of a class of one's own.
     """
+    if type(value) is str and (variable := credential_in(value)) is not None:
+        raise DefinitionError(
+            f"{where} has the value of the environment variable {variable}, which is not to be stored: leave "
+            "it out of the configuration, and read the variable in init_model"
+        )
     # The very types: a subclass, as an Enum of strings is one, would come back as another value.
     if type(value) in _EXACT or (type(value) is float and math.isfinite(value)):
         return value
@@ -84,6 +90,11 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
             if type(key) is not str:
                 raise DefinitionError(
                     f"{where} has the key {key!r}; keys have to be strings, of type str itself"
+                )
+            if is_secret(key, value[key]):
+                raise DefinitionError(
+                    f"{where}[{key!r}] looks like a credential, and configurations are stored: leave it out, "
+                    "and read it in init_model from an environment variable"
                 )
         return {key: to_json(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, list | tuple):

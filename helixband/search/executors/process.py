@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import helixband
 from helixband import errors
-from helixband.env import is_of_the_place, variables_read
+from helixband.env import is_of_the_place, variables_read, without_credentials
 from helixband.files import open_to_read, size_of
 from helixband.results.directory import Results
 from helixband.search.executors.task import Outcome, Report, Task
@@ -122,7 +122,8 @@ class TrialProcess:
         Raises `WorkerDied` where the process ended, or another took the trial over; a `HelixbandError` that
         was raised there and concerns the whole run.
         """
-        output = self._results.trial(task.name).output_file
+        trial = self._results.trial(task.name)
+        output = trial.output_file
         printed_before = size_of(output)
         self._tell(asdict(task))
         for message in self._messages():
@@ -137,8 +138,9 @@ class TrialProcess:
             except BaseException:  # nobody listens to the trial any more
                 self.close()
                 raise
-        tail = self._tail(output, printed_before)
+        tail = without_credentials(self._tail(output, printed_before))
         self.close()
+        trial.clear_output()
         raise WorkerDied(f"the process of trial {task.name} {self._end()}{tail}")
 
     def terminate(self) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.definition import Definition
+from helixband.env import without_credentials
 from helixband.errors import HelixbandError, ResultsMismatch, StorageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.attempt import Superseded
@@ -125,8 +126,9 @@ class Trainer:
             raise
         except (Exception, SystemExit) as error:
             short, short_of_memory = f"{type(error).__name__}: {error}", _is_out_of_memory(error)
+            short = without_credentials(short)
             failed = Outcome(-math.inf, 0, trial.epochs(), short, short_of_memory, Ended.by(error))
-            return failed, self._account(error)
+            return failed, without_credentials(self._account(error))
         if math.isfinite(model.best_reward):
             return Outcome(model.best_reward, model.best_epoch, model.epoch, ended=ended), ""
         short = f"the reward was {model.history[-1]['reward']}, and finite in no epoch of {model.epoch}"

@@ -30,7 +30,7 @@ from base_model import choose_device
 from helixband import errors, interruption
 from helixband.definition import load_definition
 from helixband.errors import DefinitionError, HelixbandError, StorageError
-from helixband.files import open_in_place, remove_file
+from helixband.files import open_in_place
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results, Trial
 from helixband.search.executors.process import Setup
@@ -174,14 +174,13 @@ def _printing_to(trial: Trial) -> Iterator[None]:
         os.dup2(target, 1)
         os.dup2(target, 2)
         yield
-        if os.fstat(target).st_size == 0:
-            with trial.writing():
-                remove_file(file)
     finally:
         os.dup2(before, 1)
         os.dup2(before, 2)
         os.close(before)
         os.close(target)
+        with contextlib.suppress(Superseded):
+            trial.clear_output()
 
 
 def _interrupt_once() -> None:
