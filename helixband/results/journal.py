@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import append, cut, read_whole
+from helixband.files import append, cut, file_facts, read_whole
 
 SUM = "sum"
 """The key of a line's checksum, a CRC-32 of the event and of the lines before it."""
@@ -22,6 +22,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._size = self._sum = 0  # of the lines that were read or written
+        self._read: tuple[list[int], list[dict[str, Any]]] | None = None  # with the facts of the file then
 
     def events(self) -> list[dict[str, Any]]:
         """All events. A torn last line, of a process that was killed as it wrote, is cut off.
@@ -34,7 +35,10 @@ class Journal:
 
     def read(self) -> list[dict[str, Any]]:
         """As `events`, but a torn last line is left where it is: another process may be writing it."""
-        content = read_whole(self.path) if self.path.exists() else b""
+        facts = file_facts(self.path) if self.path.exists() else None
+        if facts is not None and self._read is not None and self._read[0] == facts:
+            return [dict(event) for event in self._read[1]]
+        content = read_whole(self.path) if facts is not None else b""
         whole = content[: content.rfind(b"\n") + 1]
         events, self._sum, summed = [], 0, False
         for number, line in enumerate(whole.splitlines(), 1):
@@ -46,7 +50,8 @@ class Journal:
                 raise self.damaged(number, "it, or the line before it, is not as it was written")
             events.append(event)
         self._size = len(whole)
-        return events
+        self._read = None if facts is None else (facts, events)
+        return [dict(event) for event in events]
 
     def append(self, event: dict[str, Any], sync: bool = True) -> None:
         """Add one event; it is on the disk when this returns, or without `sync` with the next one that is."""
@@ -59,13 +64,19 @@ class Journal:
 
     def best_trial(self) -> int | None:
         """The trial of the highest reward, the first of these, or None where none has a reward."""
-        results = [event for event in self.read() if event["event"] == "result"]
-        rewards = [(event["reward"], -event["trial"]) for event in results if event["reward"] is not None]
+        rewards = []
+        for line, event in enumerate(self.read(), 1):
+            if event["event"] == "result":
+                reward, trial = event.get("reward"), event.get("trial")
+                if not isinstance(trial, int) or not isinstance(reward, int | float | None):
+                    raise self.damaged(line, "no result of a trial")
+                if reward is not None:
+                    rewards.append((reward, -trial))
         return -max(rewards)[1] if rewards else None
 
     def config(self, trial: int) -> dict[str, Any] | None:
         """The configuration that was drawn for a trial, or None."""
-        drawn = [event for event in self.read() if event["event"] == "trial" and event["trial"] == trial]
+        drawn = [event for event in self.read() if event["event"] == "trial" and event.get("trial") == trial]
         return dict(drawn[0]["config"]) if drawn else None
 
     def damaged(self, line: int, what: str) -> StorageError:

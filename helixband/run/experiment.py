@@ -132,6 +132,7 @@ class Experiment(Stage):
                 return
         if self.run_file.begun and not self.run_file.binding:
             self.results.forget_trials()
+        self._mend_best()
         if self.args.hyper:
             self._search()
         elif trial := self.checks.to_train():
@@ -186,6 +187,16 @@ class Experiment(Stage):
             seed = derive_seed(self.args.seed, "config", SINGLE)
             config = draw(self.definition.module.get_config, seed)
         return config
+
+    def _mend_best(self) -> None:
+        """Have `best_config` lead to the best trial, where a kill or somebody left it at another."""
+        best, linked = self.results.best_trial(), self.results.linked_trial()
+        if best is not None and linked is not None and best.id != linked.id:
+            self.progress.say(
+                f"note: {self.results.best_link} led to trial {linked.id}; the best is trial {best.id}, as "
+                "was recorded, and it leads there now"
+            )
+            self.results.set_best(best)
 
     def _accept_definition(self, going_on: Sequence[Trial]) -> None:
         """Go on with a definition and environment that may have changed, and are known to fit."""
@@ -303,6 +314,8 @@ class Experiment(Stage):
             self.run_file.record_single(config, finished=False)
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
+        if trial.history_file.exists() and not trial.is_resumable:
+            self.progress.say(f"  checkpoints are missing of {trial.path}; it is trained from its beginning")
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
         model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
         self.progress.end()

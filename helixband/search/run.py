@@ -130,7 +130,7 @@ class Search:
         """Which trials that may go on have nothing to go on from, as in a copy that left checkpoints out."""
         entries = enumerate(self._schedule.trials)
         begun = [trial_name(number) for number, entry in entries if entry.rewards and not entry.out]
-        missing = [name for name in begun if not self._results.trial(name).last_checkpoint.exists()]
+        missing = [name for name in begun if not self._results.trial(name).is_resumable]
         if missing:
             listed = ", ".join(missing)
             self._progress.say(

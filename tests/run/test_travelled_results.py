@@ -1,10 +1,12 @@
 """A result directory that was copied to another place works there, whatever the copy left out."""
 
+import io
 import json
 import os
 import shutil
 
 import pytest
+import torch
 from conftest import Project
 
 from helixband.report.__main__ import main as report
@@ -178,3 +180,118 @@ def test_a_record_that_was_changed_is_told(project: Project) -> None:
     (project.results / "run.json").write_text(run.replace('"seed": 0', '"seed": 8'))
     refused = project.run("--eval")
     assert (refused.code, f"{project.results}/run.json is not as it was written" in refused.err) == (1, True)
+
+
+def other_trial(project: Project) -> str:
+    best = (project.results / "best_config").resolve().name
+    return next(path.name for path in sorted(project.results.glob("trials/*")) if path.name != best)
+
+
+def test_a_link_that_leads_to_another_trial_is_told_and_mended(project: Project) -> None:
+    project.run(*SEARCH, "--eval")
+    link, scores = project.results / "best_config", project.json("test_result.json")
+    best, other = link.resolve().name, other_trial(project)
+    link.unlink()
+    link.symlink_to(f"trials/{other}")
+    (project.results / "test_result.json").unlink()
+
+    again = project.run("--eval")
+
+    assert (again.code, again.err) == (0, "")
+    assert f"{link} led to trial {other}; the best is trial {best}" in again.out
+    assert project.json("test_result.json") == scores
+    assert os.readlink(link) == f"trials/{best}"
+    assert "led to trial" not in project.run("--eval").out
+
+
+@pytest.mark.parametrize("content", [None, "checkpoints/best.pt", "config.json"])
+def test_a_folder_in_the_place_of_the_link_is_set_aside_twice(project: Project, content: str | None) -> None:
+    project.run(*SEARCH)
+    link = project.results / "best_config"
+    trial = link.resolve()
+    (project.results / "best_config.copy").mkdir()
+    link.unlink()
+    link.mkdir()
+    if content:
+        (link / content).parent.mkdir(exist_ok=True)
+        shutil.copy(trial / content, link / content)
+    going_on = project.run("--hyper", "--epoch", "9", "--batch-size", "20")
+    assert (going_on.code, going_on.err) == (0, "")
+    assert link.is_symlink() and (project.results / "best_config.copy2").is_dir()
+
+
+def results_in(journal: str) -> list[dict[str, object]]:
+    events = [json.loads(line) for line in journal.splitlines()]
+    found = [{name: event[name] for name in event if name not in ("sum", "stops")} for event in events]
+    return sorted((event for event in found if event["event"] == "result"), key=str)
+
+
+@pytest.mark.parametrize("lost", [1, 4, 9])
+def test_a_journal_that_lost_its_last_lines_comes_to_the_same_results(project: Project, lost: int) -> None:
+    """Rewards are those of the rungs, also of trials that were trained further."""
+    search = ("--hyper", "--schedule", "sha", "--trials", "5", "--epoch", "9", "--batch-size", "20")
+    project.run(*search)
+    journal = project.results / "search/journal.jsonl"
+    whole = journal.read_text()
+    journal.write_text("".join(whole.splitlines(keepends=True)[:-lost]))
+    assert project.run(*search).code == 0
+    assert results_in(journal.read_text()) == results_in(whole)
+
+
+def test_a_trial_without_its_best_weights_is_listed_and_trained_again(project: Project) -> None:
+    search = ("--hyper", "--schedule", "sha", "--trials", "3", "--epoch", "3", "--batch-size", "20")
+    longer = (*search, "--epoch", "9")
+    project.run(*search)
+    whole = project.path / "whole"
+    shutil.copytree(project.results, whole, symlinks=True)
+    assert project.run(*longer, "--result", str(whole)).code == 0
+    best = (project.results / "best_config").resolve()
+    (best / "checkpoints/best.pt").unlink()
+
+    going_on = project.run(*longer)
+
+    assert (going_on.code, going_on.err) == (0, "")
+    assert f"checkpoints are missing of: {best.name}; those that go on are trained from" in going_on.out
+    assert project.read("search/journal.jsonl") == (whole / "search/journal.jsonl").read_text()
+
+
+def test_a_training_without_its_best_weights_is_made_again(project: Project) -> None:
+    project.run(*SINGLE)
+    best = project.results / "trials/single/checkpoints/best.pt"
+    whole = best.read_bytes()
+    best.unlink()
+    assert project.run("--eval").err.startswith(f"error: {best} is missing; ")
+    again = project.run(*SINGLE)
+    assert (again.code, "checkpoints are missing of" in again.out) == (0, True)
+    assert torch.equal(
+        *(torch.load(io.BytesIO(x))["network"]["0.weight"] for x in (whole, best.read_bytes()))
+    )
+
+
+def test_a_configuration_of_any_trial_that_was_changed_is_told(project: Project) -> None:
+    project.run(*SEARCH)
+    config = project.results / "trials" / other_trial(project) / "config.json"
+    whole = config.read_text()
+    config.write_text(whole.replace('"units": ', '"units": 1'))
+    refused = project.run("--hyper", "--epoch", "9", "--batch-size", "20")
+    assert (refused.code, refused.err.startswith(f"error: {config} has ")) == (1, True)
+    config.unlink()
+    assert project.run("--hyper", "--epoch", "9", "--batch-size", "20").code == 0
+
+
+@pytest.mark.parametrize("damage", ["twice", "noise", "short"])
+def test_a_table_of_epochs_that_was_damaged_decides_nothing(project: Project, damage: str) -> None:
+    project.run(*SINGLE)
+    table = project.results / "trials/single/train_results.csv"
+    whole = table.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    damaged = {"twice": whole + b"".join(lines[1:]), "noise": bytes(range(256)), "short": lines[0] + lines[2]}
+    for facts in (True, False):  # an earlier version wrote none
+        if not facts:
+            (table.parent / "train_results.json").unlink()
+        table.write_bytes(damaged[damage])
+        refused = project.run("--epoch", "3", "--batch-size", "20")
+        assert (refused.code, refused.err.startswith(f"error: {table} is ")) == (1, True)
+    table.unlink()
+    assert project.run("--epoch", "3", "--batch-size", "20").code == 0
+    assert len(table.read_text().splitlines()) == 4

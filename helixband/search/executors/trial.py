@@ -4,7 +4,7 @@ import gc
 import math
 import traceback
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,9 +129,14 @@ class Trainer:
             short = without_credentials(short)
             failed = Outcome(-math.inf, 0, trial.epochs(), short, short_of_memory, Ended.by(error))
             return failed, without_credentials(self._account(error))
-        if math.isfinite(model.best_reward):
-            return Outcome(model.best_reward, model.best_epoch, model.epoch, ended=ended), ""
-        short = f"the reward was {model.history[-1]['reward']}, and finite in no epoch of {model.epoch}"
+        reward, best_epoch, epochs = model.best_reward, model.best_epoch, model.epoch
+        if epochs > task.epochs and len(model.history) == epochs:
+            # It was trained further, to the end of the search or before the journal lost its last lines.
+            epochs = task.epochs
+            reward, best_epoch = best_of([row["reward"] for row in model.history[:epochs]])
+        if math.isfinite(reward):
+            return Outcome(reward, best_epoch, epochs, ended=ended), ""
+        short = f"the reward was {model.history[epochs - 1]['reward']}, and finite in no epoch of {epochs}"
         return Outcome(-math.inf, 0, trial.epochs(), short, ended=Ended.NAN), f"{short}\n"
 
     def _train(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[BaseModel, Ended]:
@@ -157,6 +162,17 @@ class Trainer:
         if isinstance(error, HelixbandError):
             return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))
+
+
+def best_of(rewards: Sequence[float]) -> tuple[float, int]:
+    """The highest of the rewards of a trial's epochs, NaN where undefined, and its epoch, the first of these.
+
+    >>> best_of([0.1, math.nan, 0.4, 0.4])
+    (0.4, 3)
+    """
+    numbers = [-math.inf if math.isnan(reward) else reward for reward in rewards]
+    best = max(numbers)
+    return best, numbers.index(best) + 1
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
