@@ -6,11 +6,12 @@ and adding one does not move another.
 
 import contextlib
 import importlib
+import os
 import random
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -125,13 +126,23 @@ class Held:
 
     def hold(self, sources: Mapping[str, Any]) -> None:
         """Take up the generators of a module that was loaded just now; known ones stay as they are."""
-        known = {id(source) for source in (*self._sources.values(), *_of_the_libraries())}
+        known = {id(source) for source in (*self._sources.values(), *global_sources())}
         for name, source in sources.items():
             if id(source) not in known:
                 known.add(id(source))
                 self._sources[name], self._loaded[name] = source, state_of(source)
                 if self._seed is not None:
                     seed_source(source, derive_seed(self._seed, "held", name))
+
+    def variables(self) -> dict[str, Any]:
+        """What the definition's modules hold in variables, and their classes in attributes, by name."""
+        found: dict[str, Any] = {}
+        for name, module in list(sys.modules.items()) if self._package else []:
+            if name == self._package or name.startswith(f"{self._package}."):
+                file = os.path.basename(getattr(module, "__file__", None) or name)
+                for key, value in _variables_of(vars(module), name):
+                    found[f"{key} of {file}"] = value
+        return found
 
     def reset(self) -> None:
         """Put all back to where they were when they were loaded."""
@@ -165,8 +176,22 @@ class Held:
 held = Held()
 
 
-def _of_the_libraries() -> list[Any]:
-    """The global generators themselves, which a module may hold by a name of its own."""
+def _variables_of(names: Mapping[str, Any], module: str) -> Iterator[tuple[str, Any]]:
+    """What a namespace of a module holds, that of its classes included; no modules, no classes of others."""
+    for key, value in list(names.items()):
+        if key.startswith("__") or isinstance(value, ModuleType):
+            continue
+        if not isinstance(value, type | FunctionType):
+            yield key, value
+        elif value.__module__ == module:
+            if isinstance(value, FunctionType):
+                yield key, value
+            else:
+                yield from ((f"{key}.{inner}", part) for inner, part in _variables_of(vars(value), module))
+
+
+def global_sources() -> list[Any]:
+    """The global generators themselves, which an object may hold by a name of its own."""
     return [torch.default_generator, np.random.mtrand._rand, random._inst]
 
 

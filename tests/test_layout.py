@@ -140,9 +140,11 @@ FILES = {
         "negatives regions",
     ],
     "training": [
-        "broadcasting ended feed keeper losses meters modes options result schedules tensorboard",
+        "broadcasting ended feed keeper objects losses meters modes options result schedules tensorboard",
         "parts parts.constrain parts.update steps",
-        "configuration monte_carlo state parts.schedule parts.order",
+        "configuration monte_carlo plain parts.schedule parts.order",
+        "holdings",
+        "iterators state",
         "engine reading",
         "member",
         "steps.stepper steps.eager",

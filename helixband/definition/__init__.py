@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
@@ -24,7 +26,7 @@ from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed, seed_everything
-from helixband.training.state import found_in
+from helixband.training.objects import found_in
 
 FUNCTIONS = {
     "get_train_generator": ("data_dir", "batch_size"),
@@ -226,16 +228,27 @@ class Definition:
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
-        if name == "get_train_generator" and getattr(generator, "persistent_workers", False):
-            raise DefinitionError(
-                f"{self.path}: {name} returned a {kind} with persistent_workers=True; a checkpoint cannot "
-                "save the random numbers of such workers. Leave it out, so that the result is reproducible"
-            )
+        if name in ("get_train_generator", "get_val_generator"):
+            self._check_workers(generator, name)
         if _is_empty(generator):
             raise DataError(
                 f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
             )
         return generator
+
+    def _check_workers(self, generator: Any, name: str) -> None:
+        """Raise `DefinitionError` for a DataLoader, also within a generator, whose workers go on."""
+        for loader in found_in(generator, DataLoader):
+            if loader.persistent_workers:
+                kind = type(generator).__name__
+                where = (
+                    f"a {kind}" if loader is generator else f"a {kind} that holds a {type(loader).__name__}"
+                )
+                raise DefinitionError(
+                    f"{self.path}: {name} returned {where} with persistent_workers=True; a checkpoint "
+                    "cannot save the random numbers of such workers. Leave it out, so that the result is "
+                    "reproducible"
+                )
 
     def _has(self, name: str) -> bool:
         return hasattr(self.module, name)

@@ -25,7 +25,7 @@ from typing import Any
 import helixband
 from helixband.errors import DefinitionError, let_output_pass
 from helixband.randomness import SOURCES, derive_seed, held, seed_everything, unmoved
-from helixband.training.state import found_in
+from helixband.training.objects import found_in
 
 OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
 

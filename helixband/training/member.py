@@ -14,17 +14,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from helixband.errors import StorageError, TrainingError
-from helixband.generators.base import BatchGenerator
-from helixband.randomness import Stream, set_state
+from helixband.randomness import Stream, held, set_state
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Superseded, Trial
 from helixband.training.configuration import Config
 from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
 from helixband.training.feed import kept, labelled, no_batch, to_device, trouble_in_data
+from helixband.training.iterators import Iterators
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter, Metrics
-from helixband.training.state import check_iterators, found_in, put_gradients
+from helixband.training.state import TRAIN, VAL, put_gradients, set_epoch
 
 Batch = tuple[Any, Any]
 """(x, y) on the device."""
@@ -88,6 +88,12 @@ class Member:
         check = self.model.check_labels if self.model.engine.checks_labels else None
         self._new_labels = None if check is None else LabelCheck(check)
         """Of the first epoch: afterwards all labels have been seen."""
+        self._iterators = Iterators()
+
+    def _iterated(self) -> dict[str, Any]:
+        """Where iterators are looked for."""
+        roots = self.model.engine.state.roots(self.model)
+        return {TRAIN: self.train, VAL: self.val, **roots, **held.variables()}
 
     @property
     def record(self) -> Record:
@@ -98,6 +104,8 @@ class Member:
         """Go on from the last state, in memory or of the trial, where there is one."""
         with self.turn:
             record, trial = self.record, self.trial
+            self.model.engine.state.begin(self.model, self.train)
+            self._iterators.look(self._iterated())
             if record.last is None and trial is not None and trial.is_resumable:
                 record.last = checkpoints.load(trial.last_checkpoint)
                 record.best = checkpoints.load(trial.best_checkpoint)
@@ -118,8 +126,7 @@ class Member:
     def begin_epoch(self) -> None:
         """Set the order of the epoch."""
         with self.turn:
-            for generator in found_in(self.train, BatchGenerator):  # it may be within one of the user's
-                generator.set_epoch(self.seed, self.record.epoch)
+            set_epoch(self.train, self.seed, self.record.epoch)
             self.model.engine.begin_pass()
             metrics = MetricMeter(self.metrics) if self.metrics is not None else None
             self._epoch = _Epoch(labelled(self.train, self.limit), metrics, self._new_labels)
@@ -169,8 +176,7 @@ class Member:
     def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
         """Take an epoch's row, and the state after it, which may be the best."""
         if self.trial is not None and self.limit is None:
-            check_iterators(self.train, "training")
-            check_iterators(self.val, "validation")
+            self._iterators.check(self._iterated())
         record, reward = self.record, row["reward"]
         record.history.append(row)
         record.seconds.append(seconds)

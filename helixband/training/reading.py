@@ -6,7 +6,8 @@ from io import IOBase
 from typing import Any
 
 from helixband import randomness
-from helixband.training.state import found_in, goes_on
+from helixband.training.iterators import goes_on
+from helixband.training.objects import found_in
 
 
 @contextlib.contextmanager

@@ -1,51 +1,26 @@
 """The state of a training: all that its next epoch depends on, as a checkpoint holds it."""
 
 import contextlib
-import operator
-import random
-from collections.abc import Iterable, Iterator, Mapping
-from io import IOBase
-from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType
-from typing import Any, Protocol, TypeVar, runtime_checkable
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from helixband import randomness
 from helixband.errors import DefinitionError, StorageError
 from helixband.generators.base import BatchGenerator
 from helixband.nested import map_leaves
+from helixband.training.holdings import Holdings, put
+from helixband.training.objects import found_in, is_stateful, walk
 from helixband.training.schedules import Schedule
 
-T = TypeVar("T")
-
-DEPTH = 6
-WIDTH = 50
-"""How deep in a generator, and in containers of how many items, random numbers are looked for."""
-
 _ARRAY = "__array__"
-_NO_HOLDERS: tuple[type[Any], ...] = (
-    str,
-    bytes,
-    type,
-    ModuleType,
-    FunctionType,
-    BuiltinFunctionType,
-    MethodType,
-)
-_NO_HOLDERS += (np.ndarray, Tensor, nn.Module, random.SystemRandom)
 _PLAIN = (bool, int, float, type(None))
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """What gives its state and takes it back: torch's parts, and what follows their example."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+TRAIN, VAL = "the training generator", "the validation generator"
+"""What generators are called in messages."""
 
 
 class ModelState:
@@ -57,7 +32,15 @@ class ModelState:
 
     def __init__(self, model: Any, own: Iterable[str]) -> None:
         self._own = set(own)
+        self._kind = type(model)
         self._stateful = {name for name, part in self._parts(model).items() if is_stateful(part)}
+        self._holdings = Holdings(self._is_kept)
+        self._holdings.begin(self.roots(model), covered=self._covered(model))
+
+    def begin(self, model: Any, generator: Any) -> None:
+        """Take the state of the model, the generator and the definition's modules for the one at first."""
+        roots = {**self.roots(model), **_of_training(generator)}
+        self._holdings.begin(roots, randomness.held.variables(), self._covered(model))
 
     def capture(self, model: Any, generator: Any) -> dict[str, Any]:
         """All that the model's next epoch over this generator depends on but the global random numbers.
@@ -71,7 +54,9 @@ class ModelState:
                     f"{name} became a {type(part).__name__} in training; make it in init_model"
                 )
         own = [(type(source).__name__, randomness.state_of(source)) for source in self._random_of(model)]
-        return {**capture(parts, generator), "model_random": own}
+        roots = {**self.roots(model), **_of_training(generator)}
+        plain = self._holdings.changes(roots, randomness.held.variables(), self._covered(model))
+        return {**capture(parts, generator), "model_random": own, "plain": plain}
 
     def restore(self, model: Any, content: Mapping[str, Any], generator: Any, where: str) -> None:
         """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from."""
@@ -84,18 +69,24 @@ class ModelState:
         put_back(model, restore(content, self._parts(model), generator, where))
         for source, (_, state) in zip(sources, stored, strict=bool(stored)):
             randomness.put_state(source, _revived(state))
+        roots = {**self.roots(model), **_of_training(generator)}
+        self._holdings.put(roots, content.get("plain", {}), where)
 
     def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""
-        return capture_parts(self._inferring(model))
+        plain = self._holdings.changes(self.roots(model), covered=self._covered(model))
+        return {**capture_parts(self._inferring(model)), "plain": plain}
 
     def weights_in(self, model: Any, content: Mapping[str, Any]) -> dict[str, Any]:
         """Of what `capture` gave, what evaluation and prediction depend on."""
-        return {name: content[name] for name in self._inferring(model)}
+        roots = self.roots(model)
+        plain = {path: code for path, code in content["plain"].items() if path[0][1] in roots}
+        return {**{name: content[name] for name in self._inferring(model)}, "plain": plain}
 
     def use(self, model: Any, content: Mapping[str, Any], where: str) -> None:
         """Take the weights of a checkpoint, and the moment of schedules that they are from."""
         put_back(model, load_parts(content, self._inferring(model), where))
+        put(self.roots(model), content.get("plain", {}), where)
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
     def _parts(self, model: Any) -> dict[str, Any]:
@@ -113,7 +104,8 @@ class ModelState:
         criterion = model.criterion.state_dict() if isinstance(model.criterion, nn.Module) else {}
         criterion = {name: copied(value, "the criterion") for name, value in criterion.items()}
         try:
-            yield
+            with self._holdings.unchanged(self.roots(model), self._covered(model), strict=False):
+                yield
         finally:
             vars(model).clear()
             vars(model).update(before)
@@ -124,8 +116,37 @@ class ModelState:
 
     def _random_of(self, model: Any) -> list[Any]:
         """The random generators that a user keeps on the model, in a fixed order."""
-        kept = [value for name, value in vars(model).items() if name not in self._own]
-        return [source for value in kept for source in found_in(value, randomness.SOURCES)]
+        return [
+            value
+            for _, value in walk(self.roots(model), _is_source, self._is_own)
+            if isinstance(value, randomness.SOURCES)
+        ]
+
+    def roots(self, model: Any) -> dict[str, Any]:
+        """Where what the model holds begins, by names for messages."""
+        return {"self": model, "the network": model.network, "the criterion": model.criterion}
+
+    def _is_own(self, holder: Any) -> Callable[[str], bool] | None:
+        return self._own.__contains__ if type(holder) is self._kind else None
+
+    def _is_kept(self, holder: Any) -> Callable[[str], bool] | None:
+        """Which attributes are kept otherwise, or are none of the user's."""
+        if type(holder) is not self._kind:
+            return _is_order(holder)
+
+        def left_out(name: str) -> bool:
+            value = vars(holder).get(name)
+            is_part = is_stateful(value) and not isinstance(value, nn.Module)
+            return name in self._own or _is_plain(value) or is_part
+
+        return left_out
+
+    def _covered(self, model: Any) -> Iterator[Any]:
+        """The modules and tensors whose state is kept as one of the parts."""
+        for part in self._parts(model).values():
+            if isinstance(part, nn.Module):
+                yield from part.modules()
+                yield from part.state_dict(keep_vars=True).values()
 
     def _inferring(self, model: Any) -> dict[str, Any]:
         parts = self._parts(model)
@@ -145,11 +166,6 @@ def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[
         for name, value in vars(model).items()
         if name not in but and id(value) not in known and (_is_plain(value) or is_stateful(value))
     }
-
-
-def is_stateful(value: Any) -> bool:
-    """Whether a value gives its state and takes it back; a class only says how its instances do."""
-    return isinstance(value, Stateful) and not isinstance(value, type)
 
 
 def put_back(model: Any, plain: Mapping[str, Any]) -> None:
@@ -242,12 +258,22 @@ def copied(nested: Any, name: str) -> Any:
     return map_leaves(copy, dict(nested) if isinstance(nested, dict) else nested)
 
 
+def set_epoch(generator: Any, seed: int, epoch: int) -> None:
+    """Set the order of an epoch in our generators, and in all that has a `set_epoch`, as torch's samplers."""
+    for _, held in walk({"": generator}, lambda value, path: False):
+        method = getattr(held, "set_epoch", None) if hasattr(type(held), "set_epoch") else None
+        if callable(method) and not isinstance(held, type):
+            takes_seed = "seed" in inspect.signature(method).parameters
+            method(*(seed, epoch) if takes_seed else (epoch,))
+
+
 @contextlib.contextmanager
 def validation_numbers(generator: Any, seed: int, epoch: int) -> Iterator[None]:
-    """Around a validation: its random numbers depend on (seed, epoch) alone.
+    """Around a validation: what it sees depends on (seed, epoch) alone.
 
-    That holds for the global ones and those that the definition's modules hold, which the caller puts back,
-    for those that the generator holds, which are put back here, and for the order of our generators.
+    That holds for the global random numbers and those that the definition's modules hold, which the caller
+    puts back, for those that the generator holds, and for what else it holds that changes as it is read,
+    which are put back here. Raises `DefinitionError` where something cannot be put back.
     """
     sources = found_in(generator, randomness.SOURCES)
     before = [randomness.state_of(source) for source in sources]
@@ -255,38 +281,27 @@ def validation_numbers(generator: Any, seed: int, epoch: int) -> Iterator[None]:
     randomness.held.seed(randomness.derive_seed(seed, "validation", epoch))
     for number, source in enumerate(sources):
         randomness.seed_source(source, randomness.derive_seed(seed, "validation", epoch, number))
-    for ours in found_in(generator, BatchGenerator):
-        ours.set_epoch(randomness.derive_seed(seed, "validation"), epoch)
     try:
-        yield
+        with Holdings(_is_order).unchanged({VAL: generator}):
+            set_epoch(generator, randomness.derive_seed(seed, "validation"), epoch)
+            yield
     finally:
         for source, state in zip(sources, before, strict=True):
             randomness.put_state(source, state)
 
 
-def check_iterators(generator: Any, name: str) -> None:
-    """Raise `DefinitionError` where a generator holds an iterator that goes on from one epoch to the next.
-
-    Its place cannot be read, so no checkpoint could hold it, and a run that went on would see other batches.
-    """
-    for held in found_in(generator, Iterator):
-        if held is not generator and goes_on(held) and not is_stateful(generator):
-            raise DefinitionError(
-                f"the {name} generator, a {type(generator).__name__}, keeps a {type(held).__name__} from one "
-                "epoch to the next, whose place no checkpoint can hold; make it anew in __iter__, or give "
-                "the generator state_dict() and load_state_dict()"
-            )
+def _of_training(generator: Any) -> dict[str, Any]:
+    """The training generator by its name, where it does not keep its state itself."""
+    return {} if is_stateful(generator) else {TRAIN: generator}
 
 
-def goes_on(iterator: Any) -> bool:
-    """Whether an iterator of Python's or a DataLoader's is not at its end. Of others it is not known."""
-    if isinstance(iterator, GeneratorType):
-        return iterator.gi_frame is not None
-    if isinstance(iterator, _BaseDataLoaderIter):
-        return iterator._num_yielded < len(iterator)
-    if type(iterator).__module__ not in ("builtins", "itertools") or isinstance(iterator, IOBase):
-        return False
-    return operator.length_hint(iterator, 1) > 0
+def _is_source(value: Any, path: Any) -> bool:
+    return isinstance(value, randomness.SOURCES)
+
+
+def _is_order(holder: Any) -> Callable[[str], bool] | None:
+    """Of one of our generators, the attributes which `set_epoch` sets."""
+    return ("_seed", "_epoch").__contains__ if isinstance(holder, BatchGenerator) else None
 
 
 def gradients_of(model: Any) -> dict[str, Tensor]:
@@ -309,30 +324,6 @@ def _parameters_of(model: Any) -> Iterator[tuple[str, nn.Parameter]]:
     for part in (model.network, model.criterion):
         if isinstance(part, nn.Module):
             yield from ((f"{type(part).__name__}.{name}", value) for name, value in part.named_parameters())
-
-
-def found_in(root: Any, kinds: type[T] | tuple[type[T], ...]) -> list[T]:
-    """The objects of some kinds that an object holds in its attributes and containers, in a fixed order."""
-    seen: set[int] = set()
-
-    def walk(holder: Any, depth: int) -> Iterator[Any]:
-        if id(holder) in seen or isinstance(holder, _NO_HOLDERS) or depth > DEPTH:
-            return
-        seen.add(id(holder))
-        if isinstance(holder, kinds):
-            yield holder
-            return
-        if not isinstance(holder, dict | list | tuple):
-            attributes = getattr(holder, "__dict__", None)
-            items = list(attributes.values()) if isinstance(attributes, dict) else []
-        elif len(holder) > WIDTH:
-            return
-        else:
-            items = list(dict.values(holder) if isinstance(holder, dict) else holder)
-        for item in items:
-            yield from walk(item, depth + 1)
-
-    return list(walk(root, 0))
 
 
 def _is_plain(value: Any) -> bool:

@@ -21,7 +21,7 @@ from helixband.randomness import seed_everything
 from helixband.sequence.alphabet import DNA
 from helixband.sequence.augmentation import Augmentation
 from helixband.sequence.intervals import Intervals
-from helixband.training.state import found_in
+from helixband.training.objects import found_in
 
 N, LENGTH = 53, 12
 

@@ -1,0 +1,164 @@
+"""What objects hold: found by looking into attributes, containers, closures and bound methods.
+
+A *path* leads from the name of a root to a value, step by step. A step is an attribute (".", name) or an item
+("[", key).
+"""
+
+import functools
+import random
+import sys
+import sysconfig
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import IOBase
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, MethodWrapperType, ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from helixband import randomness
+
+T = TypeVar("T")
+Step = tuple[str, Any]
+Path = tuple[Step, ...]
+Skip = Callable[[Any], Callable[[str], bool] | None]
+"""Of an object, which of its attributes are left out, if any."""
+
+OBJECTS = 5_000
+"""So many objects of a root are looked into, the nearest first."""
+ITEMS = 1_000
+"""A container of more items is not looked into."""
+
+ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
+_OWN_OF_A_MODULE = frozenset(vars(nn.Module()))
+_NOT_ENTERED = frozenset({"logging", "threading", "multiprocessing", "concurrent", "asyncio", "weakref"})
+_NOT_ENTERED |= {"tensorboard", "tensorboardX", "tqdm", "rich", "wandb", "mlflow", "matplotlib", "subprocess"}
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+
+
+def is_stateful(value: Any) -> bool:
+    """Whether a value gives its state and takes it back, as torch's parts do; a class only says how to."""
+    if not hasattr(value, "state_dict") or isinstance(value, type):
+        return False
+    return callable(value.state_dict) and callable(getattr(value, "load_state_dict", None))
+
+
+def found_in(root: Any, kinds: type[T] | tuple[type[T], ...]) -> list[T]:
+    """The objects of some kinds that an object holds, in a fixed order, but for those within them.
+
+    The global random generators are none of them.
+    """
+    found = walk({"": root}, lambda value, path: isinstance(value, kinds))
+    return [value for _, value in found if isinstance(value, kinds)]
+
+
+def walk(
+    roots: Mapping[str, Any],
+    is_end: Callable[[Any, Path], bool],
+    skip: Skip = lambda holder: None,
+) -> Iterator[tuple[Path, Any]]:
+    """Each value that the roots hold with its path, root by root, the nearest first; each object once.
+
+    What `is_end` is not looked into; `skip` names attributes that are left out.
+    """
+    seen = {id(source) for source in randomness.global_sources()}
+    for name, root in roots.items():
+        queue: deque[tuple[Path, Any]] = deque([(((".", name),), root)])
+        last = len(seen) + OBJECTS
+        while queue:
+            path, value = queue.popleft()
+            if type(value) in ATOMS:
+                yield path, value
+            elif id(value) not in seen and len(seen) < last and not isinstance(value, random.SystemRandom):
+                seen.add(id(value))
+                ends = is_end(value, path)
+                yield path, value
+                if not ends:
+                    queue.extend(((*path, step), part) for step, part in _parts(value, skip))
+
+
+def _parts(holder: Any, skip: Skip) -> Iterator[tuple[Step, Any]]:
+    """What an object holds itself, with the steps to it."""
+    kind: Any = type(holder)
+    if isinstance(holder, dict):
+        if len(holder) <= ITEMS:
+            yield from ((("[", key), part) for key, part in dict.items(holder) if _is_key(key))
+    elif isinstance(holder, list | tuple | deque):
+        if len(holder) <= ITEMS:
+            yield from ((("[", number), part) for number, part in enumerate(holder))
+        return  # attributes of a named tuple are its items
+    elif kind in _HOLD_NOTHING or isinstance(holder, _HOLD_NOTHING):
+        return
+    if not _is_entered(kind):
+        return
+    left_out = skip(holder)
+    for name, part in _attributes(holder):
+        if left_out is None or not left_out(name):
+            yield (".", name), part
+
+
+_HOLD_NOTHING = (Tensor, np.ndarray, type, ModuleType, set, frozenset, bytearray, str)
+
+
+def _attributes(holder: Any) -> Iterable[tuple[str, Any]]:
+    """The attributes in which an object of this kind holds something."""
+    if isinstance(holder, nn.Module):
+        own = [(name, part) for name, part in vars(holder).items() if name not in _OWN_OF_A_MODULE]
+        buffers = [(name, holder._buffers.get(name)) for name in holder._non_persistent_buffers_set]
+        return (*own, *holder._modules.items(), *buffers)
+    kind: Any = type(holder)
+    names = getattr(holder, "__dict__", None)
+    found = list(names.items()) if isinstance(names, dict) else []
+    for name in _other_names(kind):
+        try:
+            found.append((name, getattr(holder, name)))
+        except (AttributeError, ValueError):  # a slot, or a cell of a closure, that is not filled
+            continue
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _other_names(kind: type[Any]) -> tuple[str, ...]:
+    """The names of what objects of a class hold besides what is in their `__dict__`."""
+    if issubclass(kind, FunctionType):
+        return "__closure__", "__defaults__", "__kwdefaults__"
+    if issubclass(kind, CellType):
+        return ("cell_contents",)
+    # Bound methods of Python's and of NumPy's generators, too.
+    is_method = issubclass(kind, MethodType | BuiltinFunctionType | MethodWrapperType)
+    if is_method or kind.__name__ == "cython_function_or_method":
+        return ("__self__",)
+    if issubclass(kind, functools.partial):
+        return "func", "args", "keywords"
+    found = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            private = name.startswith("__") and not name.endswith("__")
+            found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
+    return tuple(name for name in dict.fromkeys(found) if name not in ("__dict__", "__weakref__"))
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_entered(kind: type[Any]) -> bool:
+    return kind.__module__.partition(".")[0] not in _NOT_ENTERED
+
+
+def _is_key(key: Any) -> bool:
+    return type(key) in ATOMS or (type(key) is tuple and all(map(_is_key, key)))
+
+
+@functools.lru_cache(maxsize=1024)
+def is_of_a_library(kind: type[Any]) -> bool:
+    """Whether a class is Python's or an installed package's, and none of the user's or of Helixband."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return file is None or (str(file).startswith(_LIBRARIES) and kind.__module__ != "__main__")
+
+
+def is_opaque(value: Any) -> bool:
+    """Whether a value is an iterator whose place is in none of its attributes."""
+    if isinstance(value, IOBase) or not isinstance(value, Iterator):
+        return False
+    return isinstance(value, _BaseDataLoaderIter) or is_of_a_library(type(value))
