@@ -65,7 +65,7 @@ FILES = {
         "__main__ examples",
     ],
     "definition": [
-        "folder",
+        "contract folder",
         ".",
     ],
     "display": [

@@ -4,10 +4,8 @@
 """
 
 import ast
-import difflib
 import functools
 import hashlib
-import inspect
 import os
 import sys
 import sysconfig
@@ -22,46 +20,14 @@ from torch.utils.data import DataLoader
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
+from helixband.definition.contract import FUNCTIONS, HOOKS, METHODS, misspelt, names_used, signature_faults
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training.objects import found_in
 
-FUNCTIONS = {
-    "get_train_generator": ("data_dir", "batch_size"),
-    "get_val_generator": ("data_dir",),
-    "get_test_generator": ("data_dir",),
-    "get_pred_generator": ("pred_path",),
-    "get_config": (),
-    "save_prediction": ("pred_path", "y_pred"),
-}
-METHODS = {
-    "init_model": ("self",),
-    "train_metrics": ("self", "y_true", "y_pred"),
-    "eval_metrics": ("self", "y_true", "y_pred"),
-    "get_hyperband_reward": ("self", "result"),
-    "forward": ("self", "x"),
-    "split_output": ("self", "output"),
-    "compute_loss": ("self", "y_pred_loss", "y"),
-    "train_step": ("self", "x", "y"),
-    "eval_step": ("self", "x", "y"),
-    "predict_step": ("self", "x"),
-}
-OTHER_NAMES = {
-    "get_val_generator": {"get_valid_generator", "get_validation_generator", "get_dev_generator"},
-    "get_pred_generator": {"get_predict_generator", "get_prediction_generator"},
-    "get_config": {"get_params", "get_hyperparameters", "get_hyperparams", "get_space"},
-    "eval_metrics": {"val_metrics", "valid_metrics", "validation_metrics", "test_metrics"},
-    "get_hyperband_reward": {"get_reward", "hyperband_reward"},
-    "compute_loss": {"get_loss", "calc_loss", "calculate_loss"},
-    "train_step": {"fit_batch", "train_batch", "train_on_batch", "training_step"},
-    "eval_step": {"eval_batch", "evaluate_batch", "test_step", "val_step", "validation_step"},
-    "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
-}
-"""What a name of the contract was once called, and is in other packages: a run calls none of these."""
 STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
-SURE_MISSPELLING = 0.88  # of what is optional, as save_predictions for save_prediction
 
 
 class Definition:
@@ -261,7 +227,7 @@ class Definition:
         function = getattr(self.module, name)
         if not callable(function):
             return [f"{name} is a {type(function).__name__}; it has to be a function"]
-        return _signature_faults(function, name, call, FUNCTIONS[name])
+        return signature_faults(function, name, call, FUNCTIONS[name])
 
     def _model_faults(self) -> list[str]:
         model = getattr(self.module, "Model", None)
@@ -281,11 +247,14 @@ class Definition:
         for name, parameters in METHODS.items():
             call = f"Model.{name}({', '.join(parameters)})"
             if isinstance(defined.get(name), FunctionType):
-                faults += _signature_faults(defined[name], f"Model.{name}", call, parameters)
+                faults += signature_faults(defined[name], f"Model.{name}", call, parameters)
             elif near := self._misspelt(name, defined, optional=True):
                 faults.append(f"Model.{near}: did you mean {name}?")
             elif name == "init_model" and model.init_model.__module__ == BaseModel.__module__:
                 faults.append(f"{call} is missing")
+        for name in HOOKS.keys() & defined.keys() - self._used:
+            if isinstance(defined[name], FunctionType):
+                faults.append(f"Model.{name}: no run calls it; {HOOKS[name]}")
         return faults
 
     def _is_own_model(self, value: Any) -> bool:
@@ -296,21 +265,10 @@ class Definition:
         )
 
     def _misspelt(self, name: str, names: Collection[str], optional: bool = False) -> str | None:
-        """A name of the definition's own that is close to the wanted one, and closer to no other.
-
-        Where the wanted one is optional, it is none that the definition uses: that is a helper, as
-        `train_step_a` may be.
-        """
-        form, cutoff = (_letters, SURE_MISSPELLING) if optional else (str, 0.6)
-        contract = {*FUNCTIONS, *METHODS, *vars(BaseModel)} - OTHER_NAMES["train_step"]
-        missing = {form(other): other for other in (*FUNCTIONS, *METHODS) if other not in names}
-        for other in names:
-            if other in contract or other.startswith("_") or (optional and other in self._used):
-                continue
-            near = difflib.get_close_matches(form(other), missing, 1, cutoff)
-            if other in OTHER_NAMES.get(name, ()) or [missing[letters] for letters in near] == [name]:
-                return other
-        return None
+        """A name that is close to the wanted one; where that is optional, none that the definition uses."""
+        return misspelt(
+            name, [other for other in names if not (optional and other in self._used)], names, optional
+        )
 
     @functools.cached_property
     def _used(self) -> set[str]:
@@ -322,7 +280,7 @@ class Definition:
             for file in files - {str(self.path)}
             if self._is_own_file(file) and file.endswith(".py")
         ]
-        return {name for source in (self.source, *sources) for name in _names_used(ast.parse(source))}
+        return {name for source in (self.source, *sources) for name in names_used(ast.parse(source))}
 
 
 def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
@@ -352,40 +310,11 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
     return definition
 
 
-def _signature_faults(function: Any, name: str, call: str, parameters: tuple[str, ...]) -> list[str]:
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # a builtin shows no signature
-        return []
-    try:
-        signature.bind(*parameters)
-    except TypeError:
-        return [f"{name} takes {signature}; it is called as {call}"]
-    return []
-
-
-def _names_used(tree: ast.AST) -> Iterator[str]:
-    """What is referred to by name, as an attribute or as a string, but for attributes of `super()`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            yield node.id
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            function = node.value.func if isinstance(node.value, ast.Call) else None
-            if not (isinstance(function, ast.Name) and function.id == "super"):
-                yield node.attr
-
-
 def _file_of(cls: type[Any]) -> str:
     """The file that a class is from; empty where it is none of Python's, or of Helixband."""
     if folder.is_ours(cls.__module__):
         return ""
     return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
-
-
-def _letters(name: str) -> str:
-    return name.replace("_", "").lower()
 
 
 def _is_empty(generator: Any) -> bool:

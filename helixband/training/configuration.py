@@ -7,6 +7,7 @@ schedule is a dict with the key `__schedule__`. A model gets what JSON gives bac
 import ast
 import json
 import math
+import re
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping
@@ -161,22 +162,23 @@ def read_config(path: str | None, assignments: list[str]) -> dict[str, Any]:
 
 
 _WORDS = {
-    "true": "for the boolean, write true",
-    "false": "for the boolean, write false",
-    "none": "for no value, write null",
-    "null": "for no value, write null",
-    "nan": "a number has to be finite",
-    "inf": "a number has to be finite",
-    "infinity": "a number has to be finite",
+    **dict.fromkeys(("true", "t", "yes", "y", "on"), "for the boolean, write true"),
+    **dict.fromkeys(("false", "f", "no", "n", "off"), "for the boolean, write false"),
+    **dict.fromkeys(("none", "null", "nil", "undefined"), "for no value, write null"),
+    **dict.fromkeys(("na", "n/a"), "for no value, write null"),
+    **dict.fromkeys(("nan", "inf", "infinity"), "a number has to be finite"),
 }
-"""What is hardly meant as a string, in whatever case."""
+"""What is hardly meant as a string, in whatever case, also behind a sign, a dot or a tilde."""
+_COMMA = re.compile(r"[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|0+,\d+)")
+"""A number as it is written with a comma, of thousands or of decimals: Python reads it as a tuple."""
 
 
 def read_value(text: str) -> Any:
     """A value from the command line: JSON, else a literal of Python, else a string where it looks like one.
 
     A string without quotes begins with a letter, `/`, `.` or `~`, and is no spelling of true, false, none,
-    null, nan or infinity. Raises `ValueError` with the reason for anything else.
+    null, nan or infinity, as other languages and YAML have them. Raises `ValueError` with the reason for
+    anything else, and for a number with a comma.
 
     >>> [read_value(text) for text in ("1e-3", "true", "False", ".1", "(64, 32)", "'1'", "adam", "./x.fa")]
     [0.001, True, False, 0.1, (64, 32), '1', 'adam', './x.fa']
@@ -186,13 +188,15 @@ def read_value(text: str) -> Any:
         return _parse(text)
     except (json.JSONDecodeError, RecursionError):
         pass
+    if _COMMA.fullmatch(text):
+        raise ValueError("a number has no comma; for a list, use brackets")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", SyntaxWarning)  # as of 1or 2: no literal that anybody means
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
-    if word := _WORDS.get(text.lower().lstrip("+-")):
+    if word := _WORDS.get(text.lower().lstrip("+-.~")):
         raise ValueError(word)
     if text[:1].isalpha() or (text[:1] in ("/", ".", "~") and not text[1:2].isdigit()):
         return text

@@ -226,6 +226,19 @@ class Model(Model):
                 ("val_metrics", "Model.val_metrics: did you mean eval_metrics?"),
                 ("train_metric", "Model.train_metric: did you mean train_metrics?"),
                 ("get_reward", "Model.get_reward: did you mean get_hyperband_reward?"),
+                ("check_label", "Model.check_label: did you mean check_labels?"),
+                ("evaluation_metrics", "Model.evaluation_metrics: did you mean eval_metrics?"),
+                ("loss_fn", "Model.loss_fn: did you mean compute_loss?"),
+                (
+                    "configure_optimizers",
+                    "Model.configure_optimizers: no run calls it; pass the optimizer and the scheduler to "
+                    "super().init_model in init_model",
+                ),
+                (
+                    "on_train_epoch_end",
+                    "Model.on_train_epoch_end: no run calls it; train_step and eval_step get each batch, "
+                    "eval_metrics and get_hyperband_reward each epoch",
+                ),
             ]
         ],
         (
@@ -248,6 +261,9 @@ def test_a_fault_is_told_with_what_to_do(load: Load, extra: str, fault: str) -> 
         "def get_train_generator(folder, size): ...\n",
         "def get_train_generator(*args, **kwargs): ...\n",
         "get_config = dict\n",
+        "class Model(Model):\n    def configure_optimizers(self): ...\n"
+        "    def init_model(self): self.configure_optimizers()\n",
+        "def get_training_generator(data_dir): ...\ndef get_configs(): ...\n",
         "def get_trained_weights(): ...\n",
         "class Model(Model):\n    def metrics(self, y_true, y_pred): ...\n",
         "class Model(Model):\n    @staticmethod\n    def eval_metrics(y_true, y_pred): ...\n",

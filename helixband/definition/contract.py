@@ -1,0 +1,126 @@
+"""The contract of a definition: the names that a run calls, and those that are taken for them."""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from base_model import BaseModel
+
+FUNCTIONS = {
+    "get_train_generator": ("data_dir", "batch_size"),
+    "get_val_generator": ("data_dir",),
+    "get_test_generator": ("data_dir",),
+    "get_pred_generator": ("pred_path",),
+    "get_config": (),
+    "save_prediction": ("pred_path", "y_pred"),
+}
+METHODS = {
+    "init_model": ("self",),
+    "train_metrics": ("self", "y_true", "y_pred"),
+    "eval_metrics": ("self", "y_true", "y_pred"),
+    "get_hyperband_reward": ("self", "result"),
+    "check_labels": ("self", "y_true"),
+    "forward": ("self", "x"),
+    "split_output": ("self", "output"),
+    "compute_loss": ("self", "y_pred_loss", "y"),
+    "train_step": ("self", "x", "y"),
+    "eval_step": ("self", "x", "y"),
+    "predict_step": ("self", "x"),
+}
+OTHER_NAMES = {
+    "get_val_generator": {"get_valid_generator", "get_validation_generator", "get_dev_generator"},
+    "get_pred_generator": {"get_predict_generator", "get_prediction_generator"},
+    "get_train_generator": {"get_training_generator", "get_train_data", "get_train_loader"},
+    "get_test_generator": {"get_testing_generator", "get_test_data", "get_test_loader"},
+    "save_prediction": {"write_prediction", "write_predictions", "store_prediction", "output_prediction"},
+    "get_config": {
+        "get_configuration",
+        "sample_config",
+        "get_params",
+        "get_hyperparameters",
+        "get_hyperparams",
+        "get_space",
+    },
+    "eval_metrics": {
+        *("val_metrics", "valid_metrics", "validation_metrics", "test_metrics"),
+        *("evaluation_metrics", "compute_metrics", "calc_metrics", "get_metrics"),
+    },
+    "init_model": {"build_model", "create_model", "make_model", "build_network"},
+    "train_metrics": {"training_metrics", "fit_metrics"},
+    "check_labels": {"validate_labels", "check_targets", "check_y"},
+    "forward": {"forward_pass", "run_network"},
+    "get_hyperband_reward": {"get_reward", "hyperband_reward"},
+    "compute_loss": {"get_loss", "calc_loss", "calculate_loss", "loss_fn", "loss_function"},
+    "train_step": {"fit_batch", "train_batch", "train_on_batch", "training_step"},
+    "eval_step": {"eval_batch", "evaluate_batch", "test_step", "test_batch", "val_step", "validation_step"},
+    "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
+}
+"""What a name of the contract was once called, and is in other packages: a run calls none of these."""
+HOOKS = {
+    "configure_optimizers": "pass the optimizer and the scheduler to super().init_model in init_model",
+    "optimizer_step": "what a step does is in train_step",
+    "on_before_step": "what a step does is in train_step",
+    "lr_scheduler_step": "scheduler_interval and scheduler_metric of super().init_model say when and by what",
+    "train_dataloader": "get_train_generator(data_dir, batch_size) gives the data",
+    "val_dataloader": "get_val_generator(data_dir) gives the data",
+    "test_dataloader": "get_test_generator(data_dir) gives the data",
+    "predict_dataloader": "get_pred_generator(pred_path) gives the data",
+    **dict.fromkeys(
+        [f"on_{part}_{end}" for part in ("train", "training", "validation") for end in ("start", "end")]
+        + [f"on_{part}_epoch_{end}" for part in ("train", "validation") for end in ("start", "end")]
+        + [f"on_{part}_batch_{end}" for part in ("train", "validation") for end in ("start", "end")]
+        + ["on_epoch_start", "on_epoch_begin", "on_epoch_end", "on_fit_start", "on_fit_end", "train_epoch"]
+        + ["training_epoch_end", "validation_epoch_end", "fit_epoch"],
+        "train_step and eval_step get each batch, eval_metrics and get_hyperband_reward each epoch",
+    ),
+}
+"""Methods that other packages call, for which there is no other name here, and what to do instead."""
+SURE_MISSPELLING = 0.88  # of what is optional, as save_predictions for save_prediction
+
+
+def misspelt(name: str, names: Collection[str], defined: Collection[str], optional: bool) -> str | None:
+    """The one of some names that is close to the wanted one, and closer to no other that is not `defined`.
+
+    Where the wanted one is `optional`, only a name that can hardly be meant otherwise is taken.
+    """
+    form, cutoff = (_letters, SURE_MISSPELLING) if optional else (str, 0.6)
+    contract = {*FUNCTIONS, *METHODS, *vars(BaseModel)} - OTHER_NAMES["train_step"]
+    missing = {form(other): other for other in (*FUNCTIONS, *METHODS) if other not in defined}
+    for other in names:
+        if other in contract or other.startswith("_"):
+            continue
+        near = difflib.get_close_matches(form(other), missing, 1, cutoff)
+        if other in OTHER_NAMES.get(name, ()) or [missing[letters] for letters in near] == [name]:
+            return other
+    return None
+
+
+def signature_faults(function: Any, name: str, call: str, parameters: tuple[str, ...]) -> list[str]:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a builtin shows no signature
+        return []
+    try:
+        signature.bind(*parameters)
+    except TypeError:
+        return [f"{name} takes {signature}; it is called as {call}"]
+    return []
+
+
+def names_used(tree: ast.AST) -> Iterator[str]:
+    """What is referred to by name, as an attribute or as a string, but for attributes of `super()`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            function = node.value.func if isinstance(node.value, ast.Call) else None
+            if not (isinstance(function, ast.Name) and function.id == "super"):
+                yield node.attr
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
