@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+import warnings
 from collections.abc import Iterator, Mapping
 from io import IOBase
 from types import GeneratorType
@@ -9,9 +10,9 @@ from typing import Any
 
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, HelixbandWarning
 from helixband.training.holdings import shown
-from helixband.training.objects import Path, is_opaque, is_stateful, walk
+from helixband.training.objects import ATOMS, Path, is_opaque, is_stateful, walk
 from helixband.training.plain import NotPlain, place_of
 
 
@@ -20,42 +21,64 @@ class Iterators:
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[Any, Any]] = {}
+        self._told: set[int] = set()
 
     def look(self, roots: Mapping[str, Any]) -> None:
         """Note those that are there before the first epoch."""
         self._seen = {id(held): (held, _place(held)) for _, _, held in _held_by(roots)}
 
-    def check(self, roots: Mapping[str, Any]) -> None:
+    def check(self, roots: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
         """Raise `DefinitionError` where one of the roots, by their names, holds an iterator that goes on.
 
         That is known at once of Python's and a DataLoader's. Others do where they are seen a second time, and
-        have moved if they tell their place.
+        have moved if they tell their place. Training may not read what it has of `shared`: there, that one
+        has moved has to be known, or is told as a warning.
         """
         seen: dict[int, tuple[Any, Any]] = {}
-        for path, root, held in _held_by(roots):
-            seen[id(held)] = held, _place(held)
-            live = goes_on(held)
-            if live is None:
-                place = _place(held)
-                live = id(held) in self._seen and (place is None or self._seen[id(held)][1] != place)
+        for path, root, held in _held_by({**roots, **shared}):
+            place, live = _place(held), goes_on(held)
+            seen[id(held)] = held, place
+            before = self._seen.get(id(held))
+            moved = before is not None and place is not None and before[1] != place
+            unknown = before is not None and place is None
+            if held is root and path[0][1] in roots:  # begun anew by its __iter__
+                continue
+            if path[0][1] in shared:
+                if live and unknown and id(held) not in self._told:
+                    self._tell(path, held)
+                live = live is not False and moved
+            elif live is None:
+                live = moved or unknown
             if live:
                 raise _refused(path, root, held)
         self._seen = seen
+
+    def _tell(self, path: Path, held: Any) -> None:
+        self._told.add(id(held))
+        warnings.warn(
+            f"{shown(path)} is a {type(held).__name__}, whose place no checkpoint can hold: if training "
+            "reads it, an interrupted training may come to another result. Make it anew for each epoch",
+            HelixbandWarning,
+            stacklevel=2,
+        )
 
 
 def _held_by(roots: Mapping[str, Any]) -> Iterator[tuple[Path, Any, Any]]:
     """The iterators and files that objects without a state of their own hold, each with its path and root."""
     for path, held in walk(roots, lambda value, path: is_opaque(value)):
         root = roots[path[0][1]]
-        if held is not root and not is_stateful(root) and (is_opaque(held) or isinstance(held, IOBase)):
+        if not is_stateful(root) and (is_opaque(held) or isinstance(held, IOBase)):
             yield path, root, held
 
 
 def _refused(path: Path, root: Any, held: Any) -> DefinitionError:
+    kind = type(held).__name__
+    what = f"a {type(root).__name__}, keeps a {kind} from one epoch to the next ({shown(path[1:])})"
+    if held is root:
+        what = f"a {kind}, goes on from one epoch to the next"
     return DefinitionError(
-        f"{path[0][1]}, a {type(root).__name__}, keeps a {type(held).__name__} from one epoch to the next "
-        f"({shown(path[1:]) or 'itself'}), whose place no checkpoint can hold; make it anew in __iter__, or "
-        "give the generator state_dict() and load_state_dict()"
+        f"{path[0][1]}, {what}, whose place no checkpoint can hold; make it anew in __iter__, or give the "
+        "generator state_dict() and load_state_dict()"
     )
 
 
@@ -76,8 +99,14 @@ def goes_on(iterator: Any) -> bool | None:
     return operator.length_hint(iterator, 1) > 0
 
 
-def _place(iterator: Iterator[Any] | IOBase) -> Any:
-    """What an iterator tells of how far it is: csv's the line, a count its number."""
+def _place(iterator: Any) -> Any:
+    """What an iterator tells of how far it is, or None."""
     if isinstance(iterator, itertools.count):
         return repr(iterator)
-    return getattr(iterator, "line_num", None)
+    if isinstance(iterator, GeneratorType):
+        frame = iterator.gi_frame
+        known = [] if frame is None else [value for value in frame.f_locals.values() if type(value) in ATOMS]
+        return None if frame is None else (frame.f_lasti, known)
+    line = getattr(iterator, "line_num", None)  # of csv's readers
+    left = operator.length_hint(iterator, -1)
+    return line if line is not None or left < 0 else left

@@ -93,7 +93,7 @@ class Member:
     def _iterated(self) -> dict[str, Any]:
         """Where iterators are looked for."""
         roots = self.model.engine.state.roots(self.model)
-        return {TRAIN: self.train, VAL: self.val, **roots, **held.variables()}
+        return {TRAIN: self.train, VAL: self.val, **roots}
 
     @property
     def record(self) -> Record:
@@ -105,7 +105,7 @@ class Member:
         with self.turn:
             record, trial = self.record, self.trial
             self.model.engine.state.begin(self.model, self.train)
-            self._iterators.look(self._iterated())
+            self._iterators.look({**self._iterated(), **held.variables()})
             if record.last is None and trial is not None and trial.is_resumable:
                 record.last = checkpoints.load(trial.last_checkpoint)
                 record.best = checkpoints.load(trial.best_checkpoint)
@@ -176,7 +176,7 @@ class Member:
     def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
         """Take an epoch's row, and the state after it, which may be the best."""
         if self.trial is not None and self.limit is None:
-            self._iterators.check(self._iterated())
+            self._iterators.check(self._iterated(), held.variables())
         record, reward = self.record, row["reward"]
         record.history.append(row)
         record.seconds.append(seconds)

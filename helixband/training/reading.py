@@ -6,17 +6,19 @@ from io import IOBase
 from typing import Any
 
 from helixband import randomness
+from helixband.training.holdings import Holdings
 from helixband.training.iterators import goes_on
 from helixband.training.objects import found_in
 
 
 @contextlib.contextmanager
-def random_numbers_kept(holder: Any) -> Iterator[None]:
-    """Around code of ours: the random generators that an object holds are afterwards as before."""
+def left_as_it_was(holder: Any) -> Iterator[None]:
+    """Around code of ours: the random generators and plain values that an object holds are then as before."""
     sources = found_in(holder, randomness.SOURCES)
     before = [randomness.state_of(source) for source in sources]
     try:
-        yield
+        with Holdings().unchanged({"the generator": holder}, strict=False):
+            yield
     finally:
         for source, state in zip(sources, before, strict=True):
             randomness.put_state(source, state)

@@ -20,8 +20,8 @@ from helixband.generators.base import BatchGenerator
 from helixband.nested import leaves, length, map_leaves
 from helixband.training import judge
 from helixband.training.feed import kept, labelled, no_batch, to_device, unlabelled
-from helixband.training.reading import keeps_iterator, random_numbers_kept
-from helixband.training.state import found_in
+from helixband.training.objects import found_in
+from helixband.training.reading import keeps_iterator, left_as_it_was
 
 PASSES = 3
 """So many of the passes with dropout left on are done, if there are more."""
@@ -126,7 +126,7 @@ def _read(batches: Generator[Any], generator: Any) -> Iterator[Iterator[Any]]:
         )
     holders = [generator, *found_in(generator, BatchGenerator)]
     attributes = [(vars(holder), dict(vars(holder))) for holder in holders if hasattr(holder, "__dict__")]
-    with random_numbers_kept(generator):
+    with left_as_it_was(generator):
         try:
             with contextlib.closing(batches):
                 yield batches

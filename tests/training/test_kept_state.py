@@ -11,6 +11,7 @@ import functools
 import itertools
 import random
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -391,6 +392,29 @@ def test_a_variable_of_a_module_that_changes_is_told(project: Any) -> None:
     )
     with pytest.warns(HelixbandWarning, match=r"STEPS of def.py: changed from one epoch to the next"):
         assert project.run("--epoch", "3").code == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (
+            "(n for n in range(99))",
+            "HELD of def.py, a generator, goes on from one epoch to",
+        ),
+        ("itertools.cycle([1, 2])", "HELD of def.py is a cycle, whose place no checkpoint can hold"),
+    ],
+)
+def test_an_iterator_of_a_module_is_refused_where_it_moved_and_told_else(
+    project: Any, held: str, told: str
+) -> None:
+    project.define(
+        f"import itertools\nHELD = {held}\n\nclass Model(Model):\n    def train_step(self, x, y):\n"
+        "        return super().train_step(x * next(HELD), y)\n"
+    )
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", HelixbandWarning)
+        done = project.run("--epoch", "3", "--no-data-check")
+    assert told in done.err + "".join(str(each.message) for each in warned)
 
 
 def test_what_does_not_fit_is_refused() -> None:
