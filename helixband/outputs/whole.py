@@ -16,6 +16,9 @@ from helixband.results.directory import Results
 from helixband.sequence.chromosomes import output_names
 from helixband.sequence.fasta import RepeatedNames, is_fasta, numbered, read_fasta
 
+LONGEST_NAME = 200
+"""The bytes of the name of a part: what is left of a file's name for that of the input, on usual disks."""
+
 
 def input_name(path: str, data_dir: str) -> str:
     """The name of an input in the result directory: its path under the data directory, or its file name."""
@@ -101,7 +104,7 @@ def named_arrays(y_pred: Any, spread: Any = None) -> Iterator[tuple[str, NDArray
                 raise DefinitionError(
                     f"y_pred has two parts that would both be named {f'{key}{suffix}'[1:]!r}; rename one"
                 )
-            if "/" in key or "\0" in key:
+            if "/" in key or "\0" in key or len(os.fsencode(key)) > LONGEST_NAME:
                 raise DefinitionError(
                     f"y_pred has a part of the name {key[1:]!r}, which no file can have; rename it"
                 )

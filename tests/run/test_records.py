@@ -25,7 +25,7 @@ class Killed(BaseException):
     """As a kill does, it passes everything that handles errors."""
 
 
-def predict(path: Path, facts: dict[str, Any], names: str = "ab") -> list[str]:
+def predict(path: Path, facts: dict[str, Any], names: str | list[str] = "ab") -> list[str]:
     """What a run does with inputs of these names; those that it found to be undone."""
     results = Results(path)
     found, undone = Records(results, RunFile(results)), []
@@ -204,3 +204,63 @@ def test_a_disk_error_of_a_lot_is_told_and_nothing_counts_as_done(
         patched.setattr(os, "fsync", fail)
         predict(tmp_path, FIRST)
     assert predict(tmp_path, FIRST) == ["a", "b"]
+
+
+def test_what_a_killed_run_began_is_not_removed_once_it_is_of_another_input(
+    tmp_path: Path,
+) -> None:
+    results = Results(tmp_path)
+    spread = results.prediction("x", ".std.npy")
+    killed = Record(Records(results, RunFile(results)), results, "x", {"mc_dropout": 2})
+    killed.begin([results.prediction("x", ".npy"), spread])
+
+    assert predict(tmp_path, {"weights": "first", "suffixes": [".npy"]}, names=["x.std"]) == ["x.std"]
+    assert predict(tmp_path, {"weights": "first", "suffixes": [".npy"]}, names=["x"]) == ["x"]
+
+    assert outputs(tmp_path) == {"x.npy": "first", "x.std.npy": "first"}
+    assert predict(tmp_path, {"weights": "first", "suffixes": [".npy"]}, names=["x.std", "x"]) == []
+
+
+def test_files_that_an_output_would_have_to_share_its_place_with_are_told_before_any_work(
+    project: Project,
+) -> None:
+    (project.data / "a").write_text(">one\nACGT\n")
+    (project.data / "a.npy").mkdir()
+    (project.data / "a.npy/b").write_text(">one\nACGT\n")
+    for inputs in (("a", "a.npy/b"), ("a.npy/b", "a")):
+        refused = project.run("--epoch", "1", "--predict", *inputs)
+        assert refused.code == 2
+        assert f"{project.data}/a.npy/b would be written to a.npy, which is the output of" in refused.err
+        assert not (project.results / "trials").exists()
+
+    for first, second, place, what in (
+        ("a", "a.npy/b", "a.npy", "a file"),
+        ("a.npy/b", "a", "a.npy", "a folder"),
+    ):
+        assert project.run("--epoch", "1", "--predict", first).code == 0
+        refused = project.run("--predict", second)
+        assert refused.code == 2
+        assert f"would be written to {project.results}/predictions/a.npy, which is {what}" in refused.err
+        project.clear()
+
+
+@pytest.mark.parametrize("key", ["a/b", "../../evil", "a\0b", "x" * 300])
+def test_a_part_whose_name_no_file_can_have_is_told_before_any_work(project: Project, key: str) -> None:
+    project.define(f"""
+
+class Model(BaseModel):
+    def init_model(self):
+        network = nn.Linear(3, 1)
+        super().init_model(network, nn.MSELoss(), optim.Adam(network.parameters(), 0.01))
+
+    def split_output(self, output):
+        output = output[:, 0]
+        return {{"y_pred": {{{key!r}: output, "b": output}}, "y_pred_loss": output}}
+
+    def get_hyperband_reward(self, result):
+        return -result["val_loss"]
+""")
+    refused = project.run("--epoch", "1", "--predict", "x.fa")
+    assert (refused.code, "y_pred has a part of the name " in refused.err) == (2, True)
+    assert not (project.results / "trials/single/checkpoints").exists()
+    assert list(project.path.rglob("*.npy")) == []
