@@ -156,7 +156,7 @@ class Experiment(Stage):
             self.progress.say(f"running on {torch.cuda.get_device_name(device)}")
         else:
             self.progress.say("running on the CPU" + ("" if self.args.cpu else ": no GPU was found"))
-        for note in [*self.run_file.notes(), *self.checks.notes]:
+        for note in [*self.run_file.notes(self.definition), *self.checks.notes]:
             self.progress.say(note)
 
     def _check_data(self) -> None:

@@ -96,19 +96,27 @@ class RunFile:
                 "set it back, choose another directory with --result, or use --force"
             )
 
-    def notes(self) -> list[str]:
-        """What has changed of what the definition reads from `os.environ`: told, not refused."""
+    def notes(self, definition: Definition) -> list[str]:
+        """What has changed of what the definition reads from `os.environ`, and of its copy.
+
+        It is told, not refused.
+        """
         recorded = self._document.get("os_environ", {}) if self.binding else {}
         changed = {
             name: (value, os.environ.get(name))
             for name, value in recorded.items()
             if value != os.environ.get(name) and not is_of_the_place(name)
         }
-        return [
+        told = [
             f"note: {self.path.parent} was made with {_shown(name, value)} in the environment, and now it is "
             f"{_shown(name, now)}, which the definition may read: results of both may be mixed"
             for name, (value, now) in _without_credentials(changed).items()
         ]
+        if self._copy_was_edited(definition):
+            copy = self._results.definition_file
+            kept = self._results.kept_definition(file_digest(copy))
+            told.append(f"note: {copy} was changed after it was written; that is kept as {kept}")
+        return told
 
     def record(self, definition: Definition, args: Namespace) -> None:
         """Store what is about to be run, and a copy of the definition."""
@@ -212,6 +220,11 @@ class RunFile:
         recorded = self._document.get("definition", {}).get("sha256") or self._digest_there()
         return recorded not in (None, definition.digest)
 
+    def _copy_was_edited(self, definition: Definition) -> bool:
+        """Whether the copy of the definition is neither the one that is recorded nor this one."""
+        recorded = self._document.get("definition", {}).get("sha256")
+        return recorded is not None and self._digest_there() not in (None, recorded, definition.digest)
+
     def _digest_there(self) -> str | None:
         file = self._results.definition_file
         return file_digest(file) if file.exists() else None
@@ -221,7 +234,7 @@ class RunFile:
         file, there = self._results.definition_file, self._digest_there()
         if there == definition.digest:
             return
-        if there is not None and self.binding:
+        if there is not None and (self.binding or self._copy_was_edited(definition)):
             write_whole(self._results.kept_definition(there), read_whole(file))
         write_whole(file, definition.source)
 

@@ -233,9 +233,9 @@ def test_files_that_an_output_would_have_to_share_its_place_with_are_told_before
         assert f"{project.data}/a.npy/b would be written to a.npy, which is the output of" in refused.err
         assert not (project.results / "trials").exists()
 
-    for first, second, place, what in (
-        ("a", "a.npy/b", "a.npy", "a file"),
-        ("a.npy/b", "a", "a.npy", "a folder"),
+    for first, second, what in (
+        ("a", "a.npy/b", "a file"),
+        ("a.npy/b", "a", "a folder"),
     ):
         assert project.run("--epoch", "1", "--predict", first).code == 0
         refused = project.run("--predict", second)

@@ -1,9 +1,12 @@
 """A result directory that was copied to another place works there, whatever the copy left out."""
 
+import errno
 import io
 import json
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -295,3 +298,78 @@ def test_a_table_of_epochs_that_was_damaged_decides_nothing(project: Project, da
     table.unlink()
     assert project.run("--epoch", "3", "--batch-size", "20").code == 0
     assert len(table.read_text().splitlines()) == 4
+
+
+def test_a_copy_of_the_definition_that_was_changed_is_told_and_kept(project: Project) -> None:
+    project.run(*SINGLE)
+    copy = project.results / "def.py"
+    copy.write_text(copy.read_text() + "\n# a note of mine\n")
+    again = project.run("--eval")
+    assert (again.code, f"note: {copy} was changed after it was written; that is kept as" in again.out) == (
+        0,
+        True,
+    )
+    assert copy.read_text() == project.definition.read_text()
+    kept = [path.read_text() for path in project.results.glob("definitions/*.py")]
+    assert len(kept) == 1 and kept[0].endswith("# a note of mine\n")
+    assert "was changed after" not in project.run("--eval").out
+
+
+@pytest.fixture
+def read_only(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results as on a file system that is mounted to be read: what would change it is refused."""
+    project.run(*SINGLE, "--eval", "--predict", "x.fa")
+    place = str(project.results)
+
+    def refusing(call: Callable[..., Any], writes: Callable[..., bool]) -> Callable[..., Any]:
+        def made(path: Any, *arguments: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and str(path).startswith(place) and writes(*arguments):
+                raise OSError(errno.EROFS, "Read-only file system", str(path))
+            return call(path, *arguments, **options)
+
+        return made
+
+    monkeypatch.setattr(
+        os, "open", refusing(os.open, lambda flags, *_: flags & (os.O_WRONLY | os.O_RDWR) != 0)
+    )
+    monkeypatch.setattr(
+        "builtins.open", refusing(open, lambda mode="r", *_: set(mode) & set("wax+") != set())
+    )
+    for name in ("unlink", "replace", "rename", "rmdir", "truncate", "symlink"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), lambda *_: True))
+
+
+@pytest.mark.usefixtures("read_only")
+def test_what_is_done_can_be_read_where_nothing_can_be_written(project: Project) -> None:
+    done = project.run(*SINGLE, "--eval", "--predict", "x.fa")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("done already") == 3
+
+
+@pytest.mark.usefixtures("read_only")
+@pytest.mark.parametrize(
+    "flags",
+    [("--epoch", "3"), ("--eval", "--mc-dropout", "2"), ("--predict", "y.fa")],
+    ids=["-ep", "-e", "-p"],
+)
+def test_more_than_that_is_refused_before_any_work(
+    project: Project, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    (project.data / "y.fa").write_text(">one\nACGT\n")
+    monkeypatch.setattr("base_model.BaseModel.load", lambda *_: pytest.fail("it works in vain"))
+    refused = project.run(*flags, "--batch-size", "20")
+    assert refused.code == 1
+    assert refused.err.startswith(f"error: cannot write to the result directory {project.results}: Read-only")
+    assert "copy the directory to where you can write, and give the copy with --result" in refused.err
+
+
+@pytest.mark.usefixtures("read_only")
+def test_a_report_of_what_can_only_be_read_is_written_elsewhere(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report([str(project.results)]) == 1
+    assert "give the place of the report with --output" in capsys.readouterr().err
+    assert report([str(project.results), "--output", str(project.path / "mine.html")]) == 0
+    assert "<html" in (project.path / "mine.html").read_text()
+    assert report([str(project.results), "--output", str(project.path / "none/mine.html")]) == 2
+    assert f"the folder {project.path / 'none'} does not exist" in capsys.readouterr().err
