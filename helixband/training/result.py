@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from helixband.errors import DefinitionError
 
+class _Unquoted(str):
+    """A message of a `KeyError`, which shows the `repr` of what it is given."""
 
-class MissingResult(DefinitionError, KeyError, AttributeError):
-    """A name that a result does not hold; what dicts and objects raise."""
-
-    __str__ = Exception.__str__
+    __repr__ = str.__str__
 
 
 class Result(dict[str, float]):
@@ -25,7 +23,12 @@ class Result(dict[str, float]):
         return self
 
     def __getattr__(self, name: str) -> float:
-        return self[name]
+        if name in self:
+            return self[name]
+        raise AttributeError(self._without(name))
 
     def __missing__(self, name: str) -> Any:
-        raise MissingResult(f"the result has no {name!r}; it has {', '.join(self) or 'nothing'}")
+        raise KeyError(_Unquoted(self._without(name)))
+
+    def _without(self, name: str) -> str:
+        return f"{name!r} is not in the result; it has {', '.join(self) or 'nothing'}"
