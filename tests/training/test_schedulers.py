@@ -183,6 +183,13 @@ def test_a_trial_keeps_to_the_total_that_it_was_begun_with(project: Any) -> None
     assert refused.code == ResultsMismatch.exit_code
     assert "trial single was begun with --epoch 4, and its schedule depends on the total" in refused.err
 
+    (project.results / "trials/single/plan.json").unlink()
+    refused = project.run(*flags, "--epoch", "8")
+    assert (refused.code, "trials/single/plan.json is missing, which the schedule" in refused.err) == (
+        1,
+        True,
+    )
+
 
 def test_a_trial_that_depends_on_no_total_keeps_none_and_goes_on(project: Any) -> None:
     assert project.run("--epoch", "2").code == 0

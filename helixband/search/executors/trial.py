@@ -54,6 +54,11 @@ class Trainer:
             )
         model = self._model(trial.id, config, plan)
         if is_new and train is not None and model.engine.asked_total:
+            if trial.is_resumable:
+                raise StorageError(
+                    f"{trial.plan_file} is missing, which the schedule of trial {trial.id} depends on; put "
+                    "back a copy of it, or delete the trial's folder checkpoints/ to train it anew"
+                )
             trial.write_plan(plan)
         return model
 
