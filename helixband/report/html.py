@@ -220,7 +220,7 @@ name of its trial."""
 {choice if summary.search else ""}
 <p class="note">{colours if summary.search else "The dashed line is of the training set."}
 <span id="cut" hidden>Values far outside the range are drawn along the edge.</span></p>
-<ul class="legend"></ul>
+<ul class="legend of-epochs"></ul>
 <div id="curve-plots" class="grid-plots"></div>
 </section>
 """
@@ -230,7 +230,7 @@ def _parallel() -> str:
     return """<section aria-labelledby="parallel"><h2 id="parallel">Parallel coordinates</h2>
 <p class="note">Each line is a trial. Drag along an axis to choose the trials that pass there, in the table
 and in all plots. To end the choice, click on the axis or press Escape.</p>
-<ul class="legend"></ul>
+<ul class="legend of-epochs"></ul>
 <div id="parallel-plot"></div>
 </section>
 """
@@ -240,7 +240,7 @@ def _scatter() -> str:
     return """<section aria-labelledby="scatter"><h2 id="scatter">Each hyperparameter against the reward</h2>
 <p class="note">The colour shows how long a trial was to be trained. Rewards far below the others are drawn
 at the edge.</p>
-<ul class="legend"></ul>
+<ul class="legend of-epochs"></ul>
 <div id="scatter-plots" class="grid-plots"></div>
 </section>
 """

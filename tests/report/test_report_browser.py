@@ -426,6 +426,24 @@ def test_a_test_result_fits_into_the_window(browser: Browser, tmp_path: Path, wi
     assert browser.run("return document.querySelectorAll('b:not(.bar b)').length") == 0
 
 
+def test_legends_name_the_lines_of_their_own_plots(browser: Browser, tmp_path: Path) -> None:
+    events = [SEARCH, begun(0, {"lr": 0.1}), begun(1, {"lr": 0.2}), result(0, 3, -1.0), result(0, 9, -0.5)]
+    write_results(tmp_path, [*events, result(1, 3, -2.0)])
+    for name, rewards in {"0000": [-1.0] * 9, "0001": [-2.0] * 3}.items():
+        write_history(tmp_path, name, [*rewards])
+    (tmp_path / "test_result.json").write_text('{"accuracy": 0.5}')
+    true, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
+    write_scored(tmp_path / "test_predictions.npz", true, scores, ("no", "yes"), "classes")
+    assert main([str(tmp_path)]) == 0
+    browser.open(tmp_path / "report.html")
+    legends = browser.run(
+        "return [...document.querySelectorAll('.legend')]"
+        ".map(list => [...list.children].map(item => item.textContent))"
+    )
+    epochs = ["3 epochs", "9 epochs"]
+    assert legends == [["yes: 0.75"], ["yes: 0.833"], epochs, epochs, epochs]
+
+
 def test_a_thousand_trials_are_shown_and_filtered_at_once(browser: Browser, tmp_path: Path) -> None:
     path = big_search(tmp_path, 1000, max_epochs=81)
     assert main([str(path)]) == 0

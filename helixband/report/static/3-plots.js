@@ -217,9 +217,10 @@ function drawScatter() {
   });
 }
 
+/** What the colours of trials say; the plots of the test set come with legends of their own. */
 function makeLegends() {
   const labels = DATA.rungs.map((epochs) => `${epochs} epoch${epochs === 1 ? "" : "s"}`);
-  for (const legend of document.querySelectorAll(".legend")) {
+  for (const legend of document.querySelectorAll(".legend.of-epochs")) {
     labels.forEach((label, k) => {
       const item = element("li", { class: `level-${k % DATA.colours}` }, legend);
       item.textContent = label;
