@@ -122,6 +122,7 @@ class BaseModel:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch; 1 where the model is made without data."""
+        self.engine.asked_steps = True
         known = self.args.steps_per_epoch
         if known is None and self.epoch:
             return int(self.steps // self.epoch)
@@ -147,7 +148,7 @@ class BaseModel:
         optimizer: Optimizer | None = None,
         constraints: Sequence[Constraint] = (),
         scheduler: LRScheduler | None = None,
-        scheduler_interval: Interval = "epoch",
+        scheduler_interval: Interval | None = None,
         scheduler_metric: str | None = None,
     ) -> None:
         """Take the parts of the model. A definition overrides it without arguments and ends in this one.
@@ -306,7 +307,7 @@ class BaseModel:
         if self.scheduler is not None:
             epochs_in_all = getattr(self.args, "epoch", None) or epochs
             check_total(
-                self.scheduler, self.engine.schedules.by_step, epochs_in_all, number_of_batches(train)
+                self.scheduler, self.engine.schedules.interval, epochs_in_all, number_of_batches(train)
             )
         return Member(
             model=self,

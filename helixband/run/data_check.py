@@ -35,13 +35,15 @@ class Work(NamedTuple):
     """What a run has to do.
 
     `configs` are the configurations of which one has to do with the data: the one that is used, or draws.
-    `predicts` is the path of the first input that is not done.
+    `predicts` is the path of the first input that is not done. `replaces` says that this definition is to
+    take the place of another one: a metric that raises is a fault then.
     """
 
     trains: bool
     evaluates: bool
     predicts: str | None
     configs: list[Document]
+    replaces: bool = False
 
 
 class DataCheck(Stage):
@@ -119,7 +121,7 @@ class DataCheck(Stage):
         if model is None:
             return found
         with rehearsal.weights_kept(model):
-            trial = _Rehearsal(model, found, self._batches)
+            trial = _Rehearsal(model, found, self._batches, self._work.replaces)
             if TRAINING in self._batches:
                 trial.train(self._made[TRAINING], sizes(self._made[TRAINING]))
             trial.evaluate(self.args.mc_dropout)
@@ -132,8 +134,8 @@ class DataCheck(Stage):
 class _Rehearsal:
     """A model on a batch of each set. What a definition does in an own way as a whole is not tried."""
 
-    def __init__(self, model: BaseModel, found: Findings, batches: dict[str, Batch]) -> None:
-        self._model, self._found, self._batches = model, found, batches
+    def __init__(self, model: BaseModel, found: Findings, batches: dict[str, Batch], strict: bool) -> None:
+        self._model, self._found, self._batches, self._strict = model, found, batches, strict
         self._failed: set[Form] = set()
 
     def train(self, generator: Iterable[Any], sizes: tuple[int, int] | None) -> None:
@@ -177,6 +179,11 @@ class _Rehearsal:
         except HelixbandError:
             raise
         except Exception as error:
+            if self._strict:
+                error.add_note(
+                    f"{rows}; nothing was replaced. --no-data-check leaves the check of the data out"
+                )
+                raise
             self._found.notes.append(f"{name} raised {type(error).__name__}: {error}, {rows}")
             return
         if undefined := [metric for metric, value in values.items() if value != value]:

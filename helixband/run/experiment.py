@@ -177,7 +177,7 @@ class Experiment(Stage):
         else:
             used = trial or self._trained_trial()
             configs = [self._config(used)]
-        work = Work(trains, evaluates, predicts, configs)
+        work = Work(trains, evaluates, predicts, configs, bool(self.run_file.changes(self.definition)))
         DataCheck(self._context, self.trainer, self.evaluation, self.prediction, work).run()
 
     def _config(self, trial: Trial) -> dict[str, Any]:
@@ -217,15 +217,20 @@ class Experiment(Stage):
         return [trial for trial in trials if trial.resumable_epochs()]
 
     def _check_fit(self, going_on: Iterable[Trial]) -> None:
-        """Load what was trained into models of the definition; raises `StorageError` where that fails."""
+        """Load what was trained into models of the definition; raises `StorageError` where that fails.
+
+        Raises `ResultsMismatch` where a training cannot go on with its optimizer, scheduler and --epoch.
+        """
+        self._left: list[str] = []
         best, args = self.results.best_trial(), self.args
         if best is not None and best.best_checkpoint.exists():
             self.trainer.new_model(best, best.config() or {}).load(best.best_checkpoint)
         for trial in going_on:
             train, _ = self.definition.training_data(args.data, args.batch_size)
-            model = self.trainer.new_model(trial, trial.config() or {})
+            model = self.trainer.new_model(trial, trial.config() or {}, train)
             last, where = checkpoints.load(trial.last_checkpoint), f"the last state of trial {trial.id}"
             model.engine.state.restore(model, last, train, where)
+            self._left += [each for each in model.engine.state.differences(last) if each not in self._left]
 
     def _tell_forced(self, going_on: Sequence[Trial]) -> None:
         """What a change has an effect on, and what not."""
@@ -236,6 +241,8 @@ class Experiment(Stage):
             anew = ["what the search has still to train"]
         anew += ["the test"] * args.eval + ["the predictions"] * bool(args.predict)
         say(f"  done by this version: {', '.join(anew) or 'nothing yet'}")
+        for difference in self._left:
+            say(f"  {difference}: what was begun goes on with what it had")
         if not (args.eval and args.predict):
             say(
                 "  earlier tests and predictions stay those of the version before until -e and -p repeat them"

@@ -17,7 +17,7 @@ from helixband.training.meters import Loss, check_rows
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.order import Part, after_update
-from helixband.training.parts.schedule import Schedules
+from helixband.training.parts.schedule import Schedules, check_interval
 from helixband.training.state import ModelState
 
 
@@ -79,6 +79,8 @@ class Engine:
         self._checked: set[tuple[str, Any]] = set()
         self.asked_total = False
         """Whether `init_model` depends on the total number of steps."""
+        self.asked_steps = False
+        """Whether it has asked for that, or for those of an epoch."""
         self.noted: Noted | None = None
         """What is known of the loss that was computed last; nothing where its weight is not."""
 
@@ -118,6 +120,8 @@ class Engine:
         self.has_train_metrics, self.checks_labels = "train_metrics" in own, "check_labels" in own
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
+        if self.asked_steps and model.scheduler is not None:
+            check_interval(model.scheduler, options)
         self.after_update = after_update(options, model.network)
         self.take_criterion(model.criterion)
 

@@ -15,14 +15,15 @@ class TrainingOptions:
     """What a training does besides forward, backward and update.
 
     `constraints` hold for the weights after each step. The model's scheduler is stepped after each epoch or
-    step, as `scheduler_interval` says; one that looks at a metric (`ReduceLROnPlateau`) gets the column
-    `scheduler_metric` of the epoch's row, such as "val_pearson", or by default what its mode says.
+    step, as `scheduler_interval` says, by default each epoch; one that looks at a metric
+    (`ReduceLROnPlateau`) gets the column `scheduler_metric` of the epoch's row, such as "val_pearson", or by
+    default what its mode says.
 
     Raises `DefinitionError` for what is no constraint or no interval.
     """
 
     constraints: Iterable[Constraint] = ()
-    scheduler_interval: Interval = "epoch"
+    scheduler_interval: Interval | None = None
     scheduler_metric: str | None = None
 
     def __post_init__(self) -> None:
@@ -36,7 +37,7 @@ class TrainingOptions:
                     f"constraints has {in_one_line(constraint)}; each has to be a constraint, "
                     "for example MaxNormConstraint(3.0)"
                 )
-        if self.scheduler_interval not in ("epoch", "step"):
+        if self.scheduler_interval not in (None, "epoch", "step"):
             raise DefinitionError(
                 f"scheduler_interval is {self.scheduler_interval!r}; it has to be 'epoch' or 'step'"
             )

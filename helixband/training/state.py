@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from helixband import randomness
-from helixband.errors import DefinitionError, StorageError
+from helixband.errors import DefinitionError, ResultsMismatch, StorageError
 from helixband.generators.base import BatchGenerator
 from helixband.nested import map_leaves
 from helixband.training.holdings import Holdings, put
 from helixband.training.objects import found_in, is_stateful, walk
 from helixband.training.schedules import Schedule
+from helixband.training.settings import can_be_left, differences, settings_of
 
 _ARRAY = "__array__"
 _PLAIN = (bool, int, float, type(None))
@@ -37,6 +38,12 @@ class ModelState:
         self._holdings = Holdings(self._is_kept)
         self._holdings.begin(self.roots(model), covered=self._covered(model))
 
+        self._settings = settings_of(model)
+
+    def differences(self, content: Mapping[str, Any]) -> list[str]:
+        """In which settings of optimizer and scheduler a state was begun otherwise, in words."""
+        return differences(content.get("settings", self._settings), self._settings)
+
     def begin(self, model: Any, generator: Any) -> None:
         """Take the state of the model, the generator and the definition's modules for the one at first."""
         roots = {**self.roots(model), **_of_training(generator)}
@@ -56,10 +63,14 @@ class ModelState:
         own = [(type(source).__name__, randomness.state_of(source)) for source in self._random_of(model)]
         roots = {**self.roots(model), **_of_training(generator)}
         plain = self._holdings.changes(roots, randomness.held.variables(), self._covered(model))
-        return {**capture(parts, generator), "model_random": own, "plain": plain}
+        return {**capture(parts, generator), "model_random": own, "plain": plain, "settings": self._settings}
 
     def restore(self, model: Any, content: Mapping[str, Any], generator: Any, where: str) -> None:
-        """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from."""
+        """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from.
+
+        Raises `ResultsMismatch` where it was begun with other settings of the optimizer or the scheduler.
+        """
+        self._check_settings(model, content, where)
         sources, stored = self._random_of(model), content.get("model_random", [])
         if stored and [type(source).__name__ for source in sources] != [kind for kind, _ in stored]:
             raise StorageError(
@@ -71,6 +82,17 @@ class ModelState:
             randomness.put_state(source, _revived(state))
         roots = {**self.roots(model), **_of_training(generator)}
         self._holdings.put(roots, content.get("plain", {}), where)
+
+    def _check_settings(self, model: Any, content: Mapping[str, Any], where: str) -> None:
+        found = self.differences(content)
+        forced = getattr(model.args, "force", False)
+        if refused := [each for each in found if not (forced and can_be_left(each))]:
+            more = f" ({len(refused) - 3} more)" if len(refused) > 3 else ""
+            raise ResultsMismatch(
+                f"{where} was begun with other settings: {'; '.join(refused[:3])}{more}. A training goes on "
+                "with the optimizer and along the schedule that it was begun with: give the same --epoch "
+                "and the same definition, or another directory with --result"
+            )
 
     def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""

@@ -379,3 +379,23 @@ def test_a_search_is_checked_with_the_values_that_it_is_given(project: Project, 
     flags = (*SHORT, "--hyper", "--dry-run")
     assert "negative dimension -1" in project.run(*flags).err
     assert project.run(*flags, given, "units=4" if given == "--set" else str(file)).code == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "class Model(Model):\n    def forward(self, x): raise ValueError('it fails')\n",
+        "class Model(Model):\n    def compute_loss(self, p, y): raise ValueError('it fails')\n",
+        "class Model(Model):\n    def eval_metrics(self, y, p): raise ValueError('it fails')\n",
+        "def get_test_generator(data_dir): raise ValueError('it fails')\n",
+    ],
+    ids=["forward", "compute_loss", "eval_metrics", "get_test_generator"],
+)
+def test_a_forced_definition_that_fails_replaces_nothing(project: Project, fault: str) -> None:
+    assert project.run(*SHORT).code == 0
+    before = project.read("def.py")
+    project.define(fault)
+    failed = project.run(*SHORT, "--eval", "--force")
+    assert failed.code != 0
+    assert "it fails" in failed.err
+    assert project.read("def.py") == before

@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn, optim
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, ReduceLROnPlateau, StepLR
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
 
 from base_model import BaseModel, RegressionModel
 from batch_generator import MatrixBatchGenerator
@@ -108,6 +120,78 @@ def test_a_total_that_goes_with_the_interval_is_taken(scheduler: Any, options: d
     make(scheduler, **options).fit(*data(), 4)
 
 
+def known(**more: Any) -> Namespace:
+    return Namespace(cpu=True, steps_per_epoch=SPE, total_epochs=4, epoch=4, **more)
+
+
+IN_STEPS: dict[str, Callable[[Any, Any], Any]] = {
+    "OneCycleLR": lambda m, o: OneCycleLR(o, 0.1, total_steps=m.total_steps),
+    "half of the total": lambda m, o: CosineAnnealingLR(o, m.total_steps // 2),
+    "SequentialLR": lambda m, o: SequentialLR(
+        o, [LinearLR(o), CosineAnnealingLR(o, m.total_steps - 5)], milestones=[5]
+    ),
+    "ChainedScheduler": lambda m, o: ChainedScheduler([LinearLR(o, total_iters=m.total_steps)], optimizer=o),
+    "LambdaLR": lambda m, o: LambdaLR(o, lambda step: 1 - step / m.total_steps),
+    "MultiStepLR": lambda m, o: MultiStepLR(o, [m.total_steps // 2]),
+    "CyclicLR": lambda m, o: CyclicLR(o, 0.01, 0.1, step_size_up=4 * m.steps_per_epoch),
+    "warm restarts": lambda m, o: CosineAnnealingWarmRestarts(o, T_0=m.steps_per_epoch),
+}
+
+
+def counting(name: str, **options: Any) -> BaseModel:
+    class Counting(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(3, 1)
+            optimizer = optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+            scheduler = IN_STEPS[name](self, optimizer)
+            super().init_model(network, optimizer=optimizer, scheduler=scheduler, **options)
+
+    return Counting({}, known())
+
+
+@pytest.mark.parametrize("name", IN_STEPS)
+def test_who_counts_in_steps_says_how_the_scheduler_is_stepped(name: str) -> None:
+    with pytest.raises(
+        DefinitionError, match=r"without scheduler_interval, so that .* pass scheduler_interval='step'"
+    ):
+        counting(name)
+    counting(name, scheduler_interval="step").fit(*data(), 4)
+
+
+def test_who_means_epochs_says_so() -> None:
+    counting("MultiStepLR", scheduler_interval="epoch").fit(*data(), 2)
+    plateau = make(lambda o: ReduceLROnPlateau(o), args=known())
+    assert plateau.total_steps == 20
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (
+            lambda o: OneCycleLR(o, 0.1, epochs=4, steps_per_epoch=9),
+            "total_steps=36, .* 4 times: pass scheduler_i",
+        ),
+        (lambda o: OneCycleLR(o, 0.1, total_steps=1000), "OneCycleLR has total_steps=1000"),
+        (
+            lambda o: SequentialLR(o, [LinearLR(o), CosineAnnealingLR(o, 20)], milestones=[1]),
+            "CosineAnnealingLR has T_max=20, and is stepped once an epoch, 4 times",
+        ),
+    ],
+)
+def test_a_total_far_from_the_epochs_is_refused(scheduler: Any, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        make(scheduler).fit(*data(), 4)
+
+
+def test_a_cycle_longer_than_the_epochs_can_be_meant() -> None:
+    make(lambda o: OneCycleLR(o, 0.1, total_steps=12), scheduler_interval="epoch").fit(*data(), 2)
+
+
+def test_warm_up_within_a_scheduler_may_have_as_many_steps_as_there_are_epochs() -> None:
+    warmed = lambda o: SequentialLR(o, [LinearLR(o, total_iters=4), StepLR(o, 9)], milestones=[4])  # noqa: E731
+    make(warmed, scheduler_interval="step").fit(*data(), 4)
+
+
 def test_a_model_knows_its_steps() -> None:
     known = Namespace(cpu=True, steps_per_epoch=SPE, total_epochs=4)
     model = make(lambda optimizer: LambdaLR(optimizer, lambda step: 1.0), args=known)
@@ -189,6 +273,66 @@ def test_a_trial_keeps_to_the_total_that_it_was_begun_with(project: Any) -> None
         1,
         True,
     )
+
+
+BY_EPOCHS = """
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Linear(3, 1)
+        optimizer = optim.{optimizer}
+        scheduler = optim.lr_scheduler.{scheduler}
+        super().init_model(network, optimizer=optimizer, scheduler=scheduler, scheduler_interval="step")
+"""
+SGD, ADAM = "SGD(network.parameters(), 0.1)", "Adam(network.parameters(), 0.1)"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "told"),
+    [
+        ("CosineAnnealingLR(optimizer, self.args.epoch * 3)", "scheduler.T_max was 12, and is 24"),
+        (
+            "OneCycleLR(optimizer, 0.1, epochs=self.args.epoch, steps_per_epoch=3)",
+            "scheduler.total_steps was 12",
+        ),
+        (
+            "SequentialLR(optimizer, [optim.lr_scheduler.LinearLR(optimizer), optim.lr_scheduler."
+            "CosineAnnealingLR(optimizer, self.args.epoch * 3)], [2])",
+            "scheduler._schedulers[1].T_max was 12, and is 24",
+        ),
+    ],
+)
+def test_a_trial_is_not_trained_on_along_another_schedule(project: Any, scheduler: str, told: str) -> None:
+    project.define(BY_EPOCHS.format(optimizer=SGD, scheduler=scheduler))
+    flags = ("--batch-size", "20")
+    assert project.run(*flags, "--epoch", "4").code == 0
+    refused = project.run(*flags, "--epoch", "8")
+    assert refused.code == ResultsMismatch.exit_code
+    assert told in refused.err
+    forced = project.definition.read_text() + "# another version\n"
+    before = project.read("def.py")
+    project.definition.write_text(forced)
+    assert told in project.run(*flags, "--epoch", "8", "--force").err
+    assert project.read("def.py") == before
+
+
+def test_forced_settings_of_the_optimizer_are_told_and_another_optimizer_is_refused(project: Any) -> None:
+    plain = BY_EPOCHS.replace(', scheduler=scheduler, scheduler_interval="step"', "")
+    project.define(plain.format(optimizer=SGD, scheduler="StepLR"))
+    assert project.run("--batch-size", "20", "--epoch", "2").code == 0
+    before = project.read("def.py")
+
+    project.define(plain.format(optimizer=ADAM, scheduler="StepLR"))
+    refused = project.run("--batch-size", "20", "--epoch", "3", "--force")
+    assert refused.code == ResultsMismatch.exit_code
+    assert "the optimizer was SGD, and is Adam" in refused.err
+    assert project.read("def.py") == before
+
+    project.define(plain.format(optimizer=SGD.replace("0.1", "2.0, weight_decay=0.5"), scheduler="StepLR"))
+    done = project.run("--batch-size", "20", "--epoch", "3", "--force")
+    assert done.code == 0
+    assert "lr was 0.1, and is 2.0: what was begun goes on with what it had" in done.out
+    assert "weight_decay was 0, and is 0.5: what was begun goes on with what it had" in done.out
+    assert project.run("--batch-size", "20", "--epoch", "4").code == 0
 
 
 def test_a_trial_that_depends_on_no_total_keeps_none_and_goes_on(project: Any) -> None:

@@ -1,6 +1,6 @@
 """What changes as training goes on: scheduled hyperparameters, and torch's schedulers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -26,6 +26,8 @@ class Schedules:
         ]
         self.empty = not self._scheduled
         self.by_step = options.scheduler_interval == "step"
+        self.interval = options.scheduler_interval
+        """As the definition gave it, or None."""
         self._metric = options.scheduler_metric
 
     def set(self, optimizer: Optimizer, epoch: int, step: int) -> None:
@@ -71,22 +73,47 @@ def learning_rate(optimizer: Optimizer) -> dict[str, float]:
     return found
 
 
-def check_total(scheduler: Any, by_step: bool, epochs: int, steps_per_epoch: int | None) -> None:
+def check_interval(scheduler: Any, options: TrainingOptions) -> None:
+    """Raise `DefinitionError` where a definition counts in steps, and does not say how often it steps."""
+    if options.scheduler_interval is None and not isinstance(scheduler, ReduceLROnPlateau):
+        raise DefinitionError(
+            "init_model uses self.total_steps or self.steps_per_epoch, and gives a "
+            f"{type(scheduler).__name__} without scheduler_interval, so that it would be stepped once an "
+            "epoch: pass "
+            "scheduler_interval='step' to super().init_model, or 'epoch' if that is meant"
+        )
+
+
+def check_total(scheduler: Any, interval: str | None, epochs: int, steps_per_epoch: int | None) -> None:
     """Raise `DefinitionError` where a scheduler is made for another number of steps than it will get.
 
     `epochs` are those of the whole training. Some schedulers have a total among their parameters. Beyond it
-    `OneCycleLR` fails, and others begin again or stay where they are.
+    `OneCycleLR` fails, and others begin again or stay where they are. Far before it `OneCycleLR` has not
+    begun to lower the learning rate; who means that says interval="epoch".
     """
+    by_step = interval == "step"
     steps = None if steps_per_epoch is None else epochs * steps_per_epoch
     planned, other = (steps, epochs) if by_step else (epochs, steps)
-    for name in ("total_steps", "T_max", "total_iters"):
-        total = getattr(scheduler, name, None)
-        if total is None or total == planned or planned is None:
-            continue
-        if total == other or (name == "total_steps" and total < planned):
-            every, unit = ("optimizer step", "step") if by_step else ("epoch", "epoch")
-            remedy = "scheduler_interval='step'" if not by_step and total == other else f"{name}={planned}"
-            raise DefinitionError(
-                f"{type(scheduler).__name__} has {name}={total}, and is stepped once an {every}, {planned} "
-                f"times: pass {remedy} (scheduler_interval is {unit!r})"
-            )
+    for each in _with_inner(scheduler):
+        for name in ("total_steps", "T_max", "total_iters"):
+            total = getattr(each, name, None)
+            if total is None or total == planned or planned is None:
+                continue
+            is_whole = each is scheduler and name == "total_steps"
+            too_long = name == "total_steps" and interval is None and total > planned
+            meant_for_other = total == other and (each is scheduler or not by_step)
+            if meant_for_other or too_long or (is_whole and total < planned):
+                every, unit = ("optimizer step", "step") if by_step else ("epoch", "epoch")
+                for_steps = not by_step and total > planned
+                remedy = "scheduler_interval='step'" if for_steps else f"{name}={planned}"
+                raise DefinitionError(
+                    f"{type(each).__name__} has {name}={total}, and is stepped once an {every}, {planned} "
+                    f"times: pass {remedy} (scheduler_interval is {unit!r})"
+                )
+
+
+def _with_inner(scheduler: Any) -> Iterator[Any]:
+    """A scheduler, and those that it is made of."""
+    yield scheduler
+    for inner in getattr(scheduler, "_schedulers", ()):
+        yield from _with_inner(inner)
