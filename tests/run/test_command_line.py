@@ -564,6 +564,7 @@ def test_training_is_asked_for_by(
     assert (project.results / "test_result.json").exists() == ("--eval" in flags)
 
 
+@pytest.mark.filterwarnings("ignore:Model.steps of def.py")  # a count of a class, by which the toy stops
 def test_a_training_that_was_stopped_is_told_where_only_an_evaluation_is_asked_for(project: Project) -> None:
     project.define(INTERRUPTED)
     assert project.run("--epoch", "3", "--batch-size", "20").code == 130
