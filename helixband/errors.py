@@ -12,9 +12,13 @@ Every message says what was wrong, where, the offending value, and what to do. A
 kind is a bug of Helixband or of the definition, and shows its traceback.
 """
 
+import argparse
+import difflib
 import io
+import re
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 LONGEST_TEXT = 100
 """Of a value in a message."""
@@ -78,3 +82,35 @@ class StorageError(HelixbandError):
 
     It concerns the whole run, never one trial, so a search stops on it.
     """
+
+
+class FlagParser(argparse.ArgumentParser):
+    """The flags of a command. What is wrong with them is told with what may be meant, and a short usage."""
+
+    _given: tuple[str, ...] = ()
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As that of argparse, which `parse_args` calls."""
+        self._given = tuple(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._given, namespace)
+
+    def format_usage(self) -> str:
+        """What has to be given, on one line."""
+        needed = [action for action in self._actions if action.required]
+        words = [f"{' '.join(action.option_strings[-1:])} {action.metavar}".strip() for action in needed]
+        return f"usage: {' '.join([self.prog, *words])} [flag …]; --help lists the flags\n"
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with exit code 2, and the message on standard error."""
+        super().error("; ".join([message, *filter(None, map(self._meant, self._given))]))
+
+    def _meant(self, word: str) -> str:
+        """The flag that a misspelt one is nearest to, in words; "" of any other word."""
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        word = word.partition("=")[0]
+        if f"-{word}" in flags:
+            return f"{word}: did you mean -{word}?"
+        if not re.match("--[A-Za-z]", word) or any(flag.startswith(word) for flag in flags):
+            return ""
+        near = difflib.get_close_matches(word.lower().replace("_", "-"), flags, 1, cutoff=0.7)
+        return f"{word}: did you mean {near[0]}?" if near else ""

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from helixband.audit.audit import AuditReport, Examples, Labels, audit, describe
-from helixband.errors import DataError, HelixbandError, UsageError, let_output_pass
+from helixband.errors import DataError, FlagParser, HelixbandError, UsageError, let_output_pass
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import NAMES, is_fasta
 from helixband.sequence.interval_files import is_intervals, read_intervals
@@ -94,7 +94,7 @@ def _compiled(regex: str) -> re.Pattern[str]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m helixband.audit",
         description="Report what could explain a good score on TEST besides biology.",
     )

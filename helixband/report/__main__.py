@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helixband.errors import HelixbandError, StorageError, UsageError, let_output_pass
+from helixband.errors import FlagParser, HelixbandError, StorageError, UsageError, let_output_pass
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m helixband.report",
         description="Write RESULT/report.html, or --output: the trials of a run, their outcomes, and which "
         "hyperparameters matter.",

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from helixband.errors import DataError, HelixbandError, UsageError, let_output_pass
+from helixband.errors import DataError, FlagParser, HelixbandError, UsageError, let_output_pass
 from helixband.report.logo import Heights, draw_logo, letter_heights, one_hot
 from helixband.report.page import (
     COLOURS,
@@ -187,7 +187,7 @@ def _letters_panel(sequence: str, view: View) -> Panel:
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m helixband.report.region",
         description="Draw a region of a genome: annotations, the predicted score along it, its letters.",
         epilog=f"The letters are drawn if the region has at most {LETTERS_UP_TO} bases.",

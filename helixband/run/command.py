@@ -18,7 +18,7 @@ import sys
 
 from helixband import __version__, interruption
 from helixband.env import without_credentials
-from helixband.errors import HelixbandError, let_output_pass
+from helixband.errors import FlagParser, HelixbandError, let_output_pass
 from helixband.outputs import FORMATS
 from helixband.search.samplers import SAMPLERS
 
@@ -31,10 +31,13 @@ PACKAGES = ("torch", "numpy", "scipy", "h5py", "pyfaidx", "sklearn", "hyperopt",
 """What every installation has, by the names of their imports."""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The flags. A default of None means: the value recorded in the result directory, or that of the help."""
-    parser = argparse.ArgumentParser(
-        prog="helixband",
+def make_parser(program: str = "helixband") -> argparse.ArgumentParser:
+    """The flags of the command of this name.
+
+    A default of None means: the value recorded in the result directory, or that of the help.
+    """
+    parser = FlagParser(
+        prog=program,
         description="Tune, train, evaluate and predict an experiment that is defined in one Python file.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -207,7 +210,7 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     let_output_pass()
-    args = make_parser().parse_args(argv)
+    args = make_parser(_program() if argv is None else "helixband").parse_args(argv)
     args.command = _typed(argv)
     interruption.install()
     try:
@@ -245,6 +248,12 @@ def _check_packages() -> None:
                 f"{found.origin} has the name of the package {name}, which every run needs: rename the file, "
                 "or take its folder out of PYTHONPATH"
             )
+
+
+def _program() -> str:
+    """What the user called: helixband, main.py, or python -m helixband."""
+    name = os.path.basename(sys.argv[0])
+    return "python -m helixband" if name == "__main__.py" else name
 
 
 def _typed(argv: list[str] | None) -> list[str]:

@@ -690,7 +690,13 @@ def test_quiet_prints_nothing(project: Project) -> None:
         (("--eta", "1"), "'1' is not an integer from 2"),
         (("--seed", "0.5"), "'0.5' is not an integer from 0"),
         (("--predict",), "argument -p/--predict: expected at least one argument"),
-        (("--hypr",), "unrecognized arguments: --hypr"),
+        (("--hypr",), "unrecognized arguments: --hypr; --hypr: did you mean --hyper?\n"),
+        (
+            ("--batch_size=5", "--evl"),
+            "; --batch_size: did you mean --batch-size?; --evl: did you mean --eval?",
+        ),
+        (("-eval",), "ignored explicit argument 'val'; -eval: did you mean --eval?\n"),
+        (("--dropout", "0.5"), "unrecognized arguments: --dropout 0.5\n"),
     ],
 )
 def test_a_wrong_flag_is_refused(project: Project, flags: tuple[str, ...], told: str) -> None:
@@ -705,6 +711,25 @@ def test_the_version_is_told(project: Project) -> None:
     told = project.run("--version")
 
     assert (told.code, told.out) == (0, f"helixband {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["main.py"], "main.py"),
+        (["-m", "helixband"], "python -m helixband"),
+    ],
+)
+def test_a_missing_flag_is_told_by_the_name_of_the_command_and_on_two_lines(
+    command: list[str], name: str
+) -> None:
+    told = subprocess.run(
+        [sys.executable, *command, "--modle", "def.py"], text=True, capture_output=True, cwd=ROOT
+    )
+    assert told.stderr == (
+        f"usage: {name} --model FILE [flag …]; --help lists the flags\n"
+        f"{name}: error: the following arguments are required: -f/--model; --modle: did you mean --model?\n"
+    )
 
 
 def test_help_names_every_flag_and_imports_no_torch() -> None:
