@@ -89,7 +89,9 @@ class FlagParser(argparse.ArgumentParser):
 
     _given: tuple[str, ...] = ()
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """As that of argparse, which `parse_args` calls."""
         self._given = tuple(sys.argv[1:] if args is None else args)
         return super().parse_known_args(self._given, namespace)

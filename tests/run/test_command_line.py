@@ -696,7 +696,7 @@ def test_quiet_prints_nothing(project: Project) -> None:
             "; --batch_size: did you mean --batch-size?; --evl: did you mean --eval?",
         ),
         (("-eval",), "ignored explicit argument 'val'; -eval: did you mean --eval?\n"),
-        (("--dropout", "0.5"), "unrecognized arguments: --dropout 0.5\n"),
+        (("--clip", "0.5"), "unrecognized arguments: --clip 0.5\n"),
     ],
 )
 def test_a_wrong_flag_is_refused(project: Project, flags: tuple[str, ...], told: str) -> None:
