@@ -114,5 +114,7 @@ class FlagParser(argparse.ArgumentParser):
             return f"{word}: did you mean -{word}?"
         if not re.match("--[A-Za-z]", word) or any(flag.startswith(word) for flag in flags):
             return ""
-        near = difflib.get_close_matches(word.lower().replace("_", "-"), flags, 1, cutoff=0.7)
-        return f"{word}: did you mean {near[0]}?" if near else ""
+        names = [flag.removeprefix("--") for flag in flags]
+        form = word.removeprefix("--").lower().replace("_", "-")
+        near = difflib.get_close_matches(form, names, 1, cutoff=0.65)
+        return f"{word}: did you mean --{near[0]}?" if near else ""
