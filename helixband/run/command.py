@@ -137,7 +137,7 @@ def make_parser(program: str = "helixband") -> argparse.ArgumentParser:
     add(
         "--no-data-check",
         action="store_true",
-        help="do not make the data of all stages, and try a small batch of each, before any work",
+        help="do not make the data of all stages, and try a batch of each, before any work",
     )
     add("--dry-run", action="store_true", help="check everything before any work, and do nothing else")
     add("-c", "--cpu", action="store_true", help="use the CPU even if there is a GPU")

@@ -1,4 +1,4 @@
-"""The data of all stages, checked before any work: each generator is made, and gives a model a small batch.
+"""The data of all stages, checked before any work: each generator is made, and gives a model a batch.
 
 Shapes, types and what raises are faults. A metric that raises or is undefined on so few rows is a note.
 Nothing is written, and random numbers are afterwards as they were.
@@ -96,7 +96,7 @@ class DataCheck(Stage):
         for where in (TRAINING, VALIDATION, TEST):
             if where in self._made:
                 with found.of(where):
-                    self._batches[where] = rehearsal.first_batch(self._made[where], self._rows)
+                    self._batches[where] = rehearsal.first_batch(self._made[where])
 
     def _try_configurations(self) -> Findings:
         """What the first configuration that works gave to note, or else the faults of the first of all.

@@ -64,7 +64,7 @@ class Findings:
             explained = definition.explain(error)
             raise type(error)(f"{where}: {explained}") from error
         if not told:
-            error.add_note(f"with {where}, of which a small batch was tried before any work")
+            error.add_note(f"with {where}, of which a batch was tried before any work")
         raise error
 
 

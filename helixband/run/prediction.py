@@ -101,12 +101,12 @@ class Prediction(Stage):
         return data
 
     def try_out(self, model: BaseModel, data: Iterable[Any], rows: int) -> None:
-        """Predict on so many rows; raises what is wrong, and writes nothing."""
+        """Predict on the first batch, or so many windows; raises what is wrong, and writes nothing."""
         if self._is_windowed(data):
             try_windows(self._predictor(model, data, {}), self._formats, rows)
             return
         if type(model).predict is BaseModel.predict:
-            x = rehearsal.first_x(data, rows)
+            x = rehearsal.first_x(data)
             for _ in named_arrays(*rehearsal.predict(model, x, self.args.mc_dropout)):
                 pass
 

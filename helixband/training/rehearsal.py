@@ -1,4 +1,4 @@
-"""One small batch through a model, before any work: what does not fit together shows there.
+"""One batch through a model, before any work: what does not fit together shows there.
 
 The model is one to be thrown away. What it may share with others (weights that a definition keeps in its
 module), and the generators, are afterwards as they were.
@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -17,9 +16,9 @@ from torch.nn.parameter import is_lazy
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
-from helixband.nested import leaves, length, map_leaves
+from helixband.nested import length, map_leaves
 from helixband.training import judge
-from helixband.training.feed import kept, labelled, no_batch, to_device, unlabelled
+from helixband.training.feed import kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.objects import found_in
 from helixband.training.reading import keeps_iterator, left_as_it_was
 
@@ -27,23 +26,22 @@ PASSES = 3
 """So many of the passes with dropout left on are done, if there are more."""
 
 
-def first_batch(generator: Iterable[Any], rows: int) -> tuple[Any, Any]:
-    """(x, y) of the first batch, cut to so many rows. Raises `DataError` where it is none.
+def first_batch(generator: Iterable[Any]) -> tuple[Any, Any]:
+    """(x, y) of the first batch, whole. Raises `DataError` where it is none.
 
     Raises `Unreadable` where reading it would move the generator for good.
     """
     with _read(labelled(generator, 1), generator) as batches:
-        for x, y in batches:
-            x, y = _cut((x, y), rows)
-            return x, y
+        for batch in batches:
+            return batch
     raise no_batch(generator)
 
 
-def first_x(generator: Iterable[Any], rows: int) -> Any:
+def first_x(generator: Iterable[Any]) -> Any:
     """As `first_batch`, of a generator for prediction."""
     with _read(unlabelled(generator, 1), generator) as batches:
         for x in batches:
-            return _cut(x, rows)
+            return x
     raise DataError(f"{type(generator).__name__} gave no batch; prediction needs one example at least")
 
 
@@ -64,17 +62,22 @@ def train(model: Any, batch: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def evaluate(model: Any, batch: tuple[Any, Any], passes: int | None) -> tuple[float, Any, Any]:
-    """(loss, y_true, y_pred) of one batch; first, if asked, passes with dropout left on."""
+    """(loss, y_true, y_pred) of the first piece of a batch, as evaluation cuts it.
+
+    First, if asked, passes with dropout left on.
+    """
+    batch = next(pieces(batch, model.args.batch_size, model.device))
     if passes:
         model.predict_mc([batch[0]], min(passes, PASSES))
     return judge.outputs(model, [batch])
 
 
 def predict(model: Any, x: Any, passes: int | None) -> tuple[Any, Any]:
-    """(y_pred, its spread or None) of one batch of a generator for prediction.
+    """(y_pred, its spread or None) of the first piece of a batch of a generator for prediction.
 
     Raises `DataError` where the batch is a pair (x, y), and the model takes its x.
     """
+    (x,) = next(pieces((x,), model.args.batch_size, model.device))
     try:
         return _predict(model, x, passes)
     except Exception:
@@ -134,12 +137,3 @@ def _read(batches: Generator[Any], generator: Any) -> Iterator[Iterator[Any]]:
             for now, before in attributes:
                 now.clear()
                 now.update(before)
-
-
-def _cut(batch: Any, rows: int) -> Any:
-    """At most so many rows of a batch, from all over it, where its parts are arrays of one length."""
-    lengths = {len(leaf) if getattr(leaf, "ndim", 0) else 0 for leaf in leaves(batch)}
-    if len(lengths) != 1 or (length := lengths.pop()) <= rows:
-        return batch
-    chosen = np.linspace(0, length - 1, rows).astype(np.int64)
-    return map_leaves(lambda leaf: leaf[chosen], batch)

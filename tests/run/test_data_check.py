@@ -55,7 +55,7 @@ def test_test_data_of_another_width_are_told_with_what_they_are(project: Project
         f"error: {project.definition} raised:\n"
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (20x6 and 3x8)\n"
         "in the forward pass of Sequential; x is ((20, 6), 'torch.float32')\n"
-        "with the test data, of which a small batch was tried before any work\n"
+        "with the test data, of which a batch was tried before any work\n"
     )
     assert is_untouched(project)
 
@@ -141,6 +141,36 @@ class Model(RegressionModel):
     assert refused.code == 2
     assert "passes with dropout left on are all alike" in refused.err
     assert is_untouched(project)
+
+
+def test_training_batches_are_tried_whole_and_in_their_order(project: Project) -> None:
+    project.define("""
+def get_train_generator(data_dir, batch_size):
+    return MatrixBatchGenerator(*table(0, 60), batch_size=30), MatrixBatchGenerator(*table(1, 15))
+
+class Model(BaseModel):
+    def init_model(self):
+        network = nn.Linear(3, 4)
+        super().init_model(network, triplets, optim.SGD(network.parameters(), 0.01))
+
+def triplets(p, y):
+    return nn.functional.triplet_margin_loss(*p.view(-1, 3, 4).unbind(1))
+""")
+    assert project.run(*SHORT).code == 0
+
+
+def test_large_sets_are_tried_in_the_pieces_of_an_evaluation(project: Project) -> None:
+    project.define("""
+def get_test_generator(data_dir):
+    return MatrixBatchGenerator(np.zeros((100, 5000), np.float32), np.zeros((100, 1), np.float32))
+
+class Model(Model):
+    def forward(self, x):
+        if len(x) == 20 and x.shape[1] == 5000:
+            raise ValueError("a piece of 20 rows")
+        return super().forward(x[:, :3])
+""")
+    assert "a piece of 20 rows" in project.run(*SHORT, "--eval", "--dry-run").err
 
 
 # A search.
