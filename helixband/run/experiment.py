@@ -111,6 +111,8 @@ class Experiment(Stage):
         self.checks = Checks(context, self.prediction)
         self.checks.run()
         self._context = context
+        # Nothing was finished here: what began is not looked at, and is removed when the work begins.
+        self._begins_anew = self.run_file.begun and not self.run_file.binding
 
     def run(self) -> None:
         """All stages asked for."""
@@ -130,8 +132,9 @@ class Experiment(Stage):
             self.evaluation.check()
             if not (self.args.train or self.args.eval or self.args.predict):
                 return
-        if self.run_file.begun and not self.run_file.binding:
+        if self._begins_anew:
             self.results.forget_trials()
+            self._begins_anew = False
         self._mend_best()
         if self.args.hyper:
             self._search()
@@ -182,7 +185,7 @@ class Experiment(Stage):
 
     def _config(self, trial: Trial) -> dict[str, Any]:
         """The configuration of a trial, begun or new."""
-        config = self.results.config_of(trial) or self.checks.fixed
+        config = (None if self._begins_anew else self.results.config_of(trial)) or self.checks.fixed
         if config is None:
             seed = derive_seed(self.args.seed, "config", SINGLE)
             config = draw(self.definition.module.get_config, seed)
@@ -275,6 +278,8 @@ class Experiment(Stage):
 
     def _is_searched(self) -> bool:
         """Whether nothing is left to do of the search."""
+        if self._begins_anew:
+            return False
         best = self.results.best_trial()
         return self._journal.finished and best is not None and best.best_checkpoint.exists()
 

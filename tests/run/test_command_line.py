@@ -370,6 +370,37 @@ def test_an_interrupted_search_goes_on_as_if_never_interrupted(project: Project)
     assert contents(project.results) == whole
 
 
+AT_ONCE = INTERRUPTED.replace("== 7", "== 2")  # in the first epoch
+
+
+def test_a_search_stopped_in_its_first_epoch_begins_anew(project: Project) -> None:
+    flags = (*SEARCH, "--eval")
+    project.run(*flags)
+    whole = contents(project.results)
+    project.clear()
+
+    project.define(AT_ONCE)
+    assert project.run(*flags).code == 130
+    project.define()
+    assert project.run(*flags).code == 0
+    shutil.rmtree(project.results / "definitions")
+    assert contents(project.results) == whole
+    assert "search: done already" in project.run(*flags).out
+
+
+def test_a_search_stopped_in_its_first_epoch_holds_nothing_against_another(project: Project) -> None:
+    project.define(AT_ONCE)
+    project.run(*SEARCH)
+    project.define('def get_config():\n    return {"lr": 0.01, "units": 6}\n')
+    dry = project.run(*SEARCH, "--eta", "2", "--dry-run")
+    assert dry.code == 0
+
+    assert project.run(*SEARCH, "--eta", "2", "--trials", "2").code == 0
+
+    trials = [event for event in project.journal() if event["event"] == "trial"]
+    assert [trial["config"]["units"] for trial in trials] == [6]
+
+
 def test_a_run_killed_before_any_of_its_writes_goes_on_to_the_same_end(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
