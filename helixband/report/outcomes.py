@@ -25,9 +25,10 @@ Column = tuple[str, Bools, Floats]
 class Outcome:
     """Labels and predictions of N examples that go together, by their `kind`.
 
-    "classes": `true` int64 (N,), `predicted` float64 (N, C). "labels", several an example, NaN where missing,
-    and "numbers": both float64 (N, C). `names` are those of the C columns, `title` is that of the part of
-    nested predictions; `note` says what is left out or taken together.
+    "classes": `true` int64 (N,), `predicted` float64 (N, C). "labels", several an example, and "numbers":
+    both float64 (N, C); the label is NaN where it is missing, and both are where the prediction is not
+    finite. `names` are those of the C columns, `title` is that of the part of nested predictions; `note` says
+    what is left out or taken together.
     """
 
     kind: str
@@ -40,7 +41,7 @@ class Outcome:
     @property
     def are_probabilities(self) -> bool:
         """Whether predictions lie between 0 and 1, those of classes adding up to 1."""
-        inside = bool(((self.predicted >= 0) & (self.predicted <= 1)).all())
+        inside = not bool(((self.predicted < 0) | (self.predicted > 1)).any())
         sums = self.predicted.sum(axis=1)
         return inside and (self.kind != "classes" or bool(np.allclose(sums, 1, atol=1e-3)))
 
@@ -141,16 +142,36 @@ def _outcome(
     kind = kind or _kind(true, predicted)
     make = {"classes": _classes, "labels": _labels, "numbers": _numbers}[kind]
     labels, predicted, default, note = make(true, predicted)
-    shown = np.isfinite(predicted).all(axis=1)
-    if kind == "numbers":
-        shown &= np.isfinite(labels).all(axis=1)
-    if not shown.any():
-        raise DataError("no prediction is finite")
-    left_out = f"{len(shown) - shown.sum():,} examples without finite values are left out" * (not shown.all())
     names = names if len(names) == predicted.shape[1] else tuple(default)
-    return Outcome(
-        kind, labels[shown], predicted[shown], names, title, "; ".join(filter(None, [note, left_out]))
-    )
+    labels, predicted, left_out = _finite(kind, labels, predicted)
+    return Outcome(kind, labels, predicted, names, title, "; ".join(filter(None, [note, left_out])))
+
+
+def _finite(kind: str, labels: NDArray[Any], predicted: Floats) -> tuple[NDArray[Any], Floats, str]:
+    """Labels and predictions without what is not finite, and what is said of that.
+
+    Each label and number counts by itself, as others of its example may be missing; an example of classes
+    counts as a whole.
+    """
+    known = np.isfinite(predicted)
+    if kind == "classes":
+        known = np.repeat(known.all(axis=1, keepdims=True), known.shape[1], axis=1)
+    if not known.any():
+        raise DataError("no prediction is finite")
+    if kind == "numbers":
+        known &= np.isfinite(labels)
+        if not known.any():
+            raise DataError("no label of a finite prediction is known")
+    shown = known.any(axis=1)
+    alone = int((~known[shown]).sum())
+    notes = [
+        f"{(~shown).sum():,} examples without finite values are left out" * (not shown.all()),
+        f"{alone:,} more values are left out of their own output alone" * bool(alone),
+    ]
+    labels, predicted, known = labels[shown], predicted[shown], known[shown]
+    if kind != "classes":
+        labels, predicted = np.where(known, labels, np.nan), np.where(known, predicted, np.nan)
+    return labels, predicted, "; ".join(filter(None, notes))
 
 
 def _kind(true: Floats, predicted: Floats) -> str:

@@ -172,15 +172,20 @@ def _areas(outcome: Outcome) -> str:
 
 
 def _of_numbers(outcome: Outcome) -> str:
-    figures = []
+    figures, unknown = [], []
     for k, name in enumerate(outcome.names):
-        true, predicted = outcome.true[:, k], outcome.predicted[:, k]
+        known = ~np.isnan(outcome.true[:, k])
+        true, predicted = outcome.true[known, k], outcome.predicted[known, k]
+        heading = ": ".join(filter(None, [outcome.title, name])) or "Predicted against true"
+        if not len(true):
+            nothing = f"{heading}: no pair of label and prediction is known."
+            unknown.append(f'<p class="note">{escape(nothing)}</p>\n')
+            continue
         low, high = limits([true, predicted])
         chart = Chart(Axis("true", low, high), Axis("predicted", low, high))
         ends = np.array([low, high])
         chart.line(ends, ends, "chance")
         chart.dots(true, predicted, "level-0")
-        heading = ": ".join(filter(None, [outcome.title, name])) or "Predicted against true"
         outside = (np.minimum(true, predicted) < low) | (np.maximum(true, predicted) > high)
         said = f"Pearson r {number(pearson(true, predicted), 3)}, mean squared error "
         said += f"{number(mse(true, predicted), 3)}, {len(true):,} values."
@@ -188,7 +193,7 @@ def _of_numbers(outcome: Outcome) -> str:
             said += f" {outside.sum():,} lie outside of the plot and are drawn at its edge."
         label = f"{heading}: predicted against true values. {said}"
         figures.append(_figure(heading, chart.svg(label), f'<p class="note">{said}</p>'))
-    return _notes(outcome) + _grid(figures)
+    return _notes(outcome) + _grid(figures) + "".join(unknown)
 
 
 def _is_binary(outcome: Outcome) -> bool:

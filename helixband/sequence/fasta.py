@@ -20,7 +20,10 @@ HEADER_BYTES = 1 << 20
 NAMES = ("header", "number")
 """Where the names of records are from."""
 
-REMEDY = 'number the records by names="number"; of a command, by --names number'
+REMEDY = (
+    'number the records: in the generator of def.py by names="number", in an input of --predict or of a '
+    "command by --names number"
+)
 
 
 class RepeatedNames(DataError):

@@ -30,7 +30,8 @@ NAMES = ["bound.fa:1", "bound.fa:2", "bound.fa:3", "free.fa.gz:1", "free.fa.gz:2
 
 
 def test_a_repeated_name_is_refused_and_the_message_offers_numbers(folder: Path) -> None:
-    offer = 'number the records by names="number"; of a command, by --names number'
+    offer = 'number the records: in the generator of def.py by names="number", in an input of --predict or '
+    offer += "of a command by --names number"
     with pytest.raises(DataError, match=f"bound.fa, line 5: the header has the name '1'.*{offer}"):
         both(folder)
     (folder / "bound.fa").write_text(">1\nACGTACGT\n")

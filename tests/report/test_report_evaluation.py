@@ -109,6 +109,18 @@ def test_predictions_that_are_not_finite_are_left_out_and_that_is_said() -> None
     assert found.note == "1 examples without finite values are left out"
 
 
+def test_each_label_counts_where_its_own_prediction_is_finite() -> None:
+    found = outcome([[1, 0], [0, 1], [1, 1]], [[0.5, np.nan], [0.25, 0.75], [np.nan, np.nan]], "labels")
+    assert [(true.tolist(), score.tolist()) for _, true, score in found.columns()] == [
+        ([True, False], [0.5, 0.25]),
+        ([True], [0.75]),
+    ]
+    assert found.are_probabilities
+    assert found.note == (
+        "1 examples without finite values are left out; 1 more values are left out of their own output alone"
+    )
+
+
 def test_parts_go_with_labels_of_their_name_or_with_all_of_them() -> None:
     one, two = np.array([0.5, 1.5]), np.array([2.5, 1.0])
     found, reasons = outcomes(ScoredSet({".a": one}, {".a": two, ".b": two}))
@@ -252,6 +264,32 @@ def test_numbers_are_drawn_against_the_true_ones_each_output_for_itself(tmp_path
     html = page(tmp_path, true, 2 * true, "numbers")
     assert [label.partition(":")[0] for label in charted(html)] == ["output_0", "output_1"]
     assert "Pearson r 1, mean squared error" in html
+
+
+def test_each_output_is_compared_where_its_own_label_is_known(tmp_path: Path) -> None:
+    nan = np.nan
+    true = [[1.0, nan, nan], [2.0, nan, nan], [nan, 5.0, nan], [4.0, 6.0, nan]]
+    predicted = [[1.0, 0.0, 0.0], [3.0, 0.0, 0.0], [9.0, 5.0, 0.0], [4.0, nan, 0.0]]
+    html = page(tmp_path, np.array(true), np.array(predicted), "numbers")
+    assert [label.partition(":")[0] for label in charted(html)] == ["output_0", "output_1"]
+    assert "Pearson r 0.929, mean squared error 0.333, 3 values." in html
+    assert "mean squared error 0, 1 values." in html
+    assert "output_2: no pair of label and prediction is known." in html
+    assert "8 more values are left out of their own output alone." in html
+
+
+def test_labels_of_which_no_example_has_all_are_drawn(tmp_path: Path) -> None:
+    true = np.array([[1.0, np.nan], [np.nan, 2.0], [3.0, np.nan], [np.nan, 5.0]])
+    html = page(tmp_path, true, np.full((4, 2), 2.0), "numbers")
+    assert (
+        html.count("mean squared error 1, 2 values.") == 2
+    )  # in the note and for those who do not see the plot
+    assert html.count("mean squared error 4.5, 2 values.") == 2
+
+
+def test_labels_that_are_all_missing_are_told(tmp_path: Path) -> None:
+    html = page(tmp_path, np.full((3, 2), np.nan), np.zeros((3, 2)), "numbers")
+    assert "No label of a finite prediction is known." in html
 
 
 def test_many_points_are_few_squares(tmp_path: Path) -> None:

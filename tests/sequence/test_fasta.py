@@ -216,7 +216,8 @@ def test_a_line_end_that_two_blocks_share_is_one(tmp_path: Path, block: int, end
     path.write_bytes(end.join([">a 1", "ACGT", "AC", ">b", "", "GG", ">a", "T"]).encode())
     assert outcome(path, block) == (
         f"{path}, line 7: the header has the name 'a', as does line 1; names have to be unique, and end at "
-        'the first blank: number the records by names="number"; of a command, by --names number'
+        'the first blank: number the records: in the generator of def.py by names="number", in an input of '
+        "--predict or of a command by --names number"
     )
 
 
