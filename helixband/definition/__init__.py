@@ -10,7 +10,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
@@ -24,9 +24,17 @@ from helixband.definition.contract import FUNCTIONS, HOOKS, METHODS, misspelt, n
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.nested import CONTAINERS
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training.objects import found_in
 
+_SPLIT = ", for example `train, val, test = …` and `return {}`"
+_OF_A_SPLIT = {
+    "get_train_generator": _SPLIT.format("train, val"),
+    "get_val_generator": _SPLIT.format("val"),
+    "get_test_generator": _SPLIT.format("test"),
+}
+"""What to return of the parts of a split."""
 STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 
 
@@ -41,13 +49,13 @@ class Definition:
         self.seed = seed
         self._training_data: dict[tuple[str, int], tuple[BatchGenerator, BatchGenerator]] = {}
 
-    def check(self, needed: Iterable[str]) -> None:
-        """Check the definition against its contract; `needed` are the functions that the run will call.
+    def check(self, needed: Mapping[str, str]) -> None:
+        """Check the definition against its contract.
 
+        `needed` are the functions that the run will call, each with what asks for it: "--hyper", or "".
         Raises `DefinitionError` with all faults at once.
         """
-        needed = list(needed)
-        faults = [fault for name in needed for fault in self._function_faults(name)]
+        faults = [fault for name, by in needed.items() for fault in self._function_faults(name, by)]
         for name in FUNCTIONS:
             if name in needed:
                 continue
@@ -78,11 +86,14 @@ class Definition:
         key = (data_dir, batch_size)
         if key in self._training_data:
             return self._training_data[key]
-        made = self._call_for_data("get_train_generator", data_dir, batch_size)
-        if isinstance(made, tuple) and len(made) == 2:
+        name, of_val = "get_train_generator", "get_val_generator"
+        made = self._call_for_data(name, data_dir, batch_size)
+        if _is_pair(made):
             train, val = made
-        elif self._has("get_val_generator"):
-            train, val = made, self._call_for_data("get_val_generator", data_dir)
+            of_val = f"{name}, as the val of (train, val),"
+        elif self._has(of_val) or _holds_generators(made):
+            train = self._check_generator(made, name)
+            val = self._call_for_data(of_val, data_dir)
         else:
             near = self._misspelt("get_val_generator", vars(self.module))
             hint = f" ({near}: did you mean get_val_generator?)" if near else ""
@@ -90,8 +101,9 @@ class Definition:
                 f"{self.path}: get_train_generator returned one generator, and there is no get_val_generator"
                 f"{hint}; return (train, val), or write one"
             )
-        self._check_generator(train, "get_train_generator")
-        self._check_generator(val, "get_val_generator")
+        for generator, function in ((train, name), (val, of_val)):
+            self._check_generator(generator, function)
+            self._check_workers(generator, function)
         if isinstance(train, BatchGenerator) and isinstance(val, BatchGenerator):
             self._training_data[key] = (train, val)
         return train, val
@@ -116,7 +128,7 @@ class Definition:
             return generator
         near = self._misspelt("get_pred_generator", vars(self.module))
         raise DefinitionError(
-            f"{self.path}: get_pred_generator(pred_path) is missing"
+            f"{self.path}: get_pred_generator(pred_path) is missing; --predict needs it"
             + (f"; {near}: did you mean get_pred_generator?" if near else "")
             + "; you can leave it out only if get_train_generator returns a FastaBatchGenerator or an "
             "IntervalBatchGenerator"
@@ -183,6 +195,12 @@ class Definition:
     def _check_generator(self, made: Any, name: str) -> Iterable[Any]:
         generator: Iterable[Any] = made
         kind = type(generator).__name__
+        if _holds_generators(made):
+            wanted = "(train, val)" if name == "get_train_generator" else "one generator"
+            raise DefinitionError(
+                f"{self.path}: {name} returned {len(made)} thing{'s' * (len(made) != 1)} in a {kind}; return "
+                f"{wanted}{_OF_A_SPLIT.get(name, '')}"
+            )
         if not isinstance(generator, Iterable) and not hasattr(generator, "__getitem__"):
             raise DefinitionError(
                 f"{self.path}: {name} returned {in_one_line(generator)} ({kind}); it has to return "
@@ -194,8 +212,6 @@ class Definition:
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
-        if name in ("get_train_generator", "get_val_generator"):
-            self._check_workers(generator, name)
         if _is_empty(generator):
             raise DataError(
                 f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
@@ -219,11 +235,12 @@ class Definition:
     def _has(self, name: str) -> bool:
         return hasattr(self.module, name)
 
-    def _function_faults(self, name: str) -> list[str]:
+    def _function_faults(self, name: str, needed_by: str = "") -> list[str]:
         call = f"{name}({', '.join(FUNCTIONS[name])})"
         if not self._has(name):
             near = self._misspelt(name, vars(self.module))
-            return [f"{call} is missing" + (f"; {near}: did you mean {name}?" if near else "")]
+            need = f"; {needed_by} needs it" if needed_by else ""
+            return [f"{call} is missing{need}" + (f"; {near}: did you mean {name}?" if near else "")]
         function = getattr(self.module, name)
         if not callable(function):
             return [f"{name} is a {type(function).__name__}; it has to be a function"]
@@ -315,6 +332,26 @@ def _file_of(cls: type[Any]) -> str:
     if folder.is_ours(cls.__module__):
         return ""
     return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
+
+
+def _is_pair(made: Any) -> bool:
+    """Whether it is (train, val); a list of two may also be one of two batches."""
+    return (
+        isinstance(made, tuple | list)
+        and len(made) == 2
+        and (isinstance(made, tuple) or _holds_generators(made))
+    )
+
+
+def _holds_generators(made: Any) -> bool:
+    """Whether it is a container of generators, and not of batches: arrays, or containers of these."""
+    parts = made.values() if isinstance(made, dict) else made if isinstance(made, tuple | list) else ()
+    return any(
+        (isinstance(part, Iterable) or hasattr(part, "__getitem__"))
+        and not isinstance(part, (*CONTAINERS, str, bytes))
+        and not (hasattr(part, "dtype") or hasattr(part, "__array__"))
+        for part in parts
+    )
 
 
 def _is_empty(generator: Any) -> bool:

@@ -86,16 +86,20 @@ class Checks(Stage):
         searches = [event for event in self.results.journal.events() if event["event"] == "search"]
         return max((event["max_epochs"] for event in searches), default=0)
 
-    def _needed(self) -> list[str]:
-        """The functions of the definition that this run calls."""
-        needed = []
-        if self.args.hyper or self.to_train():
-            needed += ["get_train_generator"] + ["get_config"] * (self.fixed is None)
-        if self.args.eval or self.args.check:
-            needed += ["get_train_generator", "get_test_generator"]
-        if self.args.predict and not self.definition.function("get_pred_generator"):
-            needed += ["get_train_generator"]
-        return list(dict.fromkeys(needed))
+    def _needed(self) -> dict[str, str]:
+        """The functions of the definition that this run calls, each with what asks for it first."""
+        args, needed = self.args, dict[str, str]()
+        if args.hyper or self.to_train():
+            needed["get_train_generator"] = "--hyper" if args.hyper else "training"
+            if self.fixed is None:
+                needed["get_config"] = "--hyper" if args.hyper else "training without --config or --set"
+        if args.eval or args.check:
+            flag = "--eval" if args.eval else "--check"
+            needed.setdefault("get_train_generator", flag)
+            needed["get_test_generator"] = flag
+        if args.predict and not self.definition.function("get_pred_generator"):
+            needed.setdefault("get_train_generator", "--predict without a get_pred_generator")
+        return needed
 
     def _check_flags(self) -> None:
         args = self.args

@@ -2,7 +2,7 @@
 
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,9 @@ from batch_generator import MatrixBatchGenerator
 from helixband.definition import Definition, load_definition
 from helixband.errors import DataError, DefinitionError, HelixbandError, TrainingError, UsageError
 
-ALL = [
-    "get_train_generator",
-    "get_val_generator",
-    "get_test_generator",
-    "get_pred_generator",
-    "get_config",
-]
+ALL = dict.fromkeys(
+    ["get_train_generator", "get_val_generator", "get_test_generator", "get_pred_generator", "get_config"], ""
+)
 LINE = TOY.count("\n") + 1
 """The line of the first one that a test appends."""
 
@@ -39,10 +35,10 @@ def load(tmp_path: Path) -> Load:
     return load
 
 
-def faults(definition: Definition, needed: list[str] = ALL) -> list[str]:
+def faults(definition: Definition, needed: Iterable[str] = ALL) -> list[str]:
     """The faults that a check lists."""
     with pytest.raises(DefinitionError) as caught:
-        definition.check(needed)
+        definition.check(dict.fromkeys(needed, ""))
     first, *listed = str(caught.value).split("\n  - ")
     assert first == f"{definition.path} does not keep the contract of a definition:"
     return listed
@@ -139,7 +135,16 @@ def test_a_whole_definition_passes(load: Load) -> None:
 
 
 def test_functions_that_the_run_does_not_call_may_be_missing(load: Load) -> None:
-    load("del get_test_generator, get_pred_generator\n").check(["get_train_generator", "get_config"])
+    definition = load("del get_test_generator, get_pred_generator\n")
+    definition.check({"get_train_generator": "--hyper", "get_config": "--hyper"})
+
+
+def test_a_missing_function_is_told_with_what_needs_it(load: Load) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        load("get_cofnig = get_config\ndel get_config\n").check({"get_config": "--hyper"})
+    assert str(caught.value).endswith(
+        "\n  - get_config() is missing; --hyper needs it; get_cofnig: did you mean get_config?"
+    )
 
 
 def test_several_faults_are_told_at_once_in_the_order_of_the_contract(load: Load) -> None:
@@ -348,6 +353,77 @@ def test_what_is_no_generator_is_refused(load: Load, returned: str, told: str) -
     with pytest.raises(DefinitionError) as caught:
         definition.test_data("d")
     assert str(caught.value).startswith(f"{definition.path}: get_test_generator {told}")
+
+
+SPLIT = "MatrixBatchGenerator(*table(0, 60)), MatrixBatchGenerator(*table(1, 20)), "
+
+
+def test_a_list_of_two_generators_is_that_of_training_and_that_of_validation(load: Load) -> None:
+    definition = load(f"\ndef get_train_generator(data_dir, batch_size):\n    return [{SPLIT}]\n")
+
+    assert [len(next(iter(made))[0]) for made in definition.training_data("d", 20)] == [60, 20]
+
+
+def test_a_list_of_two_batches_is_a_generator(load: Load) -> None:
+    batches = "[table(0, 30), table(1, 30)]"
+    definition = load(f"\ndef get_train_generator(data_dir, batch_size):\n    return {batches}\n")
+
+    assert [len(list(made)) for made in definition.training_data("d", 20)] == [2, 1]
+
+
+@pytest.mark.parametrize("more", ["", "\ndel get_val_generator\n"])
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (f"{SPLIT} []", "3 things in a tuple"),
+        (f"[{SPLIT} None]", "3 things in a list"),
+        ("MatrixBatchGenerator(*table(0, 60)),", "1 thing in a tuple"),
+        ("dict(zip(['train', 'val'], [" + SPLIT + "]))", "2 things in a dict"),
+    ],
+)
+def test_another_number_of_generators_than_two_is_told_with_what_to_return(
+    load: Load, returned: str, told: str, more: str
+) -> None:
+    definition = load(f"\ndef get_train_generator(data_dir, batch_size):\n    return {returned}\n{more}")
+
+    with pytest.raises(DefinitionError) as caught:
+        definition.training_data("d", 20)
+    assert str(caught.value) == (
+        f"{definition.path}: get_train_generator returned {told}; return (train, val), for example "
+        "`train, val, test = …` and `return train, val`"
+    )
+
+
+def test_several_generators_for_one_set_are_told(load: Load) -> None:
+    definition = load(f"""
+def get_val_generator(data_dir):
+    return {SPLIT}
+
+def get_test_generator(data_dir):
+    return {SPLIT} None
+
+def get_pred_generator(pred_path):
+    return [{SPLIT}]
+""")
+    wants = "things in a {}; return one generator"
+    for function, told in (
+        (lambda: definition.training_data("d", 20), f"get_val_generator returned 2 {wants.format('tuple')}"),
+        (lambda: definition.test_data("d"), f"get_test_generator returned 3 {wants.format('tuple')}"),
+        (lambda: definition.prediction_data("x"), f"get_pred_generator returned 2 {wants.format('list')}"),
+    ):
+        with pytest.raises(DefinitionError, match=f": {told}"):
+            function()
+
+
+def test_validation_data_of_a_pair_that_are_none_are_told_with_the_function_that_made_them(
+    load: Load,
+) -> None:
+    definition = load("\ndef get_train_generator(data_dir, batch_size):\n    return [table(0, 9)], None\n")
+
+    with pytest.raises(
+        DefinitionError, match=r"get_train_generator, as the val of \(train, val\), returned None"
+    ):
+        definition.training_data("d", 20)
 
 
 @pytest.mark.parametrize(

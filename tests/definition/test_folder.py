@@ -138,7 +138,7 @@ def test_a_base_model_of_ones_own_is_told(folder: Folder) -> None:
         "from base_model import BaseModel\nclass Model(BaseModel): ...\n", base_model="class BaseModel: ..."
     )
     with pytest.raises(DefinitionError, match=r"base_model\.py lies beside the definition.*rename the file"):
-        loaded.check([])
+        loaded.check({})
 
 
 def test_an_error_in_a_file_beside_it_is_told_without_the_frames_of_the_import(folder: Folder) -> None:

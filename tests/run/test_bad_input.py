@@ -71,7 +71,7 @@ WRONG_DEFINITIONS = {
     "a missing function": (
         "del get_train_generator\n",
         "does not keep the contract of a definition:\n"
-        "  - get_train_generator(data_dir, batch_size) is missing\n",
+        "  - get_train_generator(data_dir, batch_size) is missing; training needs it\n",
     ),
     "a misspelt function": (
         "get_valid_generator = get_val_generator\ndel get_val_generator\n",
@@ -79,7 +79,7 @@ WRONG_DEFINITIONS = {
     ),
     "several faults": (
         "del get_config\nModel = 3\n",
-        "  - get_config() is missing\n"
+        "  - get_config() is missing; training without --config or --set needs it\n"
         "  - Model is 3; it has to be a class derived from base_model.BaseModel\n",
     ),
     "a wrong signature": (
