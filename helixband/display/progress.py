@@ -214,7 +214,7 @@ class Progress:
     def end_job(
         self, name: str, config: Mapping[str, Any], reward: float, error: str | None, hopeless: bool = False
     ) -> None:
-        """The trial has had its epochs, in this run or an earlier one, or has failed; or is `hopeless`.
+        """The trial has had its epochs, or has failed; or is `hopeless`.
 
         That is, it was stopped before its last epoch, and goes on to no later rung.
         """
@@ -232,6 +232,22 @@ class Progress:
                 self.failures += 1
                 self.last_failure = f"{name}: {first_line(error)}"
             self._recount(job.bracket)
+
+    def restore_job(
+        self,
+        name: str,
+        bracket: int,
+        rung: int,
+        epochs: int,
+        config: Mapping[str, Any],
+        reward: float,
+        error: str | None,
+        hopeless: bool = False,
+    ) -> None:
+        """A job that ended in an earlier run: it counts, and no line tells it again."""
+        with self._lock:
+            Progress.begin_job(self, name, bracket, rung, 0, epochs)
+            Progress.end_job(self, name, config, reward, error, hopeless)
 
     def begin_windows(self, bases: float) -> None:
         """Windows are to be predicted that have so many bases each, those of several counted once."""

@@ -119,9 +119,13 @@ class Search:
             self._learn(result)
             bracket = self._schedule.trials[result.trial].bracket
             rung = sum(rung.epochs < result.epochs for rung in self._plan[bracket])
-            name = trial_name(result.trial)
-            self._progress.begin_job(name, bracket, rung, 0, result.epochs)
-            self._end_job(result, outcome)
+            name, config = trial_name(result.trial), self._schedule.trials[result.trial].config
+            ended = outcome.reward, outcome.error, outcome.hopeless
+            self._progress.restore_job(name, bracket, rung, result.epochs, config, *ended)
+            self._errors += [outcome.error] if outcome.error else []
+        if self._journal.results:
+            done, *best = self._progress.summary()
+            self._progress.say("\n  ".join([f"continuing: {done}", *best]))
         self._set_best()
         self._discard(trial for trial, entry in enumerate(self._schedule.trials) if entry.out)
         self._tell_missing()

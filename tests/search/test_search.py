@@ -144,11 +144,14 @@ def test_a_finished_search_is_extended_to_more_trials_without_redoing_work(proje
 
 def test_a_finished_search_is_extended_to_more_epochs_without_redoing_work(project: Project) -> None:
     project.define(COUNTED)
-    project.run(*SEARCH)
+    first = project.run(*SEARCH)
     before, best = outcomes(project), os.readlink(project.results / "best_config")
 
     done = project.run(*SEARCH, "--epoch", "9")
     assert (done.code, done.err) == (0, "")
+    assert "\ncontinuing: 5 of 17 trials have a result; 11 of 69 epochs are done\n  best so far: " in done.out
+    old = ", trial 0000, to epoch 1: "
+    assert (first.out.count(old), done.out.count(old)) == (1, 0)
     found = outcomes(project)
     assert found.items() >= before.items()
     assert Counter(epochs for _, epochs in found) == {1: 9, 3: 8, 9: 5}
