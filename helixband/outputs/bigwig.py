@@ -205,11 +205,14 @@ def _check(path: str, written: "_Content") -> None:
         found = _Content()
         for _ in found.passing((name, *entry) for name in written.names for entry in track.records(name)):
             pass
-        covered = [int(track.info()["summary"]["basesCovered"])]
+        whole = found.checksums == written.checksums
+        whole = whole and int(track.info()["summary"]["basesCovered"]) == written.bases
         for zoom in track.zooms():
             entries = (entry for name in written.names for entry in track.zoom_records(zoom, name))
-            covered.append(sum(entry[2]["bases_covered"] for entry in entries))
-        if found.checksums != written.checksums or set(covered) != {written.bases}:
+            covered = sum(entry[2]["bases_covered"] for entry in entries)
+            # pybigtools 0.3.0 counts some bases twice in zoom levels of entries with gaps between them.
+            whole = whole and (covered >= written.bases if written.has_gaps else covered == written.bases)
+        if not whole:
             raise OSError(errno.EIO, UNFINISHED)
     with _failures():
         _check_frame(path, written)
@@ -259,6 +262,8 @@ class _Content:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.bases = 0
+        self.has_gaps = False
+        """Whether two entries of a name have bases between them."""
         self.lowest, self.highest = math.inf, -math.inf
         self.sums = np.zeros(2)
         """Over all bases: of the scores, and of their squares."""
@@ -274,10 +279,14 @@ class _Content:
         for name, group in itertools.groupby(entries, operator.itemgetter(0)):
             self.names.append(name)
             self._sums.add(name.encode())
+            last_end = None
             while block := list(itertools.islice(group, BLOCK_ROWS)):
                 spans = np.array([entry[1:] for entry in block], _SPAN)
                 lengths, scores = spans["end"] - spans["start"], spans["score"].astype(np.float64)
                 self.bases += int(lengths.sum())
+                before = np.append(spans["start"][0] if last_end is None else last_end, spans["end"][:-1])
+                self.has_gaps |= bool((spans["start"] > before).any())
+                last_end = spans["end"][-1]
                 self.lowest = min(self.lowest, scores.min())
                 self.highest = max(self.highest, scores.max())
                 self.sums += [lengths @ scores, lengths @ scores**2]

@@ -336,6 +336,20 @@ def test_intervals_in_any_order_make_a_track(
 
 
 @needs_pybigtools
+def test_windows_with_gaps_between_them_make_a_track_with_zoom_levels(
+    results: Results, tmp_path: Path
+) -> None:
+    (tmp_path / "x.fa").write_text(">chr1\n" + "ACGT" * 6000)
+    data = FastaBatchGenerator(str(tmp_path / "x.fa"), window=101, stride=400)
+
+    (written,) = predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {}, ["bw"])
+
+    assert track(written)["chr1"] == [(start, start + 101, 26.0) for start in range(0, 23_600 + 1, 400)]
+    with pybigtools.open(str(written)) as file:
+        assert file.zooms()
+
+
+@needs_pybigtools
 def test_a_score_that_is_not_finite_leaves_a_gap(results: Results, genome: str) -> None:
     data = FastaBatchGenerator(genome, window=4)
 
