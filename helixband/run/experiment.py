@@ -117,9 +117,10 @@ class Experiment(Stage):
     def run(self) -> None:
         """All stages asked for."""
         self._announce()
-        going_on = []
+        going_on = self._going_on()
+        for trial in going_on:
+            self.trainer.check_plan(trial)
         if self.run_file.changes(self.definition):
-            going_on = self._going_on()
             self._check_fit(going_on)
         if not self.args.no_data_check:
             self._check_data()

@@ -275,6 +275,16 @@ def test_a_trial_keeps_to_the_total_that_it_was_begun_with(project: Any) -> None
     )
 
 
+def test_a_search_cannot_be_extended_past_the_total_of_its_trials_and_a_dry_run_says_so(project: Any) -> None:
+    project.define(PLANNED)
+    flags = ("--batch-size", "20", "--hyper", "--schedule", "asha", "--trials", "4")
+    assert project.run(*flags, "--epoch", "3").code == 0
+    for more in ((), ("--dry-run",)):
+        refused = project.run(*flags, "--epoch", "9", *more)
+        assert refused.code == ResultsMismatch.exit_code
+        assert "was begun with --epoch 3, and its schedule depends on the total of its steps" in refused.err
+
+
 BY_EPOCHS = """
 class Model(RegressionModel):
     def init_model(self):

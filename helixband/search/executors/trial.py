@@ -46,12 +46,8 @@ class Trainer:
         if is_new:
             plan = self._plan(train)
         assert plan is not None
-        if train is not None and self._epochs > plan["epochs"]:
-            raise ResultsMismatch(
-                f"trial {trial.id} was begun with --epoch {plan['epochs']}, and its schedule depends on the "
-                f"total of its steps. It cannot go on to epoch {self._epochs}: "
-                f"give --epoch {plan['epochs']}, or another directory with --result"
-            )
+        if train is not None and not is_new:
+            self.check_plan(trial)
         model = self._model(trial.id, config, plan)
         if is_new and train is not None and model.engine.asked_total:
             if trial.is_resumable:
@@ -61,6 +57,16 @@ class Trainer:
                 )
             trial.write_plan(plan)
         return model
+
+    def check_plan(self, trial: Trial) -> None:
+        """Raise `ResultsMismatch` where a trial's schedule is of fewer epochs than it would get now."""
+        plan = trial.plan()
+        if plan is not None and self._epochs > plan["epochs"]:
+            raise ResultsMismatch(
+                f"trial {trial.id} was begun with --epoch {plan['epochs']}, and its schedule depends on the "
+                f"total of its steps. It cannot go on to epoch {self._epochs}: "
+                f"give --epoch {plan['epochs']}, or another directory with --result"
+            )
 
     def passing_model(self, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
         """A model that belongs to no trial, to be thrown away; nothing is written."""
