@@ -140,8 +140,8 @@ FILES = {
         "negatives regions",
     ],
     "training": [
-        "broadcasting ended feed keeper objects losses meters modes options result schedules tensorboard",
-        "parts parts.constrain parts.update steps",
+        "broadcasting constants ended feed keeper objects losses meters modes options result schedules",
+        "parts parts.constrain parts.update steps tensorboard",
         "configuration monte_carlo plain parts.schedule parts.order",
         "holdings",
         "iterators settings",

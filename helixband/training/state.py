@@ -13,6 +13,7 @@ from helixband import randomness
 from helixband.errors import DefinitionError, ResultsMismatch, StorageError
 from helixband.generators.base import BatchGenerator
 from helixband.nested import map_leaves
+from helixband.training.constants import Constants
 from helixband.training.holdings import Holdings, put
 from helixband.training.objects import found_in, is_stateful, walk
 from helixband.training.schedules import Schedule
@@ -34,7 +35,9 @@ class ModelState:
     def __init__(self, model: Any, own: Iterable[str]) -> None:
         self._own = set(own)
         self._kind = type(model)
-        self._stateful = {name for name, part in self._parts(model).items() if is_stateful(part)}
+        parts = self._parts(model)
+        self._stateful = {name for name, part in parts.items() if is_stateful(part)}
+        self._constants = Constants(parts)
         self._holdings = Holdings(self._is_kept)
         self._holdings.begin(self.roots(model), covered=self._covered(model))
 
@@ -63,7 +66,8 @@ class ModelState:
         own = [(type(source).__name__, randomness.state_of(source)) for source in self._random_of(model)]
         roots = {**self.roots(model), **_of_training(generator)}
         plain = self._holdings.changes(roots, randomness.held.variables(), self._covered(model))
-        return {**capture(parts, generator), "model_random": own, "plain": plain, "settings": self._settings}
+        state = self._constants.left_out(capture(parts, generator))
+        return {**state, "model_random": own, "plain": plain, "settings": self._settings}
 
     def restore(self, model: Any, content: Mapping[str, Any], generator: Any, where: str) -> None:
         """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from.
@@ -77,7 +81,7 @@ class ModelState:
                 f"{where} does not fit the definition: the model holds other random generators than there; "
                 "make them in init_model"
             )
-        put_back(model, restore(content, self._parts(model), generator, where))
+        put_back(model, restore(self._constants.added(content), self._parts(model), generator, where))
         for source, (_, state) in zip(sources, stored, strict=bool(stored)):
             randomness.put_state(source, _revived(state))
         roots = {**self.roots(model), **_of_training(generator)}
@@ -97,7 +101,7 @@ class ModelState:
     def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""
         plain = self._holdings.changes(self.roots(model), covered=self._covered(model))
-        return {**capture_parts(self._inferring(model)), "plain": plain}
+        return {**self._constants.left_out(capture_parts(self._inferring(model))), "plain": plain}
 
     def weights_in(self, model: Any, content: Mapping[str, Any]) -> dict[str, Any]:
         """Of what `capture` gave, what evaluation and prediction depend on."""
@@ -107,7 +111,7 @@ class ModelState:
 
     def use(self, model: Any, content: Mapping[str, Any], where: str) -> None:
         """Take the weights of a checkpoint, and the moment of schedules that they are from."""
-        put_back(model, load_parts(content, self._inferring(model), where))
+        put_back(model, load_parts(self._constants.added(content), self._inferring(model), where))
         put(self.roots(model), content.get("plain", {}), where)
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
