@@ -108,6 +108,7 @@ FILES = {
         "attempt checkpoints digests journal scored",
         "trial",
         "directory",
+        "older",
     ],
     "run": [
         "runfile",

@@ -39,6 +39,10 @@ def evaluation_section(summary: Summary) -> str:
     if missing is not None:
         missing_row = f"<div><dt>baselines missing</dt><dd>{escape(str(missing))}</dd></div>"
         lines += f'<dl class="small facts">{missing_row}</dl>\n'
+    if summary.older.test:
+        lines = f"""<p class="bad">This is the result of earlier weights: {escape(summary.older.test)}.
+Give --eval to make that of the weights that are there now.</p>
+{lines}"""
     if summary.scored is None:
         drawn = f"""<p class="note">There are no plots of labels and predictions, because there is no
 test_predictions.npz. An evaluation writes it if they have up to {MOST_BYTES:,} bytes; those of earlier

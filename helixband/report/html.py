@@ -179,7 +179,10 @@ def _settings(summary: Summary) -> dict[str, Any]:
     settings: dict[str, Any] = {**run.get("settings", {}), **search}
     settings |= {name: run[name] for name in ("helixband", "python", "torch", "numpy") if name in run}
     settings.pop("event", None)
+    longest = max((trial.epochs for trial in summary.trials), default=0)
     if search:
+        if longest > search["max_epochs"]:
+            settings["max_epochs"] = f"{search['max_epochs']}; the best trained on to {longest}"
         settings.pop("epoch", None)  # max_epochs says it
     return {
         name.replace("_", " "): "none" if value is None else label(value) for name, value in settings.items()
@@ -305,8 +308,10 @@ def _failure(failure: Failure, unfolded: bool) -> str:
 
 def _predictions(summary: Summary) -> str:
     bad = '; <span class="bad">it is not as it was written</span>'
+    older = '; <span class="bad">it is of earlier weights</span>'
     items = "".join(
-        f"<li><code>{escape(name)}</code>, {size:,} bytes{bad * (name in summary.damaged)}</li>"
+        f"<li><code>{escape(name)}</code>, {size:,} bytes{bad * (name in summary.damaged)}"
+        f"{older * (name in summary.older.outputs)}</li>"
         for name, size in summary.predictions
     )
     if not items:

@@ -12,6 +12,7 @@ from helixband.errors import StorageError
 from helixband.files import natural_key, read_document, read_object, read_whole, size_of
 from helixband.results.digests import check_digests, file_digest
 from helixband.results.directory import RECORD, SINGLE, Results, Trial, existing_results, trial_name
+from helixband.results.older import Older, older_results
 from helixband.results.scored import ScoredSet, read_scored
 
 Leaf = str | float | int | bool | None
@@ -95,6 +96,8 @@ class Summary:
     """The labels and predictions of the test set, where they were kept."""
     audit: dict[str, Any] = field(default_factory=dict)
     """What the check of the data found, or {}."""
+    older: Older = field(default_factory=Older)
+    """What is of other weights than those of the best trial."""
 
     @property
     def max_epochs(self) -> int | None:
@@ -163,6 +166,7 @@ def read_summary(path: str | Path) -> Summary:
         damaged=_damaged(results),
         scored=read_scored(results.test_set_file) if results.test_set_file.exists() else None,
         audit=results.audit() if results.audit_file.exists() else {},
+        older=older_results(results),
     )
     if not events:
         summary.finished = bool(trials) and trials[0].epochs >= (summary.max_epochs or math.inf)

@@ -24,6 +24,7 @@ from helixband.files import absolute
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
+from helixband.results.older import older_results
 from helixband.run.checks import Checks, asks_for_training, check_weights, no_model
 from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
@@ -148,6 +149,8 @@ class Experiment(Stage):
             self.evaluation.evaluate(lambda: self._model, self._facts)
         if self.prediction.inputs:
             self.prediction.predict_all(lambda: self._model, self._facts)
+        if self.args.train and (older := older_results(self.results).note()):
+            self.progress.say(older)
         interruption.check()
         self.progress.say(f"results are in {self.results.path}")
 

@@ -56,6 +56,14 @@ def test_the_header_tells_what_was_run(tmp_path: Path) -> None:
     assert [part for part in told if part not in page] == []
 
 
+def test_a_best_trial_that_was_trained_on_is_told_beside_the_epochs_of_the_search(tmp_path: Path) -> None:
+    write_results(tmp_path, [SEARCH, begun(0, {}), result(0, 9, -1.0)])
+    write_history(tmp_path, "0000", [-1.0] * 9)
+    assert "max epochs 9 " in " ".join(text(report(tmp_path)).split())
+    write_history(tmp_path, "0000", [-1.0] * 11)
+    assert "max epochs 9; the best trained on to 11 " in " ".join(text(report(tmp_path)).split())
+
+
 def test_the_report_is_the_same_again(tmp_path: Path) -> None:
     path = big_search(tmp_path, 30, max_epochs=9)
     assert report(path) == report(path)

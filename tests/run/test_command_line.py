@@ -22,6 +22,7 @@ from toys import CLASSES, FASTA
 
 from helixband import __version__
 from helixband.nested import map_leaves
+from helixband.report.__main__ import main as report
 from helixband.run import command
 from helixband.run.runfile import DEFAULTS
 from helixband.training import keeper
@@ -628,6 +629,25 @@ def test_a_larger_epoch_trains_the_best_of_a_finished_search_on(project: Project
     assert project.read("search/journal.jsonl") == journal
     assert "search: done already" in project.run("--hyper").out, "the search is the same as before"
     assert project.run("--hyper", "--epoch", "9").code == 0, "and can be extended"
+
+
+def test_results_of_earlier_weights_are_told_until_they_are_made_again(project: Project) -> None:
+    assert "note:" not in project.run(*SHORT, "--eval", "--predict", "x.fa").out
+    note = (
+        "note: the test result and the predictions on 1 input are of earlier weights (trial single, "
+        "trained to epoch 2); give --eval and --predict to make those of the weights that are there now\n"
+    )
+    assert note in project.run(*SHORT, "--epoch", "3").out
+
+    assert report([str(project.results)]) == 0
+    html = project.read("report.html")
+    assert "This is the result of earlier weights: trial single, trained to epoch 2." in html
+    assert html.count("it is of earlier weights") == 2, "x.fa.npy and x.fa.tsv"
+
+    assert "the predictions on 1 input are" in project.run("--train", "--eval").out
+    assert "note:" not in project.run("--train", "--predict", "x.fa").out
+    assert report([str(project.results)]) == 0
+    assert "earlier weights" not in project.read("report.html")
 
 
 @pytest.mark.parametrize("made", [SHORT, SEARCH])
