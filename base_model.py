@@ -337,7 +337,8 @@ class BaseModel:
     def predict(self, generator: Generator | Tensor | np.ndarray[Any, Any]) -> Any:
         """y_pred over the x of a generator, or of one array or tensor (N, …): NumPy (N, …)."""
         batches = [generator] if isinstance(generator, np.ndarray | Tensor) else generator
-        return passes.predict(self.predict_step, batches, self.device, self.args.batch_size, self.batch_limit)
+        rows, limit, giver = self.args.batch_size, self.batch_limit, self.engine.giver("predict_step")
+        return passes.predict(self.predict_step, batches, self.device, rows, limit, giver)
 
     def predict_mc(self, generator: Generator, samples: int) -> tuple[Any, Any]:
         """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""

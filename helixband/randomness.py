@@ -134,14 +134,19 @@ class Held:
                 if self._seed is not None:
                     seed_source(source, derive_seed(self._seed, "held", name))
 
+    def modules(self) -> dict[str, ModuleType]:
+        """The definition's modules that are loaded, by name."""
+        loaded = list(sys.modules.items()) if self._package else []
+        inner = f"{self._package}."
+        return {name: module for name, module in loaded if name == self._package or name.startswith(inner)}
+
     def variables(self) -> dict[str, Any]:
         """What the definition's modules hold in variables, and their classes in attributes, by name."""
         found: dict[str, Any] = {}
-        for name, module in list(sys.modules.items()) if self._package else []:
-            if name == self._package or name.startswith(f"{self._package}."):
-                file = os.path.basename(getattr(module, "__file__", None) or name)
-                for key, value in _variables_of(vars(module), name):
-                    found[f"{key} of {file}"] = value
+        for name, module in self.modules().items():
+            file = os.path.basename(getattr(module, "__file__", None) or name)
+            for key, value in _variables_of(vars(module), name):
+                found[f"{key} of {file}"] = value
         return found
 
     def reset(self) -> None:

@@ -145,7 +145,7 @@ FILES = {
         "parts parts.constrain parts.update steps tensorboard",
         "configuration monte_carlo plain parts.schedule parts.order",
         "holdings",
-        "iterators settings",
+        "iterators settings snapshot",
         "state",
         "engine reading",
         "member",

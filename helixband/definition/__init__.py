@@ -37,6 +37,9 @@ _OF_A_SPLIT = {
 """What to return of the parts of a split."""
 STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 
+TrainingData = dict[tuple[str, int], tuple[BatchGenerator, BatchGenerator]]
+"""By data directory and batch size."""
+
 
 class Definition:
     """A loaded def.py. All its data functions get the same random numbers, so that random splits agree."""
@@ -47,7 +50,7 @@ class Definition:
         self.digest = hashlib.sha256(source).hexdigest()
         self.module = module
         self.seed = seed
-        self._training_data: dict[tuple[str, int], tuple[BatchGenerator, BatchGenerator]] = {}
+        self._training_data: TrainingData = {}
 
     def check(self, needed: Mapping[str, str]) -> None:
         """Check the definition against its contract.
@@ -86,27 +89,44 @@ class Definition:
         key = (data_dir, batch_size)
         if key in self._training_data:
             return self._training_data[key]
+        train, val = self.training_set(data_dir, batch_size)
+        val = self.validation_set(data_dir) if val is None else val
+        self.keep(data_dir, batch_size, train, val)
+        return train, val
+
+    def training_set(self, data_dir: str, batch_size: int) -> tuple[Iterable[Any], Iterable[Any] | None]:
+        """The generator for training; and that for validation, or None where another function makes it."""
         name, of_val = "get_train_generator", "get_val_generator"
         made = self._call_for_data(name, data_dir, batch_size)
         if _is_pair(made):
             train, val = made
-            of_val = f"{name}, as the val of (train, val),"
-        elif self._has(of_val) or _holds_generators(made):
-            train = self._check_generator(made, name)
-            val = self._call_for_data(of_val, data_dir)
-        else:
-            near = self._misspelt("get_val_generator", vars(self.module))
+            return self._checked(train, name), self._checked(val, f"{name}, as the val of (train, val),")
+        if not (self._has(of_val) or _holds_generators(made)):
+            near = self._misspelt(of_val, vars(self.module))
             hint = f" ({near}: did you mean get_val_generator?)" if near else ""
             raise DefinitionError(
                 f"{self.path}: get_train_generator returned one generator, and there is no get_val_generator"
                 f"{hint}; return (train, val), or write one"
             )
-        for generator, function in ((train, name), (val, of_val)):
-            self._check_generator(generator, function)
-            self._check_workers(generator, function)
+        return self._checked(made, name), None
+
+    def validation_set(self, data_dir: str) -> Iterable[Any]:
+        """The generator of `get_val_generator`."""
+        name = "get_val_generator"
+        return self._checked(self._call_for_data(name, data_dir), name)
+
+    def keep(self, data_dir: str, batch_size: int, train: Iterable[Any], val: Iterable[Any]) -> None:
+        """Have `training_data` give these again, if they are of ours."""
         if isinstance(train, BatchGenerator) and isinstance(val, BatchGenerator):
-            self._training_data[key] = (train, val)
-        return train, val
+            self._training_data[data_dir, batch_size] = (train, val)
+
+    def data_made(self) -> TrainingData:
+        """The training data of ours that are kept."""
+        return dict(self._training_data)
+
+    def forget_data(self, but: TrainingData) -> None:
+        """Make training data anew where they are needed again, but for these."""
+        self._training_data = dict(but)
 
     def test_data(self, data_dir: str) -> Iterable[Any]:
         """The generator of the held-out set."""
@@ -216,6 +236,12 @@ class Definition:
             raise DataError(
                 f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
             )
+        return generator
+
+    def _checked(self, made: Any, name: str) -> Iterable[Any]:
+        """As `_check_generator`, of a set that is read each epoch."""
+        generator = self._check_generator(made, name)
+        self._check_workers(generator, name)
         return generator
 
     def _check_workers(self, generator: Any, name: str) -> None:

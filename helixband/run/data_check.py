@@ -4,9 +4,10 @@ Shapes, types and what raises are faults. A metric that raises or is undefined o
 Nothing is written, and random numbers are afterwards as they were.
 """
 
+import contextlib
 import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +23,13 @@ from helixband.run.findings import MODEL, PREDICTION, TEST, TRAINING, VALIDATION
 from helixband.run.prediction import Prediction
 from helixband.search.executors.task import Document
 from helixband.search.executors.trial import Trainer
-from helixband.training import judge, rehearsal
+from helixband.training import judge, rehearsal, snapshot
 from helixband.training.feed import sizes
 
 SECONDS = 5.0
-"""A check that takes longer says so."""
+"""A check whose data take longer says so."""
+TRIED = 20
+"""So many configurations of --try are tried."""
 
 Batch = tuple[Any, Any]
 
@@ -35,6 +38,7 @@ class Work(NamedTuple):
     """What a run has to do.
 
     `configs` are the configurations of which one has to do with the data: the one that is used, or draws.
+    With `each`, they are those of --try, which all have to do.
     `predicts` is the path of the first input that is not done. `replaces` says that this definition is to
     take the place of another one: a metric that raises is a fault then.
     """
@@ -43,6 +47,7 @@ class Work(NamedTuple):
     evaluates: bool
     predicts: str | None
     configs: list[Document]
+    each: bool
     replaces: bool = False
 
 
@@ -61,36 +66,75 @@ class DataCheck(Stage):
 
     def run(self) -> None:
         """Say what is to be noted; raises all that is wrong."""
-        began = time.monotonic()
-        with randomness.unmoved():
-            found = Findings()
+        found = Findings()
+        with self._left_as_it_was(found):
+            began = time.monotonic()
             self._make(found)
             self._read(found)
+            seconds = time.monotonic() - began  # without what metrics and optimizers import
             tried = self._try_configurations()
         for fault in tried.faults:
-            found.add(fault)
+            found.add(fault, *fault.numbers)
         found.notes += tried.notes
         self._made, self._batches = {}, {}
         interruption.check()
         found.raise_faults(self.definition)
         for note in found.notes:
             self.progress.say(f"note: {note}")
-        if (seconds := time.monotonic() - began) > SECONDS:
-            self.progress.say(f"the check of the data took {seconds:.0f} s; --no-data-check leaves it out")
+        if seconds > SECONDS:
+            self.progress.say(
+                f"making and reading the data for their check took {seconds:.0f} s; --no-data-check leaves "
+                "it out"
+            )
+
+    @contextlib.contextmanager
+    def _left_as_it_was(self, found: Findings) -> Iterator[None]:
+        """Around the check: random numbers and what the definition holds are afterwards as before.
+
+        Where that had changed, all data are made anew for the work, as if they were not made here.
+        """
+        with randomness.unmoved():
+            before, data = snapshot.of_the_definition(), self.definition.data_made()
+            try:
+                yield
+            finally:
+                changed, lost = before.put_back()
+                if changed:
+                    self.definition.forget_data(data)
+                    self._evaluation.release()
+        if lost:
+            found.notes.append(
+                f"{', '.join(lost)}: changed as the data were tried, and too large to be put back; the "
+                "results may be others than with --no-data-check"
+            )
 
     def _make(self, found: Findings) -> None:
         """The generators that the work needs."""
-        args = self.args
         if self._work.trains:
-            with found.of(TRAINING, told=True):
-                made = self.definition.training_data(args.data, args.batch_size)
-                self._made[TRAINING], self._made[VALIDATION] = made
+            self._make_training_data(found)
         if self._work.evaluates:
             with found.of(TEST, told=True):
                 self._made[TEST] = self._evaluation.test_data()
         if self._work.predicts is not None:
             with found.of(PREDICTION, told=True):
                 self._made[PREDICTION] = self._prediction.data_of(self._work.predicts)
+
+    def _make_training_data(self, found: Findings) -> None:
+        """Each of both sets, so that the faults of one do not hide those of the other."""
+        definition, data, rows = self.definition, self.args.data, self.args.batch_size
+        if definition.data_made():
+            self._made[TRAINING], self._made[VALIDATION] = definition.training_data(data, rows)
+            return
+        val = None
+        with found.of(TRAINING, told=True):
+            self._made[TRAINING], val = definition.training_set(data, rows)
+        if val is not None:
+            self._made[VALIDATION] = val
+        elif definition.function("get_val_generator"):
+            with found.of(VALIDATION, told=True):
+                self._made[VALIDATION] = definition.validation_set(data)
+        if TRAINING in self._made and VALIDATION in self._made:
+            definition.keep(data, rows, self._made[TRAINING], self._made[VALIDATION])
 
     def _read(self, found: Findings) -> None:
         for where in (TRAINING, VALIDATION, TEST):
@@ -103,18 +147,36 @@ class DataCheck(Stage):
 
         A search goes on without a configuration that fails, so it has several here.
         """
+        if self._work.each:
+            return self._try_given()
         first = None
         for config in self._work.configs:
             found = self._try(config)
-            if torch.cuda.is_available():
-                gc.collect()
-                torch.cuda.empty_cache()
             if not found.faults:
                 return found
             first = first or found
         return first or Findings()
 
+    def _try_given(self) -> Findings:
+        """The faults of all configurations of --try, with their numbers, and what the first gave to note."""
+        found = Findings()
+        for number, config in enumerate(self._work.configs[:TRIED], 1):
+            tried = self._try(config)
+            for fault in tried.faults:
+                found.add(fault, number)
+            if number == 1:
+                found.notes = tried.notes
+        return found
+
     def _try(self, config: Document) -> Findings:
+        """What one configuration gives; the memory of its model is free afterwards."""
+        found = self._tried(config)
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()
+        return found
+
+    def _tried(self, config: Document) -> Findings:
         found, model = Findings(), None
         with found.of(MODEL):
             model = self._trainer.passing_model(config, self._made.get(TRAINING))

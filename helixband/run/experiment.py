@@ -119,8 +119,8 @@ class Experiment(Stage):
         """All stages asked for."""
         self._announce()
         going_on = self._going_on()
-        for trial in going_on:
-            self.trainer.check_plan(trial)
+        for begun in going_on:
+            self.trainer.check_plan(begun)
         if self.run_file.changes(self.definition):
             self._check_fit(going_on)
         if not self.args.no_data_check:
@@ -180,11 +180,12 @@ class Experiment(Stage):
             given = self.checks.given
             get_config = fixed(self.definition.module.get_config, given.get("set", {}), args.seed)
             seeds = (derive_seed(args.seed, "config", number, 0) for number in range(FIRST_TRIALS))
-            configs = [*given.get("try", []), *(draw(get_config, seed) for seed in seeds)][:FIRST_TRIALS]
+            configs = given.get("try") or [draw(get_config, seed) for seed in seeds]
         else:
             used = trial or self._trained_trial()
             configs = [self._config(used)]
-        work = Work(trains, evaluates, predicts, configs, bool(self.run_file.changes(self.definition)))
+        each, replaces = searches and "try" in self.checks.given, self.run_file.changes(self.definition)
+        work = Work(trains, evaluates, predicts, configs, each, bool(replaces))
         DataCheck(self._context, self.trainer, self.evaluation, self.prediction, work).run()
 
     def _config(self, trial: Trial) -> dict[str, Any]:

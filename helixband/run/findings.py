@@ -19,11 +19,23 @@ MODEL, TRAINING, VALIDATION, TEST, PREDICTION = (
 
 
 class Fault(NamedTuple):
-    """What was raised, and where; `told` says whether its traceback or message tells where."""
+    """What was raised, and where; `told` says whether its traceback or message tells where.
+
+    `numbers` are the configurations of --try, from 1, with which it was found.
+    """
 
     where: str
     error: BaseException
     told: bool
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where it was found, and with which configurations."""
+        if not self.numbers:
+            return self.where
+        some = "configuration" if len(self.numbers) == 1 else "configurations"
+        return f"{some} {', '.join(map(str, self.numbers))} of --try, {self.where}"
 
 
 class Findings:
@@ -45,26 +57,36 @@ class Findings:
         except (Exception, SystemExit) as error:
             self.add(Fault(where, error, told or where in (MODEL, TRAINING)))
 
-    def add(self, fault: Fault) -> None:
-        """Take a fault, unless the same was found elsewhere, as where all sets are made by one function."""
-        if not any(_are_alike(fault.error, other.error) for other in self.faults):
-            self.faults.append(fault)
+    def add(self, fault: Fault, *numbers: int) -> None:
+        """Take a fault, unless the same was found elsewhere, as where all sets are made by one function.
+
+        With the numbers of configurations, the same with another one adds its numbers.
+        """
+        for place, other in enumerate(self.faults):
+            if _are_alike(fault.error, other.error):
+                several = dict.fromkeys((*other.numbers, *numbers))
+                self.faults[place] = other._replace(numbers=tuple(several))
+                return
+        self.faults.append(fault._replace(numbers=numbers, told=fault.told and not numbers))
 
     def raise_faults(self, definition: Definition) -> None:
         """Raise the fault, or several as one error."""
         if not self.faults:
             return
         if len(self.faults) > 1:
-            listed = "".join(f"\n  - {where}: {_told(error, definition)}" for where, error, _ in self.faults)
+            listed = "".join(
+                f"\n  - {fault.place}: {_told(fault.error, definition)}" for fault in self.faults
+            )
             wrong = any(isinstance(fault.error, DefinitionError) for fault in self.faults)
             kind = DefinitionError if wrong else DataError
             raise kind(f"{definition.path}: {len(self.faults)} faults were found before any work:{listed}")
-        where, error, told = self.faults[0]
+        error, told, place = self.faults[0].error, self.faults[0].told, self.faults[0].place
         if not told and isinstance(error, HelixbandError):
             explained = definition.explain(error)
-            raise type(error)(f"{where}: {explained}") from error
+            raise type(error)(f"{place}: {explained}") from error
         if not told:
-            error.add_note(f"with {where}, of which a batch was tried before any work")
+            of_what = "which was" if self.faults[0].where == MODEL else "of which a batch was"
+            error.add_note(f"with {place}, {of_what} tried before any work")
         raise error
 
 

@@ -77,6 +77,7 @@ class Engine:
         self.check_loss = self.check_metrics = True
         """Whether the next batch is to be checked for broadcasting."""
         self._checked: set[tuple[str, Any]] = set()
+        self._own: set[str] = set()
         self.asked_total = False
         """Whether `init_model` depends on the total number of steps."""
         self.asked_steps = False
@@ -116,6 +117,7 @@ class Engine:
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
         self.is_set_up = True
+        self._own = own
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.has_train_metrics, self.checks_labels = "train_metrics" in own, "check_labels" in own
         self.modes = Modes(model.network, model.criterion)
@@ -125,13 +127,17 @@ class Engine:
         self.after_update = after_update(options, model.network)
         self.take_criterion(model.criterion)
 
+    def giver(self, step: str) -> str:
+        """What gives the predictions of a step: the step where it is a definition's own, else the network."""
+        return step if step in self._own else "the network"
+
     def read(self, given: Any, rows: int, step: str) -> tuple[Loss, Any]:
         """(loss, y_pred) that a step of this name gave for so many examples, the loss with its weight."""
         if not isinstance(given, tuple) or len(given) != 2:
             raise DefinitionError(f"{step} returned {type(given).__name__}; it has to return (loss, y_pred)")
         loss, y_pred = given
         if y_pred is not None or step != "train_step" or self.has_train_metrics:
-            check_rows(y_pred, rows, step)
+            check_rows(y_pred, rows, step, self.giver(step))
         if (weighed := self.weighed(loss)) is not None:
             return weighed, y_pred
         if isinstance(loss, tuple):

@@ -233,8 +233,11 @@ class Outputs:
             self._waiting, self._bytes = [], 0
 
 
-def check_rows(y_pred: Any, rows: int, step: str = "predict_step") -> None:
-    """Raise `DefinitionError` where what a step gave is not a prediction for each example of a batch."""
+def check_rows(y_pred: Any, rows: int, step: str = "predict_step", giver: str = "the network") -> None:
+    """Raise `DefinitionError` where what a step gave is not a prediction for each example of a batch.
+
+    `giver` is what gave it in the end: a step that a definition has itself may change what the network gave.
+    """
     for leaf in leaves(y_pred) if isinstance(y_pred, CONTAINERS) else (y_pred,):  # nearly always one
         if not isinstance(leaf, np.ndarray | Tensor):
             raise DefinitionError(
@@ -243,6 +246,6 @@ def check_rows(y_pred: Any, rows: int, step: str = "predict_step") -> None:
             )
         if leaf.ndim == 0 or len(leaf) != rows:
             raise DefinitionError(
-                f"the network gave y_pred of shape {tuple(leaf.shape)} for a batch of {rows}; its first "
+                f"{giver} gave y_pred of shape {tuple(leaf.shape)} for a batch of {rows}; its first "
                 "dimension has to be the batch (after squeeze() of a batch of one, use squeeze(-1))"
             )

@@ -111,7 +111,7 @@ def _attributes(holder: Any) -> Iterable[tuple[str, Any]]:
     kind: Any = type(holder)
     names = getattr(holder, "__dict__", None)
     found = list(names.items()) if isinstance(names, dict) else []
-    for name in _other_names(kind):
+    for name in other_names(kind):
         try:
             found.append((name, getattr(holder, name)))
         except (AttributeError, ValueError):  # a slot, or a cell of a closure, that is not filled
@@ -120,7 +120,7 @@ def _attributes(holder: Any) -> Iterable[tuple[str, Any]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _other_names(kind: type[Any]) -> tuple[str, ...]:
+def other_names(kind: type[Any]) -> tuple[str, ...]:
     """The names of what objects of a class hold besides what is in their `__dict__`."""
     if issubclass(kind, FunctionType):
         return "__closure__", "__defaults__", "__kwdefaults__"

@@ -95,13 +95,17 @@ def predict(
     device: torch.device,
     training_rows: int,
     limit: int | None = None,
+    giver: str = "the network",
 ) -> Any:
-    """y_pred over a whole set, as NumPy arrays (N, …); `step(x) -> y_pred`. Pieces as in `evaluate`."""
+    """y_pred over a whole set, as NumPy arrays (N, …); `step(x) -> y_pred`. Pieces as in `evaluate`.
+
+    `giver` is what gives the predictions, for messages.
+    """
     predicted = Outputs()
     for batch in unlabelled(generator, limit):
         for (x,) in pieces((batch,), training_rows, device):
             y_pred = step(to_device(x, device))
-            check_rows(y_pred, length(x))
+            check_rows(y_pred, length(x), giver=giver)
             predicted.add(y_pred)
     if predicted.empty:
         raise DataError(f"{type(generator).__name__} gave no batch; prediction needs one example at least")

@@ -1,27 +1,11 @@
-"""Generators as they are read: what of them can be put back afterwards, and what cannot."""
+"""Generators as they are read: which of them would not be afterwards as before."""
 
-import contextlib
 from collections.abc import Iterator
 from io import IOBase
 from typing import Any
 
-from helixband import randomness
-from helixband.training.holdings import Holdings
 from helixband.training.iterators import goes_on
 from helixband.training.objects import found_in
-
-
-@contextlib.contextmanager
-def left_as_it_was(holder: Any) -> Iterator[None]:
-    """Around code of ours: the random generators and plain values that an object holds are then as before."""
-    sources = found_in(holder, randomness.SOURCES)
-    before = [randomness.state_of(source) for source in sources]
-    try:
-        with Holdings().unchanged({"the generator": holder}, strict=False):
-            yield
-    finally:
-        for source, state in zip(sources, before, strict=True):
-            randomness.put_state(source, state)
 
 
 def keeps_iterator(generator: Any) -> bool:

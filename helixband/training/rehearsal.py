@@ -15,12 +15,11 @@ from torch.nn.parameter import is_lazy
 
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
-from helixband.generators.base import BatchGenerator
 from helixband.nested import length, map_leaves
 from helixband.training import judge
 from helixband.training.feed import kept, labelled, no_batch, pieces, to_device, unlabelled
-from helixband.training.objects import found_in
-from helixband.training.reading import keeps_iterator, left_as_it_was
+from helixband.training.reading import keeps_iterator
+from helixband.training.snapshot import left_as_it_was
 
 PASSES = 3
 """So many of the passes with dropout left on are done, if there are more."""
@@ -32,8 +31,8 @@ def first_batch(generator: Iterable[Any]) -> tuple[Any, Any]:
     Raises `Unreadable` where reading it would move the generator for good.
     """
     with _read(labelled(generator, 1), generator) as batches:
-        for batch in batches:
-            return batch
+        for x, y in batches:
+            return x, y
     raise no_batch(generator)
 
 
@@ -127,13 +126,5 @@ def _read(batches: Generator[Any], generator: Any) -> Iterator[Iterator[Any]]:
             f"the generator, a {type(generator).__name__}, keeps an iterator or an open file that this would "
             "move"
         )
-    holders = [generator, *found_in(generator, BatchGenerator)]
-    attributes = [(vars(holder), dict(vars(holder))) for holder in holders if hasattr(holder, "__dict__")]
-    with left_as_it_was(generator):
-        try:
-            with contextlib.closing(batches):
-                yield batches
-        finally:
-            for now, before in attributes:
-                now.clear()
-                now.update(before)
+    with left_as_it_was(generator), contextlib.closing(batches):
+        yield batches

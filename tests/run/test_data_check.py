@@ -1,5 +1,6 @@
 """The data of all stages are tried before any work: what is a fault, what a note, what stays untouched."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,25 @@ def test_all_faults_are_told_at_once(project: Project) -> None:
         "  - the data to predict on: its batches are pairs, as of (x, y), and the model takes the first part "
         "alone; a generator for prediction gives x\n"
     )
+
+
+def test_the_faults_of_no_set_hide_those_of_another(project: Project) -> None:
+    project.define("""
+def get_train_generator(data_dir, batch_size): return MatrixBatchGenerator(np.load("train.npy"))
+def get_val_generator(data_dir): return MatrixBatchGenerator(np.load("val.npy"))
+def get_test_generator(data_dir): return MatrixBatchGenerator(np.load("test.npy"))
+def get_pred_generator(pred_path): return MatrixBatchGenerator(np.load("pred.npy"))
+""")
+    failed = project.run(*ALL, "--dry-run")
+    assert "4 faults were found" in failed.err
+    for data, file in [
+        ("training data", "train"),
+        ("validation data", "val"),
+        ("test data", "test"),
+        ("data to predict on", "pred"),
+    ]:
+        assert f"  - the {data}: " in failed.err
+        assert f"No such file or directory: '{file}.npy'" in failed.err
 
 
 def test_a_network_that_fits_no_data_is_one_fault(project: Project) -> None:
@@ -286,6 +306,78 @@ def test_results_are_the_same_with_and_without_the_check(project: Project, extra
     assert outcome(project) == checked
 
 
+STATEFUL = """
+CALLS, CENTRED, BODY = {"forward": 0}, table(0, 60), nn.Linear(3, 4)
+LINES, NUMBER = open("lines.txt"), 0
+
+class Growing(MatrixBatchGenerator):
+    log = []
+    def __iter__(self):
+        self.log.append(1)
+        for x, y in super().__iter__():
+            yield x + len(self.log), y
+
+class Stream:
+    def __iter__(self):
+        for line in LINES:
+            yield np.array([[float(word) for word in line.split()]], np.float32)
+
+class Once:
+    def __init__(self):
+        self.left = [table(2, 10), table(4, 10)]
+    def __iter__(self):
+        while self.left:
+            yield self.left.pop(0)
+
+TEST = Once()
+
+def get_train_generator(data_dir, batch_size):
+    CENTRED[0][:] -= 1
+    return Growing(*CENTRED, batch_size, shuffle=True)
+
+def get_val_generator(data_dir):
+    global NUMBER
+    NUMBER += 1
+    return MatrixBatchGenerator(*table(NUMBER, 20))
+
+def get_test_generator(data_dir):
+    return TEST
+
+def get_pred_generator(pred_path):
+    return Stream()
+
+class Model(RegressionModel):
+    def init_model(self):
+        with torch.no_grad():
+            BODY.weight.mul_(0.5)
+        network = nn.Sequential(BODY, nn.Linear(4, 1))
+        super().init_model(network, nn.MSELoss(), optim.Adam(network.parameters(), 0.01))
+
+    def forward(self, x):
+        CALLS["forward"] += 1
+        return super().forward(x * CALLS["forward"])
+
+    def eval_metrics(self, y_true, y_pred):
+        return {"rows": len(y_true)}
+"""
+
+
+@pytest.mark.filterwarnings("ignore:CALLS of def.py")  # no checkpoint holds it
+def test_what_the_modules_of_a_definition_hold_is_put_back(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path)
+    Path("lines.txt").write_text("1 2 3\n4 5 6\n7 8 9\n")
+    project.define(STATEFUL)
+    assert project.run(*ALL).code == 0
+    checked = outcome(project)
+    assert json.loads(checked["tested"])["rows"] == 20
+    assert len(checked["predicted"]) == 3
+    project.clear()
+    assert project.run(*ALL, "--no-data-check").code == 0
+    assert outcome(project) == checked
+
+
 ONCE = """
 class Once:
     def __init__(self):
@@ -409,6 +501,24 @@ def test_a_search_is_checked_with_the_values_that_it_is_given(project: Project, 
     flags = (*SHORT, "--hyper", "--dry-run")
     assert "negative dimension -1" in project.run(*flags).err
     assert project.run(*flags, given, "units=4" if given == "--set" else str(file)).code == 0
+
+
+def test_each_configuration_of_try_has_to_work(project: Project) -> None:
+    file = project.definition.parent / "known.json"
+    configs = [{"lr": 0.01, "units": units} for units in (4, -1, 8, -2)]
+    flags = (*SHORT, "--hyper", "--trials", "4", "--dry-run", "--try", str(file))
+    file.write_text(json.dumps(configs[:2]))
+    failed = project.run(*flags)
+    assert failed.code == 1
+    assert "negative dimension -1" in failed.err
+    assert "with configuration 2 of --try, the model, which was tried before any work" in failed.err
+    file.write_text(json.dumps(configs))
+    failed = project.run(*flags)
+    assert "2 faults" in failed.err
+    assert "  - configuration 2 of --try, the model: " in failed.err
+    assert "  - configuration 4 of --try, the model: " in failed.err
+    file.write_text(json.dumps(configs[::2]))
+    assert project.run(*flags).code == 0
 
 
 @pytest.mark.parametrize(
