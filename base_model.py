@@ -177,6 +177,7 @@ class BaseModel:
         self.scheduler = scheduler
         options = TrainingOptions(constraints, scheduler_interval, scheduler_metric)
         own = {name for name, method in vars(BaseModel).items() if getattr(type(self), name) is not method}
+        self.engine.own_loss = getattr(type(self).compute_loss, "__module__", "") != __name__
         self.engine.set_up(self, options, own)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
@@ -330,7 +331,8 @@ class BaseModel:
     def evaluate_mc(self, generator: Generator, samples: int) -> dict[str, float]:
         """Evaluation with dropout left on (Gal and Ghahramani 2016): `samples` passes over the set.
 
-        Metrics of the mean prediction, the mean loss, and as <name>_std the spread over the passes.
+        Metrics of the mean prediction, and as <name>_std the spread over the passes. The loss is that of the
+        mean prediction too, or the mean loss where the criterion takes other outputs than y_pred, as logits.
         """
         return judge.whole_mc(self, generator, samples)[0]
 

@@ -504,6 +504,31 @@ def test_evaluation_with_dropout_left_on_tells_the_spread_of_each_metric() -> No
     assert result["loss_std"] > 0
 
 
+def test_the_loss_of_monte_carlo_passes_is_that_of_the_mean_prediction() -> None:
+    torch.manual_seed(0)
+    result = seeded(Regressor).evaluate_mc(MatrixBatchGenerator(X, Y, 7), samples=5)
+    assert result["loss"] == pytest.approx(result["mse"], rel=1e-6)
+
+
+@pytest.mark.parametrize("own", ["logits", "eval_step", "compute_loss"])
+def test_the_loss_is_the_mean_over_passes_where_a_mean_prediction_has_none(own: str) -> None:
+    class Doubled(Regressor):
+        pass
+
+    if own == "logits":
+        Doubled.forward = lambda self, x: {"y_pred": 2 * (out := self.network(x)), "y_pred_loss": out}
+    elif own == "eval_step":
+        Doubled.eval_step = lambda self, x, y: Regressor.eval_step(self, x, y)
+    else:
+        Doubled.compute_loss = lambda self, y_pred_loss, y: (y_pred_loss - y[:, None]).square().mean()
+    model, data = seeded(Doubled), MatrixBatchGenerator(X, Y)
+    torch.manual_seed(1)
+    with model.engine.modes.dropout_left_on():
+        losses = [model.evaluate(data)["loss"] for _ in range(5)]
+    torch.manual_seed(1)
+    assert model.evaluate_mc(data, samples=5)["loss"] == pytest.approx(np.mean(losses), rel=1e-9)
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -27,6 +27,11 @@ COUNTS = {
 }
 """What the check counts of test examples that the training set has something like."""
 
+_PASSES = """<p class="note">Dropout was left on. Metrics are of the mean prediction, and ± is the spread over
+the passes. The loss is of the mean prediction if the criterion takes predictions themselves; if it takes
+other outputs, such as logits, or is the definition's own, it is the mean over the passes.</p>
+"""
+
 Scores = dict[str, dict[str, Any]]
 
 
@@ -94,7 +99,7 @@ def _metrics(result: dict[str, Any], scores: Scores) -> str:
     head = "".join(f'<th scope="col" class="number">{escape(title)}</th>' for title in columns)
     return f"""<div class="box" tabindex="0" role="region" aria-labelledby="test"><table class="wrapped">
 <thead><tr><th scope="col">metric</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>
-"""
+{_PASSES * ("loss_std" in whole)}"""
 
 
 def _spread(known: dict[str, Any], name: str) -> str:

@@ -78,6 +78,10 @@ class Engine:
         """Whether the next batch is to be checked for broadcasting."""
         self._checked: set[tuple[str, Any]] = set()
         self._own: set[str] = set()
+        self.own_loss = False
+        """Whether `compute_loss` is a definition's own."""
+        self.scores_y_pred = False
+        """Whether the loss of the batch that was evaluated last is of y_pred itself, and not of logits."""
         self.asked_total = False
         """Whether `init_model` depends on the total number of steps."""
         self.asked_steps = False

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,11 @@ def batch(model: Any, x: Any, y: Any) -> Evaluated:
     interruption.check()
     model.engine.modes.eval()
     output = model.forward(x)
+    model.engine.scores_y_pred = output["y_pred_loss"] is output["y_pred"]
+    return _evaluated(model, output, y)
+
+
+def _evaluated(model: Any, output: dict[str, Any], y: Any) -> Evaluated:
     loss = mean_loss(model, output["y_pred_loss"], y)
     known = model.engine.weighed(loss) is not None
     outputs = None if known else (output["y_pred_loss"], y)
@@ -70,29 +75,53 @@ def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, 
 
 def outputs(model: Any, generator: Iterable[Any]) -> tuple[float, Any, Any]:
     """(loss, y_true, y_pred) of a whole set, its labels checked."""
-    model.engine.begin_pass()
-
-    @torch.no_grad()
-    def loss_of(y_pred_loss: Any, y: Any) -> float:
-        return float(mean_loss(model, y_pred_loss, y))
-
-    def step(x: Any, y: Any) -> Evaluated:
-        return _by_definition(model, x, y) if model.engine.own_eval_step else batch(model, x, y)
-
-    rows, limit = model.args.batch_size, model.batch_limit
-    loss, y_true, y_pred = passes.evaluate(step, loss_of, generator, model.device, rows, limit)
+    step = _by_definition if model.engine.own_eval_step else batch
+    loss, y_true, y_pred = _pass(model, step, generator)
     model.check_labels(y_true)
     if not math.isfinite(loss):
         _check_finite(generator, y_true, y_pred)
     return loss, y_true, y_pred
 
 
+def _pass(
+    model: Any, step: Callable[[Any, Any, Any], Evaluated], generator: Iterable[Any]
+) -> tuple[float, Any, Any]:
+    """(loss, y_true, y_pred) of a whole set, whose batches `step(model, x, y)` evaluates."""
+    model.engine.begin_pass()
+
+    @torch.no_grad()
+    def loss_of(y_pred_loss: Any, y: Any) -> float:
+        return float(mean_loss(model, y_pred_loss, y))
+
+    rows, limit = model.args.batch_size, model.batch_limit
+    return passes.evaluate(functools.partial(step, model), loss_of, generator, model.device, rows, limit)
+
+
 def whole_mc(model: Any, generator: Iterable[Any], samples: int) -> tuple[dict[str, float], Any, Any]:
-    """As `whole`, of the mean over `samples` passes with dropout left on, with the spread as <name>_std."""
+    """As `whole`, of the mean over `samples` passes with dropout left on, with the spread as <name>_std.
+
+    The loss is that of the mean prediction if the criterion takes y_pred itself. A criterion that takes other
+    outputs, as logits, or a loss of the definition's own, has no loss of it: then it is the mean loss.
+    """
     with model.engine.modes.dropout_left_on():
         found = [whole(model, generator) for _ in range(samples)]
-    result = monte_carlo.result(found, functools.partial(numbers, model, "eval_metrics"))
-    return result, found[0][1], monte_carlo.mean([y_pred for _, _, y_pred in found])
+    values, y_true = [values for values, _, _ in found], found[0][1]
+    monte_carlo.check(predictions := [y_pred for _, _, y_pred in found])
+    y_pred = monte_carlo.mean(predictions)
+    engine = model.engine
+    if engine.scores_y_pred and not (engine.own_loss or engine.own_eval_step):
+        loss = _pass(model, _of_prediction, [(y_pred, y_true)])[0]
+    else:
+        loss = float(np.mean([each["loss"] for each in values]))
+    result = {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}
+    return result | monte_carlo.spreads(values, result), y_true, y_pred
+
+
+@torch.no_grad()
+def _of_prediction(model: Any, y_pred: Any, y: Any) -> Evaluated:
+    """As `batch`, of a prediction that is there."""
+    model.engine.modes.eval()
+    return _evaluated(model, {"y_pred": y_pred, "y_pred_loss": y_pred}, y)
 
 
 def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]:

@@ -3,26 +3,18 @@
 Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from helixband.errors import DefinitionError
 from helixband.nested import leaves, zip_leaves
-from helixband.training.meters import Metrics
 
 
-def result(passes: list[tuple[dict[str, float], Any, Any]], metrics: Metrics) -> dict[str, float]:
-    """Passes over a set, (values, y_true, y_pred) each, as one result.
-
-    It has the mean loss, the metrics of the mean prediction, and as <name>_std the spread over the passes.
-    """
-    predictions = [y_pred for _, _, y_pred in passes]
-    check(predictions)
-    found = {"loss": float(np.mean([values["loss"] for values, _, _ in passes]))}
-    found |= metrics(passes[0][1], mean(predictions))
-    spreads = {f"{name}_std": float(np.std([values[name] for values, _, _ in passes])) for name in found}
-    return found | spreads
+def spreads(passes: list[dict[str, float]], names: Iterable[str]) -> dict[str, float]:
+    """The standard deviation of values over the passes, as <name>_std."""
+    return {f"{name}_std": float(np.std([values[name] for values in passes])) for name in names}
 
 
 def mean(passes: list[Any]) -> Any:

@@ -211,6 +211,12 @@ def test_spreads_and_unlike_examples_stand_beside_the_metrics(tmp_path: Path) ->
     ]
 
 
+def test_the_report_says_what_the_loss_of_several_passes_is(tmp_path: Path) -> None:
+    told = "Dropout was left on. Metrics are of the mean prediction"
+    assert told in page(tmp_path / "mc", test_result={"loss": 0.5, "loss_std": 0.01})
+    assert told not in page(tmp_path / "once", test_result={"loss": 0.5})
+
+
 def test_what_the_check_found_is_told(tmp_path: Path) -> None:
     audit = {
         "n_test": 200,
