@@ -7,6 +7,7 @@ that looks like a credential, by its name or as a URL with a password, is never 
 texts that are kept, such as tracebacks, the variable's name stands in its place.
 """
 
+import functools
 import os
 import re
 import sys
@@ -125,8 +126,15 @@ def credential_in(text: str) -> str | None:
 
 def _credentials() -> dict[str, re.Pattern[str]]:
     """Of each variable that is a credential, by name, what finds its value in a text; the longest first."""
+    # The bytes below `os.environ` are read a hundred times faster than its texts.
+    return _finders(frozenset(os.environ._data.items()))  # type: ignore[attr-defined]
+
+
+@functools.lru_cache(maxsize=1)
+def _finders(environment: frozenset[tuple[bytes, bytes]]) -> dict[str, re.Pattern[str]]:
     known = {}
-    for name, value in sorted(os.environ.items(), key=lambda pair: -len(pair[1])):
+    texts = [(os.fsdecode(name), os.fsdecode(value)) for name, value in environment]
+    for name, value in sorted(texts, key=lambda pair: (-len(pair[1]), pair)):
         if is_credential(name, value):
             parts = [value, *(url["password"] for url in _PASSWORD.finditer(value))]
             if found := [_as_pattern(part) for part in parts if _is_telling(part)]:

@@ -58,7 +58,8 @@ class Model(RegressionModel):
 """
 
 # One process imports torch and forks a run for each entry of `delays`, killed after so many seconds; the
-# last one is left to finish.
+# last one is left to finish. Of every other run the time counts from the moment at which it has its lock, so
+# that kills hit it at work on a busy machine too.
 LAUNCHER = """
 import json, os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -66,7 +67,8 @@ import helixband.run.experiment
 from helixband.run import command
 import helixband.training.keeper as keeper
 keeper.SECONDS_BETWEEN_WRITES = float(sys.argv[2])
-for delay in json.loads(sys.argv[3]):
+lock = sys.argv[sys.argv.index("-r") + 1] + "/lock"
+for number, delay in enumerate(json.loads(sys.argv[3])):
     pid = os.fork()
     if pid == 0:
         import torch
@@ -74,6 +76,8 @@ for delay in json.loads(sys.argv[3]):
         os._exit(command.main(sys.argv[4:]))
     if delay is None:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    while number % 2 and not (os.path.exists(lock) and open(lock).read().startswith(f"{pid} ")):
+        time.sleep(0.01)
     time.sleep(delay)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
