@@ -132,6 +132,12 @@ WRONG_DEFINITIONS = {
         ),
         "the network gave y_pred of shape (10, 2) for a batch of 20; its first dimension has to be the batch",
     ),
+    "a train_step that leaves predictions out": (
+        "\nclass Model(Model):\n    def train_step(self, x, y):\n"
+        "        loss, y_pred = super().train_step(x, y)\n        return loss, y_pred[:5]\n"
+        "    def train_metrics(self, y_true, y_pred):\n        return {}\n",
+        "train_step gave y_pred of shape (5, 1) for a batch of 20; its first dimension has to be the batch",
+    ),
     "more predictions than labels": (
         "\nclass Model(RegressionModel):\n    def init_model(self):\n        network = nn.Linear(3, 2)\n"
         "        super().init_model(network, None, optim.SGD(network.parameters()))\n",
