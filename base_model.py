@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from constraints import Constraint
 from helixband import interruption, metrics
 from helixband.errors import DataError, DefinitionError
-from helixband.nested import map_leaves, shapes
+from helixband.nested import map_leaves
 from helixband.networks.heads import (
     ConvClassificationNetwork,
     ConvRegressionNetwork,
@@ -27,11 +27,12 @@ from helixband.networks.heads import (
 )
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
-from helixband.training import judge, monte_carlo, passes
+from helixband.training import forward_errors, judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine, Noted, check_part
-from helixband.training.feed import choose_device, hint, number_of_batches
+from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
+from helixband.training.forward_errors import told_shape
 from helixband.training.losses import (
     Criterion,
     cross_entropy,
@@ -205,8 +206,7 @@ class BaseModel:
         try:
             output = self.network(x)
         except Exception as error:
-            name = type(self.network).__name__
-            error.add_note(f"in the forward pass of {name}; x is {shapes(x)}{hint(x, error)}")
+            error.add_note(forward_errors.account(self.network, x, error))
             raise
         return self.split_output(output)
 
@@ -236,7 +236,8 @@ class BaseModel:
             else:
                 loss = self.criterion(y_pred_loss, y)
         except Exception as error:
-            error.add_note(f"in the criterion; its input is {shapes(y_pred_loss)}, its target {shapes(y)}")
+            of_input, of_target = told_shape("its input", y_pred_loss), told_shape("its target", y)
+            error.add_note(f"in the criterion; {of_input}; {of_target}")
             raise
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__

@@ -25,7 +25,7 @@ from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
 from helixband.nested import leaves, like, map_leaves
-from helixband.sequence.targets import LARGEST, check_type, is_finite, is_finite_or_nan
+from helixband.sequence.targets import LARGEST, NUMBER_CLASSES, check_type, is_finite, is_finite_or_nan
 
 __all__ = [
     "BatchGenerator",
@@ -192,6 +192,11 @@ class H5pyBatchGenerator(BatchGenerator):
         return concatenate([self._read(*block)[1] for block in self._blocks()]) if self.labelled else None
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the files were read into memory, and are not streamed."""
+        return self._matrix is not None
+
+    @property
     def _pool_blocks(self) -> int:
         return POOL_BLOCKS if self.shuffle else 1
 
@@ -290,9 +295,11 @@ def _as_arrays(nested: Any, name: str, admits: Admits | None, first_row: int = 0
     array = nested if isinstance(nested, np.ndarray | Tensor) else _array(nested, name)
     values = _values(array, name)
     if values.ndim == 0 or values.dtype.kind not in "biuf":
+        is_text = values.dtype.kind in "USTO" and (name.startswith("Y") or name.endswith(": label"))
+        remedy = f"; {NUMBER_CLASSES}, for example by np.unique(…, return_inverse=True)" if is_text else ""
         raise DataError(
             f"{name} has the type {values.dtype} and shape {values.shape}; "
-            "it has to be an array of numbers, examples along its first dimension"
+            f"it has to be an array of numbers, examples along its first dimension{remedy}"
         )
     check_type(values, name)
     if values.dtype.kind == "f" and admits is not None:

@@ -24,6 +24,7 @@ from base_model import (
 from batch_generator import MatrixBatchGenerator
 from constraints import MaxNormConstraint, UnitNorm
 from helixband.errors import DataError, DefinitionError, StorageError, TrainingError
+from helixband.networks.one_hot import OneHot
 from helixband.results.directory import Results
 from helixband.training import keeper
 from helixband.training.schedules import LinearSchedule
@@ -622,7 +623,10 @@ def test_a_reward_has_to_be_a_number(value: Any, message: str) -> None:
 def test_a_forward_pass_that_fails_tells_the_shapes_it_was_given() -> None:
     with pytest.raises(RuntimeError) as caught:
         seeded(Regressor).predict(np.zeros((2, 7), dtype=np.float32))
-    assert caught.value.__notes__ == ["in the forward pass of Sequential; x is ((2, 7), 'torch.float32')"]
+    assert caught.value.__notes__ == [
+        "in the forward pass of Sequential, in 0 (Linear(in_features=3, out_features=4, "
+        "bias=True)); x has the shape (2, 7), torch.float32"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -667,6 +671,63 @@ def test_a_base_model_has_no_criterion_of_its_own() -> None:
         Model()
 
 
+class Letters(nn.Module):
+    """Filters of one-hot letters, and a classifier of the wrong size where `size` is not 16."""
+
+    def __init__(self, first: nn.Module, size: int) -> None:
+        super().__init__()
+        self.first = first
+        self.classifier = nn.Sequential(nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(size, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.classifier(self.first(x))
+        return output
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (
+            nn.Sequential(OneHot(), nn.Conv1d(4, 16, 3)),
+            "in the forward pass of Letters, in classifier.2 (Linear(in_features=10, out_features=2, "
+            "bias=True)), "
+            "whose input has the shape (5, 16), torch.float32; x has the shape (5, 60), torch.uint8",
+        ),
+        (
+            nn.Conv1d(60, 16, 1),
+            "in the forward pass of Letters, in first (Conv1d(60, 16, kernel_size=(1,), stride=(1,))); "
+            "x has the shape (5, 60), torch.uint8: indexes of "
+            "letters, which OneHot() as the first layer takes",
+        ),
+    ],
+)
+def test_a_layer_that_fails_is_told_with_its_input(first: nn.Module, told: str) -> None:
+    class Model(ClassificationModel):
+        def init_model(self) -> None:
+            super().init_model(Letters(first, 10))
+
+    with pytest.raises(RuntimeError) as caught:
+        Model().predict(np.zeros((5, 60), dtype=np.uint8))
+    assert caught.value.__notes__ == [told]
+
+
+def test_a_forward_of_ones_own_that_fails_is_told_as_the_layer() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(len(x), 2, 3)
+
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            super().init_model(nn.Sequential(nn.Linear(3, 4), nn.Sequential(Halves())))
+
+    with pytest.raises(RuntimeError) as caught:
+        Model().predict(np.zeros((5, 3), dtype=np.float32))
+    assert caught.value.__notes__ == [
+        "in the forward pass of Sequential, in 1.0 (Halves()), whose input has the shape (5, 4), "
+        "torch.float32; x has the shape (5, 3), torch.float32"
+    ]
+
+
 def test_a_criterion_that_fails_tells_the_shapes_it_was_given() -> None:
     class Model(BaseModel):
         def init_model(self) -> None:
@@ -675,7 +736,8 @@ def test_a_criterion_that_fails_tells_the_shapes_it_was_given() -> None:
     with pytest.raises(RuntimeError) as caught:
         Model().evaluate(MatrixBatchGenerator(X, Y))
     assert caught.value.__notes__ == [
-        "in the criterion; its input is ((40, 2), 'torch.float32'), its target ((40,), 'torch.float32')"
+        "in the criterion; its input has the shape (40, 2), torch.float32; its target has the shape "
+        "(40,), torch.float32"
     ]
 
 

@@ -141,8 +141,8 @@ FILES = {
         "negatives regions",
     ],
     "training": [
-        "broadcasting constants ended feed keeper objects losses meters modes options result schedules",
-        "parts parts.constrain parts.update steps tensorboard",
+        "broadcasting constants ended feed forward_errors keeper losses meters modes objects options result",
+        "parts parts.constrain parts.update schedules steps tensorboard",
         "configuration monte_carlo plain parts.schedule parts.order",
         "holdings",
         "iterators settings snapshot",

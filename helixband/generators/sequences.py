@@ -157,7 +157,7 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def split(
         self,
-        by: str,
+        by: str = "",
         val: float | Sequence[str] = 0.1,
         test: float | Sequence[str] = 0.1,
         *,
@@ -377,6 +377,9 @@ def check_options(kind: type[SequenceBatchGenerator], options: Collection[str]) 
 
 
 def _check_split(by: str, val: Any, test: Any, gap: int) -> None:
+    if not by:
+        one_of = ", ".join(map(repr, SPLITS))
+        raise DataError(f"split needs by, one of {one_of}, as in split(by='cluster', val=0.2, test=0.2)")
     if by not in SPLITS:
         raise DataError(f"split by {by!r}: it has to be one of {', '.join(map(repr, SPLITS))}")
     if not isinstance(gap, int | np.integer) or gap < 0:

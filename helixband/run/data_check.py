@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from base_model import BaseModel
+from base_model import BaseModel, ClassificationModel
 from helixband import interruption, randomness
 from helixband.errors import DataError, HelixbandError
+from helixband.generators.arrays import to_numpy
+from helixband.generators.base import BatchGenerator
 from helixband.nested import leaves, length, map_leaves
 from helixband.run.context import Context, Stage
 from helixband.run.evaluation import Evaluation
@@ -212,7 +215,10 @@ class _Rehearsal:
             model.as_member(generator, (), model.args.epoch)
             if model.engine.own_step:
                 return
-            self._measure(TRAINING, "train_metrics", *rehearsal.train(model, batch))
+            y_true, y_pred = rehearsal.train(model, batch)
+            self._measure(TRAINING, "train_metrics", y_true, y_pred)
+            if isinstance(model, ClassificationModel):
+                self._compare_classes(generator, y_pred)
             if sizes and sizes[0] > sizes[1] and sizes[0] % sizes[1] == 1 and not model.args.debug:
                 self._train_on_one(generator, batch, sizes)
         if len(self._found.faults) > before:
@@ -251,6 +257,22 @@ class _Rehearsal:
         if undefined := [metric for metric, value in values.items() if value != value]:
             self._found.notes.append(f"{', '.join(undefined)} of {name}: undefined {rows}")
 
+    def _compare_classes(self, generator: Iterable[Any], y_pred: Any) -> None:
+        """Note outputs of which no label is, where all labels are in memory: torch trains them, too."""
+        labels = _labels_in_memory(generator)
+        if labels is None or np.ndim(y_pred) != 2 or y_pred.shape[1] < 3 or labels.size != len(labels):
+            return
+        classes, outputs = np.unique(labels).tolist(), y_pred.shape[1]
+        if len(classes) < outputs:
+            *others, last = [f"{label:g}" for label in classes]
+            told = f"{', '.join(others)} and {last}" if others else f"{last} alone"
+            if len(others) > 10:
+                told = f"{len(classes)} classes, from {others[0]} to {last}"
+            self._found.notes.append(
+                f"the network has {outputs} outputs, and the labels of {TRAINING} are {told}; it needs one "
+                "output for each class"
+            )
+
     def _train_on_one(self, generator: Iterable[Any], batch: Batch, sizes: tuple[int, int]) -> None:
         try:
             rehearsal.train(self._model, map_leaves(lambda leaf: leaf[:1], batch))
@@ -261,6 +283,15 @@ class _Rehearsal:
                 f"the last has one, on which training fails ({type(error).__name__}: {error}). Pass "
                 "drop_last=True to it, or choose another --batch-size"
             ) from error
+
+
+def _labels_in_memory(generator: Any) -> NDArray[Any] | None:
+    """All labels of a generator of ours, where they are one array and no file is read for them."""
+    if not isinstance(generator, BatchGenerator) or not getattr(generator, "in_memory", True):
+        return None
+    get_labels = getattr(generator, "get_Y", None)
+    labels = to_numpy(get_labels()) if get_labels else None
+    return labels if isinstance(labels, np.ndarray) else None
 
 
 Form = tuple[tuple[tuple[int, ...], str], ...]

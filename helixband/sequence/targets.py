@@ -18,6 +18,8 @@ Targets = NDArray[Any] | Sequence[float] | Path | tuple[Path, str] | Callable[[s
 Place = Callable[[int], str]
 """Where the target of a record, by its number, is from."""
 
+NUMBER_CLASSES = "map the classes to 0, 1, …"
+"""What to do with targets that are the names of classes."""
 LARGEST = np.finfo(np.float32).max
 """Larger numbers are infinite as soon as they are in a tensor of single precision."""
 
@@ -128,7 +130,9 @@ def _array(values: Any, what: str) -> NDArray[Any]:
         raise DataError(f"{what} make no array ({error})") from error
     if array.dtype.kind not in "biuf":
         strange = [value for value in array.ravel().tolist() if not isinstance(value, int | float)]
-        raise DataError(f"{what} have to be numbers, and {(strange or [values])[0]!r} is none")
+        first = (strange or [values])[0]
+        remedy = f"; {NUMBER_CLASSES}" if isinstance(first, str) else ""
+        raise DataError(f"{what} have to be numbers, and {first!r} is not a number{remedy}")
     check_type(array, what)
     return np.asarray(array)
 
@@ -142,8 +146,8 @@ def _read_lines(path: Path) -> NDArray[Any]:
             rows.append([number_in(part) for part in parts])
         except ValueError as error:
             raise DataError(
-                f"{path}, line {number}: {line.strip()!r} is no line of numbers; for a column of a table "
-                "give (path, column)"
+                f"{path}, line {number}: {line.strip()!r} is no line of numbers; {NUMBER_CLASSES}; for a "
+                "column of a table give (path, column)"
             ) from error
         if not parts or len(parts) != len(rows[0]):
             raise DataError(
@@ -171,7 +175,8 @@ def _read_column(path: Path, column: str, names: Sequence[str], where: str) -> t
             value = number_in(row[place])
         except ValueError as error:
             raise DataError(
-                f"{path}, row {number}: column {column!r} holds {row[place]!r}, which is no number"
+                f"{path}, row {number}: column {column!r} holds {row[place]!r}, which is no number; "
+                f"{NUMBER_CLASSES}"
             ) from error
         if row[0] in values:
             raise DataError(f"{path}, row {number}: the name {row[0]!r} is there twice")

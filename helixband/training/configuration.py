@@ -30,16 +30,21 @@ class MissingHyperparameter(DefinitionError, KeyError):
 
 
 class Config(Mapping[str, Any]):
-    """A read-only mapping of hyperparameters; a schedule reads as its value of the moment."""
+    """A read-only mapping of hyperparameters; a schedule reads as its value of the moment.
 
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+    `advice` is what to do where a name is missing, with {} for the name.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None, advice: str = "") -> None:
+        self._advice = advice
         self._values = dict(values or {})
         self._now: tuple[int, int] | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:
             known = ", ".join(self._values) or "nothing"
-            raise MissingHyperparameter(f"the configuration has no hyperparameter {name!r}; it has {known}")
+            told = f"the configuration has no hyperparameter {name!r}; it has {known}"
+            raise MissingHyperparameter(told + self._advice.replace("{}", name))
         value, now = self._values[name], self._now
         if now is None:
             return value
@@ -118,9 +123,9 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def from_json(document: Mapping[str, Any]) -> Config:
-    """The configuration that `to_json` wrote, its schedules made again."""
-    return Config({key: _revive(value) for key, value in document.items()})
+def from_json(document: Mapping[str, Any], advice: str = "") -> Config:
+    """The configuration that `to_json` wrote, its schedules made again; `advice` as `Config` takes it."""
+    return Config({key: _revive(value) for key, value in document.items()}, advice)
 
 
 def _revive(value: Any) -> Any:

@@ -105,22 +105,6 @@ def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any
         yield map_leaves(itemgetter(rows_of_piece), batch)
 
 
-def hint(x: Any, error: Exception) -> str:
-    """What may be wrong with an x that a network fails on."""
-    if "more than 1 value per channel" in str(error) and length(x) == 1:
-        return (
-            ": a batch of one example, on which batch normalisation cannot train; pass drop_last=True to the "
-            "training generator, or choose another --batch-size"
-        )
-    if isinstance(error, TypeError) and "required positional argument" in str(error):
-        return "; the network is called with x alone, and its loss is the criterion's"
-    if not isinstance(x, Tensor) or x.is_floating_point():
-        return ""
-    if x.ndim == 2 and x.dtype == torch.uint8:
-        return ": indexes of letters, which OneHot() as the first layer takes"
-    return ": networks compute with float32, so make it that in the generator" if x.ndim > 2 else ""
-
-
 def number_of_batches(generator: Any) -> int | None:
     """The length of a generator, or None where it has none, or says so only when it is asked."""
     try:

@@ -558,4 +558,4 @@ class Model(BaseModel):
     assert told.startswith(
         f"{definition.path} raised:\nRuntimeError: mat1 and mat2 shapes cannot be multiplied"
     )
-    assert "in the forward pass of Linear; x is ((4, 3), 'torch.float32')" in told
+    assert "in the forward pass of Linear; x has the shape (4, 3), torch.float32" in told

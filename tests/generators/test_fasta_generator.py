@@ -776,6 +776,11 @@ def test_parts_of_random_offsets_are_of_whole_records(genome: str) -> None:
     ("arguments", "message"),
     [
         (
+            {"val": 0.2},
+            "split needs by, one of 'chromosome', 'interval', 'cluster', 'ratio', as in split(by='cluster', "
+            "val=0.2, test=0.2)",
+        ),
+        (
             {"by": "random"},
             "split by 'random': it has to be one of 'chromosome', 'interval', 'cluster', 'ratio'",
         ),

@@ -234,7 +234,7 @@ def test_shapes_that_do_not_fit_are_told_with_the_network_and_its_input(project:
     assert failed.err == (
         f"error: {project.definition} raised:\n"
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (20x3 and 5x1)\n"
-        "in the forward pass of Linear; x is ((20, 3), 'torch.float32')\n"
+        "in the forward pass of Linear; x has the shape (20, 3), torch.float32\n"
     )
 
 
@@ -260,7 +260,8 @@ BAD_DATA = {
     ),
     "labels that are text": (
         "return MatrixBatchGenerator(x, ['high'] * 60)",
-        "Y has the type <U4 and shape (60,); it has to be an array of numbers",
+        "Y has the type <U4 and shape (60,); it has to be an array of numbers, examples along its first "
+        "dimension; map the classes to 0, 1, …, for example by np.unique(…, return_inverse=True)",
     ),
     "no labels": ("return MatrixBatchGenerator(x)", "training and evaluation need"),
     "a batch that is no pair": (
@@ -285,6 +286,16 @@ def test_bad_data_are_told(project: Project, fault: str) -> None:
     assert told in failed.err
     assert failed.code == 1
     assert not (project.results / "best_config").exists()
+
+
+def test_a_partial_configuration_is_told_with_what_to_add(project: Project) -> None:
+    failed = project.run(*SHORT, "--set", "lr=0.02")
+
+    assert failed.code == 2
+    assert failed.err.endswith(
+        "the configuration has no hyperparameter 'units'; it has lr. Without --hyper, --set and --config "
+        "give the whole configuration: add --set units=…, and whatever else the model reads\n"
+    )
 
 
 def test_bad_data_of_ours_are_told_with_the_line_that_read_them(project: Project) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Project, untimed
+from toys import CLASSES
 
 from helixband.run import data_check
 
@@ -55,7 +56,8 @@ def test_test_data_of_another_width_are_told_with_what_they_are(project: Project
     assert failed.err == (
         f"error: {project.definition} raised:\n"
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (20x6 and 3x8)\n"
-        "in the forward pass of Sequential; x is ((20, 6), 'torch.float32')\n"
+        "in the forward pass of Sequential, in 0 (Linear(in_features=3, out_features=8, "
+        "bias=True)); x has the shape (20, 6), torch.float32\n"
         "with the test data, of which a batch was tried before any work\n"
     )
     assert is_untouched(project)
@@ -80,7 +82,8 @@ def test_all_faults_are_told_at_once(project: Project) -> None:
         f"error: {project.definition}: 2 faults were found before any work:\n"
         f"  - the test data: {project.definition} raised:\n"
         "    RuntimeError: mat1 and mat2 shapes cannot be multiplied (20x6 and 3x8)\n"
-        "    in the forward pass of Sequential; x is ((20, 6), 'torch.float32')\n"
+        "    in the forward pass of Sequential, in 0 (Linear(in_features=3, out_features=8, "
+        "bias=True)); x has the shape (20, 6), torch.float32\n"
         "  - the data to predict on: its batches are pairs, as of (x, y), and the model takes the first part "
         "alone; a generator for prediction gives x\n"
     )
@@ -191,6 +194,26 @@ class Model(Model):
         return super().forward(x[:, :3])
 """)
     assert "a piece of 20 rows" in project.run(*SHORT, "--eval", "--dry-run").err
+
+
+@pytest.mark.parametrize(
+    ("outputs", "noted"),
+    [
+        (2, ""),
+        (
+            3,
+            "note: the network has 3 outputs, and the labels of the training data are 0 and 1; it needs one "
+            "output for each class\n",
+        ),
+    ],
+)
+def test_outputs_that_no_label_is_of_are_noted(project: Project, outputs: int, noted: str) -> None:
+    project.define(CLASSES.replace("nn.Linear(3, 2)", f"nn.Linear(3, {outputs})"))
+    done = project.run("--epoch", "1", "--dry-run")
+
+    assert done.code == 0
+    assert noted in done.out
+    assert ("outputs" in done.out) == bool(noted)
 
 
 # A search.

@@ -60,10 +60,16 @@ def test_an_array_is_taken_as_it_stands(targets: Any, dtype: type) -> None:
             np.zeros((1, 3)),
             "x.fa has 3 records, and the targets have the shape (1, 3); one a record is needed",
         ),
-        (["1", "0", "1"], "the targets have to be numbers, and '1' is none"),
-        ([1, None, 0], "the targets have to be numbers, and None is none"),
-        (np.array([1j, 2, 3]), "the targets have to be numbers, and 1j is none"),
-        (np.array([], dtype=str), "the targets have to be numbers, and array([], dtype='<U1') is none"),
+        (
+            ["1", "0", "1"],
+            "the targets have to be numbers, and '1' is not a number; map the classes to 0, 1, …",
+        ),
+        ([1, None, 0], "the targets have to be numbers, and None is not a number"),
+        (np.array([1j, 2, 3]), "the targets have to be numbers, and 1j is not a number"),
+        (
+            np.array([], dtype=str),
+            "the targets have to be numbers, and array([], dtype='<U1') is not a number",
+        ),
     ],
 )
 def test_an_array_that_does_not_fit_is_refused(targets: Any, message: str) -> None:
@@ -159,7 +165,7 @@ def test_nan_is_refused_with_its_place(tmp_path: Path) -> None:
     [
         ("1\nx\n1\n", ", line 2: 'x' is no line of numbers"),
         ("1\n1_0\n1\n", ", line 2: '1_0' is no line of numbers"),
-        ("y\n1\n0\n1\n", ", line 1: 'y' is no line of numbers"),
+        ("y\n1\n0\n1\n", ", line 1: 'y' is no line of numbers; map the classes to 0, 1, …"),
         ("a\t1\nb\t0\nc\t1\n", ", line 1: 'a\\t1' is no line of numbers"),
         (
             "1\n\n0\n1\n",
@@ -255,7 +261,10 @@ def test_numbers_of_a_column_that_are_not_all_whole_stay_so(tmp_path: Path) -> N
             "name,y,y\na,1,2\n",
             " has more than one column 'y' after its first; it has ['name', 'y', 'y']",
         ),
-        ("name,y\na,1\nb,high\nc,1\n", ", row 3: column 'y' holds 'high', which is no number"),
+        (
+            "name,y\na,1\nb,high\nc,1\n",
+            ", row 3: column 'y' holds 'high', which is no number; map the classes to 0, 1, …",
+        ),
         ("name,y\na,1\nb,\nc,1\n", ", row 3: column 'y' holds '', which is no number"),
         ("name,y\na,1\nb\nc,1\n", ", row 3: 1 cells, and 2 titles; give each one"),
         ("name,y\na,1\n\nb,1\nc,1\n", ", row 3: 0 cells, and 2 titles; give each one"),
@@ -300,11 +309,12 @@ def test_a_rule_is_given_the_full_header() -> None:
     [
         (
             lambda header: header[0],
-            "^the values of the rule on the headers of x.fa have to be num.* 'a' is none$",
+            "^the values of the rule on the headers of x.fa have to be num.* 'a' is not a number; "
+            "map the classes to 0, 1, …$",
         ),
         (
             lambda header: None,
-            "^the values of the rule on the headers of x.fa have to be num.* None is none$",
+            "^the values of the rule on the headers of x.fa have to be num.* None is not a number$",
         ),
         (lambda header: [1] * len(header), "^the values of the rule on the headers of x.fa make no array"),
     ],

@@ -359,4 +359,4 @@ def test_a_hint_is_given_for_the_kind_of_x(x: Any, hint: str) -> None:
     with pytest.raises(RuntimeError) as caught:
         make().predict(x)
     assert hint in caught.value.__notes__[0]
-    assert hint or caught.value.__notes__[0].endswith("'torch.float32')")
+    assert hint or caught.value.__notes__[0].endswith("torch.float32")

@@ -23,6 +23,11 @@ from helixband.training.ended import Ended
 from helixband.training.feed import number_of_batches
 from helixband.training.tensorboard import TensorBoardLog
 
+OF_A_WHOLE = (
+    ". Without --hyper, --set and --config give the whole configuration: add --set {}=…, and whatever else "
+    "the model reads"
+)
+"""What to do about a hyperparameter that a fixed configuration lacks."""
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
@@ -82,7 +87,9 @@ class Trainer:
     def _model(self, name: str, config: Document, plan: dict[str, Any]) -> BaseModel:
         known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
         seed_everything(self._seed(name))
-        return self.definition.new_model(from_json(config), Namespace(**{**vars(self.args), **known}))
+        is_given = not getattr(self.args, "hyper", False) and (self.args.set or self.args.config)
+        made = from_json(config, OF_A_WHOLE if is_given else "")
+        return self.definition.new_model(made, Namespace(**{**vars(self.args), **known}))
 
     @property
     def _epochs(self) -> int:
