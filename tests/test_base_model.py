@@ -624,7 +624,7 @@ def test_a_forward_pass_that_fails_tells_the_shapes_it_was_given() -> None:
     with pytest.raises(RuntimeError) as caught:
         seeded(Regressor).predict(np.zeros((2, 7), dtype=np.float32))
     assert caught.value.__notes__ == [
-        "in the forward pass of Sequential, in 0 (Linear(in_features=3, out_features=4, "
+        "in the forward pass of Sequential, in 0 (Linear(in_features=3, out_features=8, "
         "bias=True)); x has the shape (2, 7), torch.float32"
     ]
 

@@ -169,7 +169,8 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         "--trials",
         metavar="N",
         type=_positive,
-        help="the total number of configurations (default: those of one round)",
+        help="the total number of configurations (default: those of one round of Hyperband, which is each of "
+        "its brackets once)",
     )
     add(
         "--try",

@@ -87,7 +87,8 @@ class Trainer:
     def _model(self, name: str, config: Document, plan: dict[str, Any]) -> BaseModel:
         known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
         seed_everything(self._seed(name))
-        is_given = not getattr(self.args, "hyper", False) and (self.args.set or self.args.config)
+        flags = vars(self.args)
+        is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
         made = from_json(config, OF_A_WHOLE if is_given else "")
         return self.definition.new_model(made, Namespace(**{**vars(self.args), **known}))
 
