@@ -32,7 +32,6 @@ from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine, Noted, check_part
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
-from helixband.training.forward_errors import told_shape
 from helixband.training.losses import (
     Criterion,
     cross_entropy,
@@ -236,8 +235,7 @@ class BaseModel:
             else:
                 loss = self.criterion(y_pred_loss, y)
         except Exception as error:
-            of_input, of_target = told_shape("its input", y_pred_loss), told_shape("its target", y)
-            error.add_note(f"in the criterion; {of_input}; {of_target}")
+            error.add_note(forward_errors.account_of_criterion(y_pred_loss, y))
             raise
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__

@@ -25,11 +25,16 @@ def account(network: nn.Module, x: Any, error: Exception) -> str:
         # A layer that holds others is not shown whole.
         shown = type(layer).__name__ if next(layer.children(), None) else in_one_line(layer)
         told += f", in {path} ({shown})"
-        told += "" if given is _UNKNOWN or given is x else f", whose {told_shape('input', given)}"
-    return f"{told}; {told_shape('x', x)}{_hint(network, x if given is _UNKNOWN else given, x, error)}"
+        told += "" if given is _UNKNOWN or given is x else f", whose {_told_shape('input', given)}"
+    return f"{told}; {_told_shape('x', x)}{_hint(network, x if given is _UNKNOWN else given, x, error)}"
 
 
-def told_shape(name: str, nested: Any) -> str:
+def account_of_criterion(y_pred_loss: Any, y: Any) -> str:
+    """The note for an error that the criterion raised."""
+    return f"in the criterion; {_told_shape('its input', y_pred_loss)}; {_told_shape('its target', y)}"
+
+
+def _told_shape(name: str, nested: Any) -> str:
     """The shape and type of an array or tensor, or those of all that are nested, as part of a sentence."""
     if isinstance(nested, CONTAINERS):
         return f"{name} is {_shapes(nested)}"
