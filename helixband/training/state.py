@@ -1,6 +1,7 @@
 """The state of a training: all that its next epoch depends on, as a checkpoint holds it."""
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -286,11 +287,15 @@ def copied(nested: Any, name: str) -> Any:
 
 def set_epoch(generator: Any, seed: int, epoch: int) -> None:
     """Set the order of an epoch in our generators, and in all that has a `set_epoch`, as torch's samplers."""
-    for _, held in walk({"": generator}, lambda value, path: False):
-        method = getattr(held, "set_epoch", None) if hasattr(type(held), "set_epoch") else None
-        if callable(method) and not isinstance(held, type):
-            takes_seed = "seed" in inspect.signature(method).parameters
-            method(*(seed, epoch) if takes_seed else (epoch,))
+    for _, holder in walk({"": generator}, lambda value, path: False):
+        kind: Any = type(holder)
+        if callable(getattr(kind, "set_epoch", None)):
+            holder.set_epoch(*(seed, epoch) if _takes_seed(kind) else (epoch,))
+
+
+@functools.lru_cache(maxsize=256)
+def _takes_seed(kind: Any) -> bool:
+    return "seed" in inspect.signature(kind.set_epoch).parameters
 
 
 @contextlib.contextmanager
