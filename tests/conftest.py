@@ -191,6 +191,6 @@ def _process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]

@@ -27,7 +27,8 @@ from pyfaidx import Fasta
 from test_fasta import bgzip
 
 from helixband.errors import DataError, StorageError
-from helixband.sequence import fasta, reading, store
+from helixband.sequence import encoded as encoding
+from helixband.sequence import fasta, reading
 from helixband.sequence.alphabet import DNA, PROTEIN, RNA, Alphabet
 from helixband.sequence.store import SequenceStore
 
@@ -256,7 +257,7 @@ def contents(path: Path, block: int) -> tuple[Any, ...]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELIXBAND_CACHE", str(path.parent / f"cache{block}"))
         patch.setattr(reading, "BLOCK_BYTES", block)
-        patch.setattr(store, "BLOCK_BYTES", block)
+        patch.setattr(encoding, "BLOCK_BYTES", block)
         opened = SequenceStore.open(path, both_strands=True)
         backwards = [text(opened.sequence(record, reverse=True)) for record in range(len(opened))]
         return opened.headers, text(opened.codes), opened.digest, backwards
@@ -312,7 +313,7 @@ def test_a_name_in_two_files_and_a_file_given_twice_are_refused(tmp_path: Path, 
     other, link = tmp_path / "other.fa", tmp_path / "link.fa"
     other.write_text(">x\nA\n>chr2 another\nA\n")
     link.symlink_to(genome)
-    both = f"^{other} and {genome} both have a record 'chr2'; rename one, or number the records by names"
+    both = f"^{other} and {genome} both have a record 'chr2'; rename one, or number the records: in "
     with pytest.raises(DataError, match=both):
         SequenceStore.open([genome, other])
     for twice in ([genome, genome], [genome, link], tmp_path / "[gl]*.fa"):
@@ -400,7 +401,7 @@ def test_a_file_has_any_name(tmp_path: Path, name: str) -> None:
 def test_a_store_is_made_once(tmp_path: Path, genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = SequenceStore.open(genome)
     before = encoded(tmp_path).stat()
-    monkeypatch.setattr(store, "scan", None)  # nothing is read again
+    monkeypatch.setattr(encoding, "scan", None)  # nothing is read again
 
     second = SequenceStore.open(str(genome))
     monkeypatch.chdir(tmp_path)
@@ -511,11 +512,11 @@ def test_nothing_is_written_beside_the_file(tmp_path: Path, genome: Path) -> Non
 # Whole or absent.
 
 
-def changing(change: Callable[[], object]) -> Callable[[str], Iterator[tuple[str | None, bytes]]]:
+def changing(change: Callable[[], object]) -> Callable[..., Iterator[tuple[str | None, bytes]]]:
     """`scan`, with something that happens after the first header."""
 
-    def scan(path: str) -> Iterator[tuple[str | None, bytes]]:
-        records = fasta.scan(path)
+    def scan(*of: Any) -> Iterator[tuple[str | None, bytes]]:
+        records = fasta.scan(*of)
         yield next(records)
         change()
         yield from records
@@ -531,7 +532,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
             file.write(">chr4\nACGT\n")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "scan", changing(append))
+        patch.setattr(encoding, "scan", changing(append))
         with pytest.raises(DataError, match=f"^{genome}: changed while it was read; start again when"):
             SequenceStore.open(genome)
     assert encoded_files(tmp_path) == []
@@ -541,7 +542,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 def test_a_file_that_goes_away_while_it_is_read_is_told(
     tmp_path: Path, genome: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "scan", changing(genome.unlink))
+    monkeypatch.setattr(encoding, "scan", changing(genome.unlink))
     with pytest.raises(DataError, match=rf"^{genome}: cannot be read \(No such file or directory\)$"):
         SequenceStore.open(genome)
     assert encoded_files(tmp_path) == []
@@ -550,20 +551,20 @@ def test_a_file_that_goes_away_while_it_is_read_is_told(
 STOPPING = """
 import sys, time
 from helixband.files import writing
-from helixband.sequence import fasta, reading, store
+from helixband.sequence import encoded, fasta, reading, store
 
 def stop(*_):
     print("there", flush=True)
     time.sleep(600)
 
-def scan(path):
-    for number, piece in enumerate(fasta.scan(path)):
+def scan(*of):
+    for number, piece in enumerate(fasta.scan(*of)):
         if number == 3:
             stop()
         yield piece
 
 if sys.argv[2] == "midway":
-    store.scan = scan
+    encoded.scan = scan
 else:
     writing.os.replace = stop
 store.SequenceStore.open(sys.argv[1])

@@ -100,7 +100,8 @@ def check_total(scheduler: Any, interval: str | None, epochs: int, steps_per_epo
             if total is None or total == planned or planned is None:
                 continue
             is_whole = each is scheduler and name == "total_steps"
-            too_long = name == "total_steps" and interval is None and total > planned
+            # One more than planned leaves the last epoch a learning rate above the end of the schedule.
+            too_long = name == "total_steps" and interval is None and total > planned + 1
             meant_for_other = total == other and (each is scheduler or not by_step)
             if meant_for_other or too_long or (is_whole and total < planned):
                 every, unit = ("optimizer step", "step") if by_step else ("epoch", "epoch")
