@@ -120,6 +120,8 @@ class Held:
     def begin(self, package: str) -> None:
         """Hold nothing yet, of this definition."""
         self._package = package
+        self._modules: dict[str, ModuleType] = {}
+        self._among = -1
         self._sources: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}
         self._seed: int | None = None
@@ -136,9 +138,12 @@ class Held:
 
     def modules(self) -> dict[str, ModuleType]:
         """The definition's modules that are loaded, by name."""
-        loaded = list(sys.modules.items()) if self._package else []
-        inner = f"{self._package}."
-        return {name: module for name, module in loaded if name == self._package or name.startswith(inner)}
+        if self._among != len(sys.modules):  # looked for among thousands of others, so not at each epoch
+            loaded = list(sys.modules.items()) if self._package else []
+            own, inner = self._package, f"{self._package}."
+            self._modules = {name: module for name, module in loaded if name == own or name.startswith(inner)}
+            self._among = len(loaded)
+        return self._modules
 
     def variables(self) -> dict[str, Any]:
         """What the definition's modules hold in variables, and their classes in attributes, by name."""

@@ -17,7 +17,7 @@ from helixband.training.plain import NotPlain, place_of
 
 
 class Iterators:
-    """Looks for them at the end of each epoch."""
+    """Looks for them at the end of epochs."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[Any, Any]] = {}

@@ -89,6 +89,7 @@ class Member:
         self._new_labels = None if check is None else LabelCheck(check)
         """Of the first epoch: afterwards all labels have been seen."""
         self._iterators = Iterators()
+        self._kept = 0
 
     def _iterated(self) -> dict[str, Any]:
         """Where iterators are looked for."""
@@ -176,7 +177,9 @@ class Member:
     def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
         """Take an epoch's row, and the state after it, which may be the best."""
         if self.trial is not None and self.limit is None:
-            self._iterators.check(self._iterated(), held.variables())
+            self._kept += 1
+            if self._kept & (self._kept - 1) == 0:  # after epochs 1, 2, 4, 8, …, as it takes milliseconds
+                self._iterators.check(self._iterated(), held.variables())
         record, reward = self.record, row["reward"]
         record.history.append(row)
         record.seconds.append(seconds)
