@@ -12,20 +12,21 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from helixband.errors import DefinitionError, HelixbandWarning
 from helixband.training.holdings import shown
-from helixband.training.objects import ATOMS, Path, is_opaque, is_stateful, walk
+from helixband.training.objects import ATOMS, Path, Skip, is_opaque, is_stateful, walk
 from helixband.training.plain import NotPlain, place_of
 
 
 class Iterators:
-    """Looks for them at the end of epochs."""
+    """Looks for them at the end of each epoch, but for attributes that `skip` leaves out."""
 
-    def __init__(self) -> None:
+    def __init__(self, skip: Skip) -> None:
+        self._skip = skip
         self._seen: dict[int, tuple[Any, Any]] = {}
         self._told: set[int] = set()
 
     def look(self, roots: Mapping[str, Any]) -> None:
         """Note those that are there before the first epoch."""
-        self._seen = {id(held): (held, _place(held)) for _, _, held in _held_by(roots)}
+        self._seen = {id(held): (held, _place(held)) for _, _, held in _held_by(roots, self._skip)}
 
     def check(self, roots: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
         """Raise `DefinitionError` where one of the roots, by their names, holds an iterator that goes on.
@@ -35,7 +36,7 @@ class Iterators:
         has moved has to be known, or is told as a warning.
         """
         seen: dict[int, tuple[Any, Any]] = {}
-        for path, root, held in _held_by({**roots, **shared}):
+        for path, root, held in _held_by({**roots, **shared}, self._skip):
             place, live = _place(held), goes_on(held)
             seen[id(held)] = held, place
             before = self._seen.get(id(held))
@@ -63,9 +64,9 @@ class Iterators:
         )
 
 
-def _held_by(roots: Mapping[str, Any]) -> Iterator[tuple[Path, Any, Any]]:
+def _held_by(roots: Mapping[str, Any], skip: Skip) -> Iterator[tuple[Path, Any, Any]]:
     """The iterators and files that objects without a state of their own hold, each with its path and root."""
-    for path, held in walk(roots, lambda value, path: is_opaque(value)):
+    for path, held in walk(roots, lambda value, path: is_opaque(value), skip):
         root = roots[path[0][1]]
         if not is_stateful(root) and (is_opaque(held) or isinstance(held, IOBase)):
             yield path, root, held

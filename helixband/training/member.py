@@ -88,8 +88,7 @@ class Member:
         check = self.model.check_labels if self.model.engine.checks_labels else None
         self._new_labels = None if check is None else LabelCheck(check)
         """Of the first epoch: afterwards all labels have been seen."""
-        self._iterators = Iterators()
-        self._kept = 0
+        self._iterators = Iterators(self.model.engine.state.is_engine)
 
     def _iterated(self) -> dict[str, Any]:
         """Where iterators are looked for."""
@@ -177,9 +176,7 @@ class Member:
     def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
         """Take an epoch's row, and the state after it, which may be the best."""
         if self.trial is not None and self.limit is None:
-            self._kept += 1
-            if self._kept & (self._kept - 1) == 0:  # after epochs 1, 2, 4, 8, …, as it takes milliseconds
-                self._iterators.check(self._iterated(), held.variables())
+            self._iterators.check(self._iterated(), held.variables())
         record, reward = self.record, row["reward"]
         record.history.append(row)
         record.seconds.append(seconds)

@@ -153,6 +153,10 @@ class ModelState:
         """Where what the model holds begins, by names for messages."""
         return {"self": model, "the network": model.network, "the criterion": model.criterion}
 
+    def is_engine(self, holder: Any) -> Callable[[str], bool] | None:
+        """Of a model, the attribute in which the engine keeps its own records; of anything else None."""
+        return "engine".__eq__ if type(holder) is self._kind else None
+
     def _is_own(self, holder: Any) -> Callable[[str], bool] | None:
         return self._own.__contains__ if type(holder) is self._kind else None
 
