@@ -113,7 +113,7 @@ FILES = {
     "run": [
         "runfile",
         "context records",
-        "evaluation prediction",
+        "evaluation prediction replacement",
         "findings",
         "checks data_check",
         "experiment",

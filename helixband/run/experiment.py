@@ -8,7 +8,7 @@ import shlex
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.prediction import NAMINGS, Prediction
+from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile, file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
@@ -121,15 +122,15 @@ class Experiment(Stage):
         going_on = self._going_on()
         for begun in going_on:
             self.trainer.check_plan(begun)
-        if self.run_file.changes(self.definition):
-            self._check_fit(going_on)
+        replacing = Replacement(self._context, self.trainer, going_on)
+        replacing.check()
         if not self.args.no_data_check:
             self._check_data()
             self.run_file.check(self.definition, self.args.force)  # with what the data functions have read
         if self.args.dry_run:
             self.progress.say("dry run: everything was checked, and nothing done")
             return
-        self._accept_definition(going_on)
+        replacing.accept(searches=self.args.hyper and not self._is_searched())
         if self.args.check:
             self.evaluation.check()
             if not (self.args.train or self.args.eval or self.args.predict):
@@ -206,16 +207,6 @@ class Experiment(Stage):
             )
             self.results.set_best(best)
 
-    def _accept_definition(self, going_on: Sequence[Trial]) -> None:
-        """Go on with a definition and environment that may have changed, and are known to fit."""
-        changes = self.run_file.changes(self.definition)
-        self.run_file.accept(self.definition)  # if unchanged, where a kill left the copy of another one
-        if not changes:
-            return
-        for change in changes:
-            self.progress.say(f"--force: {change}")
-        self._tell_forced(going_on)
-
     def _going_on(self) -> list[Trial]:
         """The trials with epochs that this run may train on."""
         trial = self.checks.to_train()
@@ -223,38 +214,6 @@ class Experiment(Stage):
         if self.args.hyper and not self._is_searched():
             trials = self.results.trials()
         return [trial for trial in trials if trial.resumable_epochs()]
-
-    def _check_fit(self, going_on: Iterable[Trial]) -> None:
-        """Load what was trained into models of the definition; raises `StorageError` where that fails.
-
-        Raises `ResultsMismatch` where a training cannot go on with its optimizer, scheduler and --epoch.
-        """
-        self._left: list[str] = []
-        best, args = self.results.best_trial(), self.args
-        if best is not None and best.best_checkpoint.exists():
-            self.trainer.new_model(best, best.config() or {}).load(best.best_checkpoint)
-        for trial in going_on:
-            train, _ = self.definition.training_data(args.data, args.batch_size)
-            model = self.trainer.new_model(trial, trial.config() or {}, train)
-            last, where = checkpoints.load(trial.last_checkpoint), f"the last state of trial {trial.id}"
-            model.engine.state.restore(model, last, train, where)
-            self._left += [each for each in model.engine.state.differences(last) if each not in self._left]
-
-    def _tell_forced(self, going_on: Sequence[Trial]) -> None:
-        """What a change has an effect on, and what not."""
-        args, say = self.args, self.progress.say
-        say("  what is trained stays as it is: a change of get_config, Model or data does not touch it")
-        anew = [f"trial {trial.id} from epoch {trial.epochs() + 1} on" for trial in going_on[:1]]
-        if args.hyper and not self._is_searched():
-            anew = ["what the search has still to train"]
-        anew += ["the test"] * args.eval + ["the predictions"] * bool(args.predict)
-        say(f"  done by this version: {', '.join(anew) or 'nothing yet'}")
-        for difference in self._left:
-            say(f"  {difference}: what was begun goes on with what it had")
-        if not (args.eval and args.predict):
-            say(
-                "  earlier tests and predictions stay those of the version before until -e and -p repeat them"
-            )
 
     def _prepare_training(self, trial: Trial | None = None) -> None:
         """Record the run, its data made at least once, so that their faults show before anything is trained.
