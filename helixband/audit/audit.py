@@ -23,6 +23,7 @@ from helixband.audit.baselines import Baselines, are_classes, baselines, single_
 from helixband.errors import DataError
 from helixband.sequence.chromosomes import match_names
 from helixband.sequence.intervals import Intervals
+from helixband.sequence.regions import one_place
 from helixband.sequence.similarity import (
     NEAR,
     Matches,
@@ -163,7 +164,8 @@ def audit(train: Examples, test: Examples, near_threshold: float = NEAR) -> Audi
     matches = most_similar(true, known, near_threshold)
     exact = matches.exact >= 0
     turned = (matches.reverse_complement >= 0) & ~exact
-    overlapping, places_note = _overlapping(train.intervals, test.intervals)
+    places = _differing_names(known, train.intervals, true, test.intervals)
+    overlapping, places_note = (None, places) if places else _overlapping(train.intervals, test.intervals)
     unread = [
         f"Coordinates cannot be read: {part.no_intervals}." for part in (train, test) if part.no_intervals
     ]
@@ -190,6 +192,24 @@ def _overlapping(train: Intervals | None, test: Intervals | None) -> tuple[Bools
         theirs, ours = next(iter(aliases.items()))
         return None, f"{theirs!r} is {ours!r} in the training set: overlaps are not looked for."
     return test.overlapping(train), ""
+
+
+def _differing_names(
+    train: SequenceSet, of_train: Intervals | None, test: SequenceSet, of_test: Intervals | None
+) -> str:
+    """Why overlaps are not looked for if a chromosome has a name in each set, as the bases show; or ''."""
+    if of_train is None or of_test is None or set(of_train.names) >= set(of_test.names):
+        return ""
+    sequences, places = SequenceSet.concatenate([train, test]), Intervals.concatenate([of_train, of_test])
+    whole = np.flatnonzero(sequences.lengths == places.end - places.start)  # without padding
+    two = one_place(places[whole], sequences.codes, sequences.offsets[whole])
+    if two is None:
+        return ""
+    one, other = (places.names[places.chromosome[whole[record]]] for record in two)
+    return (
+        f"{one!r} and {other!r} have the same bases at the same positions, and may be one chromosome: "
+        "overlaps are not looked for."
+    )
 
 
 def _labels(

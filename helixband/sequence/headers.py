@@ -13,9 +13,10 @@
     chr1_100_200  chr1-100-200  chr1 100 200         scripts: read only where the length fits
     peak chr1 start=100 end=200  chrom=chr1 start=…  scripts: read only where the length fits
 
-The strand is `(+)`, `:+`, `:-1`, `|+`, `/rc` and the like behind the region, or `strand=+` anywhere. Text
-before the region (`peak1|`, `loc=`) and behind it (`_shuffled`) is a label. Where a form does not say whether
-it counts from 0 or from 1, the length of the sequence does.
+The strand is `(+)`, `:+`, `:-1`, `|+`, `/rc`, `_fwd` and the like behind the region or the chromosome
+(`chr1+:101-200`, `chr1_-_100_200`), `+` or `rev_` before the chromosome, or `strand=+` anywhere. Text before
+the region (`peak1|`, `loc=`) and behind it (`_shuffled`) is a label. Where a form does not say whether it
+counts from 0 or from 1, the length of the sequence does.
 """
 
 import re
@@ -53,9 +54,13 @@ class _Claim(NamedTuple):
 
 POSITION = "([0-9]{1,3}(?:,[0-9]{3}){1,5}|[0-9]{1,18})"
 
-_PLAIN = re.compile(rf"(?<!\S)(\S+):(c?){POSITION}(?:-|\.\.){POSITION}(?![0-9])(\S*)")
+_WORDS = "forward|reverse|fwd|rev|plus|minus|rc"
+"""The strand as a word, set off by a separator."""
+
+_PLAIN = re.compile(rf"(?<!\S)(\S+):([-+c]?){POSITION}(?:-|\.\.){POSITION}(?![0-9])(\S*)")
 _BEHIND = re.compile(  # a strand, and a label that does not begin with a letter or digit
-    r"(?:\(([-+.*]|rc)\)|[:|,;_/]?([-+*.])(?![0-9A-Za-z])|:(-?1)(?![0-9A-Za-z])|/(rc))?(?![0-9A-Za-z])"
+    rf"(?:\(([-+.*]|rc)\)|[:|,;_/]?([-+*.])(?![0-9A-Za-z])|:(-?1)(?![0-9A-Za-z])|[:|,;_/.-]({_WORDS}))?"
+    r"(?![0-9A-Za-z])"
 )
 _TAGGED = (  # chromosome, strand, first, last, strand
     re.compile(r"(?<!\S)[A-Za-z_]+:[^\s:]+:([^\s:]+)():([0-9]{1,18}):([0-9]{1,18}):(-?1|0)(?!\S)"),
@@ -71,13 +76,13 @@ _TAGGED = (  # chromosome, strand, first, last, strand
     ),
 )
 _BETWEEN = r"(?:[_.:|,/-]|\s+)"
-_LOOSE = (  # chromosome, first, last, strand
+_LOOSE = (  # chromosome, strand, first, last, strand
     re.compile(
-        rf"(?<!\S)(\S+?){_BETWEEN}([0-9]{{1,18}})(?:{_BETWEEN}|\.\.|\u2013)([0-9]{{1,18}})"
+        rf"(?<!\S)(\S+?)(?:{_BETWEEN}\(?([-+.]|{_WORDS})\)?)?{_BETWEEN}([0-9]{{1,18}})(?:{_BETWEEN}|\.\.|\u2013)([0-9]{{1,18}})"
         rf"(?:(?:{_BETWEEN}|\()([-+.])\)?)?(?!\S)"
     ),
     re.compile(
-        r"(?:\b(?:chr|chrom|chromosome|contig|seqid)\s*[=:]\s*|(?<!\S)(?=chr))([^\s;,|]+)"
+        r"(?:\b(?:chr|chrom|chromosome|contig|seqid)\s*[=:]\s*|(?<!\S)(?=chr))([^\s;,|]+)()"
         r".*?\bstart\s*[=:]\s*([0-9]{1,18})\b.*?\b(?:end|stop)\s*[=:]\s*([0-9]{1,18})\b()",
         re.IGNORECASE,
     ),
@@ -86,18 +91,25 @@ _LOOKS_SO = tuple(  # each begins with letters of its own, which makes a search 
     map(
         re.compile,
         (
-            r":c?[0-9][0-9,]*(?:-|\.\.)[0-9]",
+            r":[-+c]?[0-9][0-9,]*(?:-|\.\.)[0-9]",
             r":[0-9]+:[0-9]+:(?:-?1|0)(?!\S)",
             r"/[0-9]+-[0-9]+(?!\S)",
             r"loc[:=]\S+[0-9](?:-|\.\.)[0-9]",
             r"Chr [^\s,]+ from [0-9]+-[0-9]",
-            r"chr[0-9A-Za-z]+([_.:|-]|[ \t]+)[0-9]+\1[0-9]+(?![0-9])",
+            r"chr[0-9A-Za-z]+[-+]?([_.:|-]|[ \t]+)(?:[-+]\1)?[0-9]+\1[0-9]+(?![0-9])",
         ),
     )
 )
-_STRAND = re.compile(r"\bstrand\s*[=:]\s*([-+]|-?1\b)|(?<=\s)\(?([-+])\)?(?!\S)|\b(FORWARD|REVERSE)\b")
-_STRANDS = {sign: "-" for sign in ("-", "-1", "REVERSE", "complement", "rc", "c")}
-_STRANDS |= {sign: "+" for sign in ("+", "1", "FORWARD")}
+_STRAND = re.compile(
+    rf"\bstrand\s*[=:]\s*([-+]|-?1\b|(?:{_WORDS})\b)|(?<=\s)\(?([-+])\)?(?!\S)|\b(FORWARD|REVERSE)\b"
+)
+_STRANDS = {sign: "-" for sign in ("-", "-1", "reverse", "rev", "minus", "rc", "complement", "c")}
+_STRANDS |= {sign: "+" for sign in ("+", "1", "forward", "fwd", "plus")}
+_SIGN = re.compile(rf"\(?([-+])\)?|(-1|{_WORDS})")
+_SIGN_BEFORE = re.compile(rf"(?:\(?([-+])\)?[_.:/]?|({_WORDS})[_.:/-])(?=[0-9A-Za-z])(.+)")
+_SIGN_BEHIND = re.compile(
+    rf"(.*?[^_.:/-])(?:[_.:/-]({_WORDS}))?(?:\(([-+.*])\)|[_.:/]?([-+])|:(\*)|[_.:/](-1))?"
+)
 _NO_CHROMOSOMES = {"", "exons", "segs"}  # gffread has the latter two before positions within the transcript
 _LABELLED = re.compile(r"(.*[^0-9A-Za-z])chr[0-9A-Za-z]+")
 
@@ -198,11 +210,11 @@ def _claims(header: str) -> Iterator[_Claim]:
         yield from _plain(match)
     for form in _LOOSE:
         for match in form.finditer(header):
-            name, *numbers, after = match.groups()
+            name, between, *numbers, after = match.groups()
             chromosome, before = _chromosome(name)
             first, last = map(_number, numbers)
             if chromosome:
-                sign = _strand(header, after, before)
+                sign = _strand(header, after, between, before)
                 yield _Claim(chromosome, first, last, sign, 1, is_open=True, is_loose=True)
 
 
@@ -211,7 +223,7 @@ def _plain(match: re.Match[str]) -> Iterator[_Claim]:
     chromosome, before = _chromosome(text)
     behind = _BEHIND.match(rest)
     if behind and chromosome not in _NO_CHROMOSOMES:
-        first, last = map(_number, reversed(numbers) if turned else numbers)
+        first, last = map(_number, reversed(numbers) if turned == "c" else numbers)
         sign = _strand(match.string, *behind.groups(), before, turned)
         yield _Claim(chromosome, first, last, sign, 0 if "::" in text else 1, is_open=True)
 
@@ -221,7 +233,7 @@ def _strand(header: str, *signs: str | None) -> str:
     sign = next(filter(None, signs), None)
     if sign is None and (named := _STRAND.search(header)):
         sign = next(filter(None, named.groups()))
-    return _STRANDS.get(sign or "", ".")
+    return _STRANDS.get((sign or "").lower(), ".")
 
 
 def _chromosome(text: str) -> tuple[str, str | None]:
@@ -229,12 +241,19 @@ def _chromosome(text: str) -> tuple[str, str | None]:
     name = text.rsplit("::", 1)[-1].removesuffix("_sliding").rstrip("|")
     if name.isalnum():
         return name, None
-    name = re.split(r"[|;,=>]", name)[-1] or name
-    name = re.sub(r".*:(?=chr)", "", name.lstrip("([{"))
-    sign = re.fullmatch(r"(.+?)(?:\(([-+.*])\)|:([-+*]))", name)
-    if sign:
-        name = sign[1]
-    return "" if re.search(r":[0-9,]+-[0-9,]+$", name) else name, sign and (sign[2] or sign[3])
+    parts = re.split(r"[|;,=>]", name)
+    signs = [part.strip("()") for part in parts if _SIGN.fullmatch(part)]
+    if len(signs) == len(parts):
+        return "", None
+    name = [part for part in parts if not _SIGN.fullmatch(part)][-1] or name
+    name = re.sub(r".*:(?=chr)", "", name.lstrip("[{"))
+    if before := _SIGN_BEFORE.fullmatch(name):
+        *found, name = before.groups()
+        signs += filter(None, found)
+    if behind := _SIGN_BEHIND.fullmatch(name := name.lstrip("(")):
+        name, *found = behind.groups()
+        signs += filter(None, found)
+    return "" if re.search(r":[0-9,]+-[0-9,]+$", name) else name, next(iter(signs), None)
 
 
 def _number(text: str) -> int:

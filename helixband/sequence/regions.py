@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.chromosomes import two_names_of_one
 from helixband.sequence.headers import unread_region
 from helixband.sequence.intervals import Intervals, regions_of_headers
@@ -40,17 +41,24 @@ def regions_in(store: SequenceStore) -> tuple[Intervals | None, str]:
     whole = Intervals.concatenate(known)
     if two := two_names_of_one(whole.names):
         return None, f"they name one chromosome {two[0]!r} and {two[1]!r}; write it in one way"
-    if two := _one_place(whole, store):
+    if records := one_place(whole, store.codes, store.offsets, store.alphabet):
+        one, other = (store.headers[record] for record in records)
         return None, (
-            f"{two[0]!r} and {two[1]!r} have the same bases at the same positions, but chromosomes of two "
-            "names; end the text before a chromosome in '::'"
+            f"{one!r} and {other!r} have the same bases at the same positions, but chromosomes of two names; "
+            "end the text before a chromosome in '::', and write the strand behind the region, as in (+)"
         )
     return whole, ""
 
 
-def _one_place(regions: Intervals, store: SequenceStore) -> tuple[str, str] | None:
-    """The headers of two records that have the same bases at some position, under two names; or None."""
-    if len(regions.names) < 2:
+def one_place(
+    regions: Intervals, codes: Codes, offsets: NDArray[np.int64], alphabet: Alphabet = DNA
+) -> tuple[int, int] | None:
+    """Two of N records that have the same bases at some position of chromosomes of two names; or None.
+
+    `codes`, uint8 (T,), has the bases of each record from `offsets`, int64 (N,), on: those of the − strand
+    where this is its strand. Where a strand is not known, both are looked at.
+    """
+    if len(regions) < 2 or len(regions.names) < 2:
         return None
     step = max(1, min(2 * WORD, int(np.median(regions.end - regions.start)) // 2 - WORD))
     order = np.argsort(regions.start, kind="stable")[:RECORDS]
@@ -59,9 +67,24 @@ def _one_place(regions: Intervals, store: SequenceStore) -> tuple[str, str] | No
     record = np.repeat(order, count)
     nth = np.arange(len(record)) - np.repeat(np.cumsum(count) - count, count)
     position = (np.repeat(first, count) + nth) * step
-    words = _words(regions, store, record, position)
+    ahead, behind = position - regions.start[record], regions.end[record] - position - WORD
+    strand = regions.strand[record] if alphabet.complement is not None else np.ones_like(record)
+    rows = np.concatenate([np.flatnonzero(strand >= 0), np.flatnonzero(strand <= 0)])
+    reverse = np.arange(len(rows)) >= (strand >= 0).sum()
+    record, position = record[rows], position[rows]
+    where = offsets[record] + np.where(reverse, behind[rows], ahead[rows])
+    words = codes[where[:, None] + np.arange(WORD)]
+    if reverse.any():
+        words[reverse] = alphabet.reverse_complement(words[reverse])
+    return _same_word(words, record, position, regions.chromosome[record])
+
+
+def _same_word(
+    words: Codes, record: NDArray[np.int64], position: NDArray[np.int64], name: NDArray[np.int64]
+) -> tuple[int, int] | None:
+    """Two records that have the same word, of uint8 (M, WORD), at a position of chromosomes of two names."""
     kept = ~_is_repeat(words)
-    record, position, name = record[kept], position[kept], regions.chromosome[record[kept]]
+    record, position, name = record[kept], position[kept], name[kept]
     content = words[kept].astype(np.uint64) @ _FACTORS
     order = np.lexsort((name, content, position))
     columns = (column[order] for column in (position, content, name))
@@ -69,21 +92,7 @@ def _one_place(regions: Intervals, store: SequenceStore) -> tuple[str, str] | No
     found = np.flatnonzero(same_position & same_content & ~same_name)
     if not len(found):
         return None
-    one, other = record[order[found[0]]], record[order[found[0] + 1]]
-    return store.headers[one], store.headers[other]
-
-
-def _words(
-    regions: Intervals, store: SequenceStore, record: NDArray[np.int64], position: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """The bases at [position, position + WORD) of the + strand, uint8 (N, WORD)."""
-    reverse = regions.strand[record] < 0
-    ahead, behind = position - regions.start[record], regions.end[record] - position - WORD
-    where = store.offsets[record] + np.where(reverse, behind, ahead)
-    words: NDArray[np.uint8] = store.codes[where[:, None] + np.arange(WORD)]
-    if store.alphabet.complement is not None:
-        words[reverse] = store.alphabet.reverse_complement(words[reverse])
-    return words
+    return int(record[order[found[0]]]), int(record[order[found[0] + 1]])
 
 
 def _is_repeat(words: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -180,6 +180,23 @@ def test_chromosomes_of_other_names_are_not_compared() -> None:
     assert report.notes[0] == "'1' is 'chr1' in the training set: overlaps are not looked for."
 
 
+@pytest.mark.parametrize("strand", [0, 1, -1])
+def test_one_chromosome_with_a_name_in_each_set_is_told(strand: int) -> None:
+    genome = random_codes(1, 1000)[0]
+    windows = [[genome[start : start + 100] for start in range(first, 900, 100)] for first in (0, 50)]
+    windows[1] = [DNA.reverse_complement(codes) for codes in windows[1]]
+    known = Intervals.make(["s1_I"] * 9, range(0, 900, 100), range(100, 901, 100), [abs(strand)] * 9)
+    true = Intervals.make(["s2_I"] * 9, range(50, 900, 100), range(150, 951, 100), [-abs(strand)] * 9)
+    if strand < 0:
+        known, true, windows = true, known, windows[::-1]
+    report = audit(Examples(windows[0], intervals=known), Examples(windows[1], intervals=true))
+    assert report.overlapping_intervals is None
+    assert report.notes[0] == (
+        f"{known.names[0]!r} and {true.names[0]!r} have the same bases at the same positions, and may be one "
+        "chromosome: overlaps are not looked for."
+    )
+
+
 def test_a_set_without_coordinates_is_named() -> None:
     interval = places(("chr1", 100, 200))
     assert "no coordinates of the test set" in overlaps(interval, None).notes[0]

@@ -59,6 +59,25 @@ FORMS = [
     ("peak_7 chrom=chr1;start=100;end=200;strand=-", "-"),
     ("gi|123|ref|chr1|:101-200", "."),
     ("chr1:101-200(rc)", "-"),
+    ("chr1+:100-200", "+"),
+    ("chr1-:101-200", "-"),
+    ("chr1_-:100-200", "-"),
+    ("chr1_fwd+:100-200", "+"),
+    ("chr1_rev:100-200", "-"),
+    ("chr1:-1:101-200", "-"),
+    ("+chr1:100-200", "+"),
+    ("-_chr1:100-200", "-"),
+    ("minus_chr1:100-200", "-"),
+    ("peak_7|-|chr1:100-200", "-"),
+    ("chr1:-100-200", "-"),
+    ("chr1:100-200_rev", "-"),
+    ("chr1:100-200 strand=minus", "-"),
+    ("chr1_+_100_200", "+"),
+    ("chr1-_100_200", "-"),
+    ("chr1.-.101.200", "-"),
+    ("chr1|-|100|200", "-"),
+    ("chr1_rev_100_200", "-"),
+    ("peak_7 chr1 - 100 200", "-"),
 ]
 
 
@@ -66,6 +85,25 @@ FORMS = [
 def test_a_region_is_read_in_every_form(header: str, strand: str) -> None:
     assert read_headers([header], lengths=[100]) == [Region("chr1", 100, 200, strand)]
     assert unread_region([header], lengths=[100]) == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "chromosome"),
+    [
+        ("1+:100-200", "1"),
+        ("1_-_100_200", "1"),
+        ("NC_000001.11-:100-200", "NC_000001.11"),
+        ("HLA-A:100-200", "HLA-A"),
+        ("chr1_random:100-200", "chr1_random"),
+        ("scaffold_1:100-200", "scaffold_1"),
+        ("chr1_forwarded:100-200", "chr1_forwarded"),
+    ],
+)
+def test_a_strand_is_no_part_of_the_chromosome_and_takes_nothing_else_of_it(
+    header: str, chromosome: str
+) -> None:
+    regions = read_headers([header], lengths=[100])
+    assert regions is not None and [region.chromosome for region in regions] == [chromosome]
 
 
 def test_positions_may_have_commas() -> None:
@@ -93,6 +131,8 @@ def test_a_chromosome_cut_short_keeps_its_place() -> None:
         ("chr1:100-200bp", 100),
         ("chr1:200-101", 100),
         ("chr1_100_200", 90),
+        ("chr1-_100_200", 90),
+        ("chr1.+.100.200", 90),
         ("chr1:1-500:11-20", 10),
         ("E1 cdna chromosome:A:1:101:900:1", 90),
         ("Y1 SGDID:S1, Chr I from 101-150,161-210, Verified", 100),

@@ -55,6 +55,28 @@ def test_a_label_that_gives_one_place_two_names_is_told(tmp_path: Path, label: C
     assert "have the same bases at the same positions, but chromosomes of two names" in why
 
 
+@pytest.mark.parametrize(
+    "strand_in", ["{}_{}:{}-{}", "{1}{0}:{2}-{3}", "{}{}_{}_{}", "{}|{}|{}|{}", "{}.{}.{}.{}"]
+)
+def test_a_strand_in_the_chromosome_makes_no_second_one(tmp_path: Path, strand_in: str) -> None:
+    store = opened(
+        tmp_path, lambda number, name, start: strand_in.format(name, strand(number), start, start + 100)
+    )
+    regions, why = regions_in(store)
+    assert why == "" and regions is not None and regions.names == ("I", "II")
+    assert regions.strand.tolist() == [1, -1] * (len(PLACES) // 2)
+
+
+def test_two_names_for_the_strands_of_one_place_are_told_if_no_strand_is_known(tmp_path: Path) -> None:
+    store = opened(tmp_path, lambda number, name, start: f"{name}_{'FR'[number % 2]}:{start}-{start + 100}")
+    regions, why = regions_in(store)
+    assert regions is None
+    assert why == (
+        "'II_F:0-100' and 'II_R:50-150' have the same bases at the same positions, but chromosomes of two "
+        "names; end the text before a chromosome in '::', and write the strand behind the region, as in (+)"
+    )
+
+
 def test_scaffolds_with_repeats_at_the_same_positions_are_no_one_place(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = []
