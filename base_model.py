@@ -42,7 +42,8 @@ from helixband.training.losses import (
 )
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions
-from helixband.training.parts.schedule import check_total
+from helixband.training.parameters import parameter_groups
+from helixband.training.parts.schedule import check_totals
 from helixband.training.parts.update import update
 from helixband.training.result import Result
 from helixband.training.state import ModelState
@@ -56,6 +57,7 @@ __all__ = [
     "MultiLabelModel",
     "RegressionModel",
     "choose_device",
+    "parameter_groups",
 ]
 
 Generator = Iterable[Any]
@@ -147,8 +149,8 @@ class BaseModel:
         criterion: Criterion | Optimizer | None = None,
         optimizer: Optimizer | None = None,
         constraints: Sequence[Constraint] = (),
-        scheduler: LRScheduler | None = None,
-        scheduler_interval: Interval | None = None,
+        scheduler: LRScheduler | Sequence[LRScheduler] | None = None,
+        scheduler_interval: Interval | Sequence[Interval] | None = None,
         scheduler_metric: str | None = None,
     ) -> None:
         """Take the parts of the model. A definition overrides it without arguments and ends in this one.
@@ -156,9 +158,9 @@ class BaseModel:
         `network(x)` gives a tensor, or a dict with `y_pred` (for metrics and predictions) and `y_pred_loss`
         (for the criterion). `criterion(input, target)` gives the mean loss of a batch; a function whose
         parameters are named y_true… and y_pred… gets them by name. Classes with a `default_criterion` take
-        (network, optimizer), too. `scheduler` is stepped after each "epoch" or "step". `ReduceLROnPlateau`
-        gets `scheduler_metric`, a column of the epoch's row: by default val_loss for its mode "min", and the
-        reward for "max".
+        (network, optimizer), too. `scheduler`, one or a list, is stepped after each "epoch" or "step", as
+        `scheduler_interval` says, for all or each. `ReduceLROnPlateau` gets `scheduler_metric`, a column of
+        the epoch's row: by default val_loss for its mode "min", and the reward for "max".
         """
         if not isinstance(getattr(self, "engine", None), Engine):
             raise DefinitionError(
@@ -306,7 +308,7 @@ class BaseModel:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
         if self.scheduler is not None:
             epochs_in_all = getattr(self.args, "epoch", None) or epochs
-            check_total(
+            check_totals(
                 self.scheduler, self.engine.schedules.interval, epochs_in_all, number_of_batches(train)
             )
         return Member(

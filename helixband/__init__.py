@@ -26,6 +26,7 @@ _MODULES = {
         "MultiLabelModel",
         "RegressionModel",
         "choose_device",
+        "parameter_groups",
     ],
     "batch_generator": [
         "BatchGenerator",

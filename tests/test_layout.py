@@ -142,7 +142,7 @@ FILES = {
     ],
     "training": [
         "broadcasting constants ended feed forward_errors keeper losses meters modes objects options result",
-        "parts parts.constrain parts.update schedules steps tensorboard",
+        "parameters parts parts.constrain parts.update schedules steps tensorboard",
         "configuration monte_carlo plain parts.schedule parts.order",
         "holdings",
         "iterators settings snapshot",
@@ -160,7 +160,7 @@ FILES = {
 A dot is the folder's own `__init__.py`, where that imports by strings."""
 
 ROOMS, FLOORS_HIGH, IMPORTS = 24, 10, 100  # at most
-LINES = {"base_model": 480}  # and 400 of any other
+LINES = {"base_model": 490}  # and 400 of any other
 
 
 def module_files() -> dict[str, Path]:

@@ -5,6 +5,7 @@ data that the page carries as JSON.
 """
 
 import json
+import re
 import shlex
 from html import escape
 from importlib.resources import files
@@ -18,7 +19,7 @@ from helixband.report.summary import Failure, Summary, TrialSummary
 
 SCRIPTS = ("1-core.js", "2-table.js", "3-plots.js", "4-parallel.js")
 DIGITS = 5  # of the numbers of curves, which are drawn and not read
-NO_SCORES = ("reward", "lr", "seconds")  # of the columns of a train_results.csv
+NO_SCORE = re.compile(r"reward|seconds|lr(_\d+)?|hp_.*")  # of the columns of a train_results.csv
 OPEN = 3  # kinds of failures that are unfolded
 
 # A page that may load nothing can leak nothing.
@@ -89,7 +90,7 @@ def _data(summary: Summary) -> dict[str, Any]:
 
     found = columns(summary.trials, summary.run.get("log_scaled"))
     metrics = _metrics(summary)
-    scores = [metric for metric in metrics if metric not in NO_SCORES]
+    scores = [metric for metric in metrics if not NO_SCORE.fullmatch(metric)]
     rungs = summary.rungs
     return {
         "columns": [

@@ -19,7 +19,7 @@ import torch
 
 from helixband.env import credential_in, is_secret
 from helixband.errors import DefinitionError, UsageError, in_one_line
-from helixband.nested import map_leaves
+from helixband.nested import map_leaves, named_leaves
 from helixband.training.schedules import Schedule
 
 
@@ -66,6 +66,19 @@ class Config(Mapping[str, Any]):
     def params(self) -> "Config":
         """The hyperparameters: this mapping itself."""
         return self
+
+    def scheduled(self) -> dict[str, float]:
+        """The schedules at the moment, by name; of one in a dict or list, the path to it.
+
+        >>> schedule = {"__schedule__": "StepSchedule", "start": 1, "factor": 2, "every": 1}
+        >>> config = from_json({"adam": {"lr": schedule}})
+        >>> config.set_time(epoch=3, step=0)
+        >>> config.scheduled()
+        {'adam.lr': 8.0}
+        """
+        now = self._now or (0, 0)
+        found = ((name[1:], leaf) for name, leaf in named_leaves(self._values))
+        return {name: leaf.at(*now) for name, leaf in found if isinstance(leaf, Schedule)}
 
     def set_time(self, epoch: int, step: int) -> None:
         """From here on, schedules read as their value in this epoch and step (both from 0)."""

@@ -17,7 +17,7 @@ from helixband.training.meters import Loss, check_rows
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.order import Part, after_update
-from helixband.training.parts.schedule import Schedules, check_interval
+from helixband.training.parts.schedule import Schedules, check_schedulers
 from helixband.training.state import ModelState
 
 
@@ -126,8 +126,7 @@ class Engine:
         self.has_train_metrics, self.checks_labels = "train_metrics" in own, "check_labels" in own
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
-        if self.asked_steps and model.scheduler is not None:
-            check_interval(model.scheduler, options)
+        check_schedulers(model.scheduler, options, self.asked_steps)
         self.after_update = after_update(options, model.network)
         self.take_criterion(model.criterion)
 

@@ -62,8 +62,10 @@ def _validated(member: Member) -> Row:
     reward = metrics.number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1
     row = {"epoch": record.epoch, **result, "reward": reward}
+    scheduled = model.config.scheduled()
     if model.optimizer is not None:
         row |= learning_rate(model.optimizer)
-    if model.scheduler is not None and not schedules.by_step:
-        schedules.step_epoch(model.scheduler, row)
+        scheduled = schedules.values(model.optimizer) | scheduled
+    row |= {f"hp_{name}": value for name, value in scheduled.items()}
+    schedules.end_epoch(model.scheduler, row)
     return row

@@ -3,7 +3,7 @@
 import math
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -45,7 +45,7 @@ class Model(Protocol):
     network: nn.Module
     criterion: Any
     optimizer: Optimizer | None
-    scheduler: LRScheduler | None
+    scheduler: LRScheduler | Sequence[LRScheduler] | None
     engine: Engine
 
     def train_step(self, x: Any, y: Any) -> tuple[Any, Any]: ...

@@ -1,6 +1,6 @@
 """How a model is trained, as a definition says it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,7 @@ class TrainingOptions:
     """
 
     constraints: Iterable[Constraint] = ()
-    scheduler_interval: Interval | None = None
+    scheduler_interval: Interval | Sequence[Interval] | None = None
     scheduler_metric: str | None = None
 
     def __post_init__(self) -> None:
@@ -37,7 +37,9 @@ class TrainingOptions:
                     f"constraints has {in_one_line(constraint)}; each has to be a constraint, "
                     "for example MaxNormConstraint(3.0)"
                 )
-        if self.scheduler_interval not in (None, "epoch", "step"):
-            raise DefinitionError(
-                f"scheduler_interval is {self.scheduler_interval!r}; it has to be 'epoch' or 'step'"
-            )
+        interval = self.scheduler_interval
+        if isinstance(interval, list | tuple):
+            object.__setattr__(self, "scheduler_interval", tuple(interval))
+        for each in interval if isinstance(interval, list | tuple) else [interval]:
+            if each not in (None, "epoch", "step") or (each is None and each is not interval):
+                raise DefinitionError(f"scheduler_interval is {interval!r}; it has to be 'epoch' or 'step'")

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from helixband.errors import in_one_line
 from helixband.training.holdings import shown
 from helixband.training.objects import walk
+from helixband.training.parts.schedule import paired
 from helixband.training.plain import NotPlain, mark
 
 Settings = dict[str, str]
@@ -30,8 +31,8 @@ def settings_of(model: Any) -> Settings:
             of_group = f" of group {number}" if len(optimizer.param_groups) > 1 else ""
             found |= {f"{name}{of_group}": repr(group[name]) for name in group if name not in _HOW}
     if scheduler is not None:
-        by_step = engine.schedules.by_step
-        found |= {**_of_scheduler(scheduler), "scheduler_interval": "step" if by_step else "epoch"}
+        intervals = [interval or "epoch" for _, interval in paired(scheduler, engine.schedules.interval)]
+        found |= {**_of_scheduler(scheduler), "scheduler_interval": ", ".join(intervals)}
     if engine.asked_total:
         found["scheduler: total_steps"] = str(model.total_steps)
     return found

@@ -117,7 +117,8 @@ class ModelState:
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
     def _parts(self, model: Any) -> dict[str, Any]:
-        trained = {"network": model.network, "optimizer": model.optimizer, "scheduler": model.scheduler}
+        trained = {"network": model.network, "optimizer": model.optimizer}
+        trained |= named("scheduler", model.scheduler)
         if isinstance(model.criterion, nn.Module):
             trained["criterion"] = model.criterion
         trained = {name: part for name, part in trained.items() if part is not None}
@@ -181,7 +182,19 @@ class ModelState:
 
     def _inferring(self, model: Any) -> dict[str, Any]:
         parts = self._parts(model)
-        return {name: part for name, part in parts.items() if name not in ("optimizer", "scheduler")}
+        left_out = ("optimizer", "scheduler")
+        return {name: part for name, part in parts.items() if not name.startswith(left_out)}
+
+
+def named(name: str, part: Any) -> dict[str, Any]:
+    """A part by its name; of a list of them each by the name and its number.
+
+    >>> named("scheduler", [3, 4])
+    {'scheduler 0': 3, 'scheduler 1': 4}
+    """
+    if isinstance(part, list | tuple):
+        return {f"{name} {number}": each for number, each in enumerate(part)}
+    return {name: part}
 
 
 def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[str, Any]:

@@ -246,6 +246,83 @@ def test_a_plateau_by_step_is_refused() -> None:
         make(lambda o: ReduceLROnPlateau(o), scheduler_interval="step").fit(*data(), 1)
 
 
+# Several schedulers.
+
+
+def plain_rates(interval: list[str], epochs: int) -> list[float]:
+    """The learning rates of the epochs in a plain loop with `warm_and_plateau`."""
+    torch.manual_seed(0)
+    optimizer = optim.SGD(nn.Linear(3, 1).parameters(), lr=0.1)
+    warm, plateau = warm_and_plateau(optimizer)
+    found = []
+    for epoch in range(epochs):
+        for _ in range(SPE):
+            optimizer.step()
+            if interval[0] == "step":
+                warm.step()
+        found.append(round(optimizer.param_groups[0]["lr"], 6))
+        plateau.step(float(epoch))
+        if interval[0] == "epoch":
+            warm.step()
+    return found
+
+
+def warm_and_plateau(optimizer: Any) -> list[Any]:
+    warm = LinearLR(optimizer, start_factor=0.25, total_iters=8)
+    return [warm, ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold_mode="abs")]
+
+
+@pytest.mark.parametrize("first", ["step", "epoch"])
+def test_each_of_several_schedulers_has_its_interval(first: str) -> None:
+    rewards = [0.0, -1.0, -2.0, -3.0]  # the plateau sees 0, 1, 2, 3
+    model = make(
+        lambda o: reversed_sign(o), rewards, scheduler_interval=[first, "epoch"], scheduler_metric="reward"
+    )
+    assert rates(model, 4) == plain_rates([first, "epoch"], 4)
+
+
+def reversed_sign(optimizer: Any) -> list[Any]:
+    """As `warm_and_plateau`, of a reward that is to grow."""
+    warm, plateau = warm_and_plateau(optimizer)
+    return [warm, ReduceLROnPlateau(optimizer, "max", factor=0.5, patience=0, threshold_mode="abs")]
+
+
+def test_several_schedulers_go_on_where_they_were() -> None:
+    both = {"scheduler_interval": ["step", "epoch"], "scheduler_metric": "reward"}
+    rewards = [0.0, -1.0, -2.0, -3.0]
+    whole, begun, other = (make(reversed_sign, rewards, **both) for _ in range(3))
+    expected = rates(whole, 4)
+    rates(begun, 2)
+    other.engine.record.last = begun.engine.record.last
+    assert rates(other, 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "interval", "message"),
+    [
+        (warm_and_plateau, "step", "ReduceLROnPlateau looks at .* in a list of schedulers with an 'epoch'"),
+        (warm_and_plateau, ["step"], "scheduler_interval has 1 entries, and there are 2 schedulers"),
+        (
+            warm_and_plateau,
+            ["step", "batch"],
+            r"scheduler_interval is \['step', 'batch'\]; it has to be 'epoch'",
+        ),
+        (lambda o: [StepLR(o, 1), 0.1], None, "init_model passed 0.1 as a scheduler to super"),
+        (lambda o: "cosine", None, "init_model passed 'cosine' as a scheduler to super"),
+        (
+            lambda o: [StepLR(o, 1), OneCycleLR(o, 0.1, total_steps=4)],
+            ["epoch", "step"],
+            "OneCycleLR has total_steps=4, and is stepped once an optimizer step, 20 times",
+        ),
+    ],
+)
+def test_schedulers_that_do_not_go_with_their_intervals_are_refused(
+    scheduler: Callable[[Any], Any], interval: Any, message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        make(scheduler, scheduler_interval=interval).fit(*data(), 4)
+
+
 # What a trial was begun with.
 
 PLANNED = """

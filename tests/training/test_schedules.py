@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import math
 import pickle
 from typing import Any
 
@@ -17,7 +18,9 @@ from helixband.errors import UsageError
 from helixband.training.schedules import (
     CosineSchedule,
     ExponentialSchedule,
+    InverseSquareRootSchedule,
     LinearSchedule,
+    PolynomialSchedule,
     Schedule,
     StepSchedule,
 )
@@ -36,6 +39,8 @@ ONE_OF_EACH = [
     CosineSchedule(start=0.1, end=0.0, duration=5, unit="step"),
     ExponentialSchedule(start=0.1, factor=0.5),
     StepSchedule(start=0.1, factor=0.1, every=3, unit="step"),
+    PolynomialSchedule(start=0.1, end=0.0, duration=5, power=2, warmup=2),
+    InverseSquareRootSchedule(start=0.1, timescale=4, warmup=4, warmup_start=0.01, unit="step"),
     Sawtooth(height=0.5, period=3),
 ]
 
@@ -63,13 +68,60 @@ copies = pytest.mark.parametrize(
         (CosineSchedule(start=0.0, end=2.0, duration=2), [0, 1, 2, 2]),
         (ExponentialSchedule(start=0.8, factor=0.5), [0.8, 0.4, 0.2, 0.1]),
         (StepSchedule(start=1.0, factor=0.1, every=2), [1, 1, 0.1, 0.1, 0.01]),
+        (PolynomialSchedule(start=1.0, end=0.0, duration=4, power=2), [1, 0.5625, 0.25, 0.0625, 0, 0]),
+        (PolynomialSchedule(start=1.0, end=0.5, duration=2, power=0.5), [1, 0.853553, 0.5, 0.5]),
+        (InverseSquareRootSchedule(start=1.0, timescale=1), [1, 0.707107, 0.57735, 0.5]),
         (Sawtooth(height=0.5, period=3), [0, 0.5, 1, 0, 0.5]),
+        (LinearSchedule(start=1.0, end=0.0, duration=2, warmup=2), [0, 0.5, 1, 0.5, 0, 0]),
+        (CosineSchedule(start=1.0, end=0.0, duration=2, warmup=4), [0, 0.25, 0.5, 0.75, 1, 0.5, 0, 0]),
+        (StepSchedule(start=1.0, factor=0.1, every=1, warmup=1, warmup_start=0.5), [0.5, 1, 0.1, 0.01]),
+        (Sawtooth(height=0.5, period=2, warmup=2, warmup_start=2.0), [2, 1, 0, 0.5, 0]),
+        (ExponentialSchedule(start=0.8, factor=0.5, warmup=0), [0.8, 0.4]),
     ],
     ids=repr,
 )
 def test_each_epoch_has_its_value(schedule: Schedule, values: list[float]) -> None:
     assert [schedule.at(epoch) for epoch in range(len(values))] == pytest.approx(values, abs=1e-6)
     assert schedule == schedule.at(0)
+
+
+def test_a_warm_up_with_decay_is_that_of_a_plain_loop() -> None:
+    steps = range(20)
+    vaswani = InverseSquareRootSchedule(start=0.1, timescale=5, warmup=5)
+    assert [vaswani.at(t) for t in steps] == pytest.approx(
+        [0.1 * min(t / 5, math.sqrt(5 / max(t, 1))) for t in steps]
+    )
+    usual = LinearSchedule(start=0.1, end=0.0, duration=15, warmup=5)
+    assert [usual.at(t) for t in steps] == pytest.approx([0.1 * min(t / 5, (20 - t) / 15) for t in steps])
+
+
+def test_a_polynomial_is_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    torchs = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=6, power=1.5)
+    ours, expected = PolynomialSchedule(start=0.1, end=0.0, duration=6, power=1.5), []
+    for _ in range(8):
+        expected.append(torchs.get_last_lr()[0])
+        optimizer.step()
+        torchs.step()
+    assert [ours.at(time) for time in range(8)] == pytest.approx(expected)
+
+
+class Stairs(Schedule):
+    """A schedule that had a warm-up of its own."""
+
+    @staticmethod
+    def value(time: int, *, top: float, warmup: int) -> float:  # type: ignore[override]
+        return top * min(1.0, (time + 1) / warmup)
+
+
+def test_a_schedule_of_ones_own_may_have_its_own_warm_up() -> None:
+    assert [Stairs(top=1.0, warmup=2).at(time) for time in range(3)] == [0.5, 1.0, 1.0]
+
+
+def test_a_schedule_without_a_warm_up_is_stored_as_before_there_was_one() -> None:
+    schedule = LinearSchedule(start=0.5, end=0.1, duration=5)
+    document = {"__schedule__": "LinearSchedule", "unit": "epoch", "start": 0.5, "end": 0.1, "duration": 5}
+    assert schedule.to_json() == document
 
 
 def test_the_unit_says_whether_epochs_or_steps_count() -> None:
@@ -153,6 +205,27 @@ def test_training_sets_the_value_of_the_moment(unit: str) -> None:
     assert [lr for _, lr in seen] == pytest.approx(expected)
 
 
+def test_the_row_of_an_epoch_has_what_is_scheduled() -> None:
+    class Model(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = torch.nn.Linear(1, 1)
+            decay = LinearSchedule(start=0.5, end=0.0, duration=4, unit="step")
+            groups = [{"params": [network.weight]}, {"params": [network.bias], "weight_decay": 0.0}]
+            optimizer = torch.optim.SGD(groups, lr=self.config["lr"], weight_decay=decay)
+            super().init_model(network, optimizer=optimizer)
+
+    noise = [StepSchedule(start=1.0, factor=0.5, every=1), 7.0]
+    model = Model({"lr": LinearSchedule(start=0.4, end=0.0, duration=4), "noise": noise, "units": 3})
+    data = MatrixBatchGenerator(torch.ones(4, 1), torch.zeros(4), batch_size=2)
+    rows = model.fit(data, data, epochs=2)
+    names = ["lr", "hp_weight_decay", "hp_lr", "hp_noise.0"]
+    assert [[row[name] for name in names] for row in rows] == [
+        pytest.approx([0.4, 0.375, 0.4, 1.0]),
+        pytest.approx([0.3, 0.125, 0.3, 0.5]),
+    ]
+    assert not {"hp_units", "hp_noise.1", "hp_weight_decay_1"} & set(rows[0])
+
+
 # What is refused.
 
 
@@ -180,6 +253,22 @@ def test_training_sets_the_value_of_the_moment(unit: str) -> None:
         (
             {"__schedule__": "CosineSchedule", "start": 1, "end": 0, "duration": -1},
             "duration of a schedule is -1",
+        ),
+        (
+            {"__schedule__": "PolynomialSchedule", "start": 1, "end": 0, "duration": 5, "power": 0},
+            "power of a schedule is 0",
+        ),
+        (
+            {"__schedule__": "InverseSquareRootSchedule", "start": 1, "timescale": 0},
+            "timescale of a schedule is 0",
+        ),
+        (
+            {"__schedule__": "ExponentialSchedule", "start": 1, "factor": 0.5, "warmup": -1},
+            "warmup of a schedule is -1; it cannot be below 0",
+        ),
+        (
+            {"__schedule__": "ExponentialSchedule", "start": 1, "factor": 0.5, "warmup_start": 0.5},
+            "got wrong parameters: .*'warmup_start'",
         ),
         (
             {"__schedule__": "Sawtooth", "height": 1, "period": 2, "unit": "batch"},

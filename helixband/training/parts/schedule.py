@@ -1,20 +1,20 @@
 """What changes as training goes on: scheduled hyperparameters, and torch's schedulers."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from helixband.errors import DefinitionError
-from helixband.training.options import TrainingOptions
+from helixband.errors import DefinitionError, in_one_line
+from helixband.training.options import Interval, TrainingOptions
 from helixband.training.schedules import Schedule
 
 
 class Schedules:
-    """The schedules among an optimizer's hyperparameters, and when and by what torch's scheduler is stepped.
+    """The schedules among an optimizer's hyperparameters, and when and by what schedulers are stepped.
 
-    The optimizer and the scheduler are those that the model has at the moment: a definition may replace them.
+    The optimizer and the schedulers are those that the model has now: a definition may replace them.
     """
 
     def __init__(self, optimizer: Optimizer | None, options: TrainingOptions) -> None:
@@ -25,9 +25,10 @@ class Schedules:
             if isinstance(value, Schedule)
         ]
         self.empty = not self._scheduled
-        self.by_step = options.scheduler_interval == "step"
         self.interval = options.scheduler_interval
         """As the definition gave it, or None."""
+        self.by_step = self.interval == "step" or "step" in (self.interval or ())
+        """Whether any scheduler is stepped after each optimizer step."""
         self._metric = options.scheduler_metric
 
     def set(self, optimizer: Optimizer, epoch: int, step: int) -> None:
@@ -35,16 +36,31 @@ class Schedules:
         for index, name, schedule in self._scheduled:
             optimizer.param_groups[index][name] = schedule.at(epoch, step)
 
-    def step(self, scheduler: Any) -> None:
-        """Step a scheduler after an optimizer step."""
-        if isinstance(scheduler, ReduceLROnPlateau):
-            raise DefinitionError(
-                "ReduceLROnPlateau looks at the metrics of an epoch; it goes with scheduler_interval='epoch'"
-            )
-        scheduler.step()
+    def values(self, optimizer: Optimizer) -> dict[str, float]:
+        """The scheduled hyperparameters but the learning rate at the moment, by name.
 
-    def step_epoch(self, scheduler: LRScheduler | ReduceLROnPlateau, row: Mapping[str, float]) -> None:
-        """Step a scheduler after an epoch, whose row has `train_*`, `val_*` and `reward`.
+        Those of further groups of parameters are called <name>_<number of the group>.
+        """
+        return {
+            f"{name}_{index}" if index else name: float(optimizer.param_groups[index][name])
+            for index, name, _ in self._scheduled
+            if name != "lr"
+        }
+
+    def step(self, scheduler: Any) -> None:
+        """Step the schedulers that are stepped after an optimizer step."""
+        for each, interval in paired(scheduler, self.interval):
+            if interval == "step":
+                each.step()
+
+    def end_epoch(self, scheduler: Any, row: Mapping[str, float]) -> None:
+        """Step those that are stepped after an epoch, whose row has `train_*`, `val_*` and `reward`."""
+        for each, interval in paired(scheduler, self.interval):
+            if interval != "step":
+                self._step_epoch(each, row)
+
+    def _step_epoch(self, scheduler: LRScheduler | ReduceLROnPlateau, row: Mapping[str, float]) -> None:
+        """Step a scheduler after an epoch.
 
         Raises `DefinitionError` for a column that there is not, and where torch would take every value for an
         improvement: one below 0 with a relative threshold.
@@ -73,18 +89,61 @@ def learning_rate(optimizer: Optimizer) -> dict[str, float]:
     return found
 
 
-def check_interval(scheduler: Any, options: TrainingOptions) -> None:
-    """Raise `DefinitionError` where a definition counts in steps, and does not say how often it steps."""
-    if options.scheduler_interval is None and not isinstance(scheduler, ReduceLROnPlateau):
+def schedulers(scheduler: Any) -> list[Any]:
+    """The schedulers of a model: none, one, or those of a list."""
+    if scheduler is None:
+        return []
+    return list(scheduler) if isinstance(scheduler, list | tuple) else [scheduler]
+
+
+def paired(scheduler: Any, interval: Any) -> list[tuple[Any, Interval | None]]:
+    """The schedulers of a model, each with its interval: that of a list, or the one for all."""
+    found = schedulers(scheduler)
+    if isinstance(interval, tuple):
+        return list(zip(found, cast("tuple[Interval, ...]", interval), strict=True))
+    return [(each, interval) for each in found]
+
+
+def check_schedulers(scheduler: Any, options: TrainingOptions, counts_steps: bool) -> None:
+    """Raise `DefinitionError` for what is no scheduler, and for intervals that do not go with the schedulers.
+
+    A definition that `counts_steps` has to say how often it steps.
+    """
+    found, interval = schedulers(scheduler), options.scheduler_interval
+    for each in found:
+        if not callable(getattr(each, "step", None)):
+            raise DefinitionError(
+                f"init_model passed {in_one_line(each)} as a scheduler to super().init_model; it takes "
+                "schedulers of torch.optim.lr_scheduler, one or a list of them"
+            )
+    if isinstance(interval, tuple) and len(interval) != len(found):
         raise DefinitionError(
-            "init_model uses self.total_steps or self.steps_per_epoch, and gives a "
-            f"{type(scheduler).__name__} without scheduler_interval, so that it would be stepped once an "
-            "epoch: pass "
-            "scheduler_interval='step' to super().init_model, or 'epoch' if that is meant"
+            f"scheduler_interval has {len(interval)} entries, and there are {len(found)} schedulers: give "
+            "one for each, or a single one for all, 'epoch' or 'step'"
         )
+    for each, its in paired(scheduler, interval):
+        if isinstance(each, ReduceLROnPlateau):
+            if its == "step":
+                raise DefinitionError(
+                    "ReduceLROnPlateau looks at the metrics of an epoch; it goes with "
+                    "scheduler_interval='epoch', and in a list of schedulers with an 'epoch' in its place"
+                )
+        elif its is None and counts_steps:
+            raise DefinitionError(
+                "init_model uses self.total_steps or self.steps_per_epoch, and gives a "
+                f"{type(each).__name__} without scheduler_interval, so that it would be stepped once an "
+                "epoch: pass "
+                "scheduler_interval='step' to super().init_model, or 'epoch' if that is meant"
+            )
 
 
-def check_total(scheduler: Any, interval: str | None, epochs: int, steps_per_epoch: int | None) -> None:
+def check_totals(scheduler: Any, interval: Any, epochs: int, steps_per_epoch: int | None) -> None:
+    """`_check_total` of each scheduler of a model."""
+    for each, its in paired(scheduler, interval):
+        _check_total(each, its, epochs, steps_per_epoch)
+
+
+def _check_total(scheduler: Any, interval: str | None, epochs: int, steps_per_epoch: int | None) -> None:
     """Raise `DefinitionError` where a scheduler is made for another number of steps than it will get.
 
     `epochs` are those of the whole training. Some schedulers have a total among their parameters. Beyond it
