@@ -155,7 +155,7 @@ class Project:
 
     def journal(self) -> list[dict[str, Any]]:
         """The events of the search."""
-        return Journal(self.results / "search/journal.jsonl").read()
+        return Journal(self.results / "search/journal.jsonl").events()
 
     def clear(self) -> None:
         """Remove the results."""

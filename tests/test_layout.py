@@ -113,7 +113,7 @@ FILES = {
     "run": [
         "runfile",
         "context records",
-        "evaluation prediction replacement",
+        "evaluation prediction replacement trained",
         "findings",
         "checks data_check",
         "experiment",

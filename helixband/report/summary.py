@@ -145,7 +145,7 @@ def read_summary(path: str | Path) -> Summary:
     Raises `UsageError` where it is none, `StorageError` where a file in it cannot be read.
     """
     results = existing_results(path)
-    events = results.journal.read()
+    events = results.journal.events()
     trials = _searched(results, events) if events else _single(results)
     for trial in trials:
         _add_history(trial, results.trial(trial.name))

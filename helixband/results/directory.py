@@ -180,7 +180,11 @@ class Results:
                 refused += f" ({self._lock_file})"
                 if error.errno not in _READ_ONLY or not self.run_file.exists():
                     raise StorageError(f"{refused}; choose another with --result") from error
-                stack.enter_context(self._only_read(refused))
+                refused += (
+                    "; what is done there can be read. For more, copy the directory to where you can write, "
+                    "and give the copy with --result"
+                )
+                stack.enter_context(self.only_read(refused))
             else:
                 stack.enter_context(self._fenced(file))
                 stack.callback(self._forget_lock_of_nothing, file)
@@ -206,12 +210,11 @@ class Results:
             self._lock_file.unlink()
 
     @contextlib.contextmanager
-    def _only_read(self, refused: str) -> Iterator[None]:
+    def only_read(self, why: str) -> Iterator[None]:
+        """Have the body change nothing here: what would is a `StorageError` that says why."""
+
         def check() -> None:
-            raise StorageError(
-                f"{refused}; what is done there can be read. For more, copy the directory to where you can "
-                "write, and give the copy with --result"
-            )
+            raise StorageError(why)
 
         with guarding(self.path, check):
             yield

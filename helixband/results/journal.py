@@ -25,16 +25,10 @@ class Journal:
         self._read: tuple[list[int], list[dict[str, Any]]] | None = None  # with the facts of the file then
 
     def events(self) -> list[dict[str, Any]]:
-        """All events. A torn last line, of a process that was killed as it wrote, is cut off.
+        """All events. A torn last line, which a process is writing or was killed at, is left where it is.
 
         Raises `StorageError` naming the line that is not as it was written.
         """
-        events = self.read()
-        cut(self.path, self._size)
-        return events
-
-    def read(self) -> list[dict[str, Any]]:
-        """As `events`, but a torn last line is left where it is: another process may be writing it."""
         facts = file_facts(self.path) if self.path.exists() else None
         if facts is not None and self._read is not None and self._read[0] == facts:
             return [dict(event) for event in self._read[1]]
@@ -54,9 +48,13 @@ class Journal:
         return [dict(event) for event in events]
 
     def append(self, event: dict[str, Any], sync: bool = True) -> None:
-        """Add one event; it is on the disk when this returns, or without `sync` with the next one that is."""
+        """Add one event; it is on the disk when this returns, or without `sync` with the next one that is.
+
+        A torn last line is cut off: for this, the process has to be the only one that writes here.
+        """
         if (self.path.stat().st_size if self.path.is_file() else 0) != self._size:
             self.events()
+            cut(self.path, self._size)
         total = _checksum(event, self._sum)
         line = json.dumps({**event, SUM: total}, allow_nan=False).encode() + b"\n"
         append(self.path, line, sync)
@@ -65,7 +63,7 @@ class Journal:
     def best_trial(self) -> int | None:
         """The trial of the highest reward, the first of these, or None where none has a reward."""
         rewards = []
-        for line, event in enumerate(self.read(), 1):
+        for line, event in enumerate(self.events(), 1):
             if event["event"] == "result":
                 reward, trial = event.get("reward"), event.get("trial")
                 if not isinstance(trial, int) or not isinstance(reward, int | float | None):
@@ -76,7 +74,9 @@ class Journal:
 
     def config(self, trial: int) -> dict[str, Any] | None:
         """The configuration that was drawn for a trial, or None."""
-        drawn = [event for event in self.read() if event["event"] == "trial" and event.get("trial") == trial]
+        drawn = [
+            event for event in self.events() if event["event"] == "trial" and event.get("trial") == trial
+        ]
         return dict(drawn[0]["config"]) if drawn else None
 
     def damaged(self, line: int, what: str) -> StorageError:

@@ -8,6 +8,7 @@ from helixband.errors import ResultsMismatch, UsageError
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
 from helixband.run.prediction import Prediction
+from helixband.run.trained import check_weights, no_model
 from helixband.search.executors.workers import check_workers
 from helixband.search.given import check_tries, distinct, fixed, read_tries
 from helixband.search.samplers.random import draw
@@ -174,18 +175,3 @@ class Checks(Stage):
                 f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
                 "choose another directory with --result"
             )
-
-
-def no_model(path: str | os.PathLike[str], what: str) -> UsageError:
-    """That there is nothing to evaluate or to predict with in a result directory."""
-    return UsageError(
-        f"there is no trained model in the result directory {path}: {what}. Give the right directory with "
-        "--result, or ask for a training: --train trains one configuration, --hyper searches for the best"
-    )
-
-
-def check_weights(trial: Trial) -> None:
-    """Raises `UsageError` where the weights of a trial are missing that would be used."""
-    if not trial.best_checkpoint.exists():
-        flag = "--train" if trial.id == SINGLE else "--hyper"
-        raise UsageError(f"{trial.best_checkpoint} is missing; run again with {flag} to train it again")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
-from base_model import BaseModel, choose_device
+from base_model import choose_device
 from helixband import interruption
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
@@ -25,13 +25,14 @@ from helixband.randomness import derive_seed, seed_everything
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.results.older import older_results
-from helixband.run.checks import Checks, asks_for_training, check_weights, no_model
+from helixband.run.checks import Checks, asks_for_training
 from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
-from helixband.run.runfile import RunFile, file_digest
+from helixband.run.runfile import RunFile
+from helixband.run.trained import Trained, no_model
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
 from helixband.search.given import fixed
@@ -95,7 +96,9 @@ def _opened(args: Namespace) -> Iterator[Results]:
     path = absolute(args.result)
     if args.dry_run:
         with tempfile.TemporaryDirectory() as empty:
-            yield Results(path if os.path.lexists(path) and not args.debug else empty)
+            results = Results(path if os.path.lexists(path) and not args.debug else empty)
+            with results.only_read("a dry run writes nothing"):  # another run may be at work there
+                yield results
         return
     results = Results(path)
     with results.locked():
@@ -108,6 +111,7 @@ class Experiment(Stage):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.trainer = Trainer(context.definition, context.results, context.args)
+        self.trained = Trained(context, self.trainer)
         self.evaluation = Evaluation(context)
         self.prediction = Prediction(context)
         self.checks = Checks(context, self.prediction)
@@ -144,12 +148,12 @@ class Experiment(Stage):
         elif trial := self.checks.to_train():
             self._train(trial)
         else:
-            self._tell_model()
+            self.trained.tell()
             self.prediction.check_training_data()
         if self.args.eval:
-            self.evaluation.evaluate(lambda: self._model, self._facts)
+            self.evaluation.evaluate(lambda: self.trained.model, self.trained.facts)
         if self.prediction.inputs:
-            self.prediction.predict_all(lambda: self._model, self._facts)
+            self.prediction.predict_all(lambda: self.trained.model, self.trained.facts)
         if self.args.train and (older := older_results(self.results).note()):
             self.progress.say(older)
         interruption.check()
@@ -172,7 +176,7 @@ class Experiment(Stage):
         args, trial = self.args, self.checks.to_train()
         searches = args.hyper and not self._is_searched()
         trains = searches or trial is not None
-        facts = None if trains or not (args.eval or args.predict) else self._facts
+        facts = None if trains or not (args.eval or args.predict) else self.trained.facts
         evaluates = args.eval and (facts is None or not self.evaluation.is_done(facts))
         predicts = self.prediction.first_to_do(facts)
         if not (trains or evaluates or predicts):
@@ -183,7 +187,7 @@ class Experiment(Stage):
             seeds = (derive_seed(args.seed, "config", number, 0) for number in range(FIRST_TRIALS))
             configs = given.get("try") or [draw(get_config, seed) for seed in seeds]
         else:
-            used = trial or self._trained_trial()
+            used = trial or self.trained.trial()
             configs = [self._config(used)]
         each, replaces = searches and "try" in self.checks.given, self.run_file.changes(self.definition)
         work = Work(trains, evaluates, predicts, configs, each, bool(replaces))
@@ -254,7 +258,7 @@ class Experiment(Stage):
         elif not self._go_on_searching(self._journal, deadline):
             self.progress.say("search: the time is spent; the same command goes on with it")
         if self.results.best_trial():
-            self._tell_best(self._trained_trial())
+            self._tell_best(self.trained.trial())
 
     def _go_on_searching(self, journal: SearchJournal, deadline: float) -> bool:
         """Whether the search came to its end."""
@@ -306,19 +310,6 @@ class Experiment(Stage):
                 f"training: the reward was finite in no epoch; epoch {model.best_epoch} is kept"
             )
 
-    def _tell_model(self) -> None:
-        """Which model is there, where nothing is trained."""
-        trial = self._trained_trial()
-        epochs, wanted = trial.epochs(), self.run_file.setting("epoch") or 0
-        what = f"training: done already, to epoch {epochs}, {trial.path}"
-        if trial.id == SINGLE and epochs < wanted:
-            what = (
-                f"training: {trial.path} was stopped in epoch {epochs} of {wanted}; go on with it by --train"
-            )
-        if trial.id != SINGLE and not self.results.journal.events()[-1:] == [{"event": "end"}]:
-            what = f"training: {trial.path} is the best of an unfinished search; go on with it by --hyper"
-        self.progress.say(what)
-
     def _show_network(self, trial: Trial, config: dict[str, Any]) -> None:
         """What `--debug` is for: the network of a configuration, layer by layer."""
         if self.args.debug:
@@ -330,30 +321,3 @@ class Experiment(Stage):
                 else ""
             )
             self.progress.say(f"{network}\n{sum(map(torch.numel, known)):,} parameters{more}")
-
-    def _trained_trial(self) -> Trial:
-        trial = self.results.best_trial()
-        if trial is None:
-            raise no_model(self.results.path, "nothing was trained there")
-        check_weights(trial)
-        return trial
-
-    @functools.cached_property
-    def _model(self) -> BaseModel:
-        """The best model of the result directory."""
-        trial = self._trained_trial()
-        model = self.trainer.new_model(trial, self.results.config_of(trial) or {})
-        model.load(trial.best_checkpoint)
-        return model
-
-    @functools.cached_property
-    def _facts(self) -> dict[str, Any]:
-        """What the outcome of evaluation and prediction depends on."""
-        trial = self._trained_trial()
-        return {
-            "trial": trial.id,
-            "epochs": trial.epochs(),
-            "weights": file_digest(trial.best_checkpoint),
-            "definition": self.definition.digest,
-            "mc_dropout": self.args.mc_dropout,
-        }

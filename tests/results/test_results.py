@@ -251,11 +251,20 @@ def test_a_journal_that_was_not_begun_has_no_events(results: Results) -> None:
 def test_a_torn_last_line_is_cut_off_and_the_next_event_stands_alone(journal: Journal, kept: int) -> None:
     content = journal.path.read_bytes()
     line = b'{"event": "end", "of": "it"}\n'
-    journal.path.write_bytes(content + line[:kept])
+    torn = content + line[:kept]
+    journal.path.write_bytes(torn)
     assert journal.events() == EVENTS
-    assert journal.path.read_bytes() == content
+    assert journal.path.read_bytes() == torn
     journal.append({"event": "end"})
     assert journal.events() == [*EVENTS, {"event": "end"}]
+
+
+def test_a_reader_leaves_what_the_writer_adds_meanwhile(results: Results) -> None:
+    journal, reader = results.journal, Journal(results.journal.path)
+    for event in EVENTS:
+        assert reader.best_trial() is None
+        journal.append(event)
+        assert reader.events()[-1] == event
 
 
 def test_a_journal_of_one_torn_line_is_empty(results: Results) -> None:

@@ -373,3 +373,17 @@ def test_a_report_of_what_can_only_be_read_is_written_elsewhere(
     assert "<html" in (project.path / "mine.html").read_text()
     assert report([str(project.results), "--output", str(project.path / "none/mine.html")]) == 2
     assert f"the folder {project.path / 'none'} does not exist" in capsys.readouterr().err
+
+
+def test_who_only_reads_leaves_a_torn_line_of_the_journal(project: Project) -> None:
+    project.run(*SEARCH)
+    journal = project.results / "search/journal.jsonl"
+    whole = journal.read_bytes()
+    torn = whole + b'{"event": "tri'  # as where another process is adding a line
+    journal.write_bytes(torn)
+    for reading in (("--epoch", "4", "--hyper", "--dry-run"), ("--eval",), SEARCH):
+        done = project.run(*reading)
+        assert (done.code, done.err) == (0, "")
+        assert journal.read_bytes() == torn
+    assert project.run(*SEARCH, "--epoch", "4").code == 0
+    assert journal.read_bytes().startswith(whole + b'{"event": "search"')

@@ -1,0 +1,76 @@
+"""The trained model that is there: of which trial, what it depends on, and that it is missing."""
+
+import functools
+import os
+from typing import Any
+
+from base_model import BaseModel
+from helixband.errors import UsageError
+from helixband.results.digests import file_digest
+from helixband.results.directory import SINGLE, Trial
+from helixband.run.context import Context, Stage
+from helixband.search.executors.trial import Trainer
+
+
+class Trained(Stage):
+    """The best model of a result directory."""
+
+    def __init__(self, context: Context, trainer: Trainer) -> None:
+        super().__init__(context)
+        self.trainer = trainer
+
+    def trial(self) -> Trial:
+        """The trial whose weights are used; raises `UsageError` where there is none, or they are missing."""
+        trial = self.results.best_trial()
+        if trial is None:
+            raise no_model(self.results.path, "nothing was trained there")
+        check_weights(trial)
+        return trial
+
+    def tell(self) -> None:
+        """Which model is there, where nothing is trained."""
+        trial = self.trial()
+        epochs, wanted = trial.epochs(), self.run_file.setting("epoch") or 0
+        what = f"training: done already, to epoch {epochs}, {trial.path}"
+        if trial.id == SINGLE and epochs < wanted:
+            what = (
+                f"training: {trial.path} was stopped in epoch {epochs} of {wanted}; go on with it by --train"
+            )
+        if trial.id != SINGLE and not self.results.journal.events()[-1:] == [{"event": "end"}]:
+            what = f"training: {trial.path} is the best of an unfinished search; go on with it by --hyper"
+        self.progress.say(what)
+
+    @functools.cached_property
+    def model(self) -> BaseModel:
+        """The best model of the result directory."""
+        trial = self.trial()
+        model = self.trainer.new_model(trial, self.results.config_of(trial) or {})
+        model.load(trial.best_checkpoint)
+        return model
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the outcome of evaluation and prediction depends on."""
+        trial = self.trial()
+        return {
+            "trial": trial.id,
+            "epochs": trial.epochs(),
+            "weights": file_digest(trial.best_checkpoint),
+            "definition": self.definition.digest,
+            "mc_dropout": self.args.mc_dropout,
+        }
+
+
+def no_model(path: str | os.PathLike[str], what: str) -> UsageError:
+    """That there is nothing to evaluate or to predict with in a result directory."""
+    return UsageError(
+        f"there is no trained model in the result directory {path}: {what}. Give the right directory with "
+        "--result, or ask for a training: --train trains one configuration, --hyper searches for the best"
+    )
+
+
+def check_weights(trial: Trial) -> None:
+    """Raises `UsageError` where the weights of a trial are missing that would be used."""
+    if not trial.best_checkpoint.exists():
+        flag = "--train" if trial.id == SINGLE else "--hyper"
+        raise UsageError(f"{trial.best_checkpoint} is missing; run again with {flag} to train it again")
