@@ -5,10 +5,12 @@ schedule is a dict with the key `__schedule__`. A model gets what JSON gives bac
 """
 
 import ast
+import io
 import json
 import math
 import re
 import shlex
+import tokenize
 import warnings
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -187,16 +189,16 @@ _WORDS = {
     **dict.fromkeys(("nan", "inf", "infinity"), "a number has to be finite"),
 }
 """What is hardly meant as a string, in whatever case, also behind a sign, a dot or a tilde."""
-_COMMA = re.compile(r"[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|0+,\d+)")
-"""A number as it is written with a comma, of thousands or of decimals: Python reads it as a tuple."""
+_NO_COMMA = "a number has no comma; for a list, use brackets"
 
 
 def read_value(text: str) -> Any:
     """A value from the command line: JSON, else a literal of Python, else a string where it looks like one.
 
     A string without quotes begins with a letter, `/`, `.` or `~`, and is no spelling of true, false, none,
-    null, nan or infinity, as other languages and YAML have them. Raises `ValueError` with the reason for
-    anything else, and for a number with a comma.
+    null, nan or infinity, as other languages and YAML have them, and no list of such. Raises `ValueError`
+    with the reason for anything else. So it does for what Python reads otherwise than it looks: a number with
+    a comma or any other tuple without brackets, a comment, two strings with no comma between them.
 
     >>> [read_value(text) for text in ("1e-3", "true", "False", ".1", "(64, 32)", "'1'", "adam", "./x.fa")]
     [0.001, True, False, 0.1, (64, 32), '1', 'adam', './x.fa']
@@ -206,19 +208,43 @@ def read_value(text: str) -> Any:
         return _parse(text)
     except (json.JSONDecodeError, RecursionError):
         pass
-    if _COMMA.fullmatch(text):
-        raise ValueError("a number has no comma; for a list, use brackets")
+    if re.match(r"[+-]?\.?\d", text) and "," in text:
+        raise ValueError(_NO_COMMA)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", SyntaxWarning)  # as of 1or 2: no literal that anybody means
-            return ast.literal_eval(text)
+            tree = ast.parse(text, mode="eval")
+            value = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
-    if word := _WORDS.get(text.lower().lstrip("+-.~")):
-        raise ValueError(word)
+    else:
+        _check_literal(text, tree)
+        return value
+    words = [_WORDS.get(part.lower().lstrip("+-.~")) for part in re.split(r"[,;#\s]+", text) if part]
+    if words and all(words):
+        raise ValueError(words[0])
     if text[:1].isalpha() or (text[:1] in ("/", ".", "~") and not text[1:2].isdigit()):
         return text
     raise ValueError(f"{text!r} is neither JSON nor a literal of Python")
+
+
+def _check_literal(text: str, tree: ast.AST) -> None:
+    """Raise `ValueError` where a literal of Python has a comment, a comma outside of brackets, two strings
+    that Python joins, or a dict with a key twice."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            _unique([(ast.literal_eval(key), None) for key in node.keys if key])
+    depth, before = 0, tokenize.ENCODING
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            raise ValueError(f"Python reads {token.string!r} as a comment")
+        if token.type == before == tokenize.STRING:
+            raise ValueError("Python joins the strings; write one string, or a list with commas")
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
+            if token.string == "," and not depth:
+                raise ValueError("for a list, use brackets")
+        before = token.type if token.type != tokenize.NL else before
 
 
 def _parse(text: str) -> Any:
@@ -226,7 +252,7 @@ def _parse(text: str) -> Any:
     return json.loads(text, object_pairs_hook=_unique)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
