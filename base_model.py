@@ -29,7 +29,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import forward_errors, judge, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
-from helixband.training.engine import Engine, Noted, check_part
+from helixband.training.engine import Engine, Noted, take_parts
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
 from helixband.training.losses import (
@@ -41,7 +41,7 @@ from helixband.training.losses import (
     match_labels,
 )
 from helixband.training.member import Member
-from helixband.training.options import Interval, TrainingOptions
+from helixband.training.options import Interval, TrainingOptions, as_options
 from helixband.training.parameters import parameter_groups
 from helixband.training.parts.schedule import check_totals
 from helixband.training.parts.update import update
@@ -56,6 +56,7 @@ __all__ = [
     "ConvRegressionNetwork",
     "MultiLabelModel",
     "RegressionModel",
+    "TrainingOptions",
     "choose_device",
     "parameter_groups",
 ]
@@ -63,7 +64,7 @@ __all__ = [
 Generator = Iterable[Any]
 Number = int | float | np.number[Any]
 
-DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0}
+DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0, "training": {}}
 DEFAULT_ARGS |= {"steps_per_epoch": 1, "total_epochs": 1}  # of a model that is made without data
 DEBUG_BATCHES = 2
 PER_LABEL = 20
@@ -93,6 +94,7 @@ class BaseModel:
 
     network: nn.Module
     criterion: Criterion
+    optimizer: Optimizer | None
     default_criterion: Criterion | None = None
 
     def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
@@ -152,35 +154,23 @@ class BaseModel:
         scheduler: LRScheduler | Sequence[LRScheduler] | None = None,
         scheduler_interval: Interval | Sequence[Interval] | None = None,
         scheduler_metric: str | None = None,
+        training: TrainingOptions | None = None,
     ) -> None:
         """Take the parts of the model. A definition overrides it without arguments and ends in this one.
 
         `network(x)` gives a tensor, or a dict with `y_pred` (for metrics and predictions) and `y_pred_loss`
         (for the criterion). `criterion(input, target)` gives the mean loss of a batch; a function whose
         parameters are named y_true… and y_pred… gets them by name. Classes with a `default_criterion` take
-        (network, optimizer), too. `scheduler`, one or a list, is stepped after each "epoch" or "step", as
-        `scheduler_interval` says, for all or each. `ReduceLROnPlateau` gets `scheduler_metric`, a column of
-        the epoch's row: by default val_loss for its mode "min", and the reward for "max".
+        (network, optimizer), too. `scheduler` is one or a list. `training` says what a training does besides;
+        `constraints`, `scheduler_interval` and `scheduler_metric` are options of it, too.
         """
-        if not isinstance(getattr(self, "engine", None), Engine):
-            raise DefinitionError(
-                f"{type(self).__name__} sets self.engine, which is Helixband's: use another name"
-            )
-        if isinstance(criterion, Optimizer) and self.default_criterion is not None and optimizer is None:
-            criterion, optimizer = None, criterion
-        criterion = criterion or self.default_criterion
-        check_part(self, "network", network, isinstance(network, nn.Module))
-        check_part(self, "criterion", criterion, callable(criterion))
-        check_part(self, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
-        assert network is not None and criterion is not None and not isinstance(criterion, Optimizer)
-        self.network = network.to(self.device)
-        self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
-        self.optimizer = optimizer
+        take_parts(self, network, criterion, optimizer)
         self.scheduler = scheduler
-        options = TrainingOptions(constraints, scheduler_interval, scheduler_metric)
+        keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric}
+        options = as_options(training).with_keywords(constraints=constraints, **keywords)
         own = {name for name, method in vars(BaseModel).items() if getattr(type(self), name) is not method}
         self.engine.own_loss = getattr(type(self).compute_loss, "__module__", "") != __name__
-        self.engine.set_up(self, options, own)
+        self.engine.set_up(self, options.but(self.args.training), own)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Metrics of one training batch, NumPy -> {name: number}; reported as train_<name>, their mean."""

@@ -25,6 +25,7 @@ _MODULES = {
         "ConvRegressionNetwork",
         "MultiLabelModel",
         "RegressionModel",
+        "TrainingOptions",
         "choose_device",
         "parameter_groups",
     ],

@@ -39,7 +39,8 @@ class Checks(Stage):
         self.prediction = prediction
         values = read_config(self.args.config, self.args.set) if self.args.config or self.args.set else None
         self.fixed = None if self.args.hyper else values
-        self.given: dict[str, Any] = {"set": values} if self.args.hyper and values else {}
+        given = {"set": values, "with": self.args.training} if self.args.hyper else {}
+        self.given: dict[str, Any] = {name: value for name, value in given.items() if value}
         self.notes: list[str] = []
 
     def run(self) -> None:

@@ -106,6 +106,14 @@ def make_parser(program: str = "helixband") -> argparse.ArgumentParser:
         "may be repeated",
     )
     add(
+        "--with",
+        dest="training",
+        metavar="NAME=VALUE",
+        nargs="+",
+        action="extend",
+        help="train with these options, whatever the definition says; docs/training.md lists them",
+    )
+    add(
         "--stride",
         metavar="N",
         type=_positive,

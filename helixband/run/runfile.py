@@ -26,6 +26,8 @@ from helixband.files import read_document, read_whole, write_document, write_who
 from helixband.results.digests import check_digests
 from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
+from helixband.training.configuration import read_value
+from helixband.training.options import read_options
 
 T = TypeVar("T", bound=str | tuple[str | None, ...] | None)
 
@@ -60,7 +62,10 @@ class RunFile:
     def settle(self, args: Namespace) -> None:
         """Give the settings that the command line left open: as recorded, or else the defaults.
 
-        Raises `ResultsMismatch` for another seed, under which a definition may split its data otherwise.
+        The options of the training become values by name.
+
+        Raises `ResultsMismatch` for another seed, under which a definition may split its data otherwise, and
+        for other options of the training.
         """
         recorded = self._document.get("settings", {})
         if self.binding and args.seed is not None and args.seed != recorded.get("seed", args.seed):
@@ -71,6 +76,14 @@ class RunFile:
         for name, default in DEFAULTS.items():
             if getattr(args, name) is None:
                 setattr(args, name, recorded.get(name, default))
+        options = recorded.get("with", {})
+        given = options if args.training is None else read_options(args.training, read_value)
+        if self.binding and given != options:
+            raise ResultsMismatch(
+                f"{self.path.parent} was made {_with(options)}, not {_with(given)}; "
+                "give the same, or another directory with --result"
+            )
+        args.training = given
 
     def setting(self, name: str) -> Any:
         """A recorded setting, or None."""
@@ -129,6 +142,8 @@ class RunFile:
             "definition": {"path": str(definition.path), "sha256": definition.digest},
             "settings": {name: getattr(args, name) for name in DEFAULTS},
         }
+        if args.training:
+            self._document["settings"]["with"] = args.training
         if not self.binding:
             self._document |= {"environment": {}, "os_environ": {}}
         self._record_environment()
@@ -265,6 +280,11 @@ def _without_credentials(variables: Mapping[str, T]) -> dict[str, T]:
         if not any(is_credential(name, text) for text in (texts if isinstance(texts, tuple) else (texts,))):
             found[name] = texts
     return found
+
+
+def _with(options: Mapping[str, Any]) -> str:
+    given = " ".join(f"{name}={value}" for name, value in options.items())
+    return f"with --with {given}" if given else "without --with"
 
 
 def _shown(name: str, value: str | None) -> str:

@@ -8,8 +8,9 @@
 
 Each line also has a `sum`, which is a checksum of it and of the lines before it. A further "search" line says
 that the search goes on to more epochs or trials. `stops` are the trials that a result puts out of the race.
-The line "search" also has "set", the values that are fixed, and "try", the configurations of the first
-trials, where they are given. There is no time of day, so that the same search gives the same journal.
+The line "search" also has "set", the values that are fixed, "try", the configurations of the first trials,
+and "with", the options of the training, where they are given. There is no time of day, so that the same
+search gives the same journal.
 """
 
 import json
@@ -144,7 +145,7 @@ class SearchJournal:
         grown = [name for name in ("max_epochs", "trials") if recorded[name] < wanted[name]]
         other = [
             name
-            for name in dict.fromkeys([*wanted, "set", "try"])
+            for name in dict.fromkeys([*wanted, "set", "try", "with"])
             if _text(recorded.get(name)) != _text(wanted.get(name)) and name not in grown
         ]
         if other:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from helixband.errors import DefinitionError, in_one_line
 from helixband.results.directory import Row
@@ -57,6 +58,7 @@ class Noted(NamedTuple):
 class Engine:
     """A model's record and state, and how it takes its steps. `set_up` comes before any of the latter."""
 
+    options: TrainingOptions
     modes: Modes
     state: ModelState
     schedules: Schedules
@@ -122,6 +124,7 @@ class Engine:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
         self.is_set_up = True
         self._own = own
+        self.options = options
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.has_train_metrics, self.checks_labels = "train_metrics" in own, "check_labels" in own
         self.modes = Modes(model.network, model.criterion)
@@ -151,7 +154,27 @@ class Engine:
         return Loss(loss, rows), y_pred
 
 
-def check_part(model: Any, name: str, value: Any, fits: bool) -> None:
+def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any) -> None:
+    """Put what `init_model` passed on the model, on its device; a model may have a criterion by default.
+
+    Raises `DefinitionError` for something else than the part of its place.
+    """
+    if not isinstance(getattr(model, "engine", None), Engine):
+        raise DefinitionError(
+            f"{type(model).__name__} sets self.engine, which is Helixband's: use another name"
+        )
+    if isinstance(criterion, Optimizer) and model.default_criterion is not None and optimizer is None:
+        criterion, optimizer = None, criterion
+    criterion = criterion or model.default_criterion
+    _check_part(model, "network", network, isinstance(network, nn.Module))
+    _check_part(model, "criterion", criterion, callable(criterion))
+    _check_part(model, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
+    model.network = network.to(model.device)
+    model.criterion = criterion.to(model.device) if isinstance(criterion, nn.Module) else criterion
+    model.optimizer = optimizer
+
+
+def _check_part(model: Any, name: str, value: Any, fits: bool) -> None:
     """Raise `DefinitionError` where `init_model` passed something else than the part of that name."""
     if not fits:
         raise DefinitionError(

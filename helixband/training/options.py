@@ -1,45 +1,198 @@
-"""How a model is trained, as a definition says it."""
+"""How a model is trained, as a definition says it and `--with` overrides it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from constraints import Constraint
-from helixband.errors import DefinitionError, in_one_line
+from helixband.errors import DefinitionError, UsageError, in_one_line
 
 Interval = Literal["epoch", "step"]
+
+Rule = Callable[[Any], Any]
+"""Gives the value of an option in its one form; raises `ValueError` with what it has to be."""
+
+
+def one_of(*names: str) -> Rule:
+    """One of these strings; a number on the command line is the string with its digits."""
+
+    def read(value: Any) -> Any:
+        text = str(value) if type(value) is int else value
+        if text not in names:
+            raise ValueError(f"it has to be {', '.join(map(repr, names[:-1]))} or {names[-1]!r}")
+        return text
+
+    return read
+
+
+def whole(least: int) -> Rule:
+    """An integer that is not smaller."""
+
+    def read(value: Any) -> Any:
+        if type(value) is not int or value < least:
+            raise ValueError(f"it has to be a whole number from {least}")
+        return value
+
+    return read
+
+
+def above(limit: float) -> Rule:
+    """A finite number above a limit, or a schedule that begins above it."""
+
+    def read(value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not limit < value < float("inf"):
+            raise ValueError(f"it has to be a number above {limit:g}")
+        return float(value) if type(value) is int else value
+
+    return read
+
+
+def optional(rule: Rule) -> Rule:
+    """As the rule, or None."""
+    return lambda value: value if value is None else rule(value)
+
+
+def one_or_each(rule: Rule) -> Rule:
+    """As the rule, or a list of such values, as a tuple."""
+    return lambda value: tuple(map(rule, value)) if isinstance(value, list | tuple) else rule(value)
+
+
+def text(value: Any) -> Any:
+    """A string."""
+    if type(value) is not str:
+        raise ValueError("it has to be a string")
+    return value
+
+
+def constraints_of(value: Any) -> Any:
+    """Constraints, as a tuple: an iterator can be read once."""
+    constraints = tuple(value)
+    for constraint in constraints:
+        if not all(callable(getattr(constraint, name, None)) for name in ("weights", "apply")):
+            raise DefinitionError(
+                f"constraints has {in_one_line(constraint)}; each has to be a constraint, "
+                "for example MaxNormConstraint(3.0)"
+            )
+    return constraints
+
+
+def option(default: Any, rule: Rule, help: str, of_objects: bool = False) -> Any:
+    """A field of `TrainingOptions`; one `of_objects` cannot be written on a command line."""
+    return field(default=default, metadata={"rule": rule, "help": help, "of_objects": of_objects})
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a training does besides forward, backward and update.
+    """What a training does besides forward, backward and update; `OPTIONS` has the help of each field.
 
-    `constraints` hold for the weights after each step. The model's scheduler is stepped after each epoch or
-    step, as `scheduler_interval` says, by default each epoch; one that looks at a metric
-    (`ReduceLROnPlateau`) gets the column `scheduler_metric` of the epoch's row, such as "val_pearson", or by
-    default what its mode says.
-
-    Raises `DefinitionError` for what is no constraint or no interval.
+    Raises `DefinitionError` for a value that its field does not take.
     """
 
-    constraints: Iterable[Constraint] = ()
-    scheduler_interval: Interval | Sequence[Interval] | None = None
-    scheduler_metric: str | None = None
+    constraints: Iterable[Constraint] = option(
+        (), constraints_of, "Rules that hold for the weights after each optimizer step.", of_objects=True
+    )
+    scheduler_interval: Interval | Sequence[Interval] | None = option(
+        None,
+        optional(one_or_each(one_of("epoch", "step"))),
+        'When schedulers are stepped: after each "epoch", as by default, or after each optimizer "step"; for '
+        "several, one for all or a list.",
+    )
+    scheduler_metric: str | None = option(
+        None,
+        optional(text),
+        "The column of the epoch's row that ReduceLROnPlateau looks at. The default is val_loss for its mode "
+        '"min", and the reward for "max".',
+    )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "constraints", tuple(self.constraints))  # an iterator can be read once
-        for constraint in self.constraints:
-            if not (
-                callable(getattr(constraint, "weights", None))
-                and callable(getattr(constraint, "apply", None))
-            ):
-                raise DefinitionError(
-                    f"constraints has {in_one_line(constraint)}; each has to be a constraint, "
-                    "for example MaxNormConstraint(3.0)"
-                )
-        interval = self.scheduler_interval
-        if isinstance(interval, list | tuple):
-            object.__setattr__(self, "scheduler_interval", tuple(interval))
-        for each in interval if isinstance(interval, list | tuple) else [interval]:
-            if each not in (None, "epoch", "step") or (each is None and each is not interval):
-                raise DefinitionError(f"scheduler_interval is {interval!r}; it has to be 'epoch' or 'step'")
+        for name, each in OPTIONS.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, each.metadata["rule"](value))
+            except ValueError as error:
+                raise DefinitionError(f"{name} is {in_one_line(value)}; {error}") from None
+
+    def but(self, given: Mapping[str, Any]) -> "TrainingOptions":
+        """These options, with other values for some."""
+        return dataclasses.replace(self, **given) if given else self
+
+    def with_keywords(self, **given: Any) -> "TrainingOptions":
+        """These options, with those that `init_model` takes as keywords of its own.
+
+        Raises `DefinitionError` where one is given both ways.
+        """
+        given = {name: value for name, value in given.items() if value not in (None, ())}
+        if twice := [name for name in given if getattr(self, name) != OPTIONS[name].default]:
+            raise DefinitionError(
+                f"super().init_model got {twice[0]} twice: as its own keyword and in TrainingOptions(…)"
+            )
+        return self.but(given)
+
+    def described(self) -> dict[str, str]:
+        """The values that are not the defaults, as texts by name, to be compared with those of later."""
+        values = {name: getattr(self, name) for name in OPTIONS}
+        return {name: _text(value) for name, value in values.items() if value != OPTIONS[name].default}
+
+
+OPTIONS = {each.name: each for each in dataclasses.fields(TrainingOptions)}
+"""The fields by name; `metadata` has the `help` of each."""
+
+
+def as_options(training: Any) -> TrainingOptions:
+    """What `init_model` got as `training`; raises `DefinitionError` where it is none."""
+    if training is None:
+        return TrainingOptions()
+    if not isinstance(training, TrainingOptions):
+        raise DefinitionError(f"training is {in_one_line(training)}; it has to be TrainingOptions(…)")
+    return training
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """In which options two trainings differ, in words, from what `described` gave of both."""
+    default = {name: _text(each.default) for name, each in OPTIONS.items()}
+    return [
+        f"training option {name} was {before.get(name, default.get(name))}, and is "
+        f"{now.get(name, default.get(name))}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    ]
+
+
+def read_options(assignments: Sequence[str], read: Callable[[str], Any]) -> dict[str, Any]:
+    """The options of `name=value` texts, whose values `read` reads.
+
+    Raises `UsageError` for a name that there is not, with the nearest, and for a value that does not fit.
+    """
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--with takes name=value, got {assignment!r}")
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(name.lower().replace("-", "_"), OPTIONS, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"--with {assignment}: {meant}There are: {', '.join(_on_command_line())}")
+        if name not in _on_command_line():
+            raise UsageError(f"--with {assignment}: {name} holds objects; give it in init_model")
+        try:
+            found[name] = getattr(TrainingOptions(**{name: read(value)}), name)
+        except (ValueError, DefinitionError) as error:
+            raise UsageError(f"--with {assignment}: {error}") from None
+    return found
+
+
+def _on_command_line() -> list[str]:
+    return [name for name, each in OPTIONS.items() if not each.metadata["of_objects"]]
+
+
+def _text(value: Any) -> str:
+    """A value as a text that is the same in another process."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_text, value))}]"
+    if not isinstance(value, Constraint):
+        return repr(value)
+    parts = ", ".join(f"{name}={_text(part)}" for name, part in sorted(vars(value).items()))
+    return f"{type(value).__name__}({parts})"

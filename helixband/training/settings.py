@@ -74,4 +74,4 @@ def differences(before: Settings, now: Settings) -> list[str]:
 
 def can_be_left(difference: str) -> bool:
     """Whether a training can go on with the earlier setting: not with another optimizer or schedule."""
-    return not difference.startswith(("the optimizer", "scheduler"))
+    return not difference.startswith(("the optimizer", "scheduler", "training"))

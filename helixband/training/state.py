@@ -14,6 +14,7 @@ from helixband import randomness
 from helixband.errors import DefinitionError, ResultsMismatch, StorageError
 from helixband.generators.base import BatchGenerator
 from helixband.nested import map_leaves
+from helixband.training import options
 from helixband.training.constants import Constants
 from helixband.training.holdings import Holdings, put
 from helixband.training.objects import found_in, is_stateful, walk
@@ -42,11 +43,14 @@ class ModelState:
         self._holdings = Holdings(self._is_kept)
         self._holdings.begin(self.roots(model), covered=self._covered(model))
 
-        self._settings = settings_of(model)
+        self._settings, self._options = settings_of(model), model.engine.options.described()
 
     def differences(self, content: Mapping[str, Any]) -> list[str]:
-        """In which settings of optimizer and scheduler a state was begun otherwise, in words."""
-        return differences(content.get("settings", self._settings), self._settings)
+        """In which settings of optimizer, scheduler and training a state was begun otherwise, in words."""
+        return [
+            *differences(content.get("settings", self._settings), self._settings),
+            *options.differences(content.get("options", self._options), self._options),
+        ]
 
     def begin(self, model: Any, generator: Any) -> None:
         """Take the state of the model, the generator and the definition's modules for the one at first."""
@@ -68,7 +72,13 @@ class ModelState:
         roots = {**self.roots(model), **_of_training(generator)}
         plain = self._holdings.changes(roots, randomness.held.variables(), self._covered(model))
         state = self._constants.left_out(capture(parts, generator))
-        return {**state, "model_random": own, "plain": plain, "settings": self._settings}
+        return {
+            **state,
+            "model_random": own,
+            "plain": plain,
+            "settings": self._settings,
+            "options": self._options,
+        }
 
     def restore(self, model: Any, content: Mapping[str, Any], generator: Any, where: str) -> None:
         """Put back what `capture` gave, or raise a `StorageError` that names `where` it is from.

@@ -1,0 +1,50 @@
+"""Options of the training on the command line: taken, recorded, and the same when a training goes on."""
+
+from conftest import Project
+
+
+def test_a_training_goes_on_with_its_options(project: Project) -> None:
+    flags = ("--set", "lr=0.01", "--set", "units=4", "-ep")
+    assert project.run("--with", "scheduler_metric=val_mse", *flags, "1").code == 0
+    assert project.json("run.json")["settings"]["with"] == {"scheduler_metric": "val_mse"}
+    other = project.run("--with", "scheduler_metric=val_loss", *flags, "2")
+    assert (other.code, other.err.count("\n")) == (2, 1)
+    told = "was made with --with scheduler_metric=val_mse, not with --with scheduler_metric=val_loss; give"
+    assert told in other.err
+    assert project.run(*flags, "2").code == 0
+    assert project.read("best_config/train_results.csv").count("\n") == 3
+
+
+def test_a_search_goes_on_with_its_options(project: Project) -> None:
+    flags = ("--hyper", "-ep", "1", "--trials", "1", "--schedule", "none")
+    assert project.run(*flags, "--with", "scheduler_metric=val_mse").code == 0
+    other = project.run(*flags, "--with", "scheduler_metric=val_loss", "--trials", "2")
+    assert other.code == 2
+    assert "not with --with scheduler_metric=val_loss" in other.err
+    assert project.run(*flags, "--trials", "2").code == 0
+    assert project.journal()[0]["with"] == {"scheduler_metric": "val_mse"}
+
+
+def test_options_are_checked_before_any_work(project: Project) -> None:
+    found = project.run("--with", "scheduler_metrik=val_mse")
+    assert (found.code, [*project.results.glob("trials")]) == (2, [])
+    assert "error: --with scheduler_metrik=val_mse: did you mean scheduler_metric?" in found.err
+
+
+def test_options_that_the_definition_changes_are_refused_with_force_too(project: Project) -> None:
+    flags = ("--set", "lr=0.01", "--set", "units=4", "-ep")
+    assert project.run(*flags, "1").code == 0
+    project.define("""
+from base_model import TrainingOptions
+
+class Model(RegressionModel):
+    def init_model(self):
+        units = self.config["units"]
+        network = nn.Sequential(nn.Linear(3, units), nn.ReLU(), nn.Dropout(0.1), nn.Linear(units, 1))
+        optimizer = optim.Adam(network.parameters(), self.config["lr"])
+        options = TrainingOptions(scheduler_metric="val_mse")
+        super().init_model(network, nn.MSELoss(), optimizer, training=options)
+""")
+    other = project.run("--force", *flags, "2")
+    assert other.code == 2
+    assert "training option scheduler_metric was None, and is 'val_mse'" in other.err
