@@ -141,7 +141,7 @@ FILES = {
         "negatives regions",
     ],
     "training": [
-        "broadcasting constants ended feed forward_errors keeper losses meters modes objects options result",
+        "broadcasting constants ended feed forward_errors gradients keeper losses meters modes objects options result",
         "parameters parts parts.constrain parts.update schedules steps tensorboard",
         "configuration monte_carlo plain parts.schedule parts.order",
         "holdings",

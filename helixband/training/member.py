@@ -21,10 +21,11 @@ from helixband.training.configuration import Config
 from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
 from helixband.training.feed import kept, labelled, no_batch, to_device, trouble_in_data
+from helixband.training.gradients import put_gradients
 from helixband.training.iterators import Iterators
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter, Metrics
-from helixband.training.state import TRAIN, VAL, put_gradients, set_epoch
+from helixband.training.state import TRAIN, VAL, set_epoch
 
 Batch = tuple[Any, Any]
 """(x, y) on the device."""

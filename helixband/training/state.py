@@ -362,28 +362,6 @@ def _is_order(holder: Any) -> Callable[[str], bool] | None:
     return ("_seed", "_epoch").__contains__ if isinstance(holder, BatchGenerator) else None
 
 
-def gradients_of(model: Any) -> dict[str, Tensor]:
-    """The gradients that parameters have at the moment, by name, on the CPU."""
-    return {
-        name: parameter.grad.detach().to("cpu", copy=True)
-        for name, parameter in _parameters_of(model)
-        if parameter.grad is not None
-    }
-
-
-def put_gradients(model: Any, gradients: Mapping[str, Tensor]) -> None:
-    """Put back what `gradients_of` gave."""
-    for name, parameter in _parameters_of(model):
-        gradient = gradients.get(name)
-        parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)
-
-
-def _parameters_of(model: Any) -> Iterator[tuple[str, nn.Parameter]]:
-    for part in (model.network, model.criterion):
-        if isinstance(part, nn.Module):
-            yield from ((f"{type(part).__name__}.{name}", value) for name, value in part.named_parameters())
-
-
 def _is_plain(value: Any) -> bool:
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind in "biufc" and value.dtype.itemsize <= 16 and value.dtype != np.longdouble

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from helixband.nested import length
+from helixband.training.gradients import gradients_of
 from helixband.training.member import Batch, Member, StepResult
-from helixband.training.state import gradients_of
 
 
 class Eager:
