@@ -15,7 +15,7 @@ from helixband.files.links import (
     set_aside,
 )
 from helixband.files.locks import is_at, locked_file
-from helixband.files.reading import open_to_read, read_whole, size_of
+from helixband.files.reading import exists, open_to_read, read_whole, size_of
 from helixband.files.writing import (
     CHECKED_BYTES,
     Checksums,
@@ -38,6 +38,7 @@ __all__ = [
     "check_place",
     "collapsed",
     "cut",
+    "exists",
     "file_facts",
     "guarding",
     "is_at",

@@ -57,6 +57,17 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether something is there; raises `StorageError` where that cannot be known, as on a failing disk."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    return True
+
+
 def size_of(path: Path) -> int:
     """The bytes of a file, 0 where there is none; raises `StorageError` for what is no file."""
     try:

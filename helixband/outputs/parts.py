@@ -20,6 +20,7 @@ from helixband.errors import DefinitionError
 from helixband.files import (
     append,
     cut,
+    exists,
     read_document,
     read_whole,
     remove_file,
@@ -49,7 +50,7 @@ class Parts:
         self.arrays: dict[str, Rows] = {}
         self.done = 0
         self._sums = directory / "checksums"
-        found = read_document(self._document) if self._document.exists() else {}
+        found = read_document(self._document) if exists(self._document) else {}
         if found.get("facts") == self._facts:
             self._take(found["arrays"])
             self._cut()
@@ -83,7 +84,7 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the files."""
-        if not self._directory.exists():
+        if not exists(self._directory):
             return
         remove_file(self._document)  # first, so that nothing takes the rest for whole
         remove_folder(self._directory)
@@ -96,7 +97,7 @@ class Parts:
 
     def _cut(self) -> None:
         """Cut off what follows the last chunk that all arrays have as it was written."""
-        lines = read_whole(self._sums).splitlines(keepends=True) if self._sums.exists() else []
+        lines = read_whole(self._sums).splitlines(keepends=True) if exists(self._sums) else []
         whole = 0
         for end, line in zip(self._ends.tolist(), lines, strict=False):
             if line != _line(self._stored_sums(self.done, end)):

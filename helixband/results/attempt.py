@@ -68,7 +68,11 @@ class Attempt:
                 file = stack.enter_context(self._locked(create=False))  # where it is gone, so is the attempt
             except FileNotFoundError as error:
                 raise Superseded(f"{over}: its folder was removed") from error
-            if os.pread(file, 64, 0) != f"{self._token}\n".encode():
+            try:
+                found = os.pread(file, 64, 0)
+            except OSError as error:
+                raise StorageError(f"cannot read {self.file}: {error.strerror}") from error
+            if found != f"{self._token}\n".encode():
                 raise Superseded(f"{over}: another one began")
             if os.getpid() != self._process:
                 raise Superseded(f"{over} in this process, which is a fork of process {self._process}")

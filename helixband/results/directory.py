@@ -32,6 +32,7 @@ from typing import Any
 from helixband.errors import StorageError, UsageError
 from helixband.files import (
     check_place,
+    exists,
     guarding,
     is_at,
     locked_file,
@@ -69,7 +70,7 @@ def existing_results(path: str | os.PathLike[str]) -> "Results":
     path = Path(path)
     if not path.is_dir():
         raise UsageError(f"there is no directory {path}; give the result directory of a run (its --result)")
-    if not any((path / name).exists() for name in ("run.json", "search/journal.jsonl", "trials")):
+    if not any(exists(path / name) for name in ("run.json", "search/journal.jsonl", "trials")):
         raise UsageError(
             f"{path} is no result directory: it has neither run.json nor search/journal.jsonl nor trials/; "
             "give the one of a run (its --result)"
@@ -129,12 +130,12 @@ class Results:
         stored, recorded = trial.config(), self._config_recorded(trial.id)
         trial.check_config(recorded)
         if stored is None:
-            return recorded if trial.best_checkpoint.exists() else None
+            return recorded if exists(trial.best_checkpoint) else None
         return stored
 
     def _config_recorded(self, name: str) -> dict[str, Any] | None:
         if name == SINGLE:
-            run = read_document(self.run_file) if self.run_file.exists() else {}
+            run = read_document(self.run_file) if exists(self.run_file) else {}
             recorded = run.get("single", {}).get("config")
         else:
             recorded = self.journal.config(int(name))
@@ -178,7 +179,7 @@ class Results:
             except OSError as error:
                 refused = f"cannot write to the result directory {self.path}: {error.strerror}"
                 refused += f" ({self._lock_file})"
-                if error.errno not in _READ_ONLY or not self.run_file.exists():
+                if error.errno not in _READ_ONLY or not exists(self.run_file):
                     raise StorageError(f"{refused}; choose another with --result") from error
                 refused += (
                     "; what is done there can be read. For more, copy the directory to where you can write, "
@@ -194,7 +195,7 @@ class Results:
     def watched(self) -> Iterator[None]:
         """Have the body write nothing here once another directory has taken the place of this one."""
         with contextlib.ExitStack() as stack:
-            if self._lock_file.exists():
+            if exists(self._lock_file):
                 lock = stack.enter_context(open_to_read(self._lock_file))
                 stack.enter_context(self._fenced(lock.fileno()))
             yield
@@ -205,7 +206,7 @@ class Results:
 
     def _forget_lock_of_nothing(self, lock: int) -> None:
         """Remove the lock where nothing was done, as where somebody's folder was given by mistake."""
-        done = any((self.path / name).exists() for name in TRACES)
+        done = any(exists(self.path / name) for name in TRACES)
         if not done and is_at(lock, self._lock_file):
             self._lock_file.unlink()
 
@@ -279,8 +280,8 @@ class Results:
     def _best_recorded(self) -> str | None:
         if (best := self.journal.best_trial()) is not None:
             return trial_name(best)
-        recorded = read_document(self.run_file) if self.run_file.exists() else {}
-        finished = recorded.get("single", {}).get("finished", self.trial(SINGLE).best_checkpoint.exists())
+        recorded = read_document(self.run_file) if exists(self.run_file) else {}
+        finished = recorded.get("single", {}).get("finished", exists(self.trial(SINGLE).best_checkpoint))
         return SINGLE if finished else None
 
     def write_test_result(self, metrics: dict[str, float]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import append, cut, file_facts, read_whole
+from helixband.files import append, cut, exists, file_facts, read_whole
 
 SUM = "sum"
 """The key of a line's checksum, a CRC-32 of the event and of the lines before it."""
@@ -29,7 +29,7 @@ class Journal:
 
         Raises `StorageError` naming the line that is not as it was written.
         """
-        facts = file_facts(self.path) if self.path.exists() else None
+        facts = file_facts(self.path) if exists(self.path) else None
         if facts is not None and self._read is not None and self._read[0] == facts:
             return [dict(event) for event in self._read[1]]
         content = read_whole(self.path) if facts is not None else b""

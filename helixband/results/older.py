@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import read_document, size_of
+from helixband.files import exists, read_document, size_of
 from helixband.results.digests import file_digest
 from helixband.results.directory import Results
 
@@ -40,10 +40,10 @@ class Older:
 def older_results(results: Results) -> Older:
     """Hold the weights that each result depends on against those of the best trial; all are read."""
     found, best = Older(), results.best_trial()
-    if best is None or not best.best_checkpoint.exists() or not results.run_file.exists():
+    if best is None or not exists(best.best_checkpoint) or not exists(results.run_file):
         return found
     weights = file_digest(best.best_checkpoint)
-    if results.test_file.exists():
+    if exists(results.test_file):
         tested = read_document(results.run_file).get("stages", {}).get("evaluate", {})
         found.test = _older(tested, weights)
     for record in results.records():

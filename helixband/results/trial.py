@@ -13,6 +13,7 @@ from helixband.env import without_credentials
 from helixband.errors import StorageError
 from helixband.files import (
     check_links,
+    exists,
     read_document,
     read_object,
     read_whole,
@@ -79,7 +80,7 @@ class Trial:
 
     def plan(self) -> dict[str, Any] | None:
         """The `epochs` and `steps_per_epoch` that a trial was begun with, where its model depends on them."""
-        return read_document(self.plan_file) if self.plan_file.exists() else None
+        return read_document(self.plan_file) if exists(self.plan_file) else None
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Store what the schedule of a trial is made for."""
@@ -97,7 +98,7 @@ class Trial:
             writer.writerow(["" if math.isnan(value) else str(value) for value in values])
         content = text.getvalue().encode()
         # First the facts, which hold for the old table too: a kill between the two leaves one that fits.
-        before = [zlib.crc32(read_whole(self.history_file))] if self.history_file.is_file() else []
+        before = [zlib.crc32(read_whole(self.history_file))] if exists(self.history_file) else []
         written = datetime.now(UTC).isoformat(timespec="seconds")
         facts = {"checksums": [zlib.crc32(content), *before], "written": written}
         with self.writing():
@@ -109,7 +110,7 @@ class Trial:
 
         Raises `StorageError` where they cannot be read, or are not as they were written.
         """
-        if not self.history_file.exists():
+        if not exists(self.history_file):
             return []
         content = read_whole(self.history_file)
         checksums = self._facts().get("checksums", [])
@@ -153,7 +154,7 @@ class Trial:
     def discard_checkpoints(self) -> None:
         """Delete what the training could go on from, and its weights; whoever was at it writes none again."""
         folder = self.last_checkpoint.parent
-        if folder.exists():
+        if exists(folder):
             self.begin_attempt()
             with self.writing():
                 remove_folder(folder)
@@ -176,7 +177,7 @@ class Trial:
     @property
     def is_resumable(self) -> bool:
         """Whether there is what a training goes on from; a copy may have left out either of the two."""
-        return self.last_checkpoint.exists() and self.best_checkpoint.exists()
+        return exists(self.last_checkpoint) and exists(self.best_checkpoint)
 
     def write_error(self, traceback: str) -> None:
         """Store why the trial failed."""
@@ -185,7 +186,7 @@ class Trial:
 
     def clear_output(self) -> None:
         """Put names in the place of credentials in what a worker printed, and remove a file without any."""
-        if not self.output_file.exists():
+        if not exists(self.output_file):
             return
         text = read_whole(self.output_file).decode(errors="surrogateescape")
         kept = without_credentials(text)
@@ -198,7 +199,7 @@ class Trial:
 
     def clear_error(self) -> None:
         """Remove what an attempt that failed has stored, now that another succeeded."""
-        if self.error_file.exists():
+        if exists(self.error_file):
             with self.writing():
                 remove_file(self.error_file)
 

@@ -5,6 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from helixband.errors import ResultsMismatch, UsageError
+from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
 from helixband.run.prediction import Prediction
@@ -66,7 +67,7 @@ class Checks(Stage):
         best, epochs = self.results.best_trial(), self.args.epoch
         if not self.args.train or self.args.hyper:
             return None
-        if best is None or (best.id == SINGLE and not best.best_checkpoint.exists()):
+        if best is None or (best.id == SINGLE and not exists(best.best_checkpoint)):
             return self.results.trial(SINGLE)
         if best.epochs() >= epochs or (best.id != SINGLE and epochs <= self._searched_epochs()):
             return None
@@ -75,7 +76,7 @@ class Checks(Stage):
                 f"the search in {self.results.path} is not finished: go on with it by --hyper, and then "
                 f"train its best configuration to epoch {epochs}"
             )
-        if not best.last_checkpoint.exists():
+        if not exists(best.last_checkpoint):
             raise UsageError(
                 f"{best.path} cannot be trained from epoch {best.epochs()} to {epochs}: its last checkpoint "
                 f"{best.last_checkpoint} is missing. Leave out --epoch and --train to use its best weights "

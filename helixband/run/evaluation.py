@@ -15,7 +15,7 @@ from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.display.text import show_number, show_row
 from helixband.env import without_credentials
 from helixband.errors import DataError, DefinitionError, HelixbandError
-from helixband.files import remove_file
+from helixband.files import exists, remove_file
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.scored import reason_to_leave_out, write_scored
@@ -70,7 +70,7 @@ class Evaluation(Stage):
     def is_done(self, facts: dict[str, Any]) -> bool:
         """Whether the test set was scored with the same `facts`."""
         files = self._files()
-        return all(file.exists() for file in files) and self.run_file.stage("evaluate") == self._facts(facts)
+        return all(exists(file) for file in files) and self.run_file.stage("evaluate") == self._facts(facts)
 
     def evaluate(self, load_model: Callable[[], BaseModel], facts: dict[str, Any]) -> None:
         """Score the test set, and trivial models on it, unless that was done with the same `facts`."""
@@ -170,7 +170,7 @@ class Evaluation(Stage):
 
     def _similar_digests(self) -> list[str]:
         """Of the test sequences that the check found similar to training ones, if it was of the same data."""
-        if not self.results.audit_file.exists():
+        if not exists(self.results.audit_file):
             return []
         stored = self.results.audit()
         if stored["of"] == self._of_data(self.test_data()):

@@ -20,7 +20,7 @@ from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.text import show_config, show_number
 from helixband.env import is_of_the_place, variables_read
-from helixband.files import absolute
+from helixband.files import absolute, exists
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results import checkpoints
 from helixband.results.directory import SINGLE, Results, Trial
@@ -249,7 +249,7 @@ class Experiment(Stage):
         if self._begins_anew:
             return False
         best = self.results.best_trial()
-        return self._journal.finished and best is not None and best.best_checkpoint.exists()
+        return self._journal.finished and best is not None and exists(best.best_checkpoint)
 
     def _search(self) -> None:
         deadline = time.monotonic() + (self.args.time_budget or math.inf)
@@ -294,7 +294,7 @@ class Experiment(Stage):
             self.run_file.record_single(config, finished=False)
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
-        if trial.history_file.exists() and not trial.is_resumable:
+        if exists(trial.history_file) and not trial.is_resumable:
             self.progress.say(f"  checkpoints are missing of {trial.path}; it is trained from its beginning")
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
         model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)

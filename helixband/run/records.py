@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError, UsageError
-from helixband.files import Lot, read_document, remove_file, size_of, write_document
+from helixband.files import Lot, exists, read_document, remove_file, size_of, write_document
 from helixband.results.digests import file_digest
 from helixband.results.directory import RECORD, Results
 from helixband.run.runfile import RunFile
@@ -106,7 +106,7 @@ class Records:
         with self._lot.filling():
             for stage in stages:
                 path = self.path(stage.removeprefix(_STAGE))
-                if not path.exists():
+                if not exists(path):
                     write_document(path, self._run_file.stage(stage))
         self._lot.sync()
         self._run_file.forget_stages(stages)
@@ -128,7 +128,7 @@ class Record:
             [results.inside(path, records.path(name)) for path in found.get(key, ())]
             for key in ("outputs", "begun")
         )
-        same = found.get("facts") == facts and all(output.exists() for output in outputs)
+        same = found.get("facts") == facts and all(exists(output) for output in outputs)
         self.formats: set[str] = set(found["formats"]) if same else set()
         self.outputs = outputs if same else []
         self._digests: dict[str, str] = dict(found.get("digests", {})) if same else {}

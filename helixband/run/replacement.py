@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from helixband.files import exists
 from helixband.results import checkpoints
 from helixband.results.directory import Trial
 from helixband.run.context import Context, Stage
@@ -27,7 +28,7 @@ class Replacement(Stage):
         if not self.run_file.changes(self.definition):
             return
         best, args = self.results.best_trial(), self.args
-        if best is not None and best.best_checkpoint.exists():
+        if best is not None and exists(best.best_checkpoint):
             self._trainer.new_model(best, best.config() or {}).load(best.best_checkpoint)
         for trial in self._going_on:
             train, _ = self.definition.training_data(args.data, args.batch_size)

@@ -22,7 +22,7 @@ from helixband.env import (
     without_credentials,
 )
 from helixband.errors import ResultsMismatch
-from helixband.files import read_document, read_whole, write_document, write_whole
+from helixband.files import exists, read_document, read_whole, write_document, write_whole
 from helixband.results.digests import check_digests
 from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
@@ -51,7 +51,7 @@ class RunFile:
     def __init__(self, results: Results, binding: bool = True) -> None:
         self._results = results
         self.path = results.run_file
-        self._document: dict[str, Any] = read_document(self.path) if self.path.exists() else {}
+        self._document: dict[str, Any] = read_document(self.path) if exists(self.path) else {}
         self.binding = binding or "stages" in self._document
 
     @property
@@ -217,7 +217,7 @@ class RunFile:
         digests = self._document.setdefault("digests", {})
         for file in files:
             digests.pop(file.name, None)
-            if file.exists():
+            if exists(file):
                 digests[file.name] = file_digest(file)
         self._document.setdefault("stages", {})[name] = facts
         write_document(self.path, self._document)
@@ -242,7 +242,7 @@ class RunFile:
 
     def _digest_there(self) -> str | None:
         file = self._results.definition_file
-        return file_digest(file) if file.exists() else None
+        return file_digest(file) if exists(file) else None
 
     def _replace_definition(self, definition: Definition) -> None:
         """Copy the definition into the results; what trained something is not lost by it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from base_model import BaseModel
 from helixband.errors import UsageError
+from helixband.files import exists
 from helixband.results.digests import file_digest
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
@@ -71,6 +72,6 @@ def no_model(path: str | os.PathLike[str], what: str) -> UsageError:
 
 def check_weights(trial: Trial) -> None:
     """Raises `UsageError` where the weights of a trial are missing that would be used."""
-    if not trial.best_checkpoint.exists():
+    if not exists(trial.best_checkpoint):
         flag = "--train" if trial.id == SINGLE else "--hyper"
         raise UsageError(f"{trial.best_checkpoint} is missing; run again with {flag} to train it again")

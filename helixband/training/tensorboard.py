@@ -9,7 +9,7 @@ import importlib.util
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -40,9 +40,13 @@ class TensorBoardLog:
         """Log an epoch; undefined values are left out. Raises `StorageError` where it cannot be written."""
         if self._writer is None and not _is_installed():
             return
+        with self._telling(), self._writing():
+            self._add(row)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            with self._writing():
-                self._add(row)
+            yield
         except OSError as error:
             raise StorageError(f"cannot write to {self._directory}: {error.strerror or error}") from error
 
@@ -76,7 +80,8 @@ class TensorBoardLog:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with self._telling():
+                self._writer.close()
 
 
 def _is_installed() -> bool:

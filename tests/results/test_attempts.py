@@ -1,6 +1,7 @@
 """Of several attempts at a trial the latest alone writes, however long an earlier one was asleep."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -52,6 +54,34 @@ def test_attempts_that_begin_together_have_tokens_of_their_own_and_one_is_the_la
         with contextlib.suppress(Superseded), began.writing():
             may_write.append(token)
     assert may_write == (trial.path / "attempt").read_text().split()
+
+
+def failing(error: int) -> Any:
+    """A call that fails so, as on a disk that does not answer for a moment."""
+
+    def call(path: Any, *arguments: Any, **options: Any) -> Any:
+        raise OSError(error, os.strerror(error), path if isinstance(path, str) else None)
+
+    return call
+
+
+@pytest.mark.parametrize(("name", "error"), [("os.pread", errno.EIO), ("fcntl.flock", errno.ENOLCK)])
+def test_a_token_that_cannot_be_read_is_an_error_of_the_disk_and_none_of_the_trial(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, name: str, error: int
+) -> None:
+    trial.begin_attempt()
+    monkeypatch.setattr(name, failing(error))
+    with pytest.raises(StorageError, match=f"{attempt_file(trial)}: {os.strerror(error)}"), trial.writing():
+        pytest.fail("nobody knows who may write")
+
+
+def test_a_file_of_which_it_cannot_be_known_whether_it_is_there_is_an_error_of_the_disk(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.stat", failing(errno.EIO))
+    for look in (trial.plan, trial.history, trial.resumable_epochs, trial.discard_checkpoints):
+        with pytest.raises(StorageError, match=f"cannot read {trial.path}.*: Input/output error"):
+            look()
 
 
 def test_a_trial_without_attempts_is_written_by_anybody(trial: Trial) -> None:

@@ -1,11 +1,13 @@
 """TensorBoard logs: what is in them, and that nothing happens without the package."""
 
+import errno
 import importlib.util
 import math
 from pathlib import Path
 
 import pytest
 
+from helixband.errors import StorageError
 from helixband.training.tensorboard import TensorBoardLog
 
 needs_tensorboard = pytest.mark.skipif(
@@ -47,6 +49,18 @@ def test_a_continued_training_replaces_the_epochs_it_does_again(tmp_path: Path) 
             for epoch in range(first, first + 2):
                 log.add({"epoch": epoch, "reward": value})
     assert scalars(tmp_path) == {"reward": [(1, 0.5), (2, 0.25), (3, 0.25)]}
+
+
+@needs_tensorboard
+def test_a_log_that_cannot_be_closed_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    def fails() -> None:
+        close()
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(StorageError, match=f"cannot write to {tmp_path}: Input/output error"):
+        with TensorBoardLog(tmp_path) as log:
+            log.add({"epoch": 1, "reward": 0.5})
+            close, log._writer.close = log._writer.close, fails
 
 
 def test_a_log_of_nothing_makes_no_file(tmp_path: Path) -> None:

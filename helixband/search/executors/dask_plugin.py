@@ -91,9 +91,9 @@ class TrialPlugin(WorkerPlugin):
         from helixband.search.executors.process import Setup, TrialProcess, WorkerDied
         from helixband.search.executors.task import Task
 
-        if fault := self._unseen():
-            return {"error": {"type": "HelixbandError", "message": fault}}
         try:
+            if fault := self._unseen():
+                return {"error": {"type": "HelixbandError", "message": fault}}
             if self.process is None or not self.process.alive:
                 self.process = TrialProcess(Setup(**self.document), _environment(self.worker))
             outcome = self.process.run(
@@ -103,6 +103,8 @@ class TrialPlugin(WorkerPlugin):
             return {"died": f"{error} (on {socket.gethostname()})"}
         except HelixbandError as error:
             return {"error": {"type": type(error).__name__, "message": str(error)}}
+        except OSError as error:
+            return {"error": {"type": "StorageError", "message": f"{error} (on {socket.gethostname()})"}}
         return {"outcome": dataclasses.asdict(outcome)}
 
     def _unseen(self) -> str:
