@@ -27,19 +27,11 @@ from helixband.networks.heads import (
 )
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
-from helixband.training import forward_errors, judge, monte_carlo, passes
+from helixband.training import forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine, Noted, take_parts
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
-from helixband.training.losses import (
-    Criterion,
-    cross_entropy,
-    label_cross_entropy,
-    label_losses,
-    like_prediction,
-    match_labels,
-)
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions, as_options
 from helixband.training.parameters import parameter_groups
@@ -93,9 +85,9 @@ class BaseModel:
     """
 
     network: nn.Module
-    criterion: Criterion
+    criterion: losses.Criterion
     optimizer: Optimizer | None
-    default_criterion: Criterion | None = None
+    default_criterion: losses.Criterion | None = None
 
     def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
         self.config = config if isinstance(config, Config) else from_json(config or {})
@@ -148,7 +140,7 @@ class BaseModel:
     def init_model(
         self,
         network: nn.Module | None = None,
-        criterion: Criterion | Optimizer | None = None,
+        criterion: losses.Criterion | Optimizer | None = None,
         optimizer: Optimizer | None = None,
         constraints: Sequence[Constraint] = (),
         scheduler: LRScheduler | Sequence[LRScheduler] | None = None,
@@ -185,10 +177,13 @@ class BaseModel:
         return -result["val_loss"]
 
     def check_labels(self, y_true: Any) -> None:
-        """Raise `DataError` for labels, NumPy, that the model is not made for.
+        """Raise `DataError` for labels, NumPy, that the model or its criterion is not made for.
 
         Asked once for each set; for the training set in its first epoch, of several batches at a time.
         """
+        masked = None if self.engine.own_loss else self.engine.masked
+        if masked is not None and isinstance(y_true, np.ndarray):
+            masked.check_labels(y_true)
 
     # One batch, on the device.
 
@@ -202,9 +197,11 @@ class BaseModel:
         return self.split_output(output)
 
     def split_output(self, output: Any) -> dict[str, Any]:
-        """{`y_pred`, `y_pred_loss`} from what the network returned."""
+        """{`y_pred`, `y_pred_loss`} from what the network returned; a tensor is both."""
         if not isinstance(output, dict):
-            return {"y_pred": output, "y_pred_loss": output}
+            masked = None if self.engine.own_loss else self.engine.masked
+            y_pred = masked.prediction(output) if masked and isinstance(output, Tensor) else output
+            return {"y_pred": y_pred, "y_pred_loss": output}
         if "y_pred" not in output:
             raise DefinitionError(f"the network returned a dict with {list(output)}; it needs 'y_pred'")
         return {"y_pred_loss": output["y_pred"], **output}
@@ -362,14 +359,17 @@ class RegressionModel(BaseModel):
     Labels (N,) and (N, 1) are the same thing to it.
     """
 
-    default_criterion: Criterion | None = nn.MSELoss()
+    default_criterion: losses.Criterion | None = nn.MSELoss()
 
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
         """The criterion's loss, y brought to the shape of the prediction.
 
         Raises `DefinitionError` where they differ in size: torch would broadcast one against the other.
         """
-        y = like_prediction(y, y_pred_loss, "a regression needs one prediction for each value of y")
+        if self.engine.masked is None:
+            y = losses.like_prediction(
+                y, y_pred_loss, "a regression needs one prediction for each value of y"
+            )
         return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
@@ -386,7 +386,7 @@ class ClassificationModel(BaseModel):
     gives logits: one a class, (N, C), or for two classes one alone, (N,) or (N, 1).
     """
 
-    default_criterion: Criterion | None = staticmethod(cross_entropy)
+    default_criterion: losses.Criterion | None = staticmethod(losses.cross_entropy)
     class_names: Sequence[str] | None = None
     """The names of the classes in the report, by default class_0, class_1, …"""
 
@@ -408,7 +408,7 @@ class ClassificationModel(BaseModel):
                 "takes one a class: give the network 2 outputs, or leave the criterion out"
             )
         if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y_pred_loss.ndim <= 2:
-            y = match_labels(y, y_pred_loss)
+            y = losses.match_labels(y, y_pred_loss)
         return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
@@ -421,6 +421,7 @@ class ClassificationModel(BaseModel):
         }
 
     def check_labels(self, y_true: Any) -> None:
+        super().check_labels(y_true)
         row = metrics.no_class_row(y_true) if isinstance(y_true, np.ndarray) else None
         if row is not None:
             raise DataError(
@@ -439,7 +440,7 @@ class MultiLabelModel(BaseModel):
     medians. Up to `PER_LABEL` labels are reported one by one, too.
     """
 
-    default_criterion: Criterion | None = staticmethod(label_cross_entropy)
+    default_criterion: losses.Criterion | None = staticmethod(losses.label_cross_entropy)
     label_names: Sequence[str] | None = None
     """The names of the labels in metrics and report, by default label_0, label_1, …"""
 
@@ -451,11 +452,11 @@ class MultiLabelModel(BaseModel):
 
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
         """The criterion's loss over the labels that are known, y brought to the shape of the logits."""
-        y = like_prediction(y, y_pred_loss, "several labels need one logit for each label")
+        y = losses.like_prediction(y, y_pred_loss, "several labels need one logit for each label")
         if isinstance(y, Tensor) and y.dtype != y_pred_loss.dtype:
             y = y.to(y_pred_loss.dtype)
         if type(self.criterion) is nn.BCEWithLogitsLoss and self.criterion.reduction == "mean":
-            return label_losses(y_pred_loss, y, self.criterion.weight, self.criterion.pos_weight)
+            return losses.label_losses(y_pred_loss, y, self.criterion.weight, self.criterion.pos_weight)
         return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:

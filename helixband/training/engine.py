@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from helixband.errors import DefinitionError, in_one_line
+from helixband.losses.base import MaskedLoss
 from helixband.results.directory import Row
 from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
@@ -70,6 +71,8 @@ class Engine:
     """That of which the engine knows how it is called and weighed; None: it has to be looked at."""
     criterion_names: tuple[str, str] | None
     weigher: Weigher | None
+    masked: MaskedLoss | None
+    """The criterion where it is ours: it brings labels to its form, checks them, and has predictions of y."""
 
     def __init__(self) -> None:
         self.record = Record()
@@ -119,6 +122,7 @@ class Engine:
         self.criterion = criterion
         self.criterion_names = parameter_names(criterion)
         self.weigher = weigher(criterion)
+        self.masked = criterion if isinstance(criterion, MaskedLoss) else None
 
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
@@ -126,7 +130,8 @@ class Engine:
         self._own = own
         self.options = options
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
-        self.has_train_metrics, self.checks_labels = "train_metrics" in own, "check_labels" in own
+        self.has_train_metrics = "train_metrics" in own
+        self.checks_labels = "check_labels" in own or isinstance(model.criterion, MaskedLoss)
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         check_schedulers(model.scheduler, options, self.asked_steps)

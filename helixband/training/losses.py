@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helixband.errors import DefinitionError
+from helixband.losses.base import MaskedLoss, paired
 
 Criterion = Callable[..., Tensor]
 
@@ -64,11 +65,7 @@ def like_prediction(y: Any, y_pred_loss: Any, rule: str) -> Any:
     """
     if not (isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor)) or y.shape == y_pred_loss.shape:
         return y
-    if [n for n in y.shape if n > 1] != [n for n in y_pred_loss.shape if n > 1]:
-        raise DefinitionError(
-            f"y has the shape {tuple(y.shape)} and the prediction {tuple(y_pred_loss.shape)}; {rule}"
-        )
-    return y.reshape(y_pred_loss.shape)
+    return paired(y_pred_loss, y, rule)
 
 
 def parameter_names(criterion: Any) -> tuple[str, str] | None:
@@ -94,6 +91,9 @@ def weigher(criterion: Any) -> Weigher | None:
     The means of torch are over elements, over examples, or over the weights of the true classes, as the
     documentation of each loss says.
     """
+    if isinstance(criterion, MaskedLoss):
+        known = criterion.adds_up and _computes_as(criterion, MaskedLoss)
+        return criterion.weight_of if known else None
     if isinstance(criterion, nn.Module):
         kind = next((cls for cls in type(criterion).__mro__ if cls in _OF_MODULES), None)
         if kind is None or not _computes_as(criterion, kind):
