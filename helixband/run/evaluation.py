@@ -87,16 +87,17 @@ class Evaluation(Stage):
         names = _names(model, y_pred)
         if similar:
             result |= self._score_unlike(model, test, similar)
-        results.write_test_result(result)
-        results.write_baselines(self._marks(model, test))
+        baselines = self._marks(model, test)
         left_out = reason_to_leave_out(y_true, y_pred)
-        if left_out:
-            remove_file(results.test_set_file)
-        else:
+        rest = [results.baselines_file, results.test_set_file]
+        self.run_file.begin_stage("evaluate", [results.test_file, *rest])
+        for file in rest:  # that none of an earlier test stands beside the new result, if a kill comes now
+            remove_file(file)
+        results.write_test_result(result)
+        results.write_baselines(baselines)
+        if not left_out:
             write_scored(results.test_set_file, y_true, y_pred, names, _kind(model))
-        self.run_file.finish_stage(
-            "evaluate", self._facts(facts), [results.test_file, results.baselines_file, results.test_set_file]
-        )
+        self.run_file.finish_stage("evaluate", self._facts(facts), [results.test_file, *rest])
         self._tell("test:", result)
         self.progress.say(f"  written to {results.test_file}")
         if left_out:

@@ -208,6 +208,17 @@ class RunFile:
             self._document["log_scaled"] = names
             write_document(self.path, self._document)
 
+    def begin_stage(self, name: str, files: Iterable[Path]) -> None:
+        """Forget what was stored of a stage and the files of its results, before new ones take their place.
+
+        A run that is killed between two of them does them again.
+        """
+        digests, stages = self.digests(), dict(self.stages())
+        kept = {key: digest for key, digest in digests.items() if key not in {file.name for file in files}}
+        if stages.pop(name, None) is not None or kept != digests:
+            self._document |= {"digests": kept, "stages": stages}
+            write_document(self.path, self._document)
+
     def finish_stage(self, name: str, facts: dict[str, Any], files: Iterable[Path] = ()) -> None:
         """Store that a stage is done, or how far, with the facts it depended on.
 

@@ -12,6 +12,7 @@ from conftest import Project
 
 from helixband.errors import StorageError
 from helixband.files import read_document, write_document, write_whole
+from helixband.report.__main__ import main as report
 from helixband.results.directory import Results
 from helixband.run import records
 from helixband.run.records import Record, Records
@@ -49,7 +50,9 @@ def outputs(path: Path) -> dict[str, str]:
     return {file.name: file.read_text() for file in files}
 
 
-def kill_at(moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_at(
+    moment: int, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...] = ("replace", "fsync", "unlink")
+) -> None:
     """Have the call number `moment` that changes something on the disk be the last one."""
     calls = itertools.count()
 
@@ -61,7 +64,7 @@ def kill_at(moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
         return made
 
-    for name in ("replace", "fsync", "unlink"):
+    for name in names:
         monkeypatch.setattr(os, name, until(getattr(os, name)))
 
 
@@ -264,3 +267,46 @@ class Model(BaseModel):
     assert (refused.code, "y_pred has a part of the name " in refused.err) == (2, True)
     assert not (project.results / "trials/single/checkpoints").exists()
     assert list(project.path.rglob("*.npy")) == []
+
+
+OTHER_TEST = """
+from pathlib import Path
+
+
+def get_test_generator(data_dir):
+    return MatrixBatchGenerator(*table(int(Path(data_dir, "seed").read_text()), 20))
+"""
+
+
+def test_an_evaluation_of_other_data_goes_on_after_a_kill_at_any_moment(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.define(OTHER_TEST)
+    evaluate = ("--eval", "--no-data-check")
+
+    def test_set(seed: int) -> None:
+        (project.data / "seed").write_text(str(seed))
+        (project.results / "test_result.json").unlink(missing_ok=True)
+
+    test_set(2)
+    project.run("--train", "--epoch", "1", *evaluate)
+    scores = [project.json("test_result.json")]
+    test_set(3)
+    project.run(*evaluate)
+    scores.append(project.json("test_result.json"))
+    for moment in itertools.count():
+        number = moment % 2
+        test_set(2 + number)
+        with monkeypatch.context() as patched:
+            kill_at(moment, patched, ("replace",))
+            try:
+                project.run(*evaluate)
+                break
+            except Killed:
+                pass
+        assert report([str(project.results)]) == 0
+        again = project.run(*evaluate)
+        assert (again.code, again.err) == (0, "")
+        assert project.json("test_result.json") == scores[number]
+    assert moment >= 5
+    assert scores[0] != scores[1]
