@@ -310,6 +310,7 @@ class BaseModel:
             if self.engine.has_train_metrics
             else None,
             on_epoch=on_epoch,
+            total_epochs=self.args.total_epochs if hasattr(self.args, "epoch") else epochs,
         )
 
     def evaluate(self, generator: Generator) -> Result:

@@ -18,6 +18,8 @@ from helixband.training.losses import Weigher, parameter_names, weigher
 from helixband.training.meters import Loss, check_rows
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
+from helixband.training.parts.average import Average
+from helixband.training.parts.freeze import Freeze
 from helixband.training.parts.order import Part, after_update
 from helixband.training.parts.schedule import Schedules, check_schedulers
 from helixband.training.state import ModelState
@@ -43,6 +45,10 @@ class Record:
     ended: Ended | None = None
     """How the latest training ended."""
 
+    def moment(self) -> tuple[int, int]:
+        """The epoch and the optimizer step under way, both from 0."""
+        return self.epoch, max(0, self.steps - 1)
+
     def weights(self, parts: dict[str, Any]) -> dict[str, Any]:
         """What a checkpoint of weights has, given the states of the parts that have some."""
         return {"epoch": self.epoch, "steps": self.steps, "reward": self.best_reward, **parts}
@@ -63,6 +69,8 @@ class Engine:
     modes: Modes
     state: ModelState
     schedules: Schedules
+    freeze: Freeze | None
+    average: Average | None
     after_update: list[Part]
     has_train_metrics: bool
     """Whether anything looks at the predictions of training."""
@@ -112,6 +120,12 @@ class Engine:
         self._checked.add((what, signature(*parts)))
         return len(self._checked) > seen
 
+    def begin_epoch(self) -> None:
+        """Begin a pass over the training set."""
+        self.begin_pass()
+        if self.freeze is not None:
+            self.freeze.begin_epoch(self.record.epoch)
+
     def begin_pass(self) -> None:
         """Have the criterion looked at, and the first batch of a pass over a set checked."""
         self.criterion = None
@@ -135,7 +149,11 @@ class Engine:
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         check_schedulers(model.scheduler, options, self.asked_steps)
-        self.after_update = after_update(options, model.network)
+        self.freeze = Freeze(model.network, options.freeze, self.modes) if options.freeze else None
+        is_averaged = options.ema_decay is not None or options.swa_start is not None
+        self.average = Average(options, model.network, self.record.moment) if is_averaged else None
+        self.asked_total = self.asked_total or options.swa_start is not None
+        self.after_update = after_update(options, model.network, self.average)
         self.take_criterion(model.criterion)
 
     def giver(self, step: str) -> str:

@@ -57,7 +57,7 @@ def _validated(member: Member) -> Row:
     """The row of the epoch, its validation and reward included; the scheduler stepped."""
     model, record, schedules = member.model, member.model.engine.record, member.model.engine.schedules
     result = member.trained()
-    with validation_numbers(member.val, member.seed, record.epoch):
+    with member.weights_to_use(), validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
     reward = metrics.number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1

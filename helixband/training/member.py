@@ -4,6 +4,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import update_bn
 
 from helixband.errors import StorageError, TrainingError
 from helixband.randomness import Stream, held, set_state
@@ -25,7 +27,8 @@ from helixband.training.gradients import put_gradients
 from helixband.training.iterators import Iterators
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter, Metrics
-from helixband.training.state import TRAIN, VAL, set_epoch
+from helixband.training.objects import is_stateful
+from helixband.training.state import TRAIN, VAL, set_epoch, validation_numbers
 
 Batch = tuple[Any, Any]
 """(x, y) on the device."""
@@ -76,6 +79,8 @@ class Member:
     limit: int | None = None
     metrics: Metrics | None = None
     on_epoch: Callable[[Row], None] | None = None
+    total_epochs: int | None = None
+    """Of the whole training, if `epochs` are a part of it."""
 
     ended: Ended | None = None
     """None while it goes on."""
@@ -85,6 +90,9 @@ class Member:
     def __post_init__(self) -> None:
         self.turn = Turn(self)
         self.keeper = Keeper(self.trial)
+        self._averaged: dict[str, Any] | None = None
+        if (average := self.model.engine.average) is not None:
+            average.total_epochs = self.total_epochs or self.epochs
         self._epoch = _Epoch()
         check = self.model.check_labels if self.model.engine.checks_labels else None
         self._new_labels = None if check is None else LabelCheck(check)
@@ -128,7 +136,7 @@ class Member:
         """Set the order of the epoch."""
         with self.turn:
             set_epoch(self.train, self.seed, self.record.epoch)
-            self.model.engine.begin_pass()
+            self.model.engine.begin_epoch()
             metrics = MetricMeter(self.metrics) if self.metrics is not None else None
             self._epoch = _Epoch(labelled(self.train, self.limit), metrics, self._new_labels)
 
@@ -174,6 +182,33 @@ class Member:
         self._epoch = _Epoch(began=epoch.began)  # its tensors are not needed in the validation
         return {f"train_{name}": value for name, value in {"loss": loss, **means}.items()}
 
+    @contextmanager
+    def weights_to_use(self) -> Iterator[None]:
+        """The model has the weights with which it is validated and used: averages, where it has some.
+
+        What evaluation depends on is then kept, for the best state.
+        """
+        engine, average = self.model.engine, self.model.engine.average
+        if average is None:
+            yield
+            return
+        average.end_epoch()
+        with average.in_use():
+            if average.begun and average.renews_batch_norm:
+                self._renew_batch_norm()
+            yield
+            self._averaged = engine.state.weights(self.model)
+
+    def _renew_batch_norm(self) -> None:
+        """Compute the statistics of the network's BatchNorm anew, by a pass over the training data."""
+        train: Any = self.train
+        state = train.state_dict() if is_stateful(train) else None
+        with validation_numbers(self.train, self.seed, self.record.epoch, TRAIN):
+            batches = ((to_device(x, self.model.device),) for x, _ in labelled(self.train, self.limit))
+            update_bn(batches, self.model.network)
+        if state is not None:
+            train.load_state_dict(state)
+
     def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
         """Take an epoch's row, and the state after it, which may be the best."""
         if self.trial is not None and self.limit is None:
@@ -187,7 +222,9 @@ class Member:
         if is_best:
             record.best_epoch = record.epoch
             record.best_reward = -math.inf if math.isnan(reward) else reward
-            record.best = record.weights(self.model.engine.state.weights_in(self.model, state))
+            weights = self._averaged or self.model.engine.state.weights_in(self.model, state)
+            record.best = record.weights(weights)
+        self._averaged = None
         self.keeper.keep(record.last, record.best if is_best else None)
 
     def end_if_done(self) -> None:

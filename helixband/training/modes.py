@@ -1,6 +1,6 @@
 """The modes of a model's modules, set at each step so that no module is left in another one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,17 @@ class Modes:
         self._network = network
         self._parts = [part for part in (network, criterion) if isinstance(part, nn.Module)]
         self._modules = [module for part in self._parts for module in part.modules()]
+        self._fixed: list[nn.Module] = []
         self._sampling = False
+
+    def keep_in_evaluation(self, modules: Sequence[nn.Module]) -> None:
+        """From here on, leave these modules in evaluation mode in training, too, and no others."""
+        left_out = {id(module) for module in modules}
+        every = (module for part in self._parts for module in part.modules())
+        self._modules = [module for module in every if id(module) not in left_out]
+        self._fixed = list(modules)
+        for module in modules:
+            module.eval()
 
     def train(self) -> None:
         """Training mode."""
@@ -23,6 +33,8 @@ class Modes:
             if not module.training:  # asking first costs a tenth of setting
                 for part in self._parts:
                     part.train()
+                for fixed in self._fixed:
+                    fixed.eval()
                 return
 
     def eval(self) -> None:

@@ -50,6 +50,20 @@ def above(limit: float) -> Rule:
     return read
 
 
+def between_0_and_1(value: Any) -> Any:
+    """A number from 0 on, below 1."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise ValueError("it has to be a number from 0 on, below 1")
+    return value
+
+
+def yes_or_no(value: Any) -> Any:
+    """A boolean."""
+    if type(value) is not bool:
+        raise ValueError("it has to be true or false")
+    return value
+
+
 def optional(rule: Rule) -> Rule:
     """As the rule, or None."""
     return lambda value: value if value is None else rule(value)
@@ -79,6 +93,15 @@ def constraints_of(value: Any) -> Any:
     return constraints
 
 
+def epochs_by_glob(value: Any) -> Any:
+    """Numbers of epochs by globs."""
+    if not isinstance(value, Mapping) or not all(
+        type(glob) is str and type(epochs) is int and epochs > 0 for glob, epochs in value.items()
+    ):
+        raise ValueError("it has to be a dict of globs with numbers of epochs from 1: {'encoder.*': 3}")
+    return dict(value)
+
+
 def option(default: Any, rule: Rule, help: str, of_objects: bool = False) -> Any:
     """A field of `TrainingOptions`; one `of_objects` cannot be written on a command line."""
     return field(default=default, metadata={"rule": rule, "help": help, "of_objects": of_objects})
@@ -106,6 +129,30 @@ class TrainingOptions:
         "The column of the epoch's row that ReduceLROnPlateau looks at. The default is val_loss for its mode "
         '"min", and the reward for "max".',
     )
+    freeze: Mapping[str, int] | None = option(
+        None,
+        optional(epochs_by_glob),
+        'Parameters that are not trained in the first epochs, by globs on their names: {"encoder.*": 3}. The '
+        "first glob that matches a parameter counts.",
+    )
+    ema_decay: float | None = option(
+        None,
+        optional(between_0_and_1),
+        "Keep an exponential moving average of the weights over the optimizer steps, with this decay, for "
+        "example 0.999. The network is validated and used with it.",
+    )
+    swa_start: float | None = option(
+        None,
+        optional(between_0_and_1),
+        "Average the weights at the ends of the epochs after this share of --epoch (0.75). The network is "
+        "validated and used with the average.",
+    )
+    renew_batch_norm: bool | None = option(
+        None,
+        optional(yes_or_no),
+        "Compute the statistics of BatchNorm anew for averaged weights, by a pass over the training data "
+        "before each validation. The default is true with swa_start, and false with ema_decay.",
+    )
 
     def __post_init__(self) -> None:
         for name, each in OPTIONS.items():
@@ -114,6 +161,10 @@ class TrainingOptions:
                 object.__setattr__(self, name, each.metadata["rule"](value))
             except ValueError as error:
                 raise DefinitionError(f"{name} is {in_one_line(value)}; {error}") from None
+        if self.ema_decay is not None and self.swa_start is not None:
+            raise DefinitionError(
+                "ema_decay and swa_start are both given: a training has one average or the other"
+            )
 
     def but(self, given: Mapping[str, Any]) -> "TrainingOptions":
         """These options, with other values for some."""

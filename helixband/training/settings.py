@@ -34,7 +34,8 @@ def settings_of(model: Any) -> Settings:
         intervals = [interval or "epoch" for _, interval in paired(scheduler, engine.schedules.interval)]
         found |= {**_of_scheduler(scheduler), "scheduler_interval": ", ".join(intervals)}
     if engine.asked_total:
-        found["scheduler: total_steps"] = str(model.total_steps)
+        total = model.total_steps if engine.asked_steps else model.args.total_epochs
+        found["scheduler: total_steps"] = str(total)
     return found
 
 

@@ -128,7 +128,7 @@ class ModelState:
 
     def _parts(self, model: Any) -> dict[str, Any]:
         trained = {"network": model.network, "optimizer": model.optimizer}
-        trained |= named("scheduler", model.scheduler)
+        trained |= named("scheduler", model.scheduler) | {"average": model.engine.average}
         if isinstance(model.criterion, nn.Module):
             trained["criterion"] = model.criterion
         trained = {name: part for name, part in trained.items() if part is not None}
@@ -192,7 +192,7 @@ class ModelState:
 
     def _inferring(self, model: Any) -> dict[str, Any]:
         parts = self._parts(model)
-        left_out = ("optimizer", "scheduler")
+        left_out = ("optimizer", "scheduler", "average")
         return {name: part for name, part in parts.items() if not name.startswith(left_out)}
 
 
@@ -326,8 +326,8 @@ def _takes_seed(kind: Any) -> bool:
 
 
 @contextlib.contextmanager
-def validation_numbers(generator: Any, seed: int, epoch: int) -> Iterator[None]:
-    """Around a validation: what it sees depends on (seed, epoch) alone.
+def validation_numbers(generator: Any, seed: int, epoch: int, name: str = VAL) -> Iterator[None]:
+    """Around a validation, or another pass that leaves no trace: what it sees depends on (seed, epoch) alone.
 
     That holds for the global random numbers and those that the definition's modules hold, which the caller
     puts back, for those that the generator holds, and for what else it holds that changes as it is read,
@@ -340,7 +340,7 @@ def validation_numbers(generator: Any, seed: int, epoch: int) -> Iterator[None]:
     for number, source in enumerate(sources):
         randomness.seed_source(source, randomness.derive_seed(seed, "validation", epoch, number))
     try:
-        with Holdings(_is_order).unchanged({VAL: generator}):
+        with Holdings(_is_order).unchanged({name: generator}):
             set_epoch(generator, randomness.derive_seed(seed, "validation"), epoch)
             yield
     finally:

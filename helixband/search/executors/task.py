@@ -51,9 +51,14 @@ class Outcome:
     epochs: int = 0
     error: str | None = None
     out_of_memory: bool = False
-    ended: str = Ended.EPOCHS
+    ended: Ended = Ended.EPOCHS
 
     @property
     def hopeless(self) -> bool:
         """Whether it was stopped early, for it could not reach the best trial."""
         return self.ended == Ended.HOPELESS
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ended by itself without an error: what came of it stands, and it is not trained on."""
+        return self.ended.is_by_itself and self.error is None
