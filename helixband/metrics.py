@@ -9,13 +9,13 @@ All raise `DataError` if y_true and y_pred do not fit together: different length
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from helixband.errors import DataError, DefinitionError, in_one_line
+from helixband.errors import DataError
 
 UNDEFINED = float("nan")
 Metric = Callable[[ArrayLike, ArrayLike], float]
@@ -23,7 +23,9 @@ ColumnMetric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
 SUM_TOLERANCE = 1e-3
-"""So much may the probabilities of an example's classes differ from 1 together."""
+"""So much may the labels of an example's classes differ from 1 together."""
+ROUNDING = 2**-8
+"""So much may predicted probabilities of classes, of 16 bits too, differ from 1 together."""
 
 
 def no_class_row(y: ArrayLike) -> int | None:
@@ -39,6 +41,35 @@ def no_class_row(y: ArrayLike) -> int | None:
         return None
     strange = ~(np.abs(y.sum(axis=1, dtype=np.float64) - 1) <= SUM_TOLERANCE)
     return int(strange.argmax()) if strange.any() else None
+
+
+def several_labels(y_true: ArrayLike, y_pred: ArrayLike) -> bool:
+    """Whether y_true (N, C) has several labels an example, and not one class.
+
+    It has if a row does not sum to 1. In a few examples of such labels each row may. Then the predictions
+    tell: those of several labels are probabilities (N, C) whose rows do not sum to 1. So all batches of a set
+    are read alike. Predictions that are no probabilities, as logits, tell nothing.
+
+    >>> several_labels([[0, 1], [1, 0]], [[0.2, 0.8], [0.6, 0.4]])
+    False
+    >>> several_labels([[0, 1], [1, 0]], [[0.2, 0.7], [0.6, 0.6]])
+    True
+    """
+    true, pred = np.asarray(y_true), np.asarray(y_pred)
+    if true.ndim != 2 or true.shape[1] < 2:
+        return False
+    if no_class_row(true) is not None:
+        return True
+    if not pred.size or _sizes(true) != _sizes(pred) or _no_probability(pred) is not None:
+        return False
+    sums = _columns(pred).sum(axis=1, dtype=np.float64)
+    return bool((np.abs(sums - 1) > ROUNDING).any())
+
+
+def _no_probability(y_pred: NDArray[Any]) -> float | None:
+    """The first value below 0 or above 1 in predictions of any shape, or None."""
+    strange = y_pred[(y_pred < 0) | (y_pred > 1 + ROUNDING)]
+    return float(strange[0]) if strange.size else None
 
 
 def class_index(y: ArrayLike) -> NDArray[np.int64]:
@@ -73,12 +104,13 @@ def predicted_class(y_pred: ArrayLike) -> NDArray[np.int64]:
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """The share of examples whose predicted class is the true one.
 
-    Of several labels an example (rows of y_true (N, L) that do not sum to 1), the mean over the labels.
+    Of several labels an example (see `several_labels`), the mean over the labels.
 
     >>> accuracy([0, 1, 1, 0], [0.1, 0.9, 0.2, 0.3])
     0.75
     """
-    if no_class_row(y_true) is not None:
+    if several_labels(y_true, y_pred):
+        _check_probabilities(y_pred)
         return over_labels(accuracy, y_true, y_pred).mean
     labels, scores = _labels_and_scores(y_true, y_pred)
     defined = len(labels) and not np.isnan(scores).any()
@@ -90,7 +122,7 @@ def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
     Of two classes, y_pred is P(class 1), (N,), or has a column a class, (N, 2): the second of probabilities
     counts, and of two logits the difference.
-    Of several labels an example (rows of y_true (N, L) that do not sum to 1), the mean over the labels.
+    Of several labels an example (see `several_labels`), the mean over the labels.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -147,12 +179,20 @@ def per_class(
     With `names`, one a class, these are `<metric>_<name>`, so that several metrics fit in one dict.
     `y_true` is (N,) indexes or (N, C); `y_pred` is (N,) P(class 1) or (N, C).
 
+    Raises `DataError` for several labels an example (see `several_labels`), of which there is `per_label`.
+
     >>> per_class(accuracy, [0, 1, 2], [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
     {'class_0': 0.6666666666666666, 'class_1': 0.6666666666666666, 'class_2': 1.0}
     >>> per_class(accuracy, [0, 1], [[0.8, 0.2], [0.3, 0.7]], names=["helix", "sheet"])
     {'accuracy_helix': 1.0, 'accuracy_sheet': 1.0}
     """
     labels, scores = _labels_and_scores(y_true, y_pred)
+    if several_labels(y_true, y_pred):
+        raise DataError(
+            f"each row of the labels, {np.shape(y_true)}, is of one class, but those of y_pred do not sum to "
+            "1, as of several labels an example: use per_label(metric, y_true, y_pred), or, if they are of "
+            "classes, give y_true as indexes, (N,)"
+        )
     if scores.ndim == 1:
         scores = np.column_stack([1 - scores, scores])
     classes = [f"class_{k}" for k in range(scores.shape[1])]
@@ -222,36 +262,15 @@ def over_labels(
     return OverLabels(float(np.mean(defined)), float(np.median(defined)), each)
 
 
-def numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
-    """Metrics as plain floats; raises `DefinitionError` naming `where` one comes from that is no number."""
-    if not isinstance(values, Mapping):
-        raise DefinitionError(
-            f"{where} returned {in_one_line(values)}; it has to return a dict, name to number"
-        )
-    return {str(name): number(value, f"{where}[{name!r}]") for name, value in values.items()}
-
-
-def number(value: Any, where: str) -> float:
-    """A value as a plain float; raises `DefinitionError` where it is no number."""
-    if type(value) is float:  # nearly always, and once for each training batch
-        return value
-    if isinstance(value, str) or value is None:
-        raise DefinitionError(f"{where} is {in_one_line(value)}; it has to be a number")
-    if np.size(value) != 1:
-        raise DefinitionError(f"{where} has the shape {np.shape(value)}; it has to be a number")
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise DefinitionError(f"{where} is {in_one_line(value)}; it has to be a number") from error
-
-
 def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
     def one(true: ArrayLike, pred: ArrayLike) -> float:
         true = np.asarray(true) > 0.5
         defined = len(np.unique(true)) == 2 and np.isfinite(pred).all()
         return float(metric(true, pred)) if defined else UNDEFINED
 
-    if no_class_row(y_true) is not None:
+    if several_labels(y_true, y_pred):
+        if np.shape(y_true)[1] == 2:  # the areas of two columns of logits would not be those of two classes
+            _check_probabilities(y_pred)
         return over_labels(one, y_true, y_pred).mean
     labels, scores = _labels_and_scores(y_true, y_pred)
     if scores.ndim == 1 or scores.shape[1] == 2:
@@ -276,6 +295,15 @@ def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np
             f"is of the classes 0 to {classes - 1}"
         )
     return labels, scores
+
+
+def _check_probabilities(y_pred: ArrayLike) -> None:
+    """Raise `DataError` where the predictions of several labels an example are no probabilities."""
+    if (strange := _no_probability(np.asarray(y_pred))) is not None:
+        raise DataError(
+            f"y_pred holds {strange:g}, and has to hold the probabilities of several labels an example: "
+            "apply torch.sigmoid to logits; for other scores use over_labels(metric, y_true, y_pred)"
+        )
 
 
 def _of_class_one(scores: NDArray[Any]) -> NDArray[Any]:

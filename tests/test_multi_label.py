@@ -209,3 +209,54 @@ def test_two_labels_of_one_name_are_refused() -> None:
         per_label(auroc, [[0, 1]], [[0.5, 0.5]], names=["a", "a"])
     with pytest.raises(DataError, match="the names of the classes are a, a"):
         per_class(auroc, [0, 1], [0.5, 0.5], names=["a", "a"])
+
+
+SIGMOIDS = np.array([[0.9, 0.6], [0.2, 0.3], [0.7, 0.9]])
+ONE_LABEL_EACH = np.array([[1, 0], [0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize("metric", [accuracy, auroc, auprc])
+def test_a_batch_in_which_each_example_has_one_label_is_read_as_the_whole_set(metric: Any) -> None:
+    each = per_label(metric, ONE_LABEL_EACH, SIGMOIDS)
+    mean = np.nanmean(list(each.values()))
+    assert metric(ONE_LABEL_EACH, SIGMOIDS) == pytest.approx(mean)
+    assert metric(
+        ONE_LABEL_EACH.astype(np.float32), SIGMOIDS[:, :, None].astype(np.float32)
+    ) == pytest.approx(mean)
+    of_three = (
+        np.eye(3)[[0, 1, 2, 0]],
+        np.array([[0.9, 0.6, 0], [0.2, 0.3, 0], [0.7, 0.9, 0.4], [0.2, 0.1, 0.9]]),
+    )
+    assert metric(*of_three) == pytest.approx(np.nanmean(list(per_label(metric, *of_three).values())))
+
+
+def test_the_accuracy_of_several_labels_is_the_same_in_batches_of_any_size() -> None:
+    model = make(MultiLabelModel)
+    predicted = model.predict(X)
+    whole = accuracy(Y, predicted)
+    for rows in (1, 2, 5):
+        batches = [slice(first, first + rows) for first in range(0, 60, rows)]
+        assert np.mean([accuracy(Y[b], predicted[b]) for b in batches]) == pytest.approx(whole)
+
+
+def test_class_probabilities_of_16_bits_are_of_classes() -> None:
+    hot = np.eye(3)[X[:, 0].argsort() % 3]
+    for dtype in (torch.float16, torch.bfloat16):
+        predicted = torch.softmax(torch.from_numpy(X[:, :3]), 1).to(dtype).float().numpy()
+        assert accuracy(hot, predicted) == accuracy(hot.argmax(1), predicted)
+
+
+def test_per_class_refuses_several_labels_in_a_batch_with_one_label_each() -> None:
+    with pytest.raises(DataError, match=r"those of y_pred do not sum to 1, .* use per_label\(metric"):
+        per_class(auroc, ONE_LABEL_EACH, SIGMOIDS)
+    assert per_class(auroc, ONE_LABEL_EACH.argmax(1), SIGMOIDS) == {"class_0": 1.0, "class_1": 0.5}
+
+
+@pytest.mark.parametrize("metric", [accuracy, auroc, auprc])
+def test_logits_of_several_labels_are_refused_where_one_hot_rows_are_read_otherwise(metric: Any) -> None:
+    logits = np.array([[2.0, 0.5], [-1.0, -0.5], [0.5, 2.0]])
+    with pytest.raises(
+        DataError, match="y_pred holds 2, and has to hold the probabilities of several labels"
+    ):
+        metric([[1, 1], [0, 1], [0, 1]], logits)
+    assert metric(ONE_LABEL_EACH, logits) == metric(ONE_LABEL_EACH.argmax(1), logits)

@@ -185,8 +185,9 @@ def _kind(true: Floats, predicted: Floats) -> str:
         return "numbers"
     columns = true.size // len(true)
     alone = columns == 1 and finite.size == true.size
-    one_hot = true.ndim == 2 and columns > 1 and metrics.no_class_row(true) is None
-    return "classes" if alone or (one_hot and metrics.no_class_row(predicted) is None) else "labels"
+    return (
+        "classes" if alone or (true.ndim == 2 and not metrics.several_labels(true, predicted)) else "labels"
+    )
 
 
 def _class_axis(true: Floats, predicted: Floats) -> int | None:

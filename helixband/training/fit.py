@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from helixband import metrics, randomness
+from helixband import randomness
 from helixband.randomness import Stream
 from helixband.results.directory import Row
 from helixband.training.member import Member
 from helixband.training.parts.schedule import learning_rate
 from helixband.training.passes import train_pass
-from helixband.training.result import Result
+from helixband.training.result import Result, number
 from helixband.training.state import validation_numbers
 from helixband.training.steps.stepper import Stepper
 
@@ -59,7 +59,7 @@ def _validated(member: Member) -> Row:
     result = member.trained()
     with member.weights_to_use(), validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
-    reward = metrics.number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
+    reward = number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1
     row = {"epoch": record.epoch, **result, "reward": reward}
     scheduled = model.config.scheduled()

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helixband import interruption, metrics
+from helixband import interruption
 from helixband.errors import DataError
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.engine import mean_of
 from helixband.training.meters import Loss
 from helixband.training.passes import Evaluated
+from helixband.training.result import plain_numbers
 
 
 def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
@@ -131,7 +132,7 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
         engine.check_metrics = False
         if engine.unseen(name, y_true, y_pred):
             broadcasting.check_metrics(functools.partial(_unmoved, model, compute), y_true, y_pred, name)
-    return metrics.numbers(compute(y_true, y_pred), name)
+    return plain_numbers(compute(y_true, y_pred), name)
 
 
 def _unmoved(model: Any, compute: Any, *parts: Any) -> Any:

@@ -1,6 +1,11 @@
 """What an epoch or a set came to, by name."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+
+from helixband.errors import DefinitionError, in_one_line
 
 
 class _Unquoted(str):
@@ -32,3 +37,26 @@ class Result(dict[str, float]):
 
     def _without(self, name: str) -> str:
         return f"{name!r} is not in the result; it has {', '.join(self) or 'nothing'}"
+
+
+def plain_numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Metrics as plain floats; raises `DefinitionError` naming `where` one comes from that is no number."""
+    if not isinstance(values, Mapping):
+        raise DefinitionError(
+            f"{where} returned {in_one_line(values)}; it has to return a dict, name to number"
+        )
+    return {str(name): number(value, f"{where}[{name!r}]") for name, value in values.items()}
+
+
+def number(value: Any, where: str) -> float:
+    """A value as a plain float; raises `DefinitionError` where it is no number."""
+    if type(value) is float:  # nearly always, and once for each training batch
+        return value
+    if isinstance(value, str) or value is None:
+        raise DefinitionError(f"{where} is {in_one_line(value)}; it has to be a number")
+    if np.size(value) != 1:
+        raise DefinitionError(f"{where} has the shape {np.shape(value)}; it has to be a number")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"{where} is {in_one_line(value)}; it has to be a number") from error
