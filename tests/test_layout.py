@@ -92,6 +92,11 @@ FILES = {
         "classes counts shapes",
         ".",
     ],
+    "metrics": [
+        "common",
+        "classes values",
+        ".",
+    ],
     "networks": [
         "heads one_hot",
     ],

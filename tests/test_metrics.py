@@ -20,16 +20,23 @@ from helixband.metrics import (
     auprc,
     auroc,
     class_index,
+    cosine,
+    jensen_shannon,
+    kl_divergence,
     mse,
     pearson,
     per_class,
     per_label,
+    poisson_deviance,
     predicted_class,
+    profile_pearson,
     spearman,
 )
 
 NAN, INFINITY = float("nan"), float("inf")
-ALL = [accuracy, auroc, auprc, mse, pearson, spearman]
+OF_ROWS = [cosine, jensen_shannon, kl_divergence, profile_pearson]
+OF_VALUES = [mse, pearson, spearman, poisson_deviance, *OF_ROWS]
+ALL = [accuracy, auroc, auprc, *OF_VALUES]
 CLASSIFICATION = [accuracy, auroc, auprc]
 
 seeds = st.integers(0, 2**32 - 1)
@@ -168,6 +175,73 @@ def test_labels_and_predictions_may_differ_in_a_dimension_of_one(metric: Metric)
     assert expected == metric(y_true[:, None], y_pred) == metric(y_true, y_pred[:, None, None])
 
 
+def test_metrics_of_profiles_and_counts_are_those_of_scipy_and_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    y_true, y_pred = rng.poisson(3.0, (6, 2, 9)), rng.random((6, 2, 9)) + 0.1
+    rows = [(t, p) for t, p in zip(y_true.reshape(12, 9), y_pred.reshape(12, 9), strict=True)]
+    assert profile_pearson(y_true, y_pred) == pytest.approx(
+        np.mean([scipy.stats.pearsonr(t, p)[0] for t, p in rows])
+    )
+    assert cosine(y_true, y_pred) == pytest.approx(
+        np.mean([1 - scipy.spatial.distance.cosine(t, p) for t, p in rows])
+    )
+    assert jensen_shannon(y_true, y_pred) == pytest.approx(
+        np.mean([scipy.spatial.distance.jensenshannon(t, p) for t, p in rows])
+    )
+    shares = [(t / t.sum(), p / p.sum()) for t, p in rows]
+    true, pred = (np.array(part) for part in zip(*shares, strict=True))
+    assert kl_divergence(true, pred) == pytest.approx(
+        np.mean([scipy.stats.entropy(*pair) for pair in shares])
+    )
+    assert poisson_deviance(y_true, y_pred) == pytest.approx(
+        sklearn.metrics.mean_poisson_deviance(y_true.ravel(), y_pred.ravel())
+    )
+
+
+def test_a_rate_of_zero_is_right_for_no_count_alone() -> None:
+    assert poisson_deviance([0, 0], [0.0, 0.0]) == 0.0
+    assert poisson_deviance([0, 1], [0.0, 0.0]) == INFINITY
+    assert math.isnan(poisson_deviance([0, 1], [-1.0, 1.0]))
+    assert kl_divergence([[0.0, 1.0]], [[1.0, 0.0]]) == INFINITY
+
+
+def test_profiles_without_counts_or_without_variation_do_not_count() -> None:
+    y_true, y_pred = [[0, 0, 0], [1, 2, 3]], [[1.0, 2.0, 1.0], [1.0, 2.0, 3.0]]
+    assert jensen_shannon(y_true, y_pred) == pytest.approx(0.0, abs=1e-7)
+    assert profile_pearson(y_true, y_pred) == pytest.approx(1.0)
+    assert cosine(y_true, y_pred) == pytest.approx(1.0)
+    assert math.isnan(cosine([[0.0, 0.0]], [[1.0, 2.0]]))
+
+
+# Missing labels.
+
+
+@pytest.mark.parametrize("metric", [mse, pearson, spearman, poisson_deviance])
+def test_a_label_that_is_missing_is_left_out_of_its_column(metric: Metric) -> None:
+    y_true, y_pred = (
+        np.array([[1.0, 2], [3, 1], [2, 5], [5, 4]]),
+        np.array([[1.5, 2], [2, 2], [2.5, 4], [9, 3]]),
+    )
+    missing = y_true.copy()
+    missing[3, 0] = NAN
+    with_nan = np.where(np.isnan(missing), NAN, y_pred)  # whatever is predicted there
+    assert metric(missing[:, 0], y_pred[:, 0]) == metric(y_true[:3, 0], y_pred[:3, 0])
+    assert metric(missing, with_nan) == metric(missing, y_pred) != metric(y_true, y_pred)
+    assert math.isnan(metric([NAN, NAN], [1.0, 2.0]))
+
+
+@pytest.mark.parametrize("metric", [cosine, jensen_shannon, profile_pearson])
+def test_a_position_that_is_missing_is_left_out_of_its_profile(metric: Metric) -> None:
+    y_true, y_pred = np.array([[1.0, NAN, 2, 4], [NAN] * 4]), np.array([[1.0, 7, 3, 2], [1, 2, 3, 4]])
+    assert metric(y_true, y_pred) == metric([[1.0, 2, 4]], [[1.0, 3, 2]])
+    assert math.isnan(metric(y_true[1:], y_pred[1:]))
+
+
+def test_a_distribution_of_which_a_part_is_missing_is_left_out() -> None:
+    y_true = [[0.5, 0.5], [0.25, NAN]]
+    assert kl_divergence(y_true, [[0.25, 0.75], [0.1, 0.9]]) == kl_divergence(y_true[:1], [[0.25, 0.75]])
+
+
 # Not defined.
 
 
@@ -301,7 +375,7 @@ NUMBERS = ([[1.0, 2.0], [3.0, 1.0], [2.0, 5.0]], [[1.5, 2.0], [2.0, 2.0], [2.5, 
 
 NAN_CASES: list[tuple[Metric, Any]] = [
     *((metric, form) for metric in CLASSIFICATION for form in (CLASSES_OF_TWO, CLASSES_OF_THREE, LABELS)),
-    *((metric, NUMBERS) for metric in (mse, pearson, spearman)),
+    *((metric, NUMBERS) for metric in OF_VALUES),
 ]
 
 

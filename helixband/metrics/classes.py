@@ -1,25 +1,25 @@
-"""Metrics over NumPy arrays: `metric(y_true, y_pred) -> float`.
-
-A metric that is not defined on the given data is NaN, which tables show as "undefined". Examples are AUROC if
-all labels are of one class, a correlation with a constant, any metric of no examples, and any metric of
-predictions of which one is NaN.
-
-All raise `DataError` if y_true and y_pred do not fit together: different lengths, labels of an unknown class.
-"""
+"""Metrics of classes and of several labels an example: `metric(y_true, y_pred) -> float`."""
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
+from helixband.metrics.common import (
+    UNDEFINED,
+    Metric,
+    columns,
+    disagreement,
+    late_import,
+    mean_of_defined,
+    paired,
+    sizes,
+)
 
-UNDEFINED = float("nan")
-Metric = Callable[[ArrayLike, ArrayLike], float]
-ColumnMetric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
 SUM_TOLERANCE = 1e-3
@@ -60,9 +60,9 @@ def several_labels(y_true: ArrayLike, y_pred: ArrayLike) -> bool:
         return False
     if no_class_row(true) is not None:
         return True
-    if not pred.size or _sizes(true) != _sizes(pred) or _no_probability(pred) is not None:
+    if not pred.size or sizes(true) != sizes(pred) or _no_probability(pred) is not None:
         return False
-    sums = _columns(pred).sum(axis=1, dtype=np.float64)
+    sums = columns(pred).sum(axis=1, dtype=np.float64)
     return bool((np.abs(sums - 1) > ROUNDING).any())
 
 
@@ -127,7 +127,7 @@ def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
-    sklearn = _late_import("sklearn.metrics")  # it takes a second
+    sklearn = late_import("sklearn.metrics")  # it takes a second
     return _over_classes(sklearn.roc_auc_score, y_true, y_pred)
 
 
@@ -137,38 +137,8 @@ def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     >>> round(auprc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
     """
-    sklearn = _late_import("sklearn.metrics")
+    sklearn = late_import("sklearn.metrics")
     return _over_classes(sklearn.average_precision_score, y_true, y_pred)
-
-
-def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Mean squared error over all values.
-
-    >>> mse([1.0, 2.0], [1.0, 4.0])
-    2.0
-    """
-    true, pred = _paired(y_true, y_pred)
-    error = (true - pred).ravel()
-    return float(error @ error) / error.size if error.size else UNDEFINED
-
-
-def pearson(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Pearson's correlation; of several columns, the mean over those where it is defined.
-
-    >>> round(pearson([1, 2, 3], [2, 4, 6.5]), 4)
-    0.9979
-    """
-    return _over_columns(_correlation, y_true, y_pred)
-
-
-def spearman(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Spearman's rank correlation, ties sharing their mean rank; several columns as in `pearson`.
-
-    >>> round(spearman([1, 2, 3], [1, 10, 100]), 4)
-    1.0
-    """
-    rankdata = _late_import("scipy.stats").rankdata
-    return _over_columns(lambda t, p: _correlation(rankdata(t), rankdata(p)), y_true, y_pred)
 
 
 def per_class(
@@ -277,7 +247,7 @@ def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float
         return one(labels, _of_class_one(scores))
     if np.isnan(scores).any():
         return UNDEFINED
-    return _mean_of_defined(list(per_class(one, labels, scores).values()))
+    return mean_of_defined(list(per_class(one, labels, scores).values()))
 
 
 def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -286,7 +256,7 @@ def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np
     if scores.ndim == 2 and scores.shape[1] == 1:
         scores = scores.reshape(-1)
     if scores.ndim not in (1, 2) or len(labels) != len(scores):
-        raise _disagreement(y_true, y_pred)
+        raise disagreement(y_true, y_pred)
     classes = 2 if scores.ndim == 1 else scores.shape[1]
     strange = labels[(labels < 0) | (labels >= classes)]
     if len(strange):
@@ -317,70 +287,10 @@ def _labels_and_probabilities(
     y_true: ArrayLike, y_pred: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Several labels an example, NaN where missing, and their probabilities, both (N, L)."""
-    true, pred = _paired(y_true, y_pred)
+    true, pred = paired(y_true, y_pred)
     strange = true[~np.isnan(true) & ((true < 0) | (true > 1))]
     if strange.size:
         raise DataError(f"the labels hold {strange[0]:g}; each has to be 0 or 1, or NaN where it is missing")
-    return _columns(true), _columns(pred)
+    return columns(true), columns(pred)
 
 
-def _over_columns(metric: ColumnMetric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    true, pred = _paired(y_true, y_pred)
-    if np.isnan(pred).any():
-        return UNDEFINED
-    columns = zip(_columns(true).T, _columns(pred).T, strict=True)
-    return _mean_of_defined([metric(*column) for column in columns])
-
-
-def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    if not (_varies(x) and _varies(y)):
-        return UNDEFINED
-    return float(np.clip(_direction(x) @ _direction(y), -1.0, 1.0))
-
-
-def _varies(x: NDArray[np.float64]) -> bool:
-    return bool(len(x) and np.isfinite(x).all() and x.min() < x.max())
-
-
-def _direction(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred and of norm 1; scaled first, so that no square leaves the range of floats."""
-    x = x - x.mean()
-    x = x / np.abs(x).max()
-    return np.asarray(x / np.linalg.norm(x))
-
-
-def _paired(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both in one shape, (N, …) float64; as given they may differ in dimensions of size 1 alone."""
-    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
-    if true.shape == pred.shape:
-        return true, pred
-    if _sizes(true) != _sizes(pred):
-        raise _disagreement(true, pred)
-    return true, pred.reshape(true.shape)
-
-
-def _sizes(y: NDArray[np.float64]) -> tuple[int, ...]:
-    """The number of examples, and the sizes of the other dimensions that are not 1."""
-    return (*y.shape[:1], *(size for size in y.shape[1:] if size != 1))
-
-
-def _columns(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    return y.reshape(len(y), math.prod(y.shape[1:]))
-
-
-def _disagreement(y_true: ArrayLike, y_pred: ArrayLike) -> DataError:
-    return DataError(
-        f"y_true has the shape {np.shape(y_true)} and y_pred {np.shape(y_pred)}; they have to agree"
-    )
-
-
-def _mean_of_defined(values: list[float]) -> float:
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else UNDEFINED
-
-
-def _late_import(name: str) -> Any:
-    # Imported here because it takes torch, and the report has metrics without torch.
-    from helixband.randomness import late_import
-
-    return late_import(name)
