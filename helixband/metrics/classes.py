@@ -20,8 +20,6 @@ from helixband.metrics.common import (
     sizes,
 )
 
-
-
 SUM_TOLERANCE = 1e-3
 """So much may the labels of an example's classes differ from 1 together."""
 ROUNDING = 2**-8
@@ -292,5 +290,3 @@ def _labels_and_probabilities(
     if strange.size:
         raise DataError(f"the labels hold {strange[0]:g}; each has to be 0 or 1, or NaN where it is missing")
     return columns(true), columns(pred)
-
-
