@@ -57,6 +57,7 @@ Generator = Iterable[Any]
 Number = int | float | np.number[Any]
 
 DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0, "training": {}}
+DEFAULT_ARGS |= {"keep_checkpoints": 0}
 DEFAULT_ARGS |= {"steps_per_epoch": 1, "total_epochs": 1}  # of a model that is made without data
 DEBUG_BATCHES = 2
 PER_LABEL = 20

@@ -124,7 +124,7 @@ FILES = {
     "run": [
         "runfile",
         "context records",
-        "evaluation prediction replacement trained",
+        "evaluation prediction replacement starting trained",
         "findings",
         "checks data_check",
         "experiment",
@@ -153,7 +153,7 @@ FILES = {
     ],
     "training": [
         "broadcasting constants ended feed forward_errors gradients keeper losses meters modes objects",
-        "options parameters result",
+        "options parameters result start weights",
         "parts parts.constrain parts.update schedules steps tensorboard",
         "configuration monte_carlo plain parts.average parts.freeze parts.schedule",
         "parts.order",

@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         with open_to_read(path) as file:
-            _check(file)
+            check(file)
             file.seek(0)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except StorageError:
@@ -61,16 +61,21 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise StorageError(f"{path} is a torch file, but no Helixband checkpoint")
+    check_format(content, path)
+    return content
+
+
+def check_format(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Raise `StorageError` where the content of a checkpoint is of a newer format than this version reads."""
     if content["format"] > FORMAT:
         raise StorageError(
             f"{path} has format {content['format']}; this version reads up to {FORMAT}: "
             "use the version that wrote it, or a newer one"
         )
-    return content
 
 
-def _check(file: io.BufferedReader) -> None:
-    """Raise where the bytes are not as they were written; torch does not look at that."""
+def check(file: io.BufferedReader) -> None:
+    """Raise `BadZipFile` where the bytes are not as they were written; torch does not look at that."""
     left = max(0, file.seek(0, os.SEEK_END) - _COMMENT_BYTES)
     file.seek(left)
     comment = file.read()

@@ -6,9 +6,9 @@
       definitions/<sha12>.py     the ones before it, that trained something, by their digests
       lock                       held by the process that writes here
       search/journal.jsonl       one line an event of the search, appended and synced
-      trials/<id>/               config.json, plan.json, train_results.csv, checkpoints/{last,best}.pt,
-                                 error.txt,
-                                 output.txt of a worker, attempt
+      trials/<id>/               config.json, plan.json, start.json, train_results.csv, error.txt,
+                                 checkpoints/{last,best,epoch-<n>}.pt, output.txt of a worker, attempt
+      start.pt                   the weights that trials begin with, where they are of a file
       best_config                -> trials/<id> of the model that is evaluated
       audit.json                 what --check found
       test_result.json           {metric: value}; null where undefined
@@ -88,6 +88,7 @@ class Results:
         self.path = Path(path)
         self.run_file = self.path / "run.json"
         self.definition_file = self.path / "def.py"
+        self.start_file = self.path / "start.pt"
         self.best_link = self.path / "best_config"
         self.audit_file = self.path / "audit.json"
         self.test_file = self.path / "test_result.json"

@@ -28,6 +28,7 @@ from helixband.results.attempt import Attempt
 
 Row = dict[str, float]
 
+_EPOCH = "epoch-"
 SINGLE = "single"
 """The id of the one trial that is trained where nothing is searched."""
 
@@ -48,6 +49,7 @@ class Trial:
         self.last_checkpoint = path / "checkpoints" / "last.pt"
         self.best_checkpoint = path / "checkpoints" / "best.pt"
         self.plan_file = path / "plan.json"
+        self.start_file = path / "start.json"
         self.error_file = path / "error.txt"
         self.output_file = path / "output.txt"
         self._attempt = Attempt(path / "attempt")
@@ -86,6 +88,11 @@ class Trial:
         """Store what the schedule of a trial is made for."""
         with self.writing():
             write_document(self.plan_file, plan)
+
+    def write_start(self, match: dict[str, Any]) -> None:
+        """Store what of its network the trial has from a file."""
+        with self.writing():
+            write_document(self.start_file, match, sync=False)
 
     def write_history(self, rows: list[Row]) -> None:
         """One CSV row an epoch; a column for each name that any epoch has, empty where undefined."""
@@ -169,6 +176,17 @@ class Trial:
                 elif path != self._attempt.file:  # which is held
                     remove_file(path)
         remove_folder(self.path)
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        """Where the state after an epoch is kept, if it is asked for."""
+        return self.last_checkpoint.with_name(f"{_EPOCH}{epoch:04d}.pt")
+
+    def forget_epochs(self, last: int) -> None:
+        """Remove the kept states of the epochs up to `last`; for the writer of checkpoints, in `writing`."""
+        for file in self.last_checkpoint.parent.glob(f"{_EPOCH}*.pt"):
+            number = file.stem.removeprefix(_EPOCH)
+            if number.isdecimal() and int(number) <= last:
+                remove_file(file)
 
     def resumable_epochs(self) -> int:
         """How many epochs a training goes on from: none where its checkpoints were deleted."""

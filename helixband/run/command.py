@@ -114,6 +114,33 @@ def make_parser(program: str = "helixband") -> argparse.ArgumentParser:
         help="train with these options, whatever the definition says; docs/training.md lists them",
     )
     add(
+        "--load-checkpoint",
+        metavar="FILE",
+        help="begin each new training with the weights of this file: a checkpoint of Helixband or Lightning, "
+        "a state_dict, or safetensors",
+    )
+    add(
+        "--load-encoder-from",
+        metavar="FILE[:PART]",
+        help="begin each new training with a part of these weights, for example pretrained.ckpt:encoder",
+    )
+    add(
+        "--resume-from",
+        metavar="FILE",
+        help="go on from this state of a single training, a last.pt of any result directory",
+    )
+    add(
+        "--trust-checkpoint",
+        action="store_true",
+        help="run the code in the file of --load-checkpoint or --load-encoder-from, if it needs any",
+    )
+    add(
+        "--keep-checkpoints",
+        metavar="N",
+        type=_natural,
+        help="keep the states of the N latest epochs of a trial, besides the best and the last (default: 0)",
+    )
+    add(
         "--stride",
         metavar="N",
         type=_positive,

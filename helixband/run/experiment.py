@@ -32,6 +32,7 @@ from helixband.run.evaluation import Evaluation
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
+from helixband.run.starting import FLAGS, Starting
 from helixband.run.trained import Trained, no_model
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
@@ -53,6 +54,8 @@ def run(args: Namespace) -> None:
     args.directory = os.getcwd()
     args.data = absolute(args.data)  # whatever folder a definition changes to
     args.config = args.config and absolute(args.config)
+    for flag in FLAGS:
+        setattr(args, flag, getattr(args, flag) and absolute(getattr(args, flag)))
     args.names = args.names if args.names in (None, *NAMINGS) else absolute(args.names)
     setattr(args, "try", vars(args)["try"] and absolute(vars(args)["try"]))
     args.train = asks_for_training(args)
@@ -110,12 +113,14 @@ class Experiment(Stage):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.trainer = Trainer(context.definition, context.results, context.args)
-        self.trained = Trained(context, self.trainer)
         self.evaluation = Evaluation(context)
         self.prediction = Prediction(context)
         self.checks = Checks(context, self.prediction)
+        self.starting = Starting(context, self.checks.to_train())
+        self.checks.fixed = self.starting.fixed(self.checks.fixed)
         self.checks.run()
+        self.trainer = Trainer(context.definition, context.results, context.args, self.starting.start)
+        self.trained = Trained(context, self.trainer)
         self._context = context
         # Nothing was finished here: what began is not looked at, and is removed when the work begins.
         self._begins_anew = self.run_file.begun and not self.run_file.binding
@@ -128,6 +133,7 @@ class Experiment(Stage):
             self.trainer.check_plan(begun)
         replacing = Replacement(self._context, self.trainer, going_on)
         replacing.check()
+        self.starting.check(self.trainer)
         if not self.args.no_data_check:
             self._check_data()
             self.run_file.check(self.definition, self.args.force)  # with what the data functions have read
@@ -168,7 +174,8 @@ class Experiment(Stage):
             self.progress.say(f"running on {torch.cuda.get_device_name(device)}")
         else:
             self.progress.say("running on the CPU" + ("" if self.args.cpu else ": no GPU was found"))
-        for note in [*self.run_file.notes(self.definition), *self.checks.notes]:
+        notes = [*self.run_file.notes(self.definition), *self.checks.notes, *self.starting.notes]
+        for note in notes:
             self.progress.say(note)
 
     def _check_data(self) -> None:
@@ -231,6 +238,7 @@ class Experiment(Stage):
         self.run_file.check(self.definition, self.args.force)
         if trial is None or trial.id == SINGLE:
             self.run_file.record(self.definition, self.args)
+        self.starting.keep()
 
     @functools.cached_property
     def _journal(self) -> SearchJournal:
@@ -294,6 +302,7 @@ class Experiment(Stage):
             self.run_file.record_single(config, finished=False)
         self.progress.say(f"training: {show_config(config)}")
         self._show_network(trial, config)
+        self.starting.install()
         if exists(trial.history_file) and not trial.is_resumable:
             self.progress.say(f"  checkpoints are missing of {trial.path}; it is trained from its beginning")
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)

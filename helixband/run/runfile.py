@@ -39,7 +39,10 @@ DEFAULTS = {
     "schedule": "hyperband",
     "sampler": "auto",
     "stop_hopeless": False,
+    "keep_checkpoints": 0,
 }
+RECORDED_IF_GIVEN = {"keep_checkpoints"}
+"""The settings that are recorded only where they are not the defaults."""
 
 
 class RunFile:
@@ -140,7 +143,11 @@ class RunFile:
             "numpy": np.__version__,
             "command": [without_credentials(argument) for argument in sys.argv],
             "definition": {"path": str(definition.path), "sha256": definition.digest},
-            "settings": {name: getattr(args, name) for name in DEFAULTS},
+            "settings": {
+                name: getattr(args, name)
+                for name in DEFAULTS
+                if name not in RECORDED_IF_GIVEN or getattr(args, name) != DEFAULTS[name]
+            },
         }
         if args.training:
             self._document["settings"]["with"] = args.training
@@ -201,6 +208,17 @@ class RunFile:
         """Store the configuration of a training without a search, and whether that came to its end."""
         self._document["single"] = {"config": config, "finished": finished}
         write_document(self.path, self._document)
+
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """What `record_start` stored."""
+        return self._document.get("start")
+
+    def record_start(self, origin: dict[str, Any] | None) -> None:
+        """Store what trainings begin with, if not with random weights."""
+        if origin != self._document.get("start"):
+            self._document["start"] = origin
+            write_document(self.path, self._document)
 
     def record_log_scaled(self, names: list[str]) -> None:
         """Store which hyperparameters of a search are drawn on a log scale, for the report."""

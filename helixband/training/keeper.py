@@ -6,6 +6,7 @@ the epochs of a fraction of a second more, or of ten.
 """
 
 import time
+from collections import deque
 from typing import Any
 
 from helixband.results import checkpoints
@@ -22,10 +23,11 @@ FIRST_COST = 0.01
 
 
 class Keeper:
-    """The last and the best state of one trial; without a `Trial`, in memory alone."""
+    """The last and the best state of one trial, and those of the `latest` epochs; without a `Trial`, none."""
 
-    def __init__(self, trial: Trial | None) -> None:
+    def __init__(self, trial: Trial | None, latest: int = 0) -> None:
         self._trial = trial
+        self._latest: deque[dict[str, Any]] = deque(maxlen=latest)
         self._written = time.monotonic()
         self._cost = FIRST_COST
         self._last: dict[str, Any] | None = None
@@ -40,6 +42,7 @@ class Keeper:
     def keep(self, last: dict[str, Any], best: dict[str, Any] | None) -> None:
         """Take the state after an epoch, and the best one where this epoch is the best so far."""
         self._last = last
+        self._latest.append(last)
         self._best = best or self._best
         wait = min(SECONDS_BETWEEN_WRITES, COSTS_BETWEEN_WRITES * self._cost)
         if time.monotonic() - self._written >= wait:
@@ -52,13 +55,18 @@ class Keeper:
         began = time.monotonic()
         # The best goes first: a kill before the last leaves an older one, which comes to the same best again.
         # The history goes last, so that its length tells how far the checkpoints are at least.
-        files = {self._trial.best_checkpoint: self._best, self._trial.last_checkpoint: self._last}
+        files = {self._trial.best_checkpoint: self._best}
+        files |= {self._trial.epoch_checkpoint(state["epoch"]): state for state in self._latest}
+        files[self._trial.last_checkpoint] = self._last
         states = {file: state for file, state in files.items() if state is not None}
         if states:
             with self._trial.writing():
                 checkpoints.save_together(states)
+                if self._latest.maxlen and self._last is not None:
+                    self._trial.forget_epochs(self._last["epoch"] - self._latest.maxlen)
         if self._last is not None:
             self._trial.write_history(table(self._last))
+        self._latest.clear()
         self._best = self._last = None
         self._written = time.monotonic()
         self._cost = self._written - began

@@ -3,6 +3,7 @@
 import math
 import time
 import weakref
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class StepResult(NamedTuple):
 class Model(Protocol):
     """What a model is to its training; `BaseModel` is one."""
 
+    args: Namespace
     config: Config
     device: torch.device
     network: nn.Module
@@ -89,7 +91,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.turn = Turn(self)
-        self.keeper = Keeper(self.trial)
+        self.keeper = Keeper(self.trial, self.model.args.keep_checkpoints)
         self._averaged: dict[str, Any] | None = None
         if (average := self.model.engine.average) is not None:
             average.total_epochs = self.total_epochs or self.epochs

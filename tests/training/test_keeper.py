@@ -129,3 +129,41 @@ def test_wherever_writing_ends_the_last_state_is_no_newer_than_the_best_nor_olde
             "last_checkpoint": (0, 2, 1),
         }[fails]
     )
+
+
+# The latest epochs.
+
+
+def test_the_states_of_the_latest_epochs_are_kept_if_asked_for(trial: Trial, clock: Clock) -> None:
+    states, seen = Keeper(trial, latest=2), []
+    for epoch in range(1, 5):
+        clock.seconds += 60
+        states.keep(last(epoch), {"epoch": 1} if epoch == 1 else None)
+        seen.append(sorted(file.name for file in trial.last_checkpoint.parent.iterdir()))
+    assert seen == [
+        ["best.pt", "epoch-0001.pt", "last.pt"],
+        ["best.pt", "epoch-0001.pt", "epoch-0002.pt", "last.pt"],
+        ["best.pt", "epoch-0002.pt", "epoch-0003.pt", "last.pt"],
+        ["best.pt", "epoch-0003.pt", "epoch-0004.pt", "last.pt"],
+    ]
+    assert checkpoints.load(trial.epoch_checkpoint(3))["epoch"] == 3
+
+
+def test_of_epochs_too_short_to_be_written_the_latest_are_kept_at_the_end(trial: Trial, clock: Clock) -> None:
+    states = Keeper(trial, latest=3)
+    for epoch in range(1, 8):
+        states.keep(last(epoch), None)
+    assert not trial.last_checkpoint.exists()
+    states.flush()
+    assert [epoch for epoch in range(1, 9) if trial.epoch_checkpoint(epoch).exists()] == [5, 6, 7]
+
+
+def test_a_training_that_goes_on_removes_what_is_no_longer_among_the_latest(
+    trial: Trial, clock: Clock
+) -> None:
+    for epochs, latest in (((1, 2, 3), 3), ((4,), 2)):
+        states = Keeper(trial, latest)
+        for epoch in epochs:
+            states.keep(last(epoch), None)
+        states.flush()
+    assert [epoch for epoch in range(1, 9) if trial.epoch_checkpoint(epoch).exists()] == [3, 4]

@@ -21,6 +21,7 @@ from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training.configuration import from_json
 from helixband.training.ended import Ended
 from helixband.training.feed import number_of_batches
+from helixband.training.start import Start
 from helixband.training.tensorboard import TensorBoardLog
 
 OF_A_WHOLE = (
@@ -39,6 +40,8 @@ class Trainer:
     definition: Definition
     results: Results
     args: Namespace
+    start: Start | None = None
+    """The weights of a file that new trials begin with."""
 
     def new_model(self, trial: Trial, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
         """The model of a trial as it is before training, its random numbers set.
@@ -49,7 +52,7 @@ class Trainer:
         plan = trial.plan()
         is_new = plan is None or (train is not None and not trial.is_resumable)
         if is_new:
-            plan = self._plan(train)
+            plan = self.plan(train)
         assert plan is not None
         if train is not None and not is_new:
             self.check_plan(trial)
@@ -61,6 +64,8 @@ class Trainer:
                     "back a copy of it, or delete the trial's folder checkpoints/ to train it anew"
                 )
             trial.write_plan(plan)
+        if self.start is not None and train is not None and not trial.is_resumable:
+            trial.write_start(self.start.put_into(model.network).document())
         return model
 
     def check_plan(self, trial: Trial) -> None:
@@ -75,9 +80,12 @@ class Trainer:
 
     def passing_model(self, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
         """A model that belongs to no trial, to be thrown away; nothing is written."""
-        return self._model("", config, self._plan(train))
+        model = self._model("", config, self.plan(train))
+        if self.start is not None and train is not None:
+            self.start.put_into(model.network)
+        return model
 
-    def _plan(self, train: Iterable[Any] | None) -> dict[str, Any]:
+    def plan(self, train: Iterable[Any] | None) -> dict[str, Any]:
         """The epochs and the steps of an epoch of a training that begins."""
         steps = 1 if train is None else number_of_batches(train)
         if steps is not None and self.args.debug:

@@ -36,6 +36,7 @@ from helixband.results.directory import Results, Trial
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Task
 from helixband.search.executors.trial import Trainer
+from helixband.training.start import Start
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """A parent that is gone is told by its pipe; by looking, where what it has forked holds the pipe open."""
@@ -137,7 +138,8 @@ def load(setup: Setup) -> Trainer:
             f"which is kept in {Path(setup.result) / 'def.py'}"
         )
     importlib.import_module("torch._dynamo")  # a second, which the first step of an optimizer would take
-    return Trainer(definition, Results(setup.result), args)
+    results = Results(setup.result)
+    return Trainer(definition, results, args, Start.stored(results))
 
 
 def _train(trainer: Trainer, task: Task, parent: Parent) -> None:

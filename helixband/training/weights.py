@@ -1,0 +1,186 @@
+"""Weights from a file of whatever training: read without running code, unless the file is trusted."""
+
+import hashlib
+import io
+import json
+import math
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from helixband.errors import StorageError, UsageError
+from helixband.files import open_to_read
+from helixband.results import checkpoints
+
+ENTRIES = ("state_dict", "model_state_dict", "model", "network")
+"""Under which of these names a file of a training has the weights; the first that is there."""
+
+_TYPES = {
+    "BOOL": torch.bool,
+    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (8, 16, 32, 64)},
+    **{f"F{bits}": getattr(torch, f"float{bits}") for bits in (16, 32, 64)},
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+"""The types of safetensors."""
+
+_CODE = re.compile(r"Unsupported (?:global|class)|GLOBAL|Trying to|TorchScript")
+"""What torch says of a file that only code can read."""
+
+
+class Weights(NamedTuple):
+    """The tensors of a file by name, on the CPU; what kind of file it is, in words, and its SHA-256."""
+
+    kind: str
+    tensors: dict[str, Tensor]
+    sha256: str
+
+
+def read_weights(path: str, where: str, trusted: bool = False) -> Weights:
+    """The weights in a checkpoint of ours or of Lightning, a state_dict, or a file of safetensors.
+
+    Of a trusted file, code is run where it is needed to read it. Raises `UsageError`, with `where` for the
+    file, where there is none, for a directory, and for what holds no weights or cannot be read.
+    """
+    if os.path.isdir(path):
+        raise UsageError(f"{where} is a directory; give a file{_file_in(Path(path))}")
+    try:
+        with open_to_read(path) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            if path.endswith(".safetensors") or _begins_as_safetensors(file):
+                return Weights("safetensors", _of_safetensors(file, where), sha256)
+            return Weights(*_weights_in(_content(file, where, trusted), where), sha256)
+    except FileNotFoundError:
+        raise UsageError(f"{where} does not exist") from None
+    except OSError as error:
+        raise UsageError(f"{where}: {error.strerror or error}") from error
+    except StorageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _file_in(folder: Path) -> str:
+    """What may be meant by a folder, in words; "" where nothing is there."""
+    for name in ("best_config/checkpoints/best.pt", "checkpoints/best.pt", "best.pt"):
+        if (folder / name).is_file():
+            return f", such as {folder / name}"
+    return ""
+
+
+def _content(file: io.BufferedReader, where: str, trusted: bool) -> Any:
+    """What torch reads from a file."""
+    try:
+        file.seek(0)
+        if file.read(4) == b"PK\3\4":
+            checkpoints.check(file)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        if not (isinstance(error, pickle.UnpicklingError | RuntimeError) and _CODE.search(str(error))):
+            if isinstance(error, pickle.UnpicklingError):  # its first line tells how to run code all the same
+                reason = "it is no file of torch"
+            raise UsageError(
+                f"{where} is damaged or no checkpoint ({reason}); it has to be a checkpoint of Helixband or "
+                "Lightning, a state_dict that torch.save wrote, or a file of safetensors"
+            ) from error
+        if not trusted:
+            raise UsageError(_untrusted(where, str(error))) from error
+    try:
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=False)
+    except Exception as error:  # whatever its code raises
+        raise UsageError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _untrusted(where: str, reason: str) -> str:
+    found = re.search(r"GLOBAL ([\w.]+)", reason)
+    what = found[1] if found else "more than tensors, numbers, strings and containers of them"
+    return (
+        f"{where} holds {what}, which can only be read by running code that the file names. If you trust "
+        "whoever made it, add --trust-checkpoint; or save its state_dict alone, with "
+        "torch.save(model.state_dict(), FILE)"
+    )
+
+
+def _weights_in(content: Any, where: str) -> tuple[str, dict[str, Tensor]]:
+    """The kind of what torch has read, and the tensors of its network."""
+    if isinstance(content, nn.Module):
+        return "a module", _tensors(content)
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{where} holds a {type(content).__name__}; it has to hold weights by their names")
+    if isinstance(content.get("format"), int) and isinstance(content.get("network"), Mapping):
+        checkpoints.check_format(content, where)
+        return "a checkpoint of Helixband", _tensors(content["network"])
+    entries = [key for key in ENTRIES if _tensors(content.get(key))]
+    if entries:
+        of_lightning = "pytorch-lightning_version" in content and entries[0] == "state_dict"
+        kind = "a checkpoint of Lightning" if of_lightning else f"a checkpoint with the entry {entries[0]}"
+        return kind, _tensors(content[entries[0]])
+    if tensors := _tensors(content):
+        return "a state_dict", tensors
+    several = [str(key) for key, value in content.items() if _tensors(value)]
+    if len(several) == 1:
+        return f"a checkpoint with the entry {several[0]}", _tensors(content[several[0]])
+    has = ", ".join(map(str, content)) or "nothing"
+    raise UsageError(
+        f"{where} has no weights under a name that is known ({', '.join(ENTRIES)}); it has {has}. Save the "
+        "state_dict alone, with torch.save(model.state_dict(), FILE)"
+    )
+
+
+def _tensors(found: Any) -> dict[str, Tensor]:
+    """The tensors by name in a mapping, or of a module; {} of anything else."""
+    if isinstance(found, nn.Module):
+        found = found.state_dict()
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        name: value.detach()
+        for name, value in found.items()
+        if isinstance(name, str) and isinstance(value, Tensor) and not value.is_meta
+    }
+
+
+def _begins_as_safetensors(file: io.BufferedReader) -> bool:
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    return file.read(1) == b"{" and 8 + length <= os.fstat(file.fileno()).st_size
+
+
+def _of_safetensors(file: io.BufferedReader, where: str) -> dict[str, Tensor]:
+    """The tensors of a file of safetensors: the length of a header, the header in JSON, and the bytes."""
+    try:
+        file.seek(0)
+        length, total = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+        if length > total - 8:
+            raise ValueError("it ends within its header")
+        header = json.loads(file.read(length))
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        ends = [entry["data_offsets"][1] for entry in entries.values()]
+        if max(ends, default=0) != total - 8 - length:
+            raise ValueError("it has another length than its header says")
+        tensors = {name: _tensor(file, 8 + length, name, entry) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise UsageError(f"{where} is a damaged file of safetensors, or none: {error}") from error
+    if not tensors:
+        raise UsageError(f"{where} holds no tensor")
+    return tensors
+
+
+def _tensor(file: io.BufferedReader, start: int, name: str, entry: Mapping[str, Any]) -> Tensor:
+    (begin, end), shape = entry["data_offsets"], tuple(map(int, entry["shape"]))
+    if (kind := _TYPES.get(entry["dtype"])) is None:
+        raise ValueError(f"{name} is of the type {entry['dtype']}, which is unknown")
+    if not 0 <= begin <= end or end - begin != math.prod(shape) * kind.itemsize or min(shape, default=0) < 0:
+        raise ValueError(f"{name} has {end - begin} bytes, which are not of the shape {shape}")
+    file.seek(start + begin)
+    data = bytearray(file.read(end - begin))
+    return torch.frombuffer(data, dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
