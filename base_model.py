@@ -35,8 +35,6 @@ from helixband.training.fit import fit
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions, as_options
 from helixband.training.parameters import parameter_groups
-from helixband.training.parts.schedule import check_totals
-from helixband.training.parts.update import update
 from helixband.training.result import Result
 from helixband.training.state import ModelState
 from helixband.training.steps.eager import Eager
@@ -96,7 +94,7 @@ class BaseModel:
         self.device = choose_device(self.args.cpu)
         self.engine = engine = Engine()
         own_names = {*vars(self), *_MADE_LATER}
-        self.init_model()
+        engine.initialise(self)
         if not engine.is_set_up and hasattr(self, "network"):  # the parts were set as attributes
             criterion, optimizer = getattr(self, "criterion", None), getattr(self, "optimizer", None)
             BaseModel.init_model(self, self.network, criterion, optimizer)
@@ -128,7 +126,7 @@ class BaseModel:
                 f"{type(self).__name__}: steps_per_epoch is not known before the first epoch: the "
                 "training generator has no length; give it __len__, the number of its batches"
             )
-        return int(known)
+        return -(-int(known) // self.engine.accumulate)
 
     @property
     def total_steps(self) -> int:
@@ -239,12 +237,21 @@ class BaseModel:
         assert self.optimizer is not None
         engine = self.engine
         engine.modes.train()
-        loss, (y_pred, weighed) = update(self.optimizer, functools.partial(judge.training_loss, self, x, y))
-        for part in engine.after_update:
-            part()
+        loss, (y_pred, weighed) = engine.update(self, functools.partial(judge.training_loss, self, x, y))
         detached = loss.detach()
         engine.noted = weighed and Noted(detached, weighed.weight, detached._version)
         return detached, map_leaves(Tensor.detach, y_pred)
+
+    def backward(self, loss: Tensor) -> None:
+        """For a `train_step` of your own: the gradients of a batch's loss, under all training options."""
+        self.engine.update.backward(self, loss)
+
+    def optimizer_step(self) -> None:
+        """For a `train_step` of your own, after `backward`: the update and what belongs to it."""
+        self.engine.update.step(self)
+
+    def on_before_step(self) -> None:
+        """Before each update: the parameters have the gradients of all its batches, not clipped yet."""
 
     @torch.no_grad()
     def eval_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
@@ -294,11 +301,8 @@ class BaseModel:
         """This model as a member of a training, for `helixband.training.fit`; arguments as those of `fit`."""
         if self.optimizer is None:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
-        if self.scheduler is not None:
-            epochs_in_all = getattr(self.args, "epoch", None) or epochs
-            check_totals(
-                self.scheduler, self.engine.schedules.interval, epochs_in_all, number_of_batches(train)
-            )
+        epochs_in_all = getattr(self.args, "epoch", None) or epochs
+        self.engine.check_plan(self.scheduler, epochs_in_all, number_of_batches(train))
         return Member(
             model=self,
             train=train,

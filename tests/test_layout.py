@@ -153,9 +153,9 @@ FILES = {
     ],
     "training": [
         "broadcasting constants ended feed forward_errors gradients keeper losses meters modes objects",
-        "options parameters result start weights",
+        "options parameters precision result start weights",
         "parts parts.constrain parts.update schedules steps tensorboard",
-        "configuration monte_carlo plain parts.average parts.freeze parts.schedule",
+        "configuration monte_carlo parts.average parts.clip parts.freeze parts.schedule plain",
         "parts.order",
         "holdings",
         "iterators settings snapshot",

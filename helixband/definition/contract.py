@@ -28,6 +28,9 @@ METHODS = {
     "train_step": ("self", "x", "y"),
     "eval_step": ("self", "x", "y"),
     "predict_step": ("self", "x"),
+    "on_before_step": ("self",),
+    "backward": ("self", "loss"),
+    "optimizer_step": ("self",),
 }
 OTHER_NAMES = {
     "get_val_generator": {"get_valid_generator", "get_validation_generator", "get_dev_generator"},
@@ -55,13 +58,12 @@ OTHER_NAMES = {
     "compute_loss": {"get_loss", "calc_loss", "calculate_loss", "loss_fn", "loss_function"},
     "train_step": {"fit_batch", "train_batch", "train_on_batch", "training_step"},
     "eval_step": {"eval_batch", "evaluate_batch", "test_step", "test_batch", "val_step", "validation_step"},
+    "on_before_step": {"before_step", "on_before_optimizer_step", "on_optimizer_step", "on_step_begin"},
     "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
 }
 """What a name of the contract was once called, and is in other packages: a run calls none of these."""
 HOOKS = {
     "configure_optimizers": "pass the optimizer and the scheduler to super().init_model in init_model",
-    "optimizer_step": "what a step does is in train_step",
-    "on_before_step": "what a step does is in train_step",
     "lr_scheduler_step": "scheduler_interval and scheduler_metric of super().init_model say when and by what",
     "train_dataloader": "get_train_generator(data_dir, batch_size) gives the data",
     "val_dataloader": "get_val_generator(data_dir) gives the data",

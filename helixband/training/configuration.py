@@ -82,6 +82,11 @@ class Config(Mapping[str, Any]):
         found = ((name[1:], leaf) for name, leaf in named_leaves(self._values))
         return {name: leaf.at(*now) for name, leaf in found if isinstance(leaf, Schedule)}
 
+    @property
+    def time(self) -> tuple[int, int]:
+        """The epoch and the step at whose values schedules read, both from 0."""
+        return self._now or (0, 0)
+
     def set_time(self, epoch: int, step: int) -> None:
         """From here on, schedules read as their value in this epoch and step (both from 0)."""
         self._now = (epoch, step)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from helixband import randomness
 from helixband.errors import DefinitionError, in_one_line
 from helixband.losses.base import MaskedLoss
 from helixband.results.directory import Row
+from helixband.training import precision
 from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
 from helixband.training.losses import Weigher, parameter_names, weigher
@@ -19,9 +21,11 @@ from helixband.training.meters import Loss, check_rows
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
+from helixband.training.parts.clip import Norms
 from helixband.training.parts.freeze import Freeze
-from helixband.training.parts.order import Part, after_update
-from helixband.training.parts.schedule import Schedules, check_schedulers
+from helixband.training.parts.order import Part, after_update, before_update
+from helixband.training.parts.schedule import Schedules, check_schedulers, check_totals
+from helixband.training.parts.update import Update, check_optimizer
 from helixband.training.state import ModelState
 
 
@@ -71,6 +75,8 @@ class Engine:
     schedules: Schedules
     freeze: Freeze | None
     average: Average | None
+    update: Update
+    norms: Norms
     after_update: list[Part]
     has_train_metrics: bool
     """Whether anything looks at the predictions of training."""
@@ -99,6 +105,10 @@ class Engine:
         """Whether `init_model` depends on the total number of steps."""
         self.asked_steps = False
         """Whether it has asked for that, or for those of an epoch."""
+        self.accumulate = 1
+        """So many batches an optimizer step has, as far as is known before `init_model` has said it."""
+        self.rows = 0
+        """The examples of the batch of the step under way."""
         self.noted: Noted | None = None
         """What is known of the loss that was computed last; nothing where its weight is not."""
 
@@ -123,11 +133,13 @@ class Engine:
     def begin_epoch(self) -> None:
         """Begin a pass over the training set."""
         self.begin_pass()
+        self.update.begin_epoch()
         if self.freeze is not None:
             self.freeze.begin_epoch(self.record.epoch)
 
     def begin_pass(self) -> None:
         """Have the criterion looked at, and the first batch of a pass over a set checked."""
+        precision.begin_pass(self.options.precision)
         self.criterion = None
         self.check_loss = self.check_metrics = True
 
@@ -153,8 +165,39 @@ class Engine:
         is_averaged = options.ema_decay is not None or options.swa_start is not None
         self.average = Average(options, model.network, self.record.moment) if is_averaged else None
         self.asked_total = self.asked_total or options.swa_start is not None
-        self.after_update = after_update(options, model.network, self.average)
+        self.norms, self.after_update = Norms(), after_update(options, model.network, self.average)
+        self.update = Update(
+            before_update(options, self.norms),
+            self.after_update,
+            options.accumulate,
+            precision.set_up(model.network, options.precision, model.device),
+            "on_before_step" in own,
+        )
+        check_optimizer(model.optimizer, self.update)
         self.take_criterion(model.criterion)
+
+    def initialise(self, model: Any) -> None:
+        """Have the definition make the parts of the model.
+
+        It does so once more if it counted optimizer steps before it said how many batches make one.
+        """
+        numbers, self.accumulate = randomness.get_state(), model.args.training.get("accumulate", 1)
+        model.init_model()
+        if self.is_set_up and self.asked_steps and self.options.accumulate != self.accumulate:
+            self.accumulate = self.options.accumulate
+            randomness.set_state(numbers)
+            model.init_model()
+
+    def check_plan(self, scheduler: Any, epochs: int, batches: int | None) -> None:
+        """Raise `DefinitionError` where epochs of so many batches do not go with options or schedulers."""
+        accumulate = self.options.accumulate
+        if batches is not None and accumulate > batches:
+            raise DefinitionError(
+                f"accumulate is {accumulate}, and an epoch has {batches} batches: an optimizer step would "
+                "never be full; take a smaller one, or a smaller --batch-size"
+            )
+        steps = None if batches is None else -(-batches // accumulate)
+        check_totals(scheduler, self.schedules.interval, epochs, steps)
 
     def giver(self, step: str) -> str:
         """What gives the predictions of a step: the step where it is a definition's own, else the network."""

@@ -59,6 +59,7 @@ def _validated(member: Member) -> Row:
     result = member.trained()
     with member.weights_to_use(), validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
+    result |= model.engine.norms.means()
     reward = number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1
     row = {"epoch": record.epoch, **result, "reward": reward}

@@ -154,6 +154,26 @@ class TrainingOptions:
         "before each validation. The default is true with swa_start, and false with ema_decay.",
     )
 
+    accumulate: int = option(
+        1, whole(1), "How many batches make an optimizer step; --batch-size is that of one of them."
+    )
+    clip_value: float | None = option(
+        None, optional(above(0)), "Each element of the gradients is brought into [-clip_value, clip_value]."
+    )
+    clip_norm: float | None = option(
+        None, optional(above(0)), "The L2 norm of all gradients is brought to this, where it is above."
+    )
+    gradient_norm: Literal["L1", "L2", "max"] | None = option(
+        None,
+        optional(one_of("L1", "L2", "max")),
+        'The norm of all gradients that each epoch\'s row has, the mean over its steps: "L1", "L2" or "max".',
+    )
+    precision: Literal["32", "tf32", "bf16", "16"] = option(
+        "32",
+        one_of("32", "tf32", "bf16", "16"),
+        'How the network computes: "32", "tf32", or in 16 bits, "bf16" or "16".',
+    )
+
     def __post_init__(self) -> None:
         for name, each in OPTIONS.items():
             value = getattr(self, name)

@@ -131,6 +131,7 @@ class ModelState:
         trained |= named("scheduler", model.scheduler) | {"average": model.engine.average}
         if isinstance(model.criterion, nn.Module):
             trained["criterion"] = model.criterion
+        trained["scaler"] = model.engine.update.scaler
         trained = {name: part for name, part in trained.items() if part is not None}
         return trained | attributes_of(model, self._own, trained.values())
 
@@ -192,7 +193,7 @@ class ModelState:
 
     def _inferring(self, model: Any) -> dict[str, Any]:
         parts = self._parts(model)
-        left_out = ("optimizer", "scheduler", "average")
+        left_out = ("optimizer", "scheduler", "average", "scaler")
         return {name: part for name, part in parts.items() if not name.startswith(left_out)}
 
 

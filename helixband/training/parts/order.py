@@ -6,9 +6,26 @@ from torch import nn
 
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
+from helixband.training.parts.clip import ClipNorm, ClipValue, Measure, Norms
 from helixband.training.parts.constrain import Constrain
+from helixband.training.parts.update import OnGradients
 
 Part = Callable[[], None]
+
+
+def before_update(options: TrainingOptions, norms: Norms) -> list[OnGradients]:
+    """What a step does to the gradients before the update. A part that is off is not in the list.
+
+    Values are clipped before the norm, so that its bound holds in the end.
+    """
+    parts: list[OnGradients] = []
+    if options.gradient_norm is not None and not (options.gradient_norm == "L2" and options.clip_norm):
+        parts.append(Measure(options.gradient_norm, norms))
+    if options.clip_value is not None:
+        parts.append(ClipValue(options.clip_value))
+    if options.clip_norm is not None:
+        parts.append(ClipNorm(options.clip_norm, norms))
+    return parts
 
 
 def after_update(options: TrainingOptions, network: nn.Module, average: Average | None = None) -> list[Part]:

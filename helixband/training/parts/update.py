@@ -1,4 +1,4 @@
-"""The update of a step: gradients of the loss, and the optimizer's step."""
+"""The update of a step: gradients of the loss, what is done to them, the optimizer's step, what follows."""
 
 import functools
 import inspect
@@ -7,53 +7,192 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 from torch.optim import Optimizer
+
+from helixband.errors import DefinitionError
+from helixband.training.meters import Loss
 
 Compute = Callable[[], tuple[Tensor, Any]]
 """A loss, and what else is known of it."""
+OnGradients = Callable[[list[Tensor], tuple[int, int]], None]
+"""Changes or measures the gradients of parameters, in this epoch and optimizer step, both from 0."""
 
 
-def update(optimizer: Optimizer, compute: Compute) -> tuple[Tensor, Any]:
-    """Take a step down the loss that `compute` gives; what it gave at first.
+class Update:
+    """The optimizer steps of a model, in the one order of their parts.
 
-    An optimizer whose `step` takes nothing less, such as LBFGS, gets a closure. It computes loss and
-    gradients anew, as often as the optimizer calls it.
+    Scale and backward, for each batch; then, for every `accumulate` batches: unscale, divide by the weight of
+    the batches, `on_before_step`, the parts `before` the update, the update, and those `after` it.
     """
-    kind: Any = type(optimizer)
-    if _needs_closure(kind):
-        return _update_by_closure(optimizer, compute)
-    optimizer.zero_grad()
-    found = compute()
-    found[0].backward()  # type: ignore[no-untyped-call]
-    try:
-        optimizer.step()
-    except Exception as error:
-        error.add_note(
-            f"in the step of the optimizer {type(optimizer).__name__}; if it has to be called in another "
-            "way, write a train_step(self, x, y) of your own, which returns (loss, y_pred)"
-        )
-        raise
-    return found
 
+    def __init__(
+        self,
+        before: list[OnGradients],
+        after: list[Callable[[], None]],
+        accumulate: int = 1,
+        scaler: GradScaler | None = None,
+        calls_hook: bool = False,
+    ) -> None:
+        self.after = after
+        self.accumulate, self.scaler = accumulate, scaler
+        self.pending = 0
+        """Batches whose gradients wait for the next optimizer step."""
+        self.is_plain = not (before or scaler or calls_hook) and accumulate == 1
+        """Whether nothing happens between backward and update."""
+        self.was_called = False
+        """Whether a step went through here, and not by other means of the definition."""
+        self._before, self._calls_hook = before, calls_hook
+        self._has_gradients = False
+        self._weight: float | Tensor | None = None
+        self._total: float | Tensor | None = None
 
-def _update_by_closure(optimizer: Optimizer, compute: Compute) -> tuple[Tensor, Any]:
-    given: list[tuple[Tensor, Any]] = []
+    def __call__(self, model: Any, compute: Compute) -> tuple[Tensor, Any]:
+        """Take a step down the loss that `compute` gives; what it gave at first.
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        with torch.enable_grad():
+        An optimizer whose `step` takes nothing less, such as LBFGS, gets a closure. It computes loss and
+        gradients anew, as often as the optimizer calls it.
+        """
+        optimizer = model.optimizer
+        kind: Any = type(optimizer)
+        if _needs_closure(kind):
+            found = self._by_closure(model, optimizer, compute)
+        elif self.is_plain:
+            optimizer.zero_grad()
             found = compute()
             found[0].backward()  # type: ignore[no-untyped-call]
-        given.append(found)
-        del given[1:]
-        return found[0]
+            try:
+                optimizer.step()
+            except Exception as error:
+                _explain(optimizer, error)
+                raise
+        else:
+            found = compute()
+            self.backward(model, found[0])
+            self.step(model)
+            return found
+        for part in self.after:
+            part()
+        return found
 
-    try:
-        optimizer.step(closure)  # type: ignore[arg-type]
-    except Exception as error:
-        error.add_note(f"in the step of the optimizer {type(optimizer).__name__}, which got a closure")
-        raise
-    return given[0]
+    def begin_epoch(self) -> None:
+        """Forget what an epoch left that did not come to its end."""
+        self.pending, self._total, self._has_gradients = 0, None, False
+
+    def backward(self, model: Any, loss: Tensor) -> None:
+        """Add the gradients of the loss of a batch to those of the batches that wait with it."""
+        if not self._has_gradients:
+            if not self.pending:
+                model.optimizer.zero_grad()
+            self._weight = _weight_of(model.engine, loss) if self.accumulate > 1 else None
+            self._has_gradients = True
+        if self._weight is not None:
+            loss = loss * self._weight
+        if self.scaler is not None:
+            loss = self.scaler.scale(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, model: Any) -> None:
+        """Take the optimizer step, where as many batches wait as it takes."""
+        if not self._has_gradients:
+            raise DefinitionError("optimizer_step() was called without backward(loss) before it")
+        self.was_called, self._has_gradients = True, False
+        self.pending += 1
+        if self._weight is not None:
+            self._total = self._weight if self._total is None else self._total + self._weight
+        if self.pending >= self.accumulate:
+            self.finish(model)
+
+    def finish(self, model: Any) -> None:
+        """Take the optimizer step with what waits, which may be less than usual at the end of an epoch."""
+        optimizer, total = model.optimizer, self._total
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        parameters = _with_gradients(optimizer)
+        if total is not None:
+            total = torch.where(total == 0, 1, total) if isinstance(total, Tensor) else total
+            torch._foreach_div_(gradients_of(parameters), torch.as_tensor(total, device=parameters[0].device))
+        self.pending, self._total = 0, None
+        if self.accumulate > 1:
+            model.engine.record.steps += 1
+        self._change(model, parameters)
+        if self.scaler is not None:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            try:
+                optimizer.step()
+            except Exception as error:
+                _explain(optimizer, error)
+                raise
+        for part in self.after:
+            part()
+
+    def _change(self, model: Any, parameters: list[Tensor]) -> None:
+        if self._calls_hook:
+            model.on_before_step()
+        for part in self._before:
+            part(parameters, model.config.time)
+
+    def _by_closure(self, model: Any, optimizer: Optimizer, compute: Compute) -> tuple[Tensor, Any]:
+        given: list[tuple[Tensor, Any]] = []
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            with torch.enable_grad():
+                found = compute()
+                found[0].backward()  # type: ignore[no-untyped-call]
+            if not self.is_plain:
+                self._change(model, _with_gradients(optimizer))
+            given.append(found)
+            del given[1:]
+            return found[0]
+
+        self.was_called = True
+        try:
+            optimizer.step(closure)  # type: ignore[arg-type]
+        except Exception as error:
+            error.add_note(f"in the step of the optimizer {type(optimizer).__name__}, which got a closure")
+            raise
+        return given[0]
+
+
+def check_optimizer(optimizer: Any, update: Update) -> None:
+    """Raise `DefinitionError` for an optimizer that cannot take its steps so."""
+    kind: Any = type(optimizer)
+    if (
+        optimizer is not None
+        and _needs_closure(kind)
+        and (update.accumulate > 1 or update.scaler is not None)
+    ):
+        what = "accumulate" if update.accumulate > 1 else "precision='16'"
+        raise DefinitionError(
+            f"{type(optimizer).__name__} computes the loss of a step several times, which does not go with "
+            f"{what}: choose another optimizer, or leave that out"
+        )
+
+
+def _explain(optimizer: Any, error: Exception) -> None:
+    error.add_note(
+        f"in the step of the optimizer {type(optimizer).__name__}; if it has to be called in another "
+        "way, write a train_step(self, x, y) of your own, which returns (loss, y_pred)"
+    )
+
+
+def gradients_of(parameters: list[Tensor]) -> list[Tensor]:
+    """The gradients of the parameters that have some."""
+    return [each.grad for each in parameters if each.grad is not None]
+
+
+def _with_gradients(optimizer: Any) -> list[Tensor]:
+    groups = optimizer.param_groups
+    return [each for group in groups for each in group["params"] if each.grad is not None]
+
+
+def _weight_of(engine: Any, loss: Tensor) -> float | Tensor | None:
+    """The weight of a batch's loss among others, by default its rows; None of a sum."""
+    weighed: Loss | None = engine.weighed(loss)
+    return int(engine.rows) if weighed is None else weighed.weight
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from helixband.errors import DefinitionError
 from helixband.nested import length
 from helixband.training.gradients import gradients_of
 from helixband.training.member import Batch, Member, StepResult
@@ -18,6 +19,12 @@ class Eager:
         self._members.append(member)
 
     def leave(self, member: Member) -> None:
+        model, update = member.model, member.model.engine.update
+        if member.ended is None and update.pending:
+            with member.turn:
+                update.finish(model)
+                if model.engine.schedules.by_step:
+                    model.engine.schedules.step(model.scheduler)
         self._members.remove(member)
 
     def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
@@ -42,9 +49,16 @@ def _step(member: Member, x: Any, y: Any) -> StepResult:
     if not schedules.empty and model.optimizer is not None:
         schedules.set(model.optimizer, record.epoch, record.steps)
     model.config.set_time(record.epoch, record.steps)
-    record.steps += 1
-    rows = length(y)  # before the step, in which a definition may change it
+    if engine.update.accumulate == 1:  # else it counts the steps itself
+        record.steps += 1
+    engine.rows = rows = length(y)  # before the step, in which a definition may change it
     loss, y_pred = engine.read(model.train_step(x, y), rows, "train_step")
-    if schedules.by_step and model.scheduler is not None:
+    if engine.own_step and not (engine.update.was_called or engine.update.is_plain):
+        raise DefinitionError(
+            "train_step is the definition's own, and updates by other means than Helixband's, which training "
+            "options and on_before_step need: write self.backward(loss) for loss.backward() and "
+            "self.optimizer_step() for self.optimizer.step(), and leave out zero_grad()"
+        )
+    if schedules.by_step and not engine.update.pending:
         schedules.step(model.scheduler)
     return StepResult(loss, y_pred)

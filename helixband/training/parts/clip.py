@@ -1,0 +1,67 @@
+"""Gradients clipped and measured, before each update."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from helixband.training.parts.update import gradients_of
+from helixband.training.schedules import Schedule
+
+KINDS = {"L1": 1.0, "L2": 2.0, "max": math.inf}
+"""The norms of all gradients as one vector, by what they are called."""
+
+
+class Norms:
+    """The norms of the gradients of an epoch's steps; they stay on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[Tensor]] = {}
+
+    def add(self, kind: str, norm: Tensor) -> None:
+        """Take the norm of a step."""
+        self._found.setdefault(f"gradient_norm_{kind}", []).append(norm.detach())
+
+    def means(self) -> dict[str, float]:
+        """Their means over the epoch, those left out that are not finite, by the names of columns."""
+        found, self._found = self._found, {}
+        return {name: _mean(torch.stack(norms).double()) for name, norms in found.items()}
+
+
+def _mean(norms: Tensor) -> float:
+    return float(norms[norms.isfinite()].mean())
+
+
+class Measure:
+    """Keeps the norm of the gradients."""
+
+    def __init__(self, kind: str, norms: Norms) -> None:
+        self._kind, self._norms = kind, norms
+
+    def __call__(self, parameters: list[Tensor], time: tuple[int, int]) -> None:
+        norm = nn.utils.get_total_norm(gradients_of(parameters), KINDS[self._kind])
+        self._norms.add(self._kind, norm)
+
+
+class ClipValue:
+    """Brings each element of the gradients into [-limit, limit]."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+
+    def __call__(self, parameters: list[Tensor], time: tuple[int, int]) -> None:
+        nn.utils.clip_grad_value_(parameters, _at(self._limit, time))
+
+
+class ClipNorm:
+    """Scales the gradients so that their L2 norm, as one vector, is at most the limit; keeps it as it was."""
+
+    def __init__(self, limit: float, norms: Norms) -> None:
+        self._limit, self._norms = limit, norms
+
+    def __call__(self, parameters: list[Tensor], time: tuple[int, int]) -> None:
+        self._norms.add("L2", nn.utils.clip_grad_norm_(parameters, _at(self._limit, time)))
+
+
+def _at(limit: float, time: tuple[int, int]) -> float:
+    return limit.at(*time) if isinstance(limit, Schedule) else limit

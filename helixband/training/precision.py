@@ -1,0 +1,77 @@
+"""The number format of a network's computation: single precision, TF32, bfloat16, or 16 bits with a scale.
+
+Autocast is on around the network alone. Its outputs are float32 before losses, metrics and files see them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+
+from helixband.errors import DefinitionError
+from helixband.nested import CONTAINERS, map_leaves
+
+DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+_ENTERED: list[Any] = []
+"""The autocasts of the networks that are at work, the innermost last."""
+
+
+def set_up(network: nn.Module, precision: str, device: torch.device) -> GradScaler | None:
+    """Have the network compute in a precision; what scales its losses, where that is needed.
+
+    Raises `DefinitionError` where the device does not have it.
+    """
+    _check(precision, device)
+    if precision in DTYPES:
+        network.register_forward_pre_hook(_Enter(device.type, DTYPES[precision]))
+        network.register_forward_hook(_leave, always_call=True)
+    return GradScaler(device.type) if precision == "16" else None
+
+
+def begin_pass(precision: str) -> None:
+    """Have the device multiply float32 as a model wants it; others of the process may want it otherwise."""
+    if torch.cuda.is_available():
+        tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = tf32 or _MATMUL_AT_FIRST
+        torch.backends.cudnn.allow_tf32 = tf32 or _CUDNN_AT_FIRST
+
+
+_MATMUL_AT_FIRST = torch.backends.cuda.matmul.allow_tf32
+_CUDNN_AT_FIRST = torch.backends.cudnn.allow_tf32
+
+
+def _check(precision: str, device: torch.device) -> None:
+    if precision in ("16", "tf32") and device.type == "cpu":
+        raise DefinitionError(
+            f"precision is {precision!r}, which a CPU does not have; leave it out, or take 'bf16'"
+        )
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        name = torch.cuda.get_device_name(device)
+        raise DefinitionError(f"precision is 'bf16', which {name} does not have; take '16'")
+
+
+class _Enter:
+    """Turns autocast on before the network computes."""
+
+    def __init__(self, device: str, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
+
+    def __call__(self, network: nn.Module, args: Any) -> None:
+        autocast: Any = torch.autocast(self._device, self._dtype)
+        autocast.__enter__()
+        _ENTERED.append(autocast)
+
+
+def _leave(network: nn.Module, args: Any, output: Any) -> Any:
+    """Turns it off again, after an error too, of which there is no output."""
+    if _ENTERED:
+        _ENTERED.pop().__exit__(None, None, None)
+    return _single(output)
+
+
+def _single(output: Any) -> Any:
+    if isinstance(output, CONTAINERS):
+        return map_leaves(_single, output)
+    is_half = isinstance(output, Tensor) and output.dtype in DTYPES.values()
+    return output.float() if is_half else output
