@@ -8,6 +8,7 @@ texts that are kept, such as tracebacks, the variable's name stands in its place
 """
 
 import functools
+import json
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, KeysView, Mapping, MutableMappin
 from types import FrameType
 from typing import Any, TypeVar
 
-from helixband.errors import UsageError
+from helixband.errors import DefinitionError, UsageError
 
 T = TypeVar("T")
 
@@ -54,6 +55,13 @@ SURE_LENGTH, LEAST_LENGTH = 8, 6
 """A value is told in any text if it is so long; a shorter one as a whole word, down to the second length, or
 to four letters where a digit is among them. Others are as common as words of a message are."""
 
+LONGEST_LINE = 1 << 14
+"""No line of a credential has more bytes, in whatever form."""
+
+_LINE_END = re.compile(r"[\r\n]|\\[rn]")  # also as JSON has one, in a credential that is JSON
+_json = functools.partial(json.dumps, ensure_ascii=False)
+_concealed: dict[bytes, bytes] = {}
+
 _OF_THE_PLACE = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|PBS|LSB|LSF|SGE|OMPI|PMI|PMIX|FLUX|DASK|_CONDOR|KUBERNETES|SSH|XDG_SESSION)_.*|"
     r"(CUDA|NVIDIA|ROCR|HIP)_VISIBLE_DEVICES|ZE_AFFINITY_MASK|TMPDIR|TEMPDIR|TMP|TEMP|HOSTNAME|JOB_ID|NSLOTS|"
@@ -80,12 +88,17 @@ def env(name: str, default: T | None = None, type: Callable[[str], T] = str) -> 
 
 def variables_read() -> dict[str, str]:
     """What `env` has read in this process: name to its text, or to that of the default; no credentials."""
-    return {name: text for name, text in _read.items() if not is_credential(name, text)}
+    return {name: text for name, text in _read.items() if not has_credential(name, text)}
 
 
 def variables_looked_up() -> dict[str, str | None]:
     """What the definition's folder has read from `os.environ`: name to text, or None; no credentials."""
-    return {name: text for name, text in _looked_up.items() if not is_credential(name, text)}
+    return {name: text for name, text in _looked_up.items() if not has_credential(name, text)}
+
+
+def has_credential(name: str, value: str | None) -> bool:
+    """Whether a variable is a credential, or has the value of another one that is."""
+    return is_credential(name, value) or (value is not None and credential_in(value) is not None)
 
 
 def is_credential(name: str, value: str | None = None) -> bool:
@@ -124,10 +137,30 @@ def credential_in(text: str) -> str | None:
     return next((name for name, value in _credentials().items() if value.search(text)), None)
 
 
+@functools.lru_cache(maxsize=1 << 10)
+def check_name(what: str, name: str) -> None:
+    """Raise `DefinitionError` where a name that a definition gives, and that is stored, has a credential."""
+    if (variable := credential_in(name)) is not None:
+        raise DefinitionError(
+            f"the name of {what} has the value of the environment variable {variable}, which is not to be "
+            "stored: give another name"
+        )
+
+
+def credentials() -> dict[str, str]:
+    """The variables of this process that are credentials, for another process to `conceal`."""
+    return {name: value for name, value in os.environ.items() if is_credential(name, value)}
+
+
+def conceal(variables: Mapping[str, str]) -> None:
+    """Have `without_credentials` look for the credentials of another process too."""
+    _concealed.update((os.fsencode(name), os.fsencode(value)) for name, value in variables.items())
+
+
 def _credentials() -> dict[str, re.Pattern[str]]:
     """Of each variable that is a credential, by name, what finds its value in a text; the longest first."""
     # The bytes below `os.environ` are read a hundred times faster than its texts.
-    return _finders(frozenset(os.environ._data.items()))  # type: ignore[attr-defined]
+    return _finders(frozenset({**_concealed, **os.environ._data}.items()))  # type: ignore[attr-defined]
 
 
 @functools.lru_cache(maxsize=1)
@@ -137,9 +170,20 @@ def _finders(environment: frozenset[tuple[bytes, bytes]]) -> dict[str, re.Patter
     for name, value in sorted(texts, key=lambda pair: (-len(pair[1]), pair)):
         if is_credential(name, value):
             parts = [value, *(url["password"] for url in _PASSWORD.finditer(value))]
-            if found := [_as_pattern(part) for part in parts if _is_telling(part)]:
-                known[name] = re.compile("|".join(found))
+            lines = [line.strip() for line in _LINE_END.split(value)]
+            parts += [line for line in lines if len(line) >= SURE_LENGTH]
+            forms = {form for part in parts if _is_telling(part) for form in _forms(part)}
+            if forms:
+                known[name] = re.compile("|".join(map(_as_pattern, sorted(forms, key=len, reverse=True))))
     return known
+
+
+def _forms(value: str) -> set[str]:
+    """A value as it is, and as Python and JSON show it, also within a text that they show."""
+    forms = {value}
+    for _ in range(2):
+        forms |= {shown[1:-1] for form in forms for shown in (repr(form), json.dumps(form), _json(form))}
+    return forms
 
 
 def _is_telling(value: str) -> bool:

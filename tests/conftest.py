@@ -25,7 +25,9 @@ from toys import FASTA, TOY  # noqa: E402
 
 from helixband import env, interruption  # noqa: E402
 from helixband.results.journal import Journal  # noqa: E402
+from helixband.results.trial import Trial  # noqa: E402
 from helixband.run import command  # noqa: E402
+from helixband.search.executors.printed import Printed  # noqa: E402
 
 LONG = (
     "tests/search/executors/test_cluster.py",
@@ -81,6 +83,21 @@ def untimed(table: str) -> str:
     lines = table.splitlines(keepends=True)
     assert not lines or lines[0].endswith(",seconds\n")
     return "".join(line.rpartition(",")[0] + "\n" for line in lines)
+
+
+def printed_by(trial: Trial, *pieces: bytes, ended: bool = True) -> str:
+    """Have these pieces, one after another, be what a process prints in a trial; its last words."""
+    printed = Printed()
+    printed.expect(trial)
+    try:
+        for piece in (printed.mark, *pieces, *[printed.mark] * ended):
+            os.write(printed.target, piece)
+            printed.take()
+        printed.take(ended=True)
+        return printed.tail()
+    finally:
+        os.close(printed.target)
+        printed.close()
 
 
 @dataclass

@@ -132,7 +132,7 @@ FILES = {
     ],
     "search": [
         "hopeless schedules samplers.evidence",
-        "executors executors.address executors.network executors.task",
+        "executors executors.address executors.network executors.printed executors.task",
         "journal samplers.random samplers.prior executors.trial",
         "given samplers.density executors.process",
         "samplers.tpe executors.local executors.worker",

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from helixband.env import check_name
 from helixband.errors import StorageError, UsageError
 from helixband.files import (
     check_place,
@@ -319,6 +320,7 @@ class Results:
 
     def prediction(self, name: str, suffix: str) -> Path:
         """Where the predictions of an input go, for example `predictions/unlabelled.fa.npy`."""
+        check_name("predictions", f"{name}{suffix}")
         return self.predictions / f"{name}{suffix}"
 
     def cleared_subdirectory(self, name: str) -> "Results":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helixband.env import check_name
 from helixband.errors import StorageError
 from helixband.files import open_to_read, writing_whole
 from helixband.nested import named_leaves
@@ -36,10 +37,15 @@ class ScoredSet:
 
 
 def reason_to_leave_out(y_true: Any, y_pred: Any) -> str:
-    """Why labels and predictions, arrays (N, …) or nested ones, cannot be kept; "" where they can."""
+    """Why labels and predictions, arrays (N, …) or nested ones, cannot be kept; "" where they can.
+
+    Raises `DefinitionError` for a part whose name has a credential.
+    """
     total = 0
     for name, nested in ((TRUE, y_true), (PREDICTED, y_pred)):
         parts = [key for key, _ in named_leaves(nested)]
+        for key in parts:
+            check_name(f"a part of {name}", key)
         if len(set(parts)) < len(parts):
             return f"two parts of {name} have one name"
         for key, leaf in named_leaves(nested):

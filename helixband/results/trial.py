@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from helixband.env import without_credentials
 from helixband.errors import StorageError
 from helixband.files import (
     check_links,
@@ -201,19 +200,6 @@ class Trial:
         """Store why the trial failed."""
         with self.writing():
             write_whole(self.error_file, traceback)
-
-    def clear_output(self) -> None:
-        """Put names in the place of credentials in what a worker printed, and remove a file without any."""
-        if not exists(self.output_file):
-            return
-        text = read_whole(self.output_file).decode(errors="surrogateescape")
-        kept = without_credentials(text)
-        if not text:
-            with self.writing():
-                remove_file(self.output_file)
-        elif kept != text:
-            with self.writing():
-                write_whole(self.output_file, kept.encode(errors="surrogateescape"))
 
     def clear_error(self) -> None:
         """Remove what an attempt that failed has stored, now that another succeeded."""

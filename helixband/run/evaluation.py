@@ -13,7 +13,7 @@ from base_model import BaseModel, ClassificationModel, MultiLabelModel, Regressi
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.display.text import show_number, show_row
-from helixband.env import without_credentials
+from helixband.env import check_name, without_credentials
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.files import exists, remove_file
 from helixband.generators.base import BatchGenerator
@@ -125,7 +125,7 @@ class Evaluation(Stage):
         """All that an evaluation depends on."""
         similar = self._similar_digests()
         told = hashlib.sha256("".join(similar).encode()).hexdigest() if similar else None
-        return facts | {"data": self.args.data, "similar": told}
+        return facts | {"data": without_credentials(self.args.data), "similar": told}
 
     def _examples(self, train: Iterable[Any], test: Iterable[Any]) -> tuple[Examples, Examples]:
         """All training and test examples, with coordinates where both have them on the same genome."""
@@ -229,6 +229,8 @@ def _names(model: BaseModel, y_pred: Any) -> tuple[str, ...]:
     """
     attribute = "label_names" if isinstance(model, MultiLabelModel) else "class_names"
     names = tuple(map(str, getattr(model, attribute, None) or ()))
+    for name in names:
+        check_name(f"one of {type(model).__name__}.{attribute}", name)
     if names and isinstance(y_pred, np.ndarray):
         one = y_pred.ndim == 1 or y_pred.shape[1] == 1
         count = 2 if one and attribute == "class_names" else int(np.prod(y_pred.shape[1:2]))

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
+from helixband.env import credential_in, without_credentials
 from helixband.errors import DataError, UsageError
 from helixband.files import absolute, file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
@@ -148,7 +149,7 @@ class Prediction(Stage):
         self, name: str, path: str, facts: Mapping[str, Any]
     ) -> tuple[Record, SequenceBatchGenerator | None]:
         """What is recorded of an input, and its windows, where the training data say what these are."""
-        facts = {**facts, "path": absolute(path), "file": file_facts(path)}
+        facts = {**facts, "path": without_credentials(absolute(path)), "file": file_facts(path)}
         facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
         facts |= {key: value for key, value in self._naming_facts().items() if value}
         windows = None if self._own_generator else self._windows_like_training(path)
@@ -268,6 +269,11 @@ class Prediction(Stage):
                 raise UsageError(f"--predict {pattern}: {error}; paths are under --data") from error
             for path in paths:
                 name = input_name(path, self.args.data)
+                if (variable := credential_in(name)) is not None:
+                    raise UsageError(
+                        f"--predict: the name of {path} has the value of the environment variable "
+                        f"{variable}, and predictions are stored by this name; rename it"
+                    )
                 if found.setdefault(name, path) != path:
                     raise UsageError(f"--predict: {found[name]} and {path} would both be named {name}")
                 earlier = self._records.of(name).get("facts", {}).get("path", path)

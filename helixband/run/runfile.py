@@ -15,7 +15,7 @@ import torch
 from helixband import __version__
 from helixband.definition import Definition
 from helixband.env import (
-    is_credential,
+    has_credential,
     is_of_the_place,
     variables_looked_up,
     variables_read,
@@ -142,7 +142,7 @@ class RunFile:
             "torch": str(torch.__version__),
             "numpy": np.__version__,
             "command": [without_credentials(argument) for argument in sys.argv],
-            "definition": {"path": str(definition.path), "sha256": definition.digest},
+            "definition": _described(definition),
             "settings": {
                 name: getattr(args, name)
                 for name in DEFAULTS
@@ -177,7 +177,7 @@ class RunFile:
             return
         self._replace_definition(definition)
         if self._is_another(definition) or self._changed_variables():
-            self._document["definition"] = {"path": str(definition.path), "sha256": definition.digest}
+            self._document["definition"] = _described(definition)
             self._document["os_environ"] = {}
             self._record_environment()
             write_document(self.path, self._document)
@@ -302,11 +302,15 @@ class RunFile:
         return _without_credentials(changed)
 
 
+def _described(definition: Definition) -> dict[str, str]:
+    return {"path": without_credentials(str(definition.path)), "sha256": definition.digest}
+
+
 def _without_credentials(variables: Mapping[str, T]) -> dict[str, T]:
     """Those variables, of one text or several each, that are no credentials."""
     found = {}
     for name, texts in variables.items():
-        if not any(is_credential(name, text) for text in (texts if isinstance(texts, tuple) else (texts,))):
+        if not any(has_credential(name, text) for text in (texts if isinstance(texts, tuple) else (texts,))):
             found[name] = texts
     return found
 

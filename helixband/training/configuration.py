@@ -102,10 +102,7 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
     (of strings or integers too), an object of a class of one's own.
     """
     if type(value) is str and (variable := credential_in(value)) is not None:
-        raise DefinitionError(
-            f"{where} has the value of the environment variable {variable}, which is not to be stored: leave "
-            "it out of the configuration, and read the variable in init_model"
-        )
+        raise _not_to_be_stored(where, variable)
     # The very types: a subclass, as an Enum of strings is one, would come back as another value.
     if type(value) in _EXACT or (type(value) is float and math.isfinite(value)):
         return value
@@ -113,6 +110,8 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
         value = value.to_json()
     if isinstance(value, Mapping):
         for key in value:
+            if type(key) is str and (variable := credential_in(key)) is not None:
+                raise _not_to_be_stored(f"a key of {where}", variable)
             if type(key) is not str:
                 raise DefinitionError(
                     f"{where} has the key {key!r}; keys have to be strings, of type str itself"
@@ -134,6 +133,13 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
         advice = f"use its value {value.value!r} or its name {value.name!r}, and look it up in init_model"
     kind = type(value).__name__
     raise DefinitionError(f"{where} is {in_one_line(value)} ({kind}), which cannot be stored; {advice}")
+
+
+def _not_to_be_stored(where: str, variable: str) -> DefinitionError:
+    return DefinitionError(
+        f"{where} has the value of the environment variable {variable}, which is not to be stored: leave "
+        "it out of the configuration, and read the variable in init_model"
+    )
 
 
 def _is_array(value: Any) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from helixband import interruption
+from helixband.env import check_name
 from helixband.errors import DataError
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, monte_carlo, passes
@@ -132,7 +133,10 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
         engine.check_metrics = False
         if engine.unseen(name, y_true, y_pred):
             broadcasting.check_metrics(functools.partial(_unmoved, model, compute), y_true, y_pred, name)
-    return plain_numbers(compute(y_true, y_pred), name)
+    found = plain_numbers(compute(y_true, y_pred), name)
+    for metric in found:
+        check_name(f"a metric of {name}", metric)
+    return found
 
 
 def _unmoved(model: Any, compute: Any, *parts: Any) -> Any:

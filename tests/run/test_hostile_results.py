@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project, untimed
+from conftest import Project, printed_by, untimed
 
 from helixband.errors import StorageError
 from helixband.files import append, cut, locked_file
 from helixband.report.__main__ import main as report
 from helixband.results.directory import Results
-from helixband.search.executors.worker import _printing_to
 
 TRAINING = ("--epoch", "2", "--batch-size", "20")
 TRAINED = (*TRAINING, "--eval", "--predict", "x.fa")
@@ -171,8 +170,8 @@ def test_what_a_worker_prints_is_not_written_through_a_link(tmp_path: Path) -> N
     output = trial.output_file
     output.parent.mkdir(parents=True)
     output.symlink_to(elsewhere)
-    with pytest.raises(StorageError, match=f"{output} leads to {elsewhere}"), _printing_to(trial):
-        os.write(1, b"something")
+    with pytest.raises(StorageError, match=f"{output} leads to {elsewhere}"):
+        printed_by(trial, b"something\n")
     assert elsewhere.read_text() == "" and output.is_symlink()
 
 
@@ -248,7 +247,6 @@ def test_what_a_worker_prints_is_not_added_to_a_file_elsewhere(tmp_path: Path) -
     elsewhere.write_text("precious\n")
     trial.path.mkdir(parents=True)
     os.link(elsewhere, trial.output_file)
-    with _printing_to(trial):
-        os.write(1, b"something\n")
+    printed_by(trial, b"something\n")
     assert trial.output_file.read_text() == "precious\nsomething\n"
     assert elsewhere.read_text() == "precious\n"

@@ -129,8 +129,12 @@ class ClusterWorkers:
         self._ending = threading.Event()
         self._sign = Path(setup.result) / ".cluster"
         write_whole(self._sign, self._name)
-        self._register(setup)
-        self._look()
+        try:
+            self._register(setup)
+            self._look()
+        except BaseException:
+            remove_file(self._sign)
+            raise
         self._watcher = threading.Thread(target=self._watch, name="helixband-cluster", daemon=True)
         self._watcher.start()
 

@@ -111,20 +111,20 @@ class SlurmCluster:
         self.workers: int | None = workers or 1
         self.logs = logs
         self.security = network.make_security(logs)
-        try:
-            settings = slurm_settings(options, logs)
-            self.cluster = SLURMCluster(n_workers=0, security=self.security, **settings)
-        except ValueError as error:
-            network.forget_security(self.security)
-            raise UsageError(f"--cluster slurm: {error}") from error
-        for _ in range(workers or 1):
-            self.cluster.worker_spec.update(self.cluster.new_worker_spec())
-        self.client = Client(self.cluster, set_as_default=False)
-        try:
-            self._submit()
-        except HelixbandError:
-            self.close()
-            raise
+        with network.forgotten_on_failure(self.security):
+            try:
+                settings = slurm_settings(options, logs)
+                self.cluster = SLURMCluster(n_workers=0, security=self.security, **settings)
+            except ValueError as error:
+                raise UsageError(f"--cluster slurm: {error}") from error
+            for _ in range(workers or 1):
+                self.cluster.worker_spec.update(self.cluster.new_worker_spec())
+            self.client = Client(self.cluster, set_as_default=False)
+            try:
+                self._submit()
+            except BaseException:
+                self.close()
+                raise
 
     def _submit(self, gone: Container[str] = ()) -> None:
         try:

@@ -57,6 +57,10 @@ class SshCluster:
         if config and not Path(config).is_file():
             raise UsageError(f"HELIXBAND_SSH_CONFIG is {config!r}, and there is no such file")
         self.security = network.make_security(folder)
+        with network.forgotten_on_failure(self.security):
+            self._start(hosts, config)
+
+    def _start(self, hosts: Sequence[str], config: str | None) -> None:
         listening = network.scheduler_options(network.ssh_addresses(hosts, config))
         own = {"config": config, "security": self.security}
         self.cluster = SpecCluster(
@@ -65,7 +69,7 @@ class SshCluster:
                     "cls": SshWorker,
                     "options": {"host": host, "share": f"{index}/{of}", **own},
                 }
-                for host, index, of in spread(hosts, workers or len(hosts))
+                for host, index, of in spread(hosts, self.workers or len(hosts))
             },
             scheduler={
                 "cls": Scheduler,

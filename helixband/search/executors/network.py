@@ -6,6 +6,7 @@ they reach each other, accept only who has the key of this run, and have no dash
 
 # mypy: allow-untyped-calls
 
+import contextlib
 import ipaddress
 import os
 import secrets
@@ -13,14 +14,14 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distributed.security import Security
 from distributed.utils import get_ip
 
-from helixband.files import make_folder
+from helixband.files import make_folder, remove_file
 
 NODES = 16
 """So many nodes of a Slurm partition are looked up; all of them should be on one network."""
@@ -97,11 +98,13 @@ def slurm_addresses(queue: str | None) -> list[str]:
 def make_security(folder: Path) -> Security:
     """A new key that the scheduler, its workers and this process know each other by.
 
-    It is in files of `folder`, which this user alone may read.
+    It is in files of `folder`, which this user alone may read. Those of a run that was killed are removed.
     """
     made: Any = Security.temporary()
     name = secrets.token_hex(8)
     make_folder(folder)
+    for left_over in [*folder.glob("*.crt"), *folder.glob("*.key")]:
+        remove_file(left_over)
     paths = []
     for suffix, text in (("crt", made.tls_ca_file), ("key", made.tls_worker_key)):
         paths.append(folder / f"{name}.{suffix}")
@@ -115,6 +118,16 @@ def make_security(folder: Path) -> Security:
         **{f"tls_{role}_cert": certificate for role in roles},
         **{f"tls_{role}_key": key for role in roles},
     )
+
+
+@contextlib.contextmanager
+def forgotten_on_failure(security: Any) -> Iterator[None]:
+    """Remove the key's files where the body raises."""
+    try:
+        yield
+    except BaseException:
+        forget_security(security)
+        raise
 
 
 def forget_security(security: Any) -> None:

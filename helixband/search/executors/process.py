@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import helixband
 from helixband import errors
-from helixband.env import is_of_the_place, variables_read, without_credentials
-from helixband.files import open_to_read, size_of
+from helixband.env import conceal, is_of_the_place, variables_read
+from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
+from helixband.search.executors.printed import Printed
 from helixband.search.executors.task import Outcome, Report, Task
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ SECONDS_TO_END = 10.0
 SECONDS_BETWEEN_LOOKS = 0.2
 """A process that has ended is told by its pipe; by looking, where one that it forked holds the pipe open."""
 
-TAIL = 4000  # bytes of what was printed that an account of an end has
+SECONDS_BETWEEN_PRINTS = 0.005
+"""What is printed is taken in lots, as each line would cost the writing of a file."""
 
 
 class WorkerDied(Exception):
@@ -84,7 +86,7 @@ class TrialProcess:
 
     def __init__(self, setup: Setup, environment: dict[str, str]) -> None:
         self._results = Results(setup.result)
-        self._printed = tempfile.TemporaryFile()
+        self._printed = Printed()
         self._answers, answers = os.pipe()
         self._received = b""
         self._killed = self._closed = False
@@ -93,17 +95,18 @@ class TrialProcess:
         command = [sys.executable, "-P", "-u", "-m", "helixband.search.executors.worker"]
         try:
             self._process = subprocess.Popen(
-                [*command, str(answers)],
+                [*command, str(answers), str(self._printed.source), self._printed.mark.decode().strip()],
                 stdin=subprocess.PIPE,
-                stdout=self._printed,
+                stdout=self._printed.target,
                 stderr=subprocess.STDOUT,
-                pass_fds=[answers],
+                pass_fds=[answers, self._printed.source],
                 env={**os.environ, "PYTHONPATH": path, **environment},
                 cwd=setup.directory,
                 start_new_session=True,
             )
         finally:
             os.close(answers)
+            os.close(self._printed.target)
         self._tell(asdict(setup))
 
     @property
@@ -123,25 +126,40 @@ class TrialProcess:
         was raised there and concerns the whole run.
         """
         trial = self._results.trial(task.name)
-        output = trial.output_file
-        printed_before = size_of(output)
+        try:
+            if task.attempt is not None:
+                trial.join_attempt(task.attempt)
+            self._printed.expect(trial)
+            told = self._follow(task, on_epoch)
+        except Superseded as over:
+            raise WorkerDied(str(over)) from over
+        except BaseException:  # nobody listens to the trial any more
+            self.close()
+            raise
+        if told is None:
+            tail = self._printed.tail()
+            self.close()
+            printed = f"; it had printed:\n{tail}" if tail else ""
+            raise WorkerDied(f"the process of trial {task.name} {self._end()}{printed}")
+        if "superseded" in told:
+            raise WorkerDied(told["superseded"])
+        if "error" in told:
+            raise getattr(errors, told["error"]["type"])(told["error"]["message"])
+        return Outcome(**told["outcome"])
+
+    def _follow(self, task: Task, on_epoch: Report) -> dict[str, Any] | None:
+        """Give the task, and pass on its epochs; what it came to, or None where the process ended."""
         self._tell(asdict(task))
         for message in self._messages():
-            if "outcome" in message:
-                return Outcome(**message["outcome"])
-            if "superseded" in message:
-                raise WorkerDied(message["superseded"])
-            if "error" in message:
-                raise getattr(errors, message["error"]["type"])(message["error"]["message"])
-            try:
+            if "credentials" in message:
+                conceal(message["credentials"])
+            elif "row" in message:
                 on_epoch(message["trial"], message["row"])
-            except BaseException:  # nobody listens to the trial any more
-                self.close()
-                raise
-        tail = without_credentials(self._tail(output, printed_before))
-        self.close()
-        trial.clear_output()
-        raise WorkerDied(f"the process of trial {task.name} {self._end()}{tail}")
+            else:
+                self._printed.take()
+                return message
+        self._printed.take(ended=True)
+        return None
 
     def terminate(self) -> None:
         """Ask it to end; a trial under way writes its last finished epoch first."""
@@ -179,14 +197,16 @@ class TrialProcess:
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         """What it says, until it has ended."""
-        answers = select.poll()
-        answers.register(self._answers, select.POLLIN)
+        pipes = select.poll()
+        for pipe in (self._answers, self._printed.source):
+            pipes.register(pipe, select.POLLIN)
         while True:
             while b"\n" in self._received:
                 line, self._received = self._received.split(b"\n", 1)
                 yield json.loads(line)
-            ended = not self.alive  # before the last look at the pipe, so that nothing is missed
-            if answers.poll(0 if ended else SECONDS_BETWEEN_LOOKS * 1000):
+            ended = not self.alive  # before the last look at the pipes, so that nothing is missed
+            ready = dict(pipes.poll(0 if ended else SECONDS_BETWEEN_LOOKS * 1000))
+            if self._answers in ready:
                 received = os.read(self._answers, 1 << 16)
                 if not received:
                     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -195,6 +215,9 @@ class TrialProcess:
                 self._received += received
             elif ended:
                 return
+            elif ready:
+                time.sleep(SECONDS_BETWEEN_PRINTS)
+                self._printed.take()
 
     def _end(self) -> str:
         code = self._process.returncode
@@ -202,16 +225,3 @@ class TrialProcess:
             return f"ended with exit code {code}"
         name = signal.Signals(-code).name
         return f"was ended by {name}" + (" (memory may have run out)" if name == "SIGKILL" else "")
-
-    def _tail(self, output: Path, start: int) -> str:
-        """The last lines that it printed: in the trial, or else before it."""
-        text = b""
-        if (size := size_of(output)) > start:
-            with open_to_read(output) as file:
-                file.seek(max(start, size - TAIL))
-                text = file.read()
-        if not text:
-            self._printed.seek(max(0, os.fstat(self._printed.fileno()).st_size - TAIL))
-            text = self._printed.read()
-        lines = text.decode(errors="replace").strip()
-        return f"; it had printed:\n{lines}" if lines else ""

@@ -1,7 +1,7 @@
 """Inside the process that trials are trained in: this module run with `-m`, as `process.py` does it.
 
 What belongs to the protocol is moved away before the definition is loaded: whatever it reads, prints or forks
-meets an empty standard input and a file. The process ends, its last finished epoch written, on SIGTERM and
+meets an empty standard input and a pipe. The process ends, its last finished epoch written, on SIGTERM and
 when its parent is gone.
 """
 
@@ -29,10 +29,10 @@ import torch
 from base_model import choose_device
 from helixband import errors, interruption
 from helixband.definition import load_definition
-from helixband.errors import DefinitionError, HelixbandError, StorageError
-from helixband.files import open_in_place
+from helixband.env import credentials
+from helixband.errors import DefinitionError, HelixbandError
 from helixband.results.attempt import Superseded
-from helixband.results.directory import Results, Trial
+from helixband.results.directory import Results
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Task
 from helixband.search.executors.trial import Trainer
@@ -95,8 +95,10 @@ def main() -> int:
     tasks = os.dup(0)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    answers = int(sys.argv[1])
-    os.set_inheritable(answers, False)
+    answers, printed, mark = int(sys.argv[1]), int(sys.argv[2]), f"{sys.argv[3]}\n".encode()
+    # This end of what is printed is not read here: with it open, no line is an error once the parent is gone.
+    for pipe in (answers, printed):
+        os.set_inheritable(pipe, False)
     faulthandler.enable(all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     interruption.install()
@@ -108,10 +110,11 @@ def main() -> int:
         except HelixbandError as error:
             parent.send(error=_described(error))
             return error.exit_code
+        parent.send(credentials=credentials())  # of files as well that the definition has read
         while True:
             document = parent.next()
             task = Task(**{**document, "floors": tuple(document["floors"])})
-            _train(trainer, task, parent)
+            _train(trainer, task, parent, mark)
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM
 
@@ -142,10 +145,10 @@ def load(setup: Setup) -> Trainer:
     return Trainer(definition, results, args, Start.stored(results))
 
 
-def _train(trainer: Trainer, task: Task, parent: Parent) -> None:
+def _train(trainer: Trainer, task: Task, parent: Parent, mark: bytes) -> None:
     try:
         trial = trainer.trial_of(task)
-        with _printing_to(trial):
+        with _marked(mark):
             outcome = trainer.carry_out(task, trial, lambda name, row: parent.send(trial=name, row=row))
         parent.send(outcome=asdict(outcome))
     except Superseded as superseded:
@@ -163,26 +166,15 @@ def _described(error: BaseException) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _printing_to(trial: Trial) -> Iterator[None]:
-    """What this process and its children print goes to the trial's file, which goes if there is nothing."""
-    file = trial.output_file
+def _marked(mark: bytes) -> Iterator[None]:
+    """Mark in what is printed where a trial begins and ends."""
+    with contextlib.suppress(OSError):  # a definition may have closed its standard output
+        os.write(1, mark)
     try:
-        with trial.writing():
-            target = open_in_place(file, os.O_WRONLY | os.O_APPEND)
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror}") from error
-    before = os.dup(1)
-    try:
-        os.dup2(target, 1)
-        os.dup2(target, 2)
         yield
     finally:
-        os.dup2(before, 1)
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(target)
-        with contextlib.suppress(Superseded):
-            trial.clear_output()
+        with contextlib.suppress(OSError):
+            os.write(1, mark)
 
 
 def _interrupt_once() -> None:

@@ -448,3 +448,24 @@ def test_a_slurm_job_is_as_the_address_says_else_the_users_configuration_else_us
     assert mine["scheduler_options"]["dashboard"] is True
     assert "host" not in mine["scheduler_options"] and "--host" not in mine["worker_extra_args"]
     assert mine["queue"] == "gpu" and mine["job_extra_directives"] == ["--exclusive", log]
+
+
+def test_a_cluster_that_cannot_be_started_leaves_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("asyncssh")
+    from helixband.search.executors import dask_ssh
+
+    of_a_killed_run = tmp_path / "1234.key"
+    of_a_killed_run.write_text("")
+    there: list[set[str]] = []
+
+    def fails(**options: Any) -> None:
+        there.append({file.suffix for file in tmp_path.iterdir() if file != of_a_killed_run})
+        raise RuntimeError("no worker can be started")
+
+    monkeypatch.setattr(dask_ssh, "SpecCluster", fails)
+    with pytest.raises(RuntimeError, match="no worker can be started"):
+        dask_ssh.SshCluster(["127.0.0.1"], 1, tmp_path)
+    assert there == [{".crt", ".key"}]
+    assert list(tmp_path.iterdir()) == []
