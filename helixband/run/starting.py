@@ -4,6 +4,7 @@ Either is read once. The weights are then kept as start.pt in the result directo
 of the trial. So their file is not needed to go on; where it is still there, it has to be the same.
 """
 
+import contextlib
 import math
 import os
 from argparse import Namespace
@@ -62,7 +63,7 @@ class Starting(Stage):
         elif trial is not None and is_new:
             if given is None:
                 raise UsageError(
-                    f"{trial.path} has no checkpoints, and was begun with {self.origin}; give that"
+                    f"{trial.path} has no checkpoints, and was begun with {self.origin}; give that again"
                 )
             self._state = self._read_state(given)
 
@@ -102,8 +103,9 @@ class Starting(Stage):
             ) from error
         state.plan = trainer.plan(train) if model.engine.asked_total else None
         if state.best is None:
-            reward = state.last["history"][-1]["reward"]
-            weights = model.engine.state.weights_in(model, state.last)
+            reward, average = state.last["history"][-1]["reward"], model.engine.average
+            with average.in_use() if average is not None else contextlib.nullcontext():
+                weights = model.engine.state.weights(model)
             state.best = {
                 "epoch": state.last["epoch"],
                 "steps": state.last["steps"],

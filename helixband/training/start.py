@@ -138,7 +138,7 @@ class Start:
         if not loaded:
             raise self._nothing(here)
         for name, tensor in loaded.items():
-            if tensor.is_floating_point() and bool(tensor.isnan().any()):
+            if tensor.is_floating_point() and bool(tensor.float().isnan().any()):
                 raise UsageError(f"{self.origin}: {there[name]} holds NaN; give weights of an earlier epoch")
         try:
             network.load_state_dict(loaded, strict=False)
@@ -171,6 +171,9 @@ class Start:
             for name in self.tensors:
                 for source in [f"{part}."] if part else _leading(name):
                     counts[source, target] += name.startswith(source) and name[len(source) :] in inside
+        # A decoder whose layers have the names of those of the encoder is none.
+        named = {places: count for places, count in counts.items() if count and _is_named(*places)}
+        counts = Counter(counts if part else named or counts)
         most = max(counts.values(), default=0)
         if not most:
             raise self._nothing(here)
@@ -212,6 +215,15 @@ def _leading(name: str) -> list[str]:
     ['', 'model.', 'model.encoder.']
     """
     return ["", *(name[: place + 1] for place, letter in enumerate(name) if letter == ".")]
+
+
+def _is_named(source: str, target: str) -> bool:
+    """Whether the part of a file has the name of the part of the network.
+
+    >>> _is_named("model.encoder.", "encoder."), _is_named("decoder.", "encoder."), _is_named("model.", "")
+    (True, False, False)
+    """
+    return bool(target) and f".{source}".endswith(f".{target}")
 
 
 def _fits(there: Tensor, here: Any) -> bool:

@@ -326,6 +326,54 @@ def test_a_training_goes_on_from_a_state_as_if_it_had_never_stopped(project: Pro
     assert untimed(project.read("trials/single/train_results.csv")) == longer
 
 
+def test_a_state_whose_copying_was_killed_is_copied_again(
+    project: Project, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(contents: dict[Path, Any]) -> None:
+        save_together(dict(list(contents.items())[:1]))
+        raise KeyboardInterrupt
+
+    save_together = checkpoints.save_together
+    flags = ("--batch-size", "20", "--epoch", "3", "--resume-from", str(state))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_together", killed)
+        assert project.run(*flags).code == 130
+
+    without = project.run(*flags[:4])
+    assert without.code == 2
+    assert f"has no checkpoints, and was begun with --resume-from {state}; give that again" in without.err
+
+    assert project.run(*flags).code == 0
+    assert len(project.read("trials/single/train_results.csv").splitlines()) == 4
+
+
+def test_the_average_of_a_state_is_the_first_best(project: Project) -> None:
+    project.define("""
+from base_model import TrainingOptions
+
+class Model(Model):
+    def init_model(self):
+        super().init_model()
+        options = TrainingOptions(ema_decay=0.9)
+        RegressionModel.init_model(self, self.network, optimizer=self.optimizer, training=options)
+    def get_hyperband_reward(self, result):
+        return 0
+""")
+    project.run(*SHORT)
+    shutil.move(project.results, project.path / "before")
+    state = Path(
+        shutil.copy(project.path / "before/trials/single/checkpoints/last.pt", project.path / "state.pt")
+    )
+
+    ran = project.run(*SHORT, "--epoch", "3", "--resume-from", str(state))
+
+    assert ran.code == 0, ran.err
+    content = checkpoints.load(state)
+    averages = content["average"]["averages"]
+    assert all(weights(project)[name].equal(value) for name, value in averages.items())
+    assert not averages["0.weight"].equal(content["network"]["0.weight"])
+
+
 def test_a_state_alone_needs_its_configuration_and_is_the_first_best(project: Project, state: Path) -> None:
     alone = Path(shutil.copy(state, project.path / "state.pt"))
     flags = ("--batch-size", "20", "--epoch", "3", "--resume-from", str(alone))

@@ -99,7 +99,7 @@ def test_the_optimizer_goes_on_with_the_same_tensors() -> None:
     assert all(one is other for one, other in zip(network.parameters(), tensors, strict=True))
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float64])
 def test_numbers_of_another_precision_are_taken(kind: torch.dtype) -> None:
     there = {name: value.to(kind) if value.ndim else value for name, value in state_of(Net()).items()}
     checkpoint(there).put_into(network := Net())
@@ -135,6 +135,13 @@ def test_an_encoder_is_found_and_the_rest_left(before: str, part: str) -> None:
     assert sevens(network) == list(ENTRIES[:7])
     assert match.loaded == ENTRIES[:7]
     assert match.unused == ("head.weight",)
+
+
+def test_a_decoder_with_the_names_of_the_encoder_is_none() -> None:
+    there = {**state_of(Net().encoder, "decoder."), **state_of(Net().encoder[:1], "model.encoder.")}
+    match = encoder(there).put_into(network := Net())
+    assert match.loaded == ("encoder.0.weight", "encoder.0.bias")
+    assert sevens(network) == ["encoder.0.weight", "encoder.0.bias"]
 
 
 def test_a_network_has_the_part_of_its_own_name() -> None:
