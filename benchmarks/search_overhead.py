@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from batch_generator import BatchGenerator
 from helixband import randomness
 from helixband.definition import Definition, load_definition
 from helixband.display.progress import Progress
+from helixband.errors import HelixbandWarning
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Trial
 from helixband.results.journal import Journal
@@ -130,6 +132,8 @@ def observed(ledger: Ledger, definition: Definition) -> Iterator[None]:
     parts = [(module.Model, name, TRAINING) for name in TRAINING_METHODS]
     parts += [(module, "get_train_generator", TRAINING), (module, "get_config", TRAINING)]
     with contextlib.ExitStack() as undo:
+        undo.enter_context(warnings.catch_warnings())  # the ledger is held by the definition, and changes
+        warnings.simplefilter("ignore", HelixbandWarning)
         for owner, name, part in RUNNER_PARTS + parts:
             replace(undo, owner, name, ledger.timed(getattr(owner, name), part))
         replace(undo, BatchGenerator, "__iter__", ledger.timed_iteration(BatchGenerator.__iter__, TRAINING))

@@ -18,7 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SOURCES: tuple[type[Any], ...] = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+SOURCES: tuple[type[Any], ...] = (
+    torch.Generator,
+    np.random.Generator,
+    np.random.RandomState,
+    np.random.BitGenerator,
+    np.random.SeedSequence,
+    random.Random,
+)
 """The kinds of random generators, other than the global ones, that have a state."""
 
 
@@ -211,7 +218,12 @@ def state_of(source: Any) -> Any:
         return source.get_state()
     if isinstance(source, random.Random):
         return source.getstate()
-    state = source.bit_generator.state if isinstance(source, np.random.Generator) else source.get_state(False)
+    if isinstance(source, np.random.SeedSequence):
+        return dict(source.state)
+    if isinstance(source, np.random.Generator):
+        source = source.bit_generator
+    is_bits = isinstance(source, np.random.BitGenerator)
+    state = source.state | {SPAWNED: _spawned(source)} if is_bits else source.get_state(False)
     return _mapped(state, np.ndarray, lambda array: torch.from_numpy(array.copy()))
 
 
@@ -222,8 +234,15 @@ def put_state(source: Any, state: Any) -> None:
     elif isinstance(source, random.Random):
         version, internal, gauss_next = state
         source.setstate((version, tuple(internal), gauss_next))
-    elif isinstance(source, np.random.Generator):
-        source.bit_generator.state = _mapped(state, Tensor, lambda tensor: tensor.numpy().copy())
+    elif isinstance(source, np.random.SeedSequence):
+        _put_seeds(source, state)
+    elif isinstance(source, np.random.Generator | np.random.BitGenerator):
+        bits: Any = getattr(source, "bit_generator", source)
+        state = _mapped(state, Tensor, lambda tensor: tensor.numpy().copy())
+        spawned = state.pop(SPAWNED, None)
+        bits.state = state
+        if spawned is not None and spawned != _spawned(bits):
+            _put_seeds(bits.seed_seq, bits.seed_seq.state | {SPAWNED: spawned})
     else:
         source.set_state(_mapped(state, Tensor, lambda tensor: tensor.numpy().copy()))
 
@@ -232,13 +251,28 @@ def seed_source(source: Any, seed: int) -> None:
     """Seed one of `SOURCES`, which stays the same object."""
     if isinstance(source, torch.Generator):
         source.manual_seed(seed)
-    elif isinstance(source, np.random.Generator):
-        bits: Any = source.bit_generator
+    elif isinstance(source, np.random.SeedSequence):
+        _put_seeds(source, np.random.SeedSequence(seed).state)
+    elif isinstance(source, np.random.Generator | np.random.BitGenerator):
+        bits: Any = getattr(source, "bit_generator", source)
         bits.state = type(bits)(seed).state
     elif isinstance(source, np.random.RandomState):
         source.seed(seed % 2**32)
     else:
         source.seed(seed)
+
+
+SPAWNED = "n_children_spawned"
+"""How many generators or seeds were spawned: the next ones depend on it."""
+
+
+def _spawned(bits: Any) -> int | None:
+    return getattr(bits.seed_seq, SPAWNED, None)  # some seeds, as of older versions, cannot spawn
+
+
+def _put_seeds(seeds: Any, state: Any) -> None:
+    """Give a `SeedSequence` another state, in place, as it is unpickled: it has no other way."""
+    seeds.__setstate__(np.random.SeedSequence(**state).__reduce_ex__(2)[2])
 
 
 def _mapped(nested: Any, kind: type[Any], function: Callable[[Any], Any]) -> Any:

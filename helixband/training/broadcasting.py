@@ -19,40 +19,39 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from helixband import randomness
 from helixband.errors import DefinitionError
 from helixband.generators.arrays import to_numpy
 from helixband.nested import leaves, length, map_leaves
+from helixband.training.guard import (
+    ROWS,
+    SIZE_WARNING,
+    Broadcast,
+    Guard,
+    Shape,
+    refusal,
+    says_sizes_differ,
+    watched,
+    written,
+)
 
-ROWS = (7, 11, 13)
-"""So many rows are looked at: the first of these numbers that is no other dimension of the data."""
 CANDIDATES, COLUMNS = 1000, 64
 """Rows of different labels are looked for among so many, by so many of their values."""
 
-Shape = tuple[int, ...]
 Compute = Callable[[Any, Any], Any]
 """Of (y_true, y_pred) a loss, (sum, weight), or metrics by name."""
+Apart = Callable[[], contextlib.AbstractContextManager[None]]
 
-_SIZE_WARNING = "Using a target size"
 _SIZE_ERROR = re.compile("must match the size of tensor|broadcast")
 """What torch and NumPy say of shapes."""
-
-
-class Broadcast(Exception):
-    """Two operands whose rows were combined, each with each."""
-
-    def __init__(self, shapes: list[Shape], result: Shape) -> None:
-        super().__init__(shapes, result)
-        self.shapes, self.result = shapes, result
 
 
 def signature(*parts: Any) -> tuple[Any, ...]:
@@ -60,81 +59,52 @@ def signature(*parts: Any) -> tuple[Any, ...]:
     return tuple(tuple(leaf.shape[1:]) for part in parts for leaf in leaves(part))
 
 
-def check_loss(compute: Callable[[Any, Any], Any], y_pred_loss: Any, y: Any) -> None:
-    """Raise `DefinitionError` where `compute(y_pred_loss, y)` broadcasts predictions against labels."""
-    _check("the loss", lambda y_true, y_pred: compute(y_pred, y_true), y, y_pred_loss)
+def check_loss(compute: Callable[[Any, Any], Any], y_pred_loss: Any, y: Any, apart: Apart) -> None:
+    """Raise `DefinitionError` where `compute(y_pred_loss, y)` broadcasts predictions against labels.
+
+    It is computed several times, each within `apart()`, which puts back what that changes.
+    """
+    _check("the loss", _Trial(lambda y_true, y_pred: compute(y_pred, y_true), apart), y, y_pred_loss)
 
 
-def check_metrics(compute: Compute, y_true: Any, y_pred: Any, name: str) -> None:
-    """Raise `DefinitionError` where `compute(y_true, y_pred)` broadcasts one array against the other."""
-    _check(name, compute, y_true, y_pred)
+def check_metrics(compute: Compute, y_true: Any, y_pred: Any, name: str, apart: Apart) -> None:
+    """Raise `DefinitionError` where `compute(y_true, y_pred)` broadcasts one array against the other.
+
+    It is computed several times, each within `apart()`, which puts back what that changes.
+    """
+    _check(name, _Trial(compute, apart), y_true, y_pred)
 
 
-def _check(name: str, compute: Compute, y_true: Any, y_pred: Any) -> None:
+@dataclass(frozen=True)
+class _Trial:
+    """A computation that is tried out, quietly and without a trace."""
+
+    compute: Compute
+    apart: Apart
+
+    def __call__(self, y_true: Any, y_pred: Any, guard: Any = None) -> Any:
+        with self.apart(), _quiet(), guard or contextlib.nullcontext():
+            return self.compute(y_true, y_pred)
+
+
+def _check(name: str, compute: _Trial, y_true: Any, y_pred: Any) -> None:
     if not length(y_true):
         return
     others = {size for part in (y_true, y_pred) for leaf in leaves(part) for size in leaf.shape[1:]}
     rows = next((rows for rows in ROWS if rows not in others), max(others, default=0) + 1)
     true, pred = _rows(_varied_rows(y_true, rows), length(y_true), y_true, y_pred)
+    guard = Guard(rows, others)
     try:
-        with _quiet(), _Guard(rows):
-            compute(_watched(true, rows), _watched(pred, rows))
+        compute(watched(true, guard), watched(pred, guard), guard)
     except Broadcast as found:
-        raise _refusal(name, found.shapes, rows) from None
+        raise refusal(name, found.shapes, guard.sizes) from None
     except Exception as error:  # what else is wrong is raised by the computation itself, on the whole batch
-        if _says_sizes_differ(error):
-            raise _refusal(name, _shapes(true, pred), rows) from None
+        if says_sizes_differ(error):
+            raise refusal(name, _shapes(true, pred), {rows}) from None
         if length(y_true) == 1 or length(y_true) in others:
             _check_more_rows(name, compute, y_true, y_pred)
     if (wrong := _unpaired(compute, true, pred)) is not None:
-        raise _refusal(f"{name}[{wrong!r}]" if wrong else name, _shapes(true, pred), rows)
-
-
-# The operations.
-
-
-class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Looks at each elementwise operation of torch."""
-
-    def __init__(self, rows: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._rows = rows
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if torch.Tag.pointwise in func.tags and isinstance(result, Tensor):
-            operands = [tuple(leaf.shape) for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
-            _check_shapes(operands, tuple(result.shape), self._rows)
-        return result
-
-
-def _watched(nested: Any, rows: int) -> Any:
-    """The arrays as ones that look at each elementwise operation of NumPy; tensors as they are."""
-
-    class Watched(np.ndarray[Any, Any]):
-        def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **named: Any) -> Any:
-            plain = [np.asarray(part) if isinstance(part, Watched) else part for part in inputs]
-            if "out" in named:
-                named["out"] = tuple(np.asarray(part) for part in named["out"])
-            result = getattr(ufunc, method)(*plain, **named)
-            if method == "__call__" and ufunc.signature is None:
-                _check_shapes([np.shape(part) for part in plain], np.shape(result), rows)
-            return result.view(Watched) if isinstance(result, np.ndarray) else result
-
-    return map_leaves(
-        lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else np.array(leaf).view(Watched), nested
-    )
-
-
-def _check_shapes(operands: list[Shape], result: Shape, rows: int) -> None:
-    """Raise `Broadcast` where operands of unequal rank give something larger, each row with each."""
-    with_rows = [shape for shape in operands if shape.count(rows) == 1]
-    if (
-        len({len(shape) for shape in with_rows}) > 1
-        and result.count(rows) > 1
-        and all(np.prod(result) > np.prod(shape) for shape in operands)
-    ):
-        raise Broadcast(with_rows, result)
+        raise refusal(f"{name}[{wrong!r}]" if wrong else name, _shapes(true, pred), {rows})
 
 
 # The pairs.
@@ -174,8 +144,7 @@ def _numbers(compute: Compute, y_true: Any, y_pred: Any) -> dict[str, float]:
     """What is computed, by name; nothing where that fails, as the computation on the whole batch tells."""
     rows = length(y_true)
     try:
-        with _quiet():
-            found = compute(*_rows(np.arange(rows), rows, y_true, y_pred))
+        found = compute(*_rows(np.arange(rows), rows, y_true, y_pred))
         named = found if isinstance(found, Mapping) else {"": found[0] if isinstance(found, tuple) else found}
         return {name: np.asarray(to_numpy(value), np.float64).item() for name, value in named.items()}
     except Exception:
@@ -231,12 +200,11 @@ def _check_more_rows(name: str, compute: Compute, y_true: Any, y_pred: Any) -> N
     if not _numbers(compute, y_true, y_pred):
         return
     try:
-        with _quiet():
-            compute(*_rows(np.arange(2 * rows) % rows, rows, y_true, y_pred))
+        compute(*_rows(np.arange(2 * rows) % rows, rows, y_true, y_pred))
     except Exception as error:
-        if _says_sizes_differ(error) or _SIZE_ERROR.search(str(error)):
+        if says_sizes_differ(error) or _SIZE_ERROR.search(str(error)):
             shapes = [("N", *shape[1:]) for shape in _shapes(y_true, y_pred)]
-            named = " and ".join(_written(shape) for shape in dict.fromkeys(shapes))
+            named = " and ".join(written(shape) for shape in dict.fromkeys(shapes))
             raise DefinitionError(
                 f"{name} can be computed of {rows} examples and not of {2 * rows}: it takes arrays of the "
                 f"shapes {named}, and where N is {rows} examples are taken for columns. Bring them to one "
@@ -261,9 +229,13 @@ def _varied_rows(y_true: Any, rows: int) -> NDArray[np.int64]:
     """So many rows, those of different labels first, over again where there are fewer."""
     label = next(leaves(y_true))[:CANDIDATES]
     label = to_numpy(label.reshape(len(label), -1)[:, :COLUMNS])
-    _, first = np.unique(label, axis=0, return_index=True)
-    order = np.concatenate([np.sort(first), np.setdiff1d(np.arange(len(label)), first)])
-    return np.resize(order[:rows], rows)
+    first: dict[bytes, int] = {}
+    for number, row in enumerate(label):
+        first.setdefault(row.tobytes(), number)
+        if len(first) == rows:
+            break
+    others = set(range(len(label))).difference(first.values())
+    return np.resize([*first.values(), *sorted(others)[:rows]], rows)
 
 
 @contextlib.contextmanager
@@ -271,34 +243,9 @@ def _quiet() -> Iterator[None]:
     """Without gradients, random numbers that move, and warnings; but torch's own word for it is an error."""
     with warnings.catch_warnings(), np.errstate(all="ignore"), torch.no_grad(), randomness.unmoved():
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", _SIZE_WARNING)
+        warnings.filterwarnings("error", SIZE_WARNING)
         yield
-
-
-def _says_sizes_differ(error: Exception) -> bool:
-    return isinstance(error, UserWarning) and _SIZE_WARNING in str(error)
 
 
 def _shapes(*parts: Any) -> list[Shape]:
     return [tuple(leaf.shape) for part in parts for leaf in leaves(part)]
-
-
-def _refusal(name: str, shapes: list[Shape], rows: int) -> DefinitionError:
-    named = " and ".join(_with_n(shape, rows) for shape in dict.fromkeys(shapes))
-    return DefinitionError(
-        f"{name} combines arrays of the shapes {named}, each example with each other one. Bring them to one "
-        "shape, for example with y_pred.squeeze(1) or y.unsqueeze(1)"
-    )
-
-
-def _with_n(shape: Shape, rows: int) -> str:
-    """A shape with N for the rows.
-
-    >>> _with_n((7, 4), 7), _with_n((7,), 7)
-    ('(N, 4)', '(N,)')
-    """
-    return _written(tuple("N" if size == rows else size for size in shape))
-
-
-def _written(sizes: tuple[Any, ...]) -> str:
-    return f"({', '.join(map(str, sizes))}{',' * (len(sizes) == 1)})"

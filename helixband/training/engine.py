@@ -16,6 +16,7 @@ from helixband.results.directory import Row
 from helixband.training import precision
 from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
+from helixband.training.guard import guard_of, watched_step
 from helixband.training.losses import Weigher, parameter_names, weigher
 from helixband.training.meters import Loss, check_rows
 from helixband.training.modes import Modes
@@ -93,7 +94,7 @@ class Engine:
         self.is_set_up = False
         self.is_hopeless: Callable[[int, float], bool] | None = None
         """Whether a training ends early, given the epochs that it has had and its best reward."""
-        self.check_loss = self.check_metrics = True
+        self.check_loss = self.check_metrics = self.check_step = True
         """Whether the next batch is to be checked for broadcasting."""
         self._checked: set[tuple[str, Any]] = set()
         self._own: set[str] = set()
@@ -130,6 +131,15 @@ class Engine:
         self._checked.add((what, signature(*parts)))
         return len(self._checked) > seen
 
+    def own(self, model: Any, step: str, x: Any, y: Any) -> Any:
+        """What a step of a definition's own gives, which is watched on the first batch of a pass."""
+        guard = guard_of(x, y) if self.check_step else None
+        if guard is None:
+            return getattr(model, step)(x, y)
+        self.check_step = False
+        with watched_step(step, model.network, guard):
+            return getattr(model, step)(x, y)
+
     def begin_epoch(self) -> None:
         """Begin a pass over the training set."""
         self.begin_pass()
@@ -141,7 +151,7 @@ class Engine:
         """Have the criterion looked at, and the first batch of a pass over a set checked."""
         precision.begin_pass(self.options.precision)
         self.criterion = None
-        self.check_loss = self.check_metrics = True
+        self.check_loss = self.check_metrics = self.check_step = True
 
     def take_criterion(self, criterion: Any) -> None:
         """Find how a criterion is called, and how its losses are put together."""

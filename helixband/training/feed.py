@@ -65,7 +65,7 @@ def labelled(generator: Iterable[Any], limit: int | None = None) -> Generator[tu
     if getattr(generator, "labelled", True) is False:
         raise DataError(f"{type(generator).__name__} has no labels: training and evaluation need (x, y)")
     for number, batch in enumerate(islice(iter(generator), limit)):
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             kind = type(batch).__name__
             raise DataError(
                 f"batch {number} of {type(generator).__name__} is a {kind}, not a pair (x, y): "
@@ -88,7 +88,7 @@ def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Generator[
 
 def _is_without_labels(batch: Any) -> bool:
     """Whether a batch is (x, None)."""
-    return isinstance(batch, tuple | list) and len(batch) == 2 and batch[1] is None
+    return isinstance(batch, (tuple, list)) and len(batch) == 2 and batch[1] is None
 
 
 def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any]:

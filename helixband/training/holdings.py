@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import Enum
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
@@ -13,8 +13,24 @@ from torch import nn
 
 from helixband import randomness
 from helixband.errors import DefinitionError, HelixbandWarning, StorageError
-from helixband.training.objects import ATOMS, ITEMS, Path, Skip, Step, is_opaque, is_stateful, walk
-from helixband.training.plain import BYTES, CONTAINERS, NotPlain, decoded, encoded, exact, mark, mark_of_state
+from helixband.training.objects import (
+    ATOMS,
+    HOOK,
+    ITEMS,
+    Nature,
+    Path,
+    Skip,
+    Step,
+    hook_at,
+    is_stateful,
+    nature,
+    walk,
+)
+from helixband.training.plain import BYTES, CONTAINERS, NotPlain, decoded, encoded, exact, mark_of_state
+from helixband.training.plain import mark as mark_of
+
+STATE = "state"
+"""What the mark of something begins with that gives its state itself."""
 
 
 class Kind(NamedTuple):
@@ -27,51 +43,100 @@ class Kind(NamedTuple):
     items: tuple[int, ...] = ()
 
 
-class Holdings:
-    """What is plain of what some objects hold, and how it differs from what it was at first.
+Opaque = tuple[Path, Any, Any]
+"""A file, or an iterator whose place is in none of its attributes, with its path and the root of that."""
 
-    `roots` are the objects by their names in messages. Of what only `shared` ones hold, nothing is kept, as
-    other trials see it too.
+
+class Look(NamedTuple):
+    """What some objects hold at a moment, in a fixed order."""
+
+    plain: dict[Path, tuple[Any, Any]]
+    """Each value with what tells whether it has changed: its mark, or what there is to compare of it."""
+    sources: list[tuple[Path, Any]]
+    """Random generators, but for the global ones."""
+    opaque: list[Opaque]
+
+
+def look(
+    roots: Mapping[str, Any],
+    skip: Skip = lambda holder: None,
+    covered: Iterable[Any] = (),
+    whole: Iterable[Any] = (),
+) -> Look:
+    """Look at what objects hold, which are named as in messages.
+
+    `skip` names attributes that are left out. The state of what is `covered` is kept otherwise, but for its
+    attributes, and that of what is `whole` with all that it holds.
     """
+    known, closed = {id(part) for part in covered}, {id(part) for part in whole}
+    marks: dict[Path, Any] = {}
+    beneath: set[Path] = set()  # of what is kept with what holds it
+    found = Look({}, [], [])
 
-    def __init__(self, skip: Skip = lambda holder: None) -> None:
-        self._skip = skip
+    def is_end(value: Any, path: Path) -> bool:
+        kind = nature(value)
+        if kind is Nature.SOURCE:
+            found.sources.append((path, value))
+            return True
+        if kind is Nature.OPAQUE or kind is Nature.FILE:
+            found.opaque.append((path, roots[path[0][1]], value))
+        if id(value) in closed or path[:-1] in beneath:
+            beneath.add(path)
+            return kind is Nature.OPAQUE
+        if kind is Nature.OPAQUE:
+            return True
+        if id(value) in known:
+            marks[path] = Kind(type(value))
+            return False
+        marks[path] = mark = _mark_of(value)
+        if isinstance(mark, Kind) or isinstance(value, nn.Module):
+            return False
+        if mark[0] == STATE:
+            beneath.add(path)
+        return bool(mark[0] != STATE)
+
+    for path, value in walk(roots, is_end, skip):
+        if type(value) in ATOMS:
+            if path[:-1] not in beneath:
+                found.plain[path] = value, (type(value), value)
+        elif path in marks:
+            found.plain[path] = value, marks[path]
+    return found
+
+
+class Holdings:
+    """What is plain of what some objects hold, and how it differs from what it was at first."""
+
+    def __init__(self) -> None:
         self._first: dict[Path, Any] = {}
         self._put: set[Path] = set()
         """What was put back: not as at first, whatever it was when it was looked at first."""
         self._strange: dict[Path, Any] = {}
         self._told: set[Path] = set()
 
-    def begin(
-        self, roots: Mapping[str, Any], shared: Mapping[str, Any] | None = None, covered: Iterable[Any] = ()
-    ) -> None:
-        """Take what the objects hold now for what they hold at first, where that is not known yet.
+    def begin(self, now: Look) -> None:
+        """Take what is held now for what is held at first, where that is not known yet."""
+        self._first = {path: mark for path, (_, mark) in now.plain.items()} | self._first
 
-        `covered` are objects whose state is kept otherwise.
-        """
-        found = {path: found for path, _, found in self._look({**roots, **(shared or {})}, covered)}
-        self._first = found | self._first
-
-    def changes(
-        self, roots: Mapping[str, Any], shared: Mapping[str, Any] | None = None, covered: Iterable[Any] = ()
-    ) -> dict[Path, Any]:
+    def changes(self, now: Look, kept: Container[str]) -> dict[Path, Any]:
         """The codes of what is not as at first, by path.
 
-        What cannot be kept is told once, by a warning, where it changes from one call to the next.
+        Of objects that are not `kept`, by their names, there are none: other trials hold them too. What
+        cannot be kept is told once, by a warning, where it changes from one call to the next.
         """
         found: dict[Path, Any] = {}
         within: set[Path] = set()  # what is kept with its container
         strange: dict[Path, Any] = {}
-        for path, value, now in self._look({**roots, **(shared or {})}, covered):
+        for path, (value, mark) in now.plain.items():
             above = path[:-1]
             if above in within:
                 within.add(path)
             elif above and (above in strange or above not in self._first):  # made after the beginning
-                strange[path] = now
-            elif path in self._put or self._first.get(path) != now:
-                code = None if path[0][1] not in roots else self._code_of(path, value)
+                strange[path] = mark
+            elif path in self._put or self._first.get(path) != mark:
+                code = self._code_of(path, value) if path[0][1] in kept else None
                 if code is None:
-                    strange[path] = now
+                    strange[path] = mark
                 else:
                     found[path] = code
                     within.add(path)
@@ -82,55 +147,6 @@ class Holdings:
         """Put back what `changes` gave, or raise a `StorageError` that names `where` it is from."""
         put(roots, changes, where)
         self._put |= set(changes)
-
-    @contextlib.contextmanager
-    def unchanged(
-        self, roots: Mapping[str, Any], covered: Iterable[Any] = (), strict: bool = True
-    ) -> Iterator[None]:
-        """Around what uses some objects: what is plain of what they hold is afterwards as before.
-
-        A cache, as is a dict to which items were added, or a file that was opened, stays. What changed and
-        cannot be put back raises a `DefinitionError`, if `strict`.
-        """
-        before = {path: (value, found) for path, value, found in self._look(roots, covered)}
-        codes = {path: _copy_of(value, found) for path, (value, found) in before.items()}
-        yield
-        changed: dict[Path, Any] = {}
-        for path, value, now in list(self._look(roots, covered)):
-            if path not in before:
-                if path[-1][0] == "." and path[:-1] in before and not _is_cache(None, now, value):
-                    delattr(_holder(roots, path), path[-1][1])
-            elif now != before[path][1] and not _is_cache(before[path][0], now, value):
-                if codes[path] is not None:
-                    changed[path] = codes[path]
-                elif strict:
-                    raise DefinitionError(
-                        f"{shown(path)} changes while the set is read, and cannot be put back: validations "
-                        "would depend on how often a run was interrupted. Draw what is random anew in each "
-                        "__iter__, or give the generator set_epoch(epoch), or state_dict() and "
-                        "load_state_dict(state)"
-                    )
-        put(roots, changed, "the state before")
-
-    def _look(self, roots: Mapping[str, Any], covered: Iterable[Any]) -> Iterator[tuple[Path, Any, Any]]:
-        """Each value with its path and mark."""
-        known = {id(part) for part in covered}
-        marks: dict[Path, Any] = {}
-
-        def is_end(value: Any, path: Path) -> bool:
-            if id(value) in known:
-                marks[path] = Kind(type(value))
-                return False
-            if isinstance(value, randomness.SOURCES) or is_opaque(value):
-                return True
-            marks[path] = found = _mark_of(value)
-            return not isinstance(found, Kind) and not isinstance(value, nn.Module)
-
-        for path, value in walk(roots, is_end, self._skip):
-            if type(value) in ATOMS:
-                yield path, value, (type(value), value)
-            elif path in marks:
-                yield path, value, marks[path]
 
     def _code_of(self, path: Path, value: Any) -> Any:
         """The code of a value, or None where there is none."""
@@ -164,6 +180,51 @@ class Holdings:
             )
 
 
+@contextlib.contextmanager
+def unchanged(
+    roots: Mapping[str, Any],
+    skip: Skip = lambda holder: None,
+    covered: Iterable[Any] = (),
+    strict: bool = True,
+) -> Iterator[list[Any]]:
+    """Around what uses some objects: what is plain of what they hold is afterwards as before.
+
+    So are the random generators that they hold, which it gives. A cache, as is a dict to which items were
+    added, or a file that was opened, stays. What changed and cannot be put back raises a `DefinitionError`,
+    if `strict`.
+    """
+    covered = list(covered)
+    now = look(roots, skip, covered)
+    before, sources = now.plain, [source for _, source in now.sources]
+    states = [randomness.state_of(source) for source in sources]
+    codes = {path: _copy_of(value, mark) for path, (value, mark) in before.items() if _can_change(value)}
+    try:
+        yield sources
+    finally:
+        for source, state in zip(sources, states, strict=True):
+            randomness.put_state(source, state)
+    changed: dict[Path, Any] = {}
+    for path, (value, mark) in look(roots, skip, covered).plain.items():
+        if path not in before:
+            if path[-1][0] == "." and path[:-1] in before and not _is_cache(None, mark, value):
+                delattr(_holder(roots, path), path[-1][1])
+            continue
+        first, was = before[path]
+        if mark == was or _is_cache(first, mark, value):
+            continue
+        code = codes[path] if path in codes else _copy_of(first, was)
+        if code is not None:
+            changed[path] = code
+        elif strict:
+            raise DefinitionError(
+                f"{shown(path)} changes while the set is read, and cannot be put back: validations "
+                "would depend on how often a run was interrupted. Draw what is random anew in each "
+                "__iter__, or give the generator set_epoch(epoch), or state_dict() and "
+                "load_state_dict(state)"
+            )
+    put(roots, changed, "the state before")
+
+
 def put(roots: Mapping[str, Any], changes: Mapping[Path, Any], where: str) -> None:
     """Put back what `Holdings.changes` gave; raises `StorageError` that names `where` it is from."""
     for path, code in changes.items():
@@ -186,19 +247,27 @@ def put(roots: Mapping[str, Any], changes: Mapping[Path, Any], where: str) -> No
 
 def shown(path: Path) -> str:
     """A path as Python writes it."""
-    text = "".join(f".{key}" if kind == "." else f"[{key!r}]" for kind, key in path).removeprefix(".")
+    text = "".join(map(_shown, path)).removeprefix(".")
     for inner in (".__closure__", ".cell_contents", ".__self__"):
         text = text.replace(inner, "")
     return text
 
 
+def _shown(step: Step) -> str:
+    kind, key = step
+    if kind == HOOK:
+        parameter, _, place = key
+        return f"{'.' * bool(parameter)}{parameter}.hook[{place}]"
+    return f".{key}" if kind == "." else f"[{key!r}]"
+
+
 def _mark_of(value: Any) -> Any:
     try:
         if is_stateful(value):
-            return "state", mark_of_state(value.state_dict())
-        return mark(value)
+            return STATE, mark_of_state(value.state_dict())
+        return mark_of(value)
     except NotPlain:
-        if not isinstance(value, dict | list | tuple | deque):
+        if not isinstance(value, (dict, list, tuple, deque)):
             return Kind(type(value))
         sample = itertools.islice(value, 0, None, max(1, len(value) // ITEMS)) if len(value) > ITEMS else ()
         return Kind(type(value), (len(value), *map(id, sample)))
@@ -206,12 +275,17 @@ def _mark_of(value: Any) -> Any:
 
 def _copy_of(value: Any, found: Any) -> Any:
     """The code of a value, or None where it has none."""
-    if isinstance(found, Kind) and not isinstance(value, list | deque):
+    if isinstance(found, Kind) and not isinstance(value, (list, deque)):
         return None
     try:
         return encoded(value)
     except NotPlain:
         return None
+
+
+def _can_change(value: Any) -> bool:
+    """Whether a value can become another one and stay the same object."""
+    return type(value) not in ATOMS and not isinstance(value, (nn.Module, FunctionType))
 
 
 def _is_cache(before: Any, now: Any, value: Any) -> bool:
@@ -231,6 +305,8 @@ def _holder(roots: Mapping[str, Any], path: Path) -> Any:
 
 def _at(holder: Any, step: Step) -> Any:
     kind, key = step
+    if kind == HOOK:
+        return hook_at(holder, key)
     return holder[key] if kind == "[" else getattr(holder, key)
 
 
@@ -249,4 +325,7 @@ def _set(holder: Any, step: Step, value: Any) -> None:
     elif isinstance(holder, CellType | FunctionType | nn.Module):
         setattr(holder, key, value)
     else:
-        object.__setattr__(holder, key, value)  # of a frozen dataclass too
+        try:
+            object.__setattr__(holder, key, value)  # of a frozen dataclass too
+        except TypeError:  # a class in C, as that of what each thread has for itself
+            setattr(holder, key, value)

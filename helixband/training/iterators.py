@@ -3,7 +3,7 @@
 import itertools
 import operator
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable
 from io import IOBase
 from types import GeneratorType
 from typing import Any
@@ -11,40 +11,42 @@ from typing import Any
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from helixband.errors import DefinitionError, HelixbandWarning
-from helixband.training.holdings import shown
-from helixband.training.objects import ATOMS, Path, Skip, is_opaque, is_stateful, walk
+from helixband.training.holdings import Opaque, shown
+from helixband.training.objects import ATOMS, Nature, Path, is_opaque, is_stateful, nature, walk
 from helixband.training.plain import NotPlain, place_of
 
 
 class Iterators:
-    """Looks for them at the end of each epoch, but for attributes that `skip` leaves out."""
+    """Looks at them at the end of each epoch."""
 
-    def __init__(self, skip: Skip) -> None:
-        self._skip = skip
+    def __init__(self) -> None:
         self._seen: dict[int, tuple[Any, Any]] = {}
         self._told: set[int] = set()
 
-    def look(self, roots: Mapping[str, Any]) -> None:
-        """Note those that are there before the first epoch."""
-        self._seen = {id(held): (held, _place(held)) for _, _, held in _held_by(roots, self._skip)}
+    def look(self, found: Iterable[Opaque]) -> None:
+        """Note those that are there before the first epoch, as `check` gets them."""
+        self._seen = {id(held): (held, _place(held)) for _, root, held in found if not is_stateful(root)}
 
-    def check(self, roots: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
-        """Raise `DefinitionError` where one of the roots, by their names, holds an iterator that goes on.
+    def check(self, found: Iterable[Opaque], used: Container[str]) -> None:
+        """Raise `DefinitionError` where one that was found in an object without a state of its own goes on.
 
         That is known at once of Python's and a DataLoader's. Others do where they are seen a second time, and
-        have moved if they tell their place. Training may not read what it has of `shared`: there, that one
-        has moved has to be known, or is told as a warning.
+        have moved if they tell their place. `used` are the names of the objects with which training works.
+        It may not read what others hold: there, that one has moved has to be known, or is told as a warning.
         """
         seen: dict[int, tuple[Any, Any]] = {}
-        for path, root, held in _held_by({**roots, **shared}, self._skip):
+        for path, root, held in found:
+            if is_stateful(root):
+                continue
             place, live = _place(held), goes_on(held)
             seen[id(held)] = held, place
             before = self._seen.get(id(held))
             moved = before is not None and place is not None and before[1] != place
             unknown = before is not None and place is None
-            if held is root and path[0][1] in roots:  # begun anew by its __iter__
+            is_used = path[0][1] in used
+            if held is root and is_used:  # begun anew by its __iter__
                 continue
-            if path[0][1] in shared:
+            if not is_used:
                 if live and unknown and id(held) not in self._told:
                     self._tell(path, held)
                 live = live is not False and moved
@@ -64,12 +66,11 @@ class Iterators:
         )
 
 
-def _held_by(roots: Mapping[str, Any], skip: Skip) -> Iterator[tuple[Path, Any, Any]]:
-    """The iterators and files that objects without a state of their own hold, each with its path and root."""
-    for path, held in walk(roots, lambda value, path: is_opaque(value), skip):
-        root = roots[path[0][1]]
-        if not is_stateful(root) and (is_opaque(held) or isinstance(held, IOBase)):
-            yield path, root, held
+def iterators_of(name: str, root: Any) -> list[Opaque]:
+    """The iterators and files that an object holds."""
+    found = walk({name: root}, lambda value, path: is_opaque(value))
+    natures = (Nature.OPAQUE, Nature.FILE)
+    return [(path, root, value) for path, value in found if nature(value) in natures]
 
 
 def _refused(path: Path, root: Any, held: Any) -> DefinitionError:

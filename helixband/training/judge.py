@@ -40,8 +40,8 @@ def check_loss(model: Any, y_pred_loss: Any, y: Any) -> None:
     engine = model.engine
     engine.check_loss = False
     if engine.unseen("loss", y_pred_loss, y):
-        compute = functools.partial(_unmoved, model, model.compute_loss)
-        broadcasting.check_loss(compute, y_pred_loss, y)
+        apart = functools.partial(engine.state.unmoved, model)
+        broadcasting.check_loss(model.compute_loss, y_pred_loss, y, apart)
 
 
 def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss | None]]:
@@ -132,23 +132,18 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
     if engine.check_metrics:
         engine.check_metrics = False
         if engine.unseen(name, y_true, y_pred):
-            broadcasting.check_metrics(functools.partial(_unmoved, model, compute), y_true, y_pred, name)
+            apart = functools.partial(engine.state.unmoved, model)
+            broadcasting.check_metrics(compute, y_true, y_pred, name, apart)
     found = plain_numbers(compute(y_true, y_pred), name)
     for metric in found:
         check_name(f"a metric of {name}", metric)
     return found
 
 
-def _unmoved(model: Any, compute: Any, *parts: Any) -> Any:
-    """What `compute` gives of the parts, the model afterwards as before."""
-    with model.engine.state.unmoved(model):
-        return compute(*parts)
-
-
 def _by_definition(model: Any, x: Any, y: Any) -> Evaluated:
     """One batch by the `eval_step` of a definition, whose loss is weighted by its rows."""
     rows = length(y)
-    given = model.eval_step(x, y)
+    given = model.engine.own(model, "eval_step", x, y)
     model.engine.noted = None
     return Evaluated(*model.engine.read(given, rows, "eval_step"))
 

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import update_bn
 
 from helixband.errors import StorageError, TrainingError
-from helixband.randomness import Stream, held, set_state
+from helixband.randomness import Stream, set_state
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Superseded, Trial
 from helixband.training.configuration import Config
@@ -25,11 +25,12 @@ from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
 from helixband.training.feed import kept, labelled, no_batch, to_device, trouble_in_data
 from helixband.training.gradients import put_gradients
-from helixband.training.iterators import Iterators
+from helixband.training.holdings import Opaque
+from helixband.training.iterators import Iterators, iterators_of
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter, Metrics
 from helixband.training.objects import is_stateful
-from helixband.training.state import TRAIN, VAL, set_epoch, validation_numbers
+from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
 
 Batch = tuple[Any, Any]
 """(x, y) on the device."""
@@ -99,12 +100,11 @@ class Member:
         check = self.model.check_labels if self.model.engine.checks_labels else None
         self._new_labels = None if check is None else LabelCheck(check)
         """Of the first epoch: afterwards all labels have been seen."""
-        self._iterators = Iterators(self.model.engine.state.is_engine)
+        self._iterators = Iterators()
 
-    def _iterated(self) -> dict[str, Any]:
-        """Where iterators are looked for."""
-        roots = self.model.engine.state.roots(self.model)
-        return {TRAIN: self.train, VAL: self.val, **roots}
+    def _opaque(self) -> list[Opaque]:
+        """The iterators and files that training and validation hold."""
+        return [*self.model.engine.state.opaque, *iterators_of(VAL, self.val)]
 
     @property
     def record(self) -> Record:
@@ -116,7 +116,7 @@ class Member:
         with self.turn:
             record, trial = self.record, self.trial
             self.model.engine.state.begin(self.model, self.train)
-            self._iterators.look({**self._iterated(), **held.variables()})
+            self._iterators.look(self._opaque())
             if record.last is None and trial is not None and trial.is_resumable:
                 record.last = checkpoints.load(trial.last_checkpoint)
                 record.best = checkpoints.load(trial.best_checkpoint)
@@ -214,7 +214,7 @@ class Member:
     def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
         """Take an epoch's row, and the state after it, which may be the best."""
         if self.trial is not None and self.limit is None:
-            self._iterators.check(self._iterated(), held.variables())
+            self._iterators.check(self._opaque(), used=(*MODEL, TRAIN, VAL))
         record, reward = self.record, row["reward"]
         record.history.append(row)
         record.seconds.append(seconds)

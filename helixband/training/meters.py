@@ -94,40 +94,52 @@ class WholeSet:
 
     def __init__(self) -> None:
         self._parts: list[Any] = []
+        self._first_loss: Tensor | None = None
         self._bytes = 0
+        self._has_terms = False
 
-    def add(self, y_pred_loss: Any, y: Any) -> None:
-        """Append those of one batch, unless they are too many already."""
+    def add(self, y_pred_loss: Any, y: Any, loss: Tensor) -> None:
+        """Append those of one batch, which has this loss, unless they are too many already."""
+        if self._first_loss is None:
+            self._first_loss = loss
         self._bytes += nbytes(y_pred_loss) + nbytes(y)
-        if self._bytes <= WHOLE_SET_BYTES:
+        rows = length(y)
+        self._has_terms |= any(leaf.ndim == 0 or 1 == len(leaf) != rows for leaf in leaves(y_pred_loss))
+        if self._bytes <= WHOLE_SET_BYTES and not self._has_terms:
             self._parts.append((y_pred_loss, y))
         else:
             self._parts = []
 
     @property
-    def too_large(self) -> bool:
-        """Whether they have more bytes than are kept."""
-        return self._bytes > WHOLE_SET_BYTES
-
-    @property
     def empty(self) -> bool:
-        """Whether there are none."""
-        return not self._parts
+        """Whether there was no batch."""
+        return self._first_loss is None
 
-    def warn(self, name: str) -> None:
-        """Say that the loss of a set of this name is not exact."""
+    def loss(self, criterion: Callable[[Any, Any], float], name: str) -> float | None:
+        """The loss of the whole set of that name, or None with a warning where it cannot be known."""
+        if self._bytes > WHOLE_SET_BYTES:
+            why = f"have more than {WHOLE_SET_BYTES:,} bytes, too many for the criterion to see at once"
+        elif self._has_terms:
+            why = "cannot be joined: part of y_pred_loss is of a batch, and not of its examples"
+        elif not self._is_of_outputs_alone(criterion):
+            why = (
+                "do not tell the loss alone: it depends on something else that forward leaves or that changes"
+            )
+        else:
+            return criterion(*concatenate(self._parts))
         warnings.warn(
-            f"the outputs and labels of {name} have more than {WHOLE_SET_BYTES:,} bytes, too many for the "
-            "criterion to see at once. Its loss is the mean over pieces of the set; it is exact if "
-            "compute_loss returns (sum, weight)",
+            f"the outputs and labels of {name} {why}. Its loss is the mean over pieces of the set; it is "
+            "exact if compute_loss returns (sum, weight)",
             HelixbandWarning,
             stacklevel=2,
         )
+        return None
 
-    def joined(self) -> tuple[Any, Any]:
-        """(y_pred_loss, y) of the whole set."""
-        joined: tuple[Any, Any] = concatenate(self._parts)
-        return joined
+    def _is_of_outputs_alone(self, criterion: Callable[[Any, Any], float]) -> bool:
+        """Whether the first batch has the loss that it had before the others came."""
+        assert self._first_loss is not None
+        before, now = float(self._first_loss), criterion(*self._parts[0])
+        return before == now or math.isclose(before, now, rel_tol=1e-6) or (now != now and before != before)
 
 
 class MetricMeter:
@@ -239,7 +251,7 @@ def check_rows(y_pred: Any, rows: int, step: str = "predict_step", giver: str = 
     `giver` is what gave it in the end: a step that a definition has itself may change what the network gave.
     """
     for leaf in leaves(y_pred) if isinstance(y_pred, CONTAINERS) else (y_pred,):  # nearly always one
-        if not isinstance(leaf, np.ndarray | Tensor):
+        if not isinstance(leaf, (np.ndarray, Tensor)):
             raise DefinitionError(
                 f"{step} gave {in_one_line(leaf)} ({type(leaf).__name__}) as y_pred; it has to be an array "
                 "or tensor with the batch as its first dimension, or a dict or tuple of such"

@@ -1,7 +1,7 @@
 """What objects hold: found by looking into attributes, containers, closures and bound methods.
 
-A *path* leads from the name of a root to a value, step by step. A step is an attribute (".", name) or an item
-("[", key).
+A *path* leads from the name of a root to a value, step by step. A step is an attribute (".", name), an item
+("[", key) or a hook ("hook", key).
 """
 
 import functools
@@ -10,12 +10,14 @@ import sys
 import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
 from io import IOBase
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from helixband import randomness
@@ -23,6 +25,7 @@ from helixband import randomness
 T = TypeVar("T")
 Step = tuple[str, Any]
 Path = tuple[Step, ...]
+HOOK = "hook"
 Skip = Callable[[Any], Callable[[str], bool] | None]
 """Of an object, which of its attributes are left out, if any."""
 
@@ -33,6 +36,11 @@ ITEMS = 1_000
 
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 _OWN_OF_A_MODULE = frozenset(vars(nn.Module()))
+_HOOKS = "_hooks"
+"""How the attributes end in which modules and optimizers have their hooks."""
+_HOOKS_OF_A_TENSOR = ("_backward_hooks", "_post_accumulate_grad_hooks")
+_OF_AN_OPTIMIZER = frozenset({"param_groups", "state", "defaults"})
+"""What the `state_dict` of an optimizer has."""
 _NOT_ENTERED = frozenset({"logging", "threading", "multiprocessing", "concurrent", "asyncio", "weakref"})
 _NOT_ENTERED |= {"tensorboard", "tensorboardX", "tqdm", "rich", "wandb", "mlflow", "matplotlib", "subprocess"}
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
@@ -85,7 +93,7 @@ def _parts(holder: Any, skip: Skip) -> Iterator[tuple[Step, Any]]:
     if isinstance(holder, dict):
         if len(holder) <= ITEMS:
             yield from ((("[", key), part) for key, part in dict.items(holder) if _is_key(key))
-    elif isinstance(holder, list | tuple | deque):
+    elif isinstance(holder, _SEQUENCES):
         if len(holder) <= ITEMS:
             yield from ((("[", number), part) for number, part in enumerate(holder))
         return  # attributes of a named tuple are its items
@@ -97,8 +105,29 @@ def _parts(holder: Any, skip: Skip) -> Iterator[tuple[Step, Any]]:
     for name, part in _attributes(holder):
         if left_out is None or not left_out(name):
             yield (".", name), part
+    if isinstance(holder, (nn.Module, Optimizer)):
+        yield from _hooks_of(holder)
 
 
+def _hooks_of(holder: nn.Module | Optimizer) -> Iterator[tuple[Step, Any]]:
+    """Hooks, those of a module's parameters too, named by their places: keys differ between processes."""
+    for name, hooks in vars(holder).items():
+        if name.endswith(_HOOKS) and isinstance(hooks, dict):
+            for place, hook in enumerate(hooks.values()):
+                yield (HOOK, ("", name, place)), hook
+    for parameter, tensor in holder._parameters.items() if isinstance(holder, nn.Module) else ():
+        for name in _HOOKS_OF_A_TENSOR:
+            for place, hook in enumerate((getattr(tensor, name, None) or {}).values()):
+                yield (HOOK, (parameter, name, place)), hook
+
+
+def hook_at(holder: Any, key: tuple[str, str, int]) -> Any:
+    """The hook at a step of a path."""
+    parameter, name, place = key
+    return list(getattr(getattr(holder, parameter) if parameter else holder, name).values())[place]
+
+
+_SEQUENCES = (list, tuple, deque)  # a tuple is made once, and `list | tuple` at each use
 _HOLD_NOTHING = (Tensor, np.ndarray, type, ModuleType, set, frozenset, bytearray, str)
 
 
@@ -108,14 +137,19 @@ def _attributes(holder: Any) -> Iterable[tuple[str, Any]]:
         own = [(name, part) for name, part in vars(holder).items() if name not in _OWN_OF_A_MODULE]
         buffers = [(name, holder._buffers.get(name)) for name in holder._non_persistent_buffers_set]
         return (*own, *holder._modules.items(), *buffers)
+    if isinstance(holder, Optimizer):
+        own = [(name, part) for name, part in vars(holder).items() if not name.endswith(_HOOKS)]
+        return [(name, part) for name, part in own if name not in _OF_AN_OPTIMIZER]
     kind: Any = type(holder)
     names = getattr(holder, "__dict__", None)
     found = list(names.items()) if isinstance(names, dict) else []
     for name in other_names(kind):
         try:
-            found.append((name, getattr(holder, name)))
+            part = getattr(holder, name)
         except (AttributeError, ValueError):  # a slot, or a cell of a closure, that is not filled
             continue
+        if part is not None or kind is not FunctionType:  # most functions have no closure and no defaults
+            found.append((name, part))
     return found
 
 
@@ -157,8 +191,31 @@ def is_of_a_library(kind: type[Any]) -> bool:
     return file is None or (str(file).startswith(_LIBRARIES) and kind.__module__ != "__main__")
 
 
+class Nature(Enum):
+    """What an object is to those who look for state, by its class."""
+
+    SOURCE = "random generator"
+    FILE = "file"
+    OPAQUE = "iterator whose place is in none of its attributes"
+    OTHER = "other"
+
+
+def nature(value: Any) -> Nature:
+    """The first of the natures that holds for an object."""
+    kind: Any = type(value)
+    return _nature_of(kind)
+
+
+@functools.lru_cache(maxsize=4096)
+def _nature_of(kind: Any) -> Nature:
+    if issubclass(kind, randomness.SOURCES):
+        return Nature.SOURCE
+    if issubclass(kind, IOBase):
+        return Nature.FILE
+    is_iterator = issubclass(kind, Iterator) and is_of_a_library(kind)
+    return Nature.OPAQUE if is_iterator or issubclass(kind, _BaseDataLoaderIter) else Nature.OTHER
+
+
 def is_opaque(value: Any) -> bool:
     """Whether a value is an iterator whose place is in none of its attributes."""
-    if isinstance(value, IOBase) or not isinstance(value, Iterator):
-        return False
-    return isinstance(value, _BaseDataLoaderIter) or is_of_a_library(type(value))
+    return nature(value) is Nature.OPAQUE

@@ -77,16 +77,14 @@ def evaluate(
             found = step(to_device(x, device), to_device(y, device))
             losses.add(found.loss)
             if found.outputs is not None:
-                whole.add(*found.outputs)
+                whole.add(*found.outputs, found.loss.value)
             true.add(kept(y))
             predicted.add(found.y_pred)
     if not len(losses):
         raise no_batch(generator)
-    if whole.too_large:
-        whole.warn(type(generator).__name__)
-    elif not whole.empty and len(losses) > 1:
-        return criterion(*whole.joined()), true.joined(), predicted.joined()
-    return losses.total(), true.joined(), predicted.joined()
+    is_known = whole.empty or len(losses) == 1
+    exact = None if is_known else whole.loss(criterion, type(generator).__name__)
+    return losses.total() if exact is None else exact, true.joined(), predicted.joined()
 
 
 def predict(

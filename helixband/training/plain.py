@@ -2,6 +2,7 @@
 
 import itertools
 import zlib
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -23,7 +24,8 @@ BYTES = 1 << 23
 DEPTH = 8
 """Containers are nested so deep."""
 
-CONTAINERS = (dict, list, tuple, set, frozenset, deque, bytearray)
+ARRAYS = (np.ndarray, np.generic, Tensor)
+CONTAINERS = (dict, list, tuple, set, frozenset, deque, bytearray, array)
 SEQUENCES: dict[str, type[Any]] = {
     "list": list,
     "tuple": tuple,
@@ -49,7 +51,7 @@ def mark(value: Any, depth: int = DEPTH) -> Any:
         return kind, value
     if isinstance(value, Enum):
         return kind, value.name
-    if isinstance(value, np.ndarray | np.generic | Tensor):
+    if isinstance(value, ARRAYS):
         return _mark_of_array(value)
     if isinstance(value, IOBase):
         return "file", place_of(value)
@@ -59,15 +61,15 @@ def mark(value: Any, depth: int = DEPTH) -> Any:
 
 
 def _marks_of_items(value: Any, depth: int) -> Iterator[Any]:
-    if isinstance(value, bytearray):
+    if isinstance(value, (bytearray, array)):
         yield bytes(value)
         return
     items: Iterable[Any] = dict.items(value) if isinstance(value, dict) else value
     if len(value) > ITEMS:
         number = len(value) // SAMPLE
-        by_number = isinstance(value, list | tuple)
+        by_number = isinstance(value, (list, tuple))
         items = value[::number][:SAMPLE] + value[-1:] if by_number else itertools.islice(items, SAMPLE)
-    within = isinstance(value, list | dict | deque)
+    within = isinstance(value, (list, dict, deque))
     for item in items:
         parts = item if isinstance(value, dict) else (item,)
         if within and isinstance(parts[-1], np.ndarray | Tensor):
@@ -116,8 +118,9 @@ def encoded(value: Any) -> tuple[str, Any]:
 
     def code(value: Any, depth: int) -> tuple[str, Any]:
         kind: type[Any] = type(value)
-        is_array = isinstance(value, np.ndarray | np.generic | Tensor)
+        is_array = isinstance(value, ARRAYS)
         room[0] -= value.nbytes if is_array else len(value) if kind in (str, bytes, bytearray) else 8
+        room[0] -= 8 * len(value) if isinstance(value, array) else 0
         if room[0] < 0 or not depth:
             raise NotPlain
         if kind is complex:
@@ -138,6 +141,8 @@ def encoded(value: Any) -> tuple[str, Any]:
             return "file", place_of(value)
         if isinstance(value, bytearray):
             return "bytes", bytes(value)
+        if isinstance(value, array):
+            return "numbers", (value.typecode, value.tolist())
         if isinstance(value, dict):
             return "pairs", [(code(key, depth - 1), code(part, depth - 1)) for key, part in value.items()]
         if isinstance(value, CONTAINERS):
@@ -164,7 +169,7 @@ def decoded(code: tuple[str, Any], now: Any = None) -> Any:
         return type(now)[content]
     if name in ("tensor", "array", "words"):
         return _array(name, content, now)
-    if name in ("pairs", "bytes", *SEQUENCES):
+    if name in ("pairs", "bytes", "numbers", *SEQUENCES):
         return _container(name, content, now)
     return complex(*content) if name == "complex" else content
 
@@ -189,12 +194,16 @@ def _container(name: str, content: Any, now: Any) -> Any:
         value = {decoded(key): decoded(part) for key, part in content}
     elif name == "bytes":
         value = bytearray(content)
+    elif name == "numbers":
+        value = array(*content)
     else:
         value = SEQUENCES[name](decoded(part) for part in content)
     if isinstance(now, dict | set) and isinstance(value, dict | set):
         now.clear()
         now.update(value)
     elif isinstance(now, list | bytearray) and isinstance(value, list | bytearray):
+        now[:] = value
+    elif isinstance(now, array) and isinstance(value, array):
         now[:] = value
     elif isinstance(now, deque) and isinstance(value, deque):
         now.clear()
@@ -210,11 +219,11 @@ def mark_of_state(state: Any, depth: int = 3 * DEPTH) -> Any:
     """The mark of a state_dict, whose containers may hold arrays."""
     if isinstance(state, dict):
         return {key: mark_of_state(part, depth - 1) for key, part in state.items()}
-    if isinstance(state, list | tuple):
+    if isinstance(state, (list, tuple)):
         return [mark_of_state(part, depth - 1) for part in state]
     return mark(state, depth)
 
 
 def exact(value: Any) -> bool:
     """Whether a container is of a kind that its code alone can make again."""
-    return type(value) in (dict, bytearray, *SEQUENCES.values())
+    return type(value) in (dict, bytearray, array, *SEQUENCES.values())

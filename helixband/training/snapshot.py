@@ -5,6 +5,7 @@ get the very objects back that they held.
 """
 
 import contextlib
+from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import IOBase
@@ -59,7 +60,7 @@ class Snapshot:
             self._backs.append(_attributes_back(value))
         elif isinstance(value, np.ndarray | Tensor):
             self._keep_array(name, value)
-        elif isinstance(value, dict | list | set | deque | bytearray):
+        elif isinstance(value, dict | list | set | deque | bytearray | array):
             self._backs.append(_items_back(value))
         elif isinstance(value, IOBase):
             with contextlib.suppress(NotPlain):
@@ -200,6 +201,8 @@ def _items_back(value: Any) -> Back:
             kind.update(value, zip(before[::2], before[1::2], strict=True))
         elif isinstance(value, list | bytearray):
             value[:] = before
+        elif isinstance(value, array):
+            value[:] = array(value.typecode, before)
         else:
             value.clear()
             (value.update if isinstance(value, set) else value.extend)(before)

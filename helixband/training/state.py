@@ -6,25 +6,34 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from helixband import randomness
 from helixband.errors import DefinitionError, ResultsMismatch, StorageError
 from helixband.generators.base import BatchGenerator
-from helixband.nested import map_leaves
 from helixband.training import options
 from helixband.training.constants import Constants
-from helixband.training.holdings import Holdings, put
-from helixband.training.objects import found_in, is_stateful, walk
-from helixband.training.schedules import Schedule
+from helixband.training.holdings import Holdings, Look, Opaque, look, put, unchanged
+from helixband.training.objects import is_stateful, walk
 from helixband.training.settings import can_be_left, differences, settings_of
+from helixband.training.stored import (
+    capture_parts,
+    copied,
+    is_in_state_of,
+    is_plain,
+    load_parts,
+    put_back,
+    revived,
+    state_of,
+)
 
-_ARRAY = "__array__"
-_PLAIN = (bool, int, float, type(None))
+_OF_TRAINING = (((".", "optimizer"),), ((".", "scheduler"),))
+"""Where paths go on that lead to what only training needs."""
+MODEL = ("self", "the network", "the criterion")
 TRAIN, VAL = "the training generator", "the validation generator"
-"""What generators are called in messages."""
+"""What the parts of a model, and generators, are called in messages."""
 
 
 class ModelState:
@@ -40,9 +49,10 @@ class ModelState:
         parts = self._parts(model)
         self._stateful = {name for name, part in parts.items() if is_stateful(part)}
         self._constants = Constants(parts)
-        self._holdings = Holdings(self._is_kept)
-        self._holdings.begin(self.roots(model), covered=self._covered(model))
-
+        self._holdings = Holdings()
+        self._holdings.begin(self._look(model))
+        self.opaque: list[Opaque] = []
+        """What was found latest of files, and of iterators whose place no checkpoint holds."""
         self._settings, self._options = settings_of(model), model.engine.options.described()
 
     def differences(self, content: Mapping[str, Any]) -> list[str]:
@@ -54,8 +64,12 @@ class ModelState:
 
     def begin(self, model: Any, generator: Any) -> None:
         """Take the state of the model, the generator and the definition's modules for the one at first."""
-        roots = {**self.roots(model), **_of_training(generator)}
-        self._holdings.begin(roots, randomness.held.variables(), self._covered(model))
+        for name, part in self._parts(model).items():
+            if is_stateful(part) and not isinstance(part, nn.Module):
+                state_of(part, name)  # raises for what a checkpoint cannot hold
+        now = self._look_at_all(model, generator)
+        self.opaque = now.opaque
+        self._holdings.begin(now)
 
     def capture(self, model: Any, generator: Any) -> dict[str, Any]:
         """All that the model's next epoch over this generator depends on but the global random numbers.
@@ -68,14 +82,16 @@ class ModelState:
                 raise DefinitionError(
                     f"{name} became a {type(part).__name__} in training; make it in init_model"
                 )
-        own = [(type(source).__name__, randomness.state_of(source)) for source in self._random_of(model)]
-        roots = {**self.roots(model), **_of_training(generator)}
-        plain = self._holdings.changes(roots, randomness.held.variables(), self._covered(model))
-        state = self._constants.left_out(capture(parts, generator))
+        now = self._look_at_all(model, generator)
+        self.opaque = now.opaque
+        of_model, of_generator = _by_holder(now)
+        state = self._constants.left_out(capture_parts(parts))
         return {
             **state,
-            "model_random": own,
-            "plain": plain,
+            "generator": copied(generator.state_dict(), TRAIN) if is_stateful(generator) else None,
+            "generator_random": _states_of(of_generator),
+            "model_random": _states_of(of_model),
+            "plain": self._holdings.changes(now, kept=(*MODEL, TRAIN)),
             "settings": self._settings,
             "options": self._options,
         }
@@ -86,16 +102,27 @@ class ModelState:
         Raises `ResultsMismatch` where it was begun with other settings of the optimizer or the scheduler.
         """
         self._check_settings(model, content, where)
-        sources, stored = self._random_of(model), content.get("model_random", [])
-        if stored and [type(source).__name__ for source in sources] != [kind for kind, _ in stored]:
+        of_model, of_generator = _by_holder(self._look_at_all(model, generator))
+        model_random = content.get("model_random") or _states_of(of_model)
+        if _kinds(of_model) != [kind for kind, _ in model_random]:
             raise StorageError(
                 f"{where} does not fit the definition: the model holds other random generators than there; "
                 "make them in init_model"
             )
-        put_back(model, restore(self._constants.added(content), self._parts(model), generator, where))
-        for source, (_, state) in zip(sources, stored, strict=bool(stored)):
-            randomness.put_state(source, _revived(state))
-        roots = {**self.roots(model), **_of_training(generator)}
+        kinds = [kind for kind, _ in content["generator_random"]]
+        if _kinds(of_generator) != kinds or is_stateful(generator) != (content["generator"] is not None):
+            raise StorageError(
+                f"{where} does not fit {type(generator).__name__}: it holds the random numbers "
+                f"{_kinds(of_generator)}, and held {kinds}; make them in __init__, and give it state_dict() "
+                "always or never"
+            )
+        put_back(model, load_parts(self._constants.added(content), self._parts(model), where))
+        if is_stateful(generator):
+            generator.load_state_dict(revived(content["generator"]))
+        stored = [*model_random, *content["generator_random"]]
+        for source, (_, state) in zip([*of_model, *of_generator], stored, strict=True):
+            randomness.put_state(source, revived(state))
+        roots = {**self.roots(model), TRAIN: generator}
         self._holdings.put(roots, content.get("plain", {}), where)
 
     def _check_settings(self, model: Any, content: Mapping[str, Any], where: str) -> None:
@@ -111,13 +138,17 @@ class ModelState:
 
     def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""
-        plain = self._holdings.changes(self.roots(model), covered=self._covered(model))
+        plain = self._holdings.changes(self._look(model), kept=MODEL)
         return {**self._constants.left_out(capture_parts(self._inferring(model))), "plain": plain}
 
     def weights_in(self, model: Any, content: Mapping[str, Any]) -> dict[str, Any]:
         """Of what `capture` gave, what evaluation and prediction depend on."""
         roots = self.roots(model)
-        plain = {path: code for path, code in content["plain"].items() if path[0][1] in roots}
+        plain = {
+            path: code
+            for path, code in content["plain"].items()
+            if path[0][1] in roots and path[1:2] not in _OF_TRAINING
+        }
         return {**{name: content[name] for name in self._inferring(model)}, "plain": plain}
 
     def use(self, model: Any, content: Mapping[str, Any], where: str) -> None:
@@ -138,56 +169,61 @@ class ModelState:
     @contextlib.contextmanager
     def unmoved(self, model: Any) -> Iterator[None]:
         """Around code of ours: what a user keeps on the model is afterwards as before, random numbers too."""
-        before, sources = dict(vars(model)), self._random_of(model)
-        states = [randomness.state_of(source) for source in sources]
-        criterion = model.criterion.state_dict() if isinstance(model.criterion, nn.Module) else {}
-        criterion = {name: copied(value, "the criterion") for name, value in criterion.items()}
+        before = dict(vars(model))
+        states = [
+            (part, copied(part.state_dict(), name))
+            for name, part in self._parts(model).items()
+            if isinstance(part, nn.Module) and part is not model.network
+        ]
         try:
-            with self._holdings.unchanged(self.roots(model), self._covered(model), strict=False):
+            with unchanged(self.roots(model), self._is_own, self._covered(model), strict=False):
                 yield
         finally:
             vars(model).clear()
             vars(model).update(before)
-            for source, state in zip(sources, states, strict=True):
-                randomness.put_state(source, state)
-            if criterion:
-                model.criterion.load_state_dict(_revived(criterion))
-
-    def _random_of(self, model: Any) -> list[Any]:
-        """The random generators that a user keeps on the model, in a fixed order."""
-        return [
-            value
-            for _, value in walk(self.roots(model), _is_source, self._is_own)
-            if isinstance(value, randomness.SOURCES)
-        ]
+            for part, state in states:
+                if state:
+                    part.load_state_dict(revived(state))
 
     def roots(self, model: Any) -> dict[str, Any]:
         """Where what the model holds begins, by names for messages."""
-        return {"self": model, "the network": model.network, "the criterion": model.criterion}
+        return dict(zip(MODEL, (model, model.network, model.criterion), strict=True))
 
-    def is_engine(self, holder: Any) -> Callable[[str], bool] | None:
-        """Of a model, the attribute in which the engine keeps its own records; of anything else None."""
-        return "engine".__eq__ if type(holder) is self._kind else None
+    def _look(self, model: Any, others: Mapping[str, Any] | None = None, whole: Iterable[Any] = ()) -> Look:
+        """What the model holds now, and others by name."""
+        parts = [part for name, part in self._parts(model).items() if name.startswith("self.")]
+        closed = [part for part in parts if is_stateful(part) and not isinstance(part, nn.Module)]
+        roots = {**self.roots(model), **(others or {})}
+        return look(roots, self._is_kept, self._covered(model), [*closed, *whole])
+
+    def _look_at_all(self, model: Any, generator: Any) -> Look:
+        """What the model, the training generator and the definition's modules hold now."""
+        others = {TRAIN: generator, **randomness.held.variables()}
+        return self._look(model, others, [generator] if is_stateful(generator) else [])
 
     def _is_own(self, holder: Any) -> Callable[[str], bool] | None:
+        """Which attributes of a model are none of the user's."""
         return self._own.__contains__ if type(holder) is self._kind else None
 
     def _is_kept(self, holder: Any) -> Callable[[str], bool] | None:
-        """Which attributes are kept otherwise, or are none of the user's."""
+        """Which attributes are plain and kept otherwise, or are none of the user's."""
+        if isinstance(holder, LRScheduler):
+            return is_in_state_of(holder)
         if type(holder) is not self._kind:
             return _is_order(holder)
 
         def left_out(name: str) -> bool:
             value = vars(holder).get(name)
-            is_part = is_stateful(value) and not isinstance(value, nn.Module)
-            return name in self._own or _is_plain(value) or is_part
+            return is_plain(value) or (name in self._own and name not in ("optimizer", "scheduler"))
 
         return left_out
 
     def _covered(self, model: Any) -> Iterator[Any]:
-        """The modules and tensors whose state is kept as one of the parts."""
+        """The modules, tensors, optimizers and schedulers whose state is kept as one of the parts."""
         for part in self._parts(model).values():
-            if isinstance(part, nn.Module):
+            if isinstance(part, Optimizer | LRScheduler):
+                yield part
+            elif isinstance(part, nn.Module):
                 yield from part.modules()
                 yield from part.state_dict(keep_vars=True).values()
 
@@ -219,98 +255,8 @@ def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[
     return {
         f"self.{name}": value
         for name, value in vars(model).items()
-        if name not in but and id(value) not in known and (_is_plain(value) or is_stateful(value))
+        if name not in but and id(value) not in known and (is_plain(value) or is_stateful(value))
     }
-
-
-def put_back(model: Any, plain: Mapping[str, Any]) -> None:
-    """The plain values that `restore` gave, under their names; tensors in place, as optimizers hold them."""
-    for name, value in plain.items():
-        attribute = name.removeprefix("self.")
-        now = getattr(model, attribute, None)
-        if isinstance(value, Tensor):
-            value = value.to(now.device if isinstance(now, Tensor) else model.device)
-        if isinstance(now, nn.Parameter) and isinstance(value, Tensor) and now.shape == value.shape:
-            now.data.copy_(value)
-        else:
-            setattr(model, attribute, value)
-
-
-def capture(parts: Mapping[str, Any], generator: Any) -> dict[str, Any]:
-    """The states of parts by name, and of a generator, on the CPU.
-
-    A part is `Stateful`, or a plain value that is kept as it is.
-    """
-    state = capture_parts(parts)
-    own = copied(generator.state_dict(), "the generator") if is_stateful(generator) else None
-    found = found_in(generator, randomness.SOURCES)
-    sources = [(type(source).__name__, randomness.state_of(source)) for source in found]
-    return state | {"generator": own, "generator_random": sources}
-
-
-def capture_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The states of parts alone, by name, on the CPU."""
-    return {name: _state_of(part, name) for name, part in parts.items()}
-
-
-def restore(state: Mapping[str, Any], parts: Mapping[str, Any], generator: Any, where: str) -> dict[str, Any]:
-    """Put back what `capture` gave; the plain values among the parts, for the caller to put back.
-
-    Raises `StorageError` naming `where` it came from, where it does not fit.
-    """
-    plain = load_parts(state, parts, where)
-    sources, stored = found_in(generator, randomness.SOURCES), state["generator_random"]
-    kinds, stored_kinds = [type(source).__name__ for source in sources], [kind for kind, _ in stored]
-    if kinds != stored_kinds or is_stateful(generator) != (state["generator"] is not None):
-        raise StorageError(
-            f"{where} does not fit {type(generator).__name__}: it holds the random numbers {kinds}, and held "
-            f"{stored_kinds}; make them in __init__, and give it state_dict() always or never"
-        )
-    if is_stateful(generator):
-        generator.load_state_dict(_revived(state["generator"]))
-    for source, (_, source_state) in zip(sources, stored, strict=True):
-        randomness.put_state(source, _revived(source_state))
-    return plain
-
-
-def load_parts(state: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The parts' states alone; parts that the state does not have are left as they are."""
-    plain = {name: _revived(kept) for name, kept in state.items() if name.startswith("self.")}
-    for name, part in parts.items():
-        if name not in state:
-            continue
-        held = isinstance(state[name], dict) and state[name].keys() != {_ARRAY}
-        if is_stateful(part) != held:
-            raise StorageError(f"{where} does not fit the definition: {name} is of another kind there")
-        if not held:
-            continue
-        plain.pop(name, None)
-        try:
-            part.load_state_dict(_revived(state[name]))
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise StorageError(f"{where} does not fit the {name} of this definition: {error}") from error
-    return plain
-
-
-def copied(nested: Any, name: str) -> Any:
-    """State in what checkpoints hold: tensors copied to the CPU, arrays as marked tensors, plain numbers.
-
-    Raises `DefinitionError` naming whose state has an array that torch cannot hold.
-    """
-
-    def copy(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor):
-            return leaf.detach().to("cpu", copy=True)
-        if isinstance(leaf, np.ndarray | np.generic):
-            try:
-                return {_ARRAY: torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))}
-            except TypeError as error:
-                raise DefinitionError(
-                    f"the state of {name} holds {leaf!r}, which a checkpoint cannot: {error}"
-                ) from error
-        return float(leaf) if isinstance(leaf, Schedule) else leaf
-
-    return map_leaves(copy, dict(nested) if isinstance(nested, dict) else nested)
 
 
 def set_epoch(generator: Any, seed: int, epoch: int) -> None:
@@ -334,53 +280,29 @@ def validation_numbers(generator: Any, seed: int, epoch: int, name: str = VAL) -
     puts back, for those that the generator holds, and for what else it holds that changes as it is read,
     which are put back here. Raises `DefinitionError` where something cannot be put back.
     """
-    sources = found_in(generator, randomness.SOURCES)
-    before = [randomness.state_of(source) for source in sources]
-    randomness.seed_everything(randomness.derive_seed(seed, "validation", epoch))
-    randomness.held.seed(randomness.derive_seed(seed, "validation", epoch))
-    for number, source in enumerate(sources):
-        randomness.seed_source(source, randomness.derive_seed(seed, "validation", epoch, number))
-    try:
-        with Holdings(_is_order).unchanged({name: generator}):
-            set_epoch(generator, randomness.derive_seed(seed, "validation"), epoch)
-            yield
-    finally:
-        for source, state in zip(sources, before, strict=True):
-            randomness.put_state(source, state)
+    with unchanged({name: generator}, _is_order) as sources:
+        randomness.seed_everything(randomness.derive_seed(seed, "validation", epoch))
+        randomness.held.seed(randomness.derive_seed(seed, "validation", epoch))
+        for number, source in enumerate(sources):
+            randomness.seed_source(source, randomness.derive_seed(seed, "validation", epoch, number))
+        set_epoch(generator, randomness.derive_seed(seed, "validation"), epoch)
+        yield
 
 
-def _of_training(generator: Any) -> dict[str, Any]:
-    """The training generator by its name, where it does not keep its state itself."""
-    return {} if is_stateful(generator) else {TRAIN: generator}
+def _by_holder(now: Look) -> tuple[list[Any], list[Any]]:
+    """The random generators that the model holds, and those of the training generator."""
+    of_model = [source for path, source in now.sources if path[0][1] in MODEL]
+    return of_model, [source for path, source in now.sources if path[0][1] == TRAIN]
 
 
-def _is_source(value: Any, path: Any) -> bool:
-    return isinstance(value, randomness.SOURCES)
+def _states_of(sources: Iterable[Any]) -> list[tuple[str, Any]]:
+    return [(type(source).__name__, randomness.state_of(source)) for source in sources]
+
+
+def _kinds(sources: Iterable[Any]) -> list[str]:
+    return [type(source).__name__ for source in sources]
 
 
 def _is_order(holder: Any) -> Callable[[str], bool] | None:
     """Of one of our generators, the attributes which `set_epoch` sets."""
     return ("_seed", "_epoch").__contains__ if isinstance(holder, BatchGenerator) else None
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in "biufc" and value.dtype.itemsize <= 16 and value.dtype != np.longdouble
-    if isinstance(value, Tensor):
-        return value.layout == torch.strided
-    return type(value) in _PLAIN  # exactly: an Enum or a schedule is more than its number
-
-
-def _state_of(part: Any, name: str) -> Any:
-    return copied(part.state_dict() if is_stateful(part) else part, name)
-
-
-def _revived(nested: Any) -> Any:
-    """A copy of the state with its arrays as they were: an optimizer goes on in the tensors that it gets."""
-    if isinstance(nested, dict) and nested.keys() == {_ARRAY}:
-        return nested[_ARRAY].numpy().copy()[()]
-    if isinstance(nested, dict):
-        return {key: _revived(value) for key, value in nested.items()}
-    if isinstance(nested, list | tuple):
-        return type(nested)(_revived(value) for value in nested)
-    return nested.clone() if isinstance(nested, Tensor) else nested

@@ -282,3 +282,142 @@ def test_the_check_moves_no_random_numbers_and_counts_nothing() -> None:
         model.train_step(torch.from_numpy(x), torch.from_numpy(y))
     assert model.calls == 5
     assert model.latest == expected[-1]
+
+
+class Counter:
+    """Has a state of its own, as a metric of a library."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.rows = state["rows"]
+
+
+def test_the_check_counts_nothing_in_what_a_model_holds() -> None:
+    class Counting(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(3, 1)
+            self.array, self.tensor, self.counter = np.zeros(1), torch.zeros(1), Counter()
+            self.module = nn.BatchNorm1d(1)
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.0))
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            self.array += len(y)
+            self.tensor += len(y)
+            self.counter.rows += len(y)
+            self.module.num_batches_tracked += len(y)
+            return super().compute_loss(y_pred_loss, y)
+
+    model = Counting({}, Namespace(cpu=True))
+    for x, y in data(FLAT):
+        model.train_step(torch.from_numpy(x), torch.from_numpy(y))
+    rows = sum(len(y) for _, y in data(FLAT))
+    counted = model.array, model.tensor, model.counter.rows, model.module.num_batches_tracked
+    assert [np.asarray(each).item() for each in counted] == [rows] * 4
+
+
+# Rows that are chosen, and steps of a definition's own.
+
+
+def masked(pred: Tensor, y: Tensor) -> Tensor:
+    known = ~y.isnan()
+    return ((pred[known] - y[known]) ** 2).mean()
+
+
+def halves(pred: Tensor, y: Tensor) -> Tensor:
+    half = len(y) // 2
+    return (pred[:half] - y[:half]).pow(2).mean() + (pred[half:] - y[half:]).pow(2).mean()
+
+
+CHOOSING = [
+    masked,
+    halves,
+    lambda pred, y: F.mse_loss(pred[y > 1], y[y > 1]),
+    lambda pred, y: ((pred[1:] - pred[:-1]) - (y[1:] - y[:-1])).pow(2).mean(),
+    lambda pred, y: (pred.index_select(0, torch.arange(5)) - y.index_select(0, torch.arange(5))).abs().mean(),
+]
+
+
+@pytest.mark.parametrize("loss", CHOOSING)
+def test_rows_that_are_chosen_are_rows(loss: Any) -> None:
+    model = make(loss)
+    with pytest.raises(DefinitionError, match=r"the loss combines arrays of the shapes \(N"):
+        model.fit(data(FLAT, 10), data(FLAT, 10), 1)
+    good = make(lambda pred, y: loss(pred[:, 0], y))
+    assert good.fit(data(FLAT, 10), data(FLAT, 10), 1)
+
+
+def test_rows_that_are_chosen_in_a_metric_are_rows() -> None:
+    def wrong(self: Any, y_true: Any, y_pred: Any) -> dict[str, float]:
+        large = y_true[:, 0] > 1
+        return {"error": float(np.mean((y_true[large][:, 0] - y_pred[large]) ** 2))}
+
+    with pytest.raises(DefinitionError, match="eval_metrics combines arrays"):
+        make(nn.MSELoss(), eval_metrics=wrong).fit(data(COLUMN), data(COLUMN), 1)
+
+
+def test_pairs_of_one_array_with_itself_are_meant() -> None:
+    def ranking(pred: Tensor, y: Tensor) -> Tensor:
+        score = pred[:, 0]
+        return F.softplus(-(score[:, None] - score) * (y[:, None] - y)).mean()
+
+    assert make(ranking).fit(data(FLAT), data(FLAT), 1)
+
+
+def differences(pred: Tensor, y: Tensor) -> Tensor:
+    return (pred - y).pow(2).mean()
+
+
+@pytest.mark.parametrize("loss", [differences, F.mse_loss, masked])
+@pytest.mark.parametrize("step", ["train_step", "eval_step"])
+def test_a_step_of_a_definitions_own_is_watched(step: str, loss: Any) -> None:
+    class Own(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(3, 1)
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.01))
+
+    def train_step(self: Any, x: Any, y: Any) -> Any:
+        self.optimizer.zero_grad()
+        pred = self.network(x)
+        loss(pred, y).backward()
+        self.optimizer.step()
+        return torch.zeros(()), pred.detach()
+
+    def eval_step(self: Any, x: Any, y: Any) -> Any:
+        pred = self.network(x)
+        return loss(pred, y), pred
+
+    setattr(Own, step, {"train_step": train_step, "eval_step": eval_step}[step])
+    with pytest.raises(DefinitionError, match=step):
+        Own({}, Namespace(cpu=True, batch_size=20)).fit(data(FLAT), data(FLAT), 1)
+    assert Own({}, Namespace(cpu=True, batch_size=20)).fit(data(COLUMN), data(COLUMN), 1)
+
+
+def test_what_the_network_does_in_a_step_of_a_definitions_own_is_its_own_business() -> None:
+    class Pairs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one = self.layer(x)
+            return (one - one.detach().clone()[:, 0]).mean(1, keepdim=True) + one
+
+    class Own(RegressionModel):
+        def init_model(self) -> None:
+            network = Pairs()
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.01))
+
+        def train_step(self, x: Any, y: Any) -> Any:
+            self.optimizer.zero_grad()
+            pred = self.network(x)
+            loss = F.mse_loss(pred, y)
+            loss.backward()
+            self.optimizer.step()
+            return loss.detach(), pred.detach()
+
+    assert Own({}, Namespace(cpu=True)).fit(data(COLUMN), data(COLUMN), 1)

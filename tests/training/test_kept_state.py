@@ -3,6 +3,7 @@
 Training to epoch 2 and then, by new objects from the files, to epoch 4 is training to epoch 4.
 """
 
+import array
 import collections
 import contextlib
 import csv
@@ -27,7 +28,7 @@ from base_model import BaseModel, RegressionModel
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DefinitionError, HelixbandWarning, StorageError
 from helixband.results.directory import Results
-from helixband.training.holdings import Holdings
+from helixband.training.holdings import Holdings, look
 
 X = np.random.default_rng(0).random((40, 3), dtype=np.float32)
 Y = X.sum(axis=1, keepdims=True)
@@ -178,6 +179,7 @@ GENERATORS: dict[str, Callable[[], Any]] = {
     "a bound method": batches(lambda: np.random.default_rng(1).normal, lambda held: held()),
     "a partial": batches(lambda: functools.partial(random.Random(1).uniform, 0), lambda held: held(1)),
     "a namespace": batches(types.SimpleNamespace, bump),
+    "an array of the standard library": batches(lambda: array.array("i", [1, 2]), appended),
     "a counter of words": batches(lambda: collections.Counter({"a": 1}), counted),
     "an enumeration": batches(lambda: types.SimpleNamespace(phase=Phase.COLD), warmed),
     "a buffer of arrays": batches(list, replayed),
@@ -423,9 +425,9 @@ def test_what_does_not_fit_is_refused() -> None:
 
     first = Holdings()
     held: Any = {"g": Curriculum()}
-    first.begin(held)
+    first.begin(look(held))
     held["g"].next()
-    changes = first.changes(held)
+    changes = first.changes(look(held), kept=held)
     with pytest.raises(
         StorageError, match="the state does not fit the definition: g.level cannot be put back"
     ):
@@ -532,3 +534,130 @@ def test_a_validation_leaves_what_it_shares_with_training(tmp_path: Path) -> Non
     Plain().fit(both(shared), both(shared), 2)
     assert shared.count == 8
     assert alone[0]["epoch"] == 1
+
+
+# Optimizers, schedulers, hooks, and seeds that spawn.
+
+
+class CountingSGD(optim.SGD):
+    """Its learning rate depends on how often it was asked."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, lr=0.1)
+        self.asked = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.asked += 1
+        self.param_groups[0]["lr"] = 0.1 / self.asked
+        return super().step(closure)
+
+
+def hooked_optimizer(parameters: Any) -> optim.Optimizer:
+    optimizer, seen = optim.SGD(parameters, lr=0.1), {"steps": 0}
+
+    def before(self: Any, args: Any, kwargs: Any) -> None:
+        seen["steps"] += 1
+        self.param_groups[0]["lr"] = 0.1 / seen["steps"]
+
+    optimizer.register_step_pre_hook(before)
+    return optimizer
+
+
+class Drawing(optim.lr_scheduler.LRScheduler):
+    """Draws its learning rates, and remembers them in what JSON does not have."""
+
+    def __init__(self, optimizer: optim.Optimizer) -> None:
+        self.draws = np.random.default_rng(2)
+        self.latest: Any = collections.deque(maxlen=3)
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[Any]:
+        self.latest.append(float(self.draws.uniform(0.01, 0.1)))
+        return [sum(self.latest) / 3]
+
+
+def counting_lambda(optimizer: optim.Optimizer) -> Any:
+    asked = {"times": 0}
+
+    def factor(epoch: int) -> float:
+        asked["times"] += 1
+        return 1 / asked["times"]
+
+    return optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def hooked_network(network: nn.Sequential) -> None:
+    seen = [0]
+
+    def after(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        seen[0] += module.training
+        return output * (1 - 1 / (2 + seen[0]))
+
+    network[0].register_forward_hook(after)
+
+
+def hooked_weight(network: nn.Sequential) -> None:
+    seen = [0]
+
+    def scaled(gradient: Tensor) -> Tensor:
+        seen[0] += 1
+        return gradient / seen[0]
+
+    network[0].weight.register_hook(scaled)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "optimizer", "scheduler"),
+    [
+        (None, CountingSGD, None),
+        (None, hooked_optimizer, None),
+        (None, None, Drawing),
+        (None, None, counting_lambda),
+        (hooked_network, None, None),
+        (hooked_weight, None, None),
+    ],
+)
+def test_what_optimizers_schedulers_and_hooks_hold_is_kept(
+    tmp_path: Path, prepare: Any, optimizer: Any, scheduler: Any
+) -> None:
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+            if prepare is not None:
+                prepare(network)
+            made = (optimizer or functools.partial(optim.SGD, lr=0.05))(network.parameters())
+            super().init_model(network, optimizer=made, scheduler=scheduler and scheduler(made))
+
+    assert_goes_on(tmp_path, Model, lambda: MatrixBatchGenerator(X, Y, 10, shuffle=True))
+
+
+@pytest.mark.parametrize("make", [np.random.default_rng, np.random.SeedSequence, np.random.PCG64])
+def test_what_was_spawned_is_kept(tmp_path: Path, make: Any) -> None:
+    def factor(held: Any) -> float:
+        seeds = getattr(held, "seed_seq", held)  # of bits that spawn by their seeds
+        (child,) = seeds.spawn(1)
+        return float(np.random.default_rng(child).random())
+
+    assert_goes_on(tmp_path, Plain, batches(lambda: make(5), factor))
+
+
+def test_a_state_that_a_checkpoint_cannot_hold_is_told_before_training() -> None:
+    class Odd:
+        def state_dict(self) -> dict[str, Any]:
+            return {"phase": Phase.COLD}
+
+        def load_state_dict(self, state: Any) -> None:
+            raise NotImplementedError
+
+    class Model(Plain):
+        def init_model(self) -> None:
+            super().init_model()
+            self.odd = Odd()
+
+        def train_step(self, x: Any, y: Any) -> Any:
+            raise AssertionError
+
+    with pytest.raises(
+        DefinitionError, match="the state of self.odd holds .*a Phase, which a checkpoint cannot"
+    ):
+        Model().fit(MatrixBatchGenerator(X, Y, 10), MatrixBatchGenerator(X, Y), 1)

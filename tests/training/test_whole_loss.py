@@ -390,3 +390,45 @@ def test_our_models_report_the_whole_sets_loss_too() -> None:
     assert found == pytest.approx(expected(nn.CrossEntropyLoss(weight=WEIGHTS), CLASSES), rel=1e-6)
     found = Numbers({}, Namespace(cpu=True)).evaluate(data(NUMBERS, 3))["loss"]
     assert found == pytest.approx(float(np.mean((LOGITS - NUMBERS) ** 2)), rel=1e-6)
+
+
+# What a loss takes besides outputs and labels.
+
+
+class WithTerm(nn.Module):
+    """A layer that leaves a term of the loss, as a Bayesian layer leaves its divergence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.term = x.square().mean()
+        return x
+
+
+def test_a_term_that_forward_leaves_is_of_the_set_and_not_of_its_last_piece() -> None:
+    class Model(BaseModel):
+        def init_model(self) -> None:
+            super().init_model(WithTerm(), nn.L1Loss(), None)
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return super().compute_loss(y_pred_loss, y) + self.network.term
+
+    expected = np.abs(LOGITS - NUMBERS).mean() + np.square(LOGITS).mean()
+    with pytest.warns(HelixbandWarning, match="depends on something else that forward leaves"):
+        found = Model({}, Namespace(cpu=True, batch_size=4)).evaluate(data(NUMBERS, 4))["loss"]
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert Model({}, Namespace(cpu=True, batch_size=99)).evaluate(data(NUMBERS, None))[
+        "loss"
+    ] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_term_among_the_outputs_is_of_the_set_too() -> None:
+    class Terms(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return {"y_pred": x, "y_pred_loss": {"pred": x, "term": x.square().mean()}}
+
+    class Model(BaseModel):
+        def init_model(self) -> None:
+            super().init_model(Terms(), lambda given, y: F.l1_loss(given["pred"], y) + given["term"], None)
+
+    with pytest.warns(HelixbandWarning, match="part of y_pred_loss is of a batch"):
+        found = Model({}, Namespace(cpu=True, batch_size=4)).evaluate(data(NUMBERS, 4))["loss"]
+    assert found == pytest.approx(np.abs(LOGITS - NUMBERS).mean() + np.square(LOGITS).mean(), rel=1e-6)

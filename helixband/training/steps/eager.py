@@ -52,7 +52,8 @@ def _step(member: Member, x: Any, y: Any) -> StepResult:
     if engine.update.accumulate == 1:  # else it counts the steps itself
         record.steps += 1
     engine.rows = rows = length(y)  # before the step, in which a definition may change it
-    loss, y_pred = engine.read(model.train_step(x, y), rows, "train_step")
+    given = engine.own(model, "train_step", x, y) if engine.own_step else model.train_step(x, y)
+    loss, y_pred = engine.read(given, rows, "train_step")
     if engine.own_step and not (engine.update.was_called or engine.update.is_plain):
         raise DefinitionError(
             "train_step is the definition's own, and updates by other means than Helixband's, which training "

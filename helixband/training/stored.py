@@ -1,0 +1,133 @@
+"""What checkpoints hold of the parts of a training: states and plain values, in forms that torch reads.
+
+Tensors are copied to the CPU, arrays are marked tensors, all else is numbers, strings and containers.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from helixband.errors import DefinitionError, StorageError, in_one_line
+from helixband.nested import leaves, map_leaves
+from helixband.training.objects import ATOMS, is_stateful
+from helixband.training.plain import ARRAYS
+from helixband.training.schedules import Schedule
+
+_ARRAY = "__array__"
+_PLAIN = (bool, int, float, type(None))
+_STORABLE = {*ATOMS, set, bytearray, torch.dtype, torch.device, torch.Size}
+"""What torch reads with `weights_only=True`, besides tensors and containers."""
+
+
+def capture_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The states of parts alone, by name, on the CPU."""
+    return {name: state_of(part, name) for name, part in parts.items()}
+
+
+def load_parts(state: Mapping[str, Any], parts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The parts' states alone; parts that the state does not have are left as they are."""
+    plain = {name: revived(kept) for name, kept in state.items() if name.startswith("self.")}
+    for name, part in parts.items():
+        if name not in state:
+            continue
+        held = isinstance(state[name], dict) and state[name].keys() != {_ARRAY}
+        if is_stateful(part) != held:
+            raise StorageError(f"{where} does not fit the definition: {name} is of another kind there")
+        if not held:
+            continue
+        plain.pop(name, None)
+        try:
+            part.load_state_dict(revived(state[name]))
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise StorageError(f"{where} does not fit the {name} of this definition: {error}") from error
+    return plain
+
+
+def put_back(model: Any, plain: Mapping[str, Any]) -> None:
+    """The plain values that `restore` gave, under their names; tensors in place, as optimizers hold them."""
+    for name, value in plain.items():
+        attribute = name.removeprefix("self.")
+        now = getattr(model, attribute, None)
+        if isinstance(value, Tensor):
+            value = value.to(now.device if isinstance(now, Tensor) else model.device)
+        if isinstance(now, nn.Parameter) and isinstance(value, Tensor) and now.shape == value.shape:
+            now.data.copy_(value)
+        else:
+            setattr(model, attribute, value)
+
+
+def is_plain(value: Any) -> bool:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.dtype.kind in "biufc" and value.dtype.itemsize <= 16 and value.dtype != np.longdouble
+    if isinstance(value, Tensor):
+        return value.layout == torch.strided
+    return type(value) in _PLAIN  # exactly: an Enum or a schedule is more than its number
+
+
+def state_of(part: Any, name: str) -> Any:
+    state = part.state_dict() if is_stateful(part) else part
+    if isinstance(part, LRScheduler):  # its attributes, of which some may be objects: they are looked at
+        attributes = vars(part)
+        state = {
+            key: value
+            for key, value in state.items()
+            if value is not attributes.get(key) or _is_storable(value)
+        }
+    return copied(state, name)
+
+
+def copied(nested: Any, name: str) -> Any:
+    """State in what checkpoints hold: tensors copied to the CPU, arrays as marked tensors, plain numbers.
+
+    Raises `DefinitionError` naming whose state has something that a checkpoint cannot hold.
+    """
+
+    def copy(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf.detach().to("cpu", copy=True)
+        if isinstance(leaf, (np.ndarray, np.generic)):
+            try:
+                return {_ARRAY: torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))}
+            except TypeError as error:
+                raise DefinitionError(
+                    f"the state of {name} holds {leaf!r}, which a checkpoint cannot: {error}"
+                ) from error
+        if isinstance(leaf, Schedule):
+            return float(leaf)
+        if type(leaf) not in _STORABLE:
+            raise DefinitionError(
+                f"the state of {name} holds {in_one_line(leaf)}, a {type(leaf).__name__}, which a checkpoint "
+                "cannot: leave it out of state_dict(), or give it as numbers, strings and tensors"
+            )
+        return leaf
+
+    return map_leaves(copy, dict(nested) if isinstance(nested, dict) else nested)
+
+
+def is_in_state_of(scheduler: LRScheduler) -> Callable[[str], bool]:
+    """Which attributes of a scheduler its `state_dict` gives to a checkpoint."""
+    attributes, state = vars(scheduler), scheduler.state_dict()
+
+    def is_in_state(name: str) -> bool:
+        return name in state and attributes[name] is state[name] and _is_storable(attributes[name])
+
+    return is_in_state
+
+
+def _is_storable(value: Any) -> bool:
+    return all(type(leaf) in _STORABLE or isinstance(leaf, ARRAYS + (Schedule,)) for leaf in leaves(value))
+
+
+def revived(nested: Any) -> Any:
+    """A copy of the state with its arrays as they were: an optimizer goes on in the tensors that it gets."""
+    if isinstance(nested, dict) and nested.keys() == {_ARRAY}:
+        return nested[_ARRAY].numpy().copy()[()]
+    if isinstance(nested, dict):
+        return {key: revived(value) for key, value in nested.items()}
+    if isinstance(nested, (list, tuple)):
+        return type(nested)(revived(value) for value in nested)
+    return nested.clone() if isinstance(nested, Tensor) else nested
