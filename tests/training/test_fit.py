@@ -233,5 +233,5 @@ def calls_of_steps(steps: int) -> Calls:
 
 def test_a_step_calls_few_functions_of_ours() -> None:
     few, many = calls_of_steps(5), calls_of_steps(105)
-    # Rounded: what happens once an epoch calls some functions more or less, as the interpreter places objects.
+    # Rounded: what happens once an epoch calls a few functions more or less, from run to run.
     assert round((many.ours - few.ours) / 100) <= 60
