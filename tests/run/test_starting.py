@@ -5,9 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Project, untimed
+from torch import nn
 
 from helixband.definition import load_definition
 from helixband.results import checkpoints
@@ -183,6 +185,40 @@ def test_an_encoder_is_loaded_from_a_checkpoint_of_lightning(project: Project) -
     ) in ran.out
     assert bool((weights(project)["encoder.0.weight"] == 0.25).all())
     assert project.run(*SHORT, "--epoch", "3").code == 0
+
+
+PLAIN = """
+def get_train_generator(data_dir, batch_size):
+    return MatrixBatchGenerator(*table(0, 60), batch_size)
+
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        super().init_model(network, optim.SGD(network.parameters(), 0.1, momentum=0.9))
+"""
+
+
+def test_the_training_is_that_of_a_plain_loop_from_the_same_weights(project: Project) -> None:
+    project.define(PLAIN)
+    torch.manual_seed(7)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    torch.save({"state_dict": network.state_dict()}, project.path / "plain.pt")
+
+    ran = project.run(
+        "--epoch", "2", "--batch-size", "20", "--load-checkpoint", str(project.path / "plain.pt")
+    )
+
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    batches = torch.from_numpy(x).split(20)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    for _ in range(2):
+        for batch in batches:
+            optimizer.zero_grad()
+            nn.functional.mse_loss(network(batch), (batch[:, 0] + 2 * batch[:, 1])[:, None]).backward()
+            optimizer.step()
+    assert ran.code == 0, ran.err
+    last = checkpoints.load(project.results / "trials/single/checkpoints/last.pt")["network"]
+    assert all(map(torch.equal, last.values(), network.state_dict().values()))
 
 
 def test_all_is_checked_before_any_work(project: Project, file: Path) -> None:
