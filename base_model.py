@@ -217,19 +217,13 @@ class BaseModel:
         if engine.criterion is not self.criterion:
             engine.take_criterion(self.criterion)
         try:
-            if engine.criterion_names:
-                true, pred = engine.criterion_names
-                loss = self.criterion(**{true: y, pred: y_pred_loss})
-            else:
-                loss = self.criterion(y_pred_loss, y)
+            loss = engine.loss_of(y_pred_loss, y)
         except Exception as error:
             error.add_note(forward_errors.account_of_criterion(y_pred_loss, y))
             raise
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
-        if engine.weigher is not None and isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor):
-            engine.note(loss, engine.weigher(y_pred_loss, y))
         return loss
 
     def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
@@ -302,7 +296,7 @@ class BaseModel:
         if self.optimizer is None:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
         epochs_in_all = getattr(self.args, "epoch", None) or epochs
-        self.engine.check_plan(self.scheduler, epochs_in_all, number_of_batches(train))
+        self.engine.check_plan(self.scheduler, epochs_in_all, number_of_batches(train), self.batch_limit)
         return Member(
             model=self,
             train=train,
@@ -461,8 +455,13 @@ class MultiLabelModel(BaseModel):
         y = losses.like_prediction(y, y_pred_loss, "several labels need one logit for each label")
         if isinstance(y, Tensor) and y.dtype != y_pred_loss.dtype:
             y = y.to(y_pred_loss.dtype)
-        if type(self.criterion) is nn.BCEWithLogitsLoss and self.criterion.reduction == "mean":
-            return losses.label_losses(y_pred_loss, y, self.criterion.weight, self.criterion.pos_weight)
+        if losses.is_plain_bce(self.criterion):
+            total, weight = losses.label_losses(
+                y_pred_loss, y, self.criterion.weight, self.criterion.pos_weight
+            )
+            loss = total / weight.clamp(min=1)
+            self.engine.note(loss, weight)
+            return loss
         return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:

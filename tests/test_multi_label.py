@@ -122,6 +122,44 @@ def test_missing_labels_count_for_nothing(pos_weight: Any, batch_size: int | Non
     assert all(bool(torch.isfinite(parameter).all()) for parameter in model.network.parameters())
 
 
+@pytest.mark.parametrize("labels", [Y, SOME_MISSING])
+def test_the_loss_of_torch_gives_its_mean_to_a_model_that_adds_to_it(labels: Any) -> None:
+    def compute_loss(self: Any, y_pred_loss: Any, y: Any) -> Any:
+        return MultiLabelModel.compute_loss(self, y_pred_loss, y) + 0.1 * self.network.weight.square().sum()
+
+    model = make(MultiLabelModel, nn.BCEWithLogitsLoss(), lr=0.0, compute_loss=compute_loss)
+    plain = make(MultiLabelModel, nn.BCEWithLogitsLoss(), lr=0.0)
+    penalty = 0.1 * model.network.weight.square().sum().item()
+    for batch_size in (7, None):
+        expected = plain.evaluate(data(labels, batch_size))["loss"] + penalty
+        assert model.evaluate(data(labels, batch_size))["loss"] == pytest.approx(expected, rel=1e-6)
+    history = model.fit(data(Y, 20), data(Y), 1)
+    assert history[0]["train_loss"] == pytest.approx(plain.evaluate(data(Y))["loss"] + penalty, rel=1e-6)
+
+
+def test_a_step_of_ones_own_takes_the_loss_of_several_labels() -> None:
+    def train_step(self: Any, x: Any, y: Any) -> Any:
+        self.optimizer.zero_grad()
+        output = self.forward(x)
+        loss = self.compute_loss(output["y_pred_loss"], y)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), output["y_pred"].detach()
+
+    own = make(MultiLabelModel, nn.BCEWithLogitsLoss(), train_step=train_step)
+    usual = make(MultiLabelModel, nn.BCEWithLogitsLoss())
+    own.fit(data(Y), data(Y), 2)
+    usual.fit(data(Y), data(Y), 2)
+    assert own.network.weight.tolist() == usual.network.weight.tolist()
+
+
+def test_a_hook_on_the_loss_of_torch_is_called() -> None:
+    criterion = nn.BCEWithLogitsLoss()
+    plain = make(MultiLabelModel, nn.BCEWithLogitsLoss()).evaluate(data(Y))["loss"]
+    criterion.register_forward_hook(lambda module, inputs, loss: 2 * loss)
+    assert make(MultiLabelModel, criterion).evaluate(data(Y, 7))["loss"] == pytest.approx(2 * plain, rel=1e-6)
+
+
 def test_labels_that_are_no_probabilities_are_refused() -> None:
     with pytest.raises(
         DataError, match="the labels hold 2; each has to be 0 or 1, or NaN where it is missing"

@@ -17,7 +17,7 @@ from helixband.training import precision
 from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
 from helixband.training.guard import guard_of, watched_step
-from helixband.training.losses import Weigher, parameter_names, weigher
+from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
 from helixband.training.meters import Loss, check_rows
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
@@ -86,6 +86,7 @@ class Engine:
     """That of which the engine knows how it is called and weighed; None: it has to be looked at."""
     criterion_names: tuple[str, str] | None
     weigher: Weigher | None
+    divisor: Weigher | None
     masked: MaskedLoss | None
     """The criterion where it is ours: it brings labels to its form, checks them, and has predictions of y."""
 
@@ -157,8 +158,24 @@ class Engine:
         """Find how a criterion is called, and how its losses are put together."""
         self.criterion = criterion
         self.criterion_names = parameter_names(criterion)
-        self.weigher = weigher(criterion)
+        self.weigher, self.divisor = weigher(criterion), divisor(criterion)
         self.masked = criterion if isinstance(criterion, MaskedLoss) else None
+
+    def loss_of(self, y_pred_loss: Any, y: Any) -> Any:
+        """What the criterion gives of a batch; the weight is noted where it is known."""
+        if self.criterion_names:
+            true, pred = self.criterion_names
+            return self.criterion(**{true: y, pred: y_pred_loss})
+        if not (isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor)):
+            return self.criterion(y_pred_loss, y)
+        if self.divisor is not None:
+            loss, weight = divided(self.criterion, self.divisor, y_pred_loss, y)
+        else:
+            loss = self.criterion(y_pred_loss, y)
+            weight = self.weigher and self.weigher(y_pred_loss, y)
+        if self.weigher is not None:
+            self.note(loss, weight)
+        return loss
 
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
@@ -198,14 +215,19 @@ class Engine:
             randomness.set_state(numbers)
             model.init_model()
 
-    def check_plan(self, scheduler: Any, epochs: int, batches: int | None) -> None:
-        """Raise `DefinitionError` where epochs of so many batches do not go with options or schedulers."""
+    def check_plan(self, scheduler: Any, epochs: int, batches: int | None, limit: int | None) -> None:
+        """Raise `DefinitionError` where epochs of so many batches do not go with options or schedulers.
+
+        Of the batches, `limit` are used at most, as --debug has it.
+        """
         accumulate = self.options.accumulate
         if batches is not None and accumulate > batches:
             raise DefinitionError(
                 f"accumulate is {accumulate}, and an epoch has {batches} batches: an optimizer step would "
                 "never be full; take a smaller one, or a smaller --batch-size"
             )
+        if batches is not None and limit is not None:
+            batches = min(batches, limit)
         steps = None if batches is None else -(-batches // accumulate)
         check_totals(scheduler, self.schedules.interval, epochs, steps)
 

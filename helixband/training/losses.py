@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -92,13 +92,50 @@ def weigher(criterion: Any) -> Weigher | None:
     documentation of each loss says.
     """
     if isinstance(criterion, MaskedLoss):
-        known = criterion.adds_up and _computes_as(criterion, MaskedLoss)
+        known = criterion.adds_up and computes_as(criterion, MaskedLoss)
         return criterion.weight_of if known else None
+    kind = _kind(criterion)
+    return kind and _by_reduction(*kind)
+
+
+def divisor(criterion: Any) -> Weigher | None:
+    """What a mean of torch's is divided by, where that can be 0: the weights of the true classes.
+
+    If all labels of a batch are to be ignored, or of classes that weigh 0, their mean is NaN. None for other
+    losses, as for `cross_entropy`, which ignores no label of a `ClassificationModel`.
+    """
+    kind = _kind(criterion)
+    return _by_reduction(_class_weights, kind[1]) if kind and kind[0] is _true_classes else None
+
+
+def divided(criterion: Criterion, weigh: Weigher, input: Tensor, target: Tensor) -> tuple[Tensor, Any]:
+    """(loss, weight) of a criterion with a divisor; of weight 0 the loss is 0, and so are its gradients.
+
+    This does not wait for a GPU. Other losses and gradients stay as they are, bit for bit.
+    """
+    seen = input.view_as(input)
+    loss, weight = criterion(seen, target), weigh(input, target)
+    if not isinstance(weight, Tensor):  # of soft labels, or a sum
+        return loss, weight
+    counts = weight != 0
+    if counts.device.type == "cpu" and counts:
+        return loss, weight
+    if seen.requires_grad:
+        seen.register_hook(lambda gradient: gradient.where(counts, 0.0))  # type: ignore[no-untyped-call]
+    return loss.where(counts, 0.0), weight
+
+
+Option = Callable[[str], Any]
+Kind = Callable[[Option], Weigher | None]
+
+
+def _kind(criterion: Any) -> tuple[Kind, Option] | None:
+    """The kind of mean of a loss, and its options by name; None where it is no loss of torch's or ours."""
     if isinstance(criterion, nn.Module):
         kind = next((cls for cls in type(criterion).__mro__ if cls in _OF_MODULES), None)
-        if kind is None or not _computes_as(criterion, kind):
+        if kind is None or not computes_as(criterion, kind):
             return None
-        return _by_reduction(_OF_MODULES[kind], lambda name: getattr(criterion, name, None))
+        return _OF_MODULES[kind], lambda name: getattr(criterion, name, None)
     options: dict[str, Any] = {}
     while isinstance(criterion, functools.partial):
         if criterion.args:
@@ -106,20 +143,24 @@ def weigher(criterion: Any) -> Weigher | None:
         options = {**criterion.keywords, **options}
         criterion = criterion.func
     of = next((weight for function, weight in _OF_FUNCTIONS if function is criterion), None)
-    return None if of is None else _by_reduction(of, options.get)
+    return of and (of, options.get)
 
 
-def _computes_as(criterion: nn.Module, kind: type[nn.Module]) -> bool:
+def computes_as(criterion: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a call of the criterion is the forward of torch's own class, and nothing else."""
     own = type(criterion).forward is not kind.forward or type(criterion).__call__ is not kind.__call__
     hooks = criterion._forward_hooks or criterion._forward_pre_hooks
     return not (own or hooks or "forward" in vars(criterion))
 
 
-Option = Callable[[str], Any]
+def is_plain_bce(criterion: Any) -> TypeGuard[nn.BCEWithLogitsLoss]:
+    """Whether a criterion is torch's mean binary cross-entropy of logits, and nothing else."""
+    if not isinstance(criterion, nn.BCEWithLogitsLoss) or criterion.reduction != "mean":
+        return False
+    return computes_as(criterion, nn.BCEWithLogitsLoss)
 
 
-def _by_reduction(weight: Callable[[Option], Weigher | None], option: Option) -> Weigher | None:
+def _by_reduction(weight: Kind, option: Option) -> Weigher | None:
     if option("size_average") is not None or option("reduce") is not None:  # as old versions of torch had it
         return None
     reduction = option("reduction") or "mean"
@@ -149,7 +190,10 @@ def _true_classes(option: Option) -> Weigher | None:
     of_classes = option("weight")
     if option("label_smoothing") and of_classes is not None and bool((of_classes == 0).any()):
         return None
+    return _class_weights(option)
 
+
+def _class_weights(option: Option) -> Weigher:
     def weigh(input: Tensor, target: Tensor) -> float | Tensor:
         if target.is_floating_point():
             return input.numel() / input.shape[1 if input.ndim > 1 else 0]
@@ -183,7 +227,7 @@ def _batch_size(input: Tensor, target: Tensor) -> float:
     return len(input)
 
 
-_OF_MODULES: dict[type[nn.Module], Callable[[Option], Weigher | None]] = {
+_OF_MODULES: dict[type[nn.Module], Kind] = {
     nn.L1Loss: _elements,
     nn.MSELoss: _elements,
     nn.HuberLoss: _elements,
@@ -200,7 +244,7 @@ _OF_MODULES: dict[type[nn.Module], Callable[[Option], Weigher | None]] = {
     nn.CrossEntropyLoss: _true_classes,
     nn.NLLLoss: _true_classes,
 }
-_OF_FUNCTIONS: list[tuple[Any, Callable[[Option], Weigher | None]]] = [
+_OF_FUNCTIONS: list[tuple[Any, Kind]] = [
     (F.l1_loss, _elements),
     (F.mse_loss, _elements),
     (F.huber_loss, _elements),

@@ -30,6 +30,7 @@ from batch_generator import MatrixBatchGenerator
 from helixband.errors import DefinitionError, ResultsMismatch
 from helixband.files import read_document
 from helixband.randomness import late_import, unmoved
+from helixband.training.options import TrainingOptions
 
 X = np.random.default_rng(0).random((40, 3), dtype=np.float32)
 Y = X.sum(axis=1)
@@ -147,6 +148,23 @@ def counting(name: str, **options: Any) -> BaseModel:
             super().init_model(network, optimizer=optimizer, scheduler=scheduler, **options)
 
     return Counting({}, known())
+
+
+def test_a_scheduler_of_the_few_steps_of_a_debug_run_is_no_shorter_than_its_training() -> None:
+    few = Namespace(cpu=True, debug=True, steps_per_epoch=2, total_epochs=3, epoch=3)
+    one_cycle = make(lambda o: OneCycleLR(o, 0.1, total_steps=6), args=few, scheduler_interval="step")
+    assert len(one_cycle.fit(*data(), 3)) == 3
+    assert one_cycle.steps == 6
+    adding_up = make(
+        lambda o: OneCycleLR(o, 0.1, total_steps=3),
+        args=few,
+        scheduler_interval="step",
+        training=TrainingOptions(accumulate=4),
+    )
+    adding_up.fit(*data(), 3)
+    assert adding_up.steps == 3
+    with pytest.raises(DefinitionError, match="OneCycleLR has total_steps=4"):
+        make(lambda o: OneCycleLR(o, 0.1, total_steps=4), args=few, scheduler_interval="step").fit(*data(), 3)
 
 
 @pytest.mark.parametrize("name", IN_STEPS)

@@ -235,6 +235,55 @@ def test_a_batch_in_which_nothing_is_known_trains_nothing() -> None:
     )
 
 
+NO_CLASS_0 = torch.tensor([0.0, 1.0, 3.0])
+NOTHING: dict[str, tuple[Any, int]] = {
+    "a class of weight 0": (nn.CrossEntropyLoss(weight=NO_CLASS_0), 0),
+    "that, smoothed": (nn.CrossEntropyLoss(weight=NO_CLASS_0, label_smoothing=0.1), 0),
+    "that, by a function": (functools.partial(F.cross_entropy, weight=NO_CLASS_0), 0),
+    "that, of log-probabilities": (nn.NLLLoss(weight=NO_CLASS_0), 0),
+    "an ignored class": (nn.CrossEntropyLoss(weight=WEIGHTS, ignore_index=0), 0),
+    "ignored labels": (nn.CrossEntropyLoss(), -100),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("positions", [0, 2])
+def test_a_batch_of_no_weight_gives_no_gradients(name: str, positions: int) -> None:
+    criterion, label = NOTHING[name]
+
+    def trained(*parts: tuple[Any, Any]) -> tuple[dict[str, Any], list[Any]]:
+        model = identity(criterion)
+        model.optimizer = optim.SGD(model.network.parameters(), lr=0.1)
+        if positions:
+            vars(model)["split_output"] = lambda output: BaseModel.split_output(
+                model, output.unsqueeze(2).expand(-1, -1, positions)
+            )
+        history = model.fit(parts, parts[-1:], 1)
+        return history[0], [weight.tolist() for weight in model.network.parameters()]
+
+    shape = (4, positions) if positions else (4,)
+    some = np.resize(np.array([1, 2]), shape)
+    nothing = np.full(shape, label)
+    row, weights = trained((LOGITS[:4], nothing), (LOGITS[4:8], some))
+    expected_row, expected_weights = trained((LOGITS[4:8], some))
+    assert weights == expected_weights
+    assert math.isfinite(row["train_loss"]) and row["val_loss"] == expected_row["val_loss"]
+    if "smoothed" not in name:
+        assert row["train_loss"] == expected_row["train_loss"]
+
+
+def test_a_penalty_on_a_batch_of_no_weight_still_trains() -> None:
+    def add_penalty(self: BaseModel, loss: Tensor) -> Tensor:
+        return loss + penalty(self)
+
+    changed = by(nn.CrossEntropyLoss(weight=NO_CLASS_0), add_penalty)
+    changed.optimizer = optim.SGD(changed.network.parameters(), lr=0.1)
+    batch = (LOGITS[:4], np.zeros(4, np.int64))
+    changed.fit([batch], [(LOGITS[:4], np.ones(4, np.int64))], 1)
+    weight = next(changed.network.parameters())
+    assert torch.allclose(weight, 0.9 * torch.eye(C))  # its gradient is the weight
+
+
 def test_what_is_more_than_the_criterion_is_computed_on_the_whole_set() -> None:
     def compute_loss(self: BaseModel, pred: Tensor, y: Tensor) -> Any:
         return BaseModel.compute_loss(self, pred, y).sqrt()
