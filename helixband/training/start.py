@@ -104,7 +104,10 @@ class Start:
                     f"{results.start_file} is missing, with which new trials begin; put back a copy of it, "
                     f"or give {origin}"
                 )
-            tensors: dict[str, Tensor] = checkpoints.load(results.start_file)["network"]
+            try:
+                tensors: dict[str, Tensor] = checkpoints.load(results.start_file)["network"]
+            except StorageError as error:
+                raise StorageError(f"{error}; or delete {results.start_file}, and give {origin}") from error
             return tensors
 
         return cls(origin, read)

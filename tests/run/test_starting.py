@@ -256,6 +256,24 @@ def test_weights_of_a_run_that_trained_nothing_are_forgotten(project: Project, f
     assert not is_from_the_file(project)
 
 
+def test_damaged_weights_are_told_and_the_advice_works(project: Project, file: Path) -> None:
+    project.run(*SEARCH, "--load-checkpoint", str(file))
+    start = project.results / "start.pt"
+    start.write_bytes(start.read_bytes()[:-100])
+    more = (*SEARCH, "--trials", "3")
+
+    failed = project.run(*more)
+    assert failed.code == 1
+    assert f"{start} is damaged or no checkpoint" in failed.err
+    assert f"or delete {start}, and give --load-checkpoint {file}" in failed.err
+
+    start.unlink()
+    moved = file.rename(file.with_name("moved.pt"))
+    assert "start.pt is missing, with which new trials begin" in project.run(*more).err
+    assert project.run(*more, "--load-checkpoint", str(moved)).code == 0
+    assert is_from_the_file(project, "0002")
+
+
 def test_other_weights_than_those_that_were_begun_with_are_refused(project: Project, file: Path) -> None:
     flags = (*SHORT, "--load-checkpoint", str(file))
     project.run(*flags)
