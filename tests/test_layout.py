@@ -156,7 +156,7 @@ FILES = {
         "options parameters precision result start weights",
         "broadcasting parts parts.constrain parts.update schedules steps tensorboard",
         "configuration monte_carlo parts.average parts.clip parts.freeze parts.schedule plain",
-        "parts.order",
+        "parts.order patience",
         "holdings",
         "iterators settings snapshot stored",
         "state",

@@ -93,8 +93,11 @@ class Trial:
         with self.writing():
             write_document(self.start_file, match, sync=False)
 
-    def write_history(self, rows: list[Row]) -> None:
-        """One CSV row an epoch; a column for each name that any epoch has, empty where undefined."""
+    def write_history(self, rows: list[Row], ended: str | None = None) -> None:
+        """One CSV row an epoch; a column for each name that any epoch has, empty where undefined.
+
+        `ended` says why the training ended by itself, where it did.
+        """
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -107,6 +110,7 @@ class Trial:
         before = [zlib.crc32(read_whole(self.history_file))] if exists(self.history_file) else []
         written = datetime.now(UTC).isoformat(timespec="seconds")
         facts = {"checksums": [zlib.crc32(content), *before], "written": written}
+        facts |= {} if ended is None else {"ended": ended}
         with self.writing():
             write_document(self._history_facts, facts, sync=False)
             write_whole(self.history_file, content, sync=False)
@@ -137,6 +141,10 @@ class Trial:
     def written(self) -> str | None:
         """When the last epochs were stored, ISO 8601 in UTC; None where an earlier version stored them."""
         return self._facts().get("written")
+
+    def ended(self) -> str | None:
+        """Why the training ended by itself, so that it is not trained on; None where it did not."""
+        return self._facts().get("ended")
 
     def _facts(self) -> dict[str, Any]:
         file = self._history_facts

@@ -69,7 +69,11 @@ class Checks(Stage):
             return None
         if best is None or (best.id == SINGLE and not exists(best.best_checkpoint)):
             return self.results.trial(SINGLE)
-        if best.epochs() >= epochs or (best.id != SINGLE and epochs <= self._searched_epochs()):
+        if (
+            best.epochs() >= epochs
+            or best.ended()
+            or (best.id != SINGLE and epochs <= self._searched_epochs())
+        ):
             return None
         if best.id != SINGLE and self.results.journal.events()[-1:] != [{"event": "end"}]:
             raise UsageError(

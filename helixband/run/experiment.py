@@ -313,7 +313,10 @@ class Experiment(Stage):
             self.run_file.record_single(config, finished=True)
         if math.isfinite(model.best_reward):
             reward = show_number(model.best_reward)
-            self.progress.say(f"training: best epoch {model.best_epoch} of {model.epoch}, reward {reward}")
+            told = f", where it ended by itself ({ended})" if (ended := trial.ended()) else ""
+            self.progress.say(
+                f"training: best epoch {model.best_epoch} of {model.epoch}{told}, reward {reward}"
+            )
         else:
             self.progress.say(
                 f"training: the reward was finite in no epoch; epoch {model.best_epoch} is kept"

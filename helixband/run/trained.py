@@ -33,7 +33,9 @@ class Trained(Stage):
         trial = self.trial()
         epochs, wanted = trial.epochs(), self.run_file.setting("epoch") or 0
         what = f"training: done already, to epoch {epochs}, {trial.path}"
-        if trial.id == SINGLE and epochs < wanted:
+        if trial.ended():
+            what += f", where it ended by itself ({trial.ended()})"
+        elif trial.id == SINGLE and epochs < wanted:
             what = (
                 f"training: {trial.path} was stopped in epoch {epochs} of {wanted}; go on with it by --train"
             )

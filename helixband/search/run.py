@@ -83,6 +83,8 @@ class Search:
         self._alone: list[Job] = []  # they were out of memory: each goes on when nothing else runs
         self._lonely: set[Key] = set()
         self._deaths: Counter[Key] = Counter()
+        self._complete: dict[int, Outcome] = {}
+        """What came of the trials that ended by themselves: it stands at every later rung."""
 
     def run(self) -> bool:
         """Whether the search is finished: all is done, or else its time is spent.
@@ -116,6 +118,7 @@ class Search:
             self._schedule.restore_trial(config, self._number(place))
         for result, outcome, stops in self._journal.results:
             self._schedule.restore_result(result, stops)
+            self._take_complete(result, outcome)
             self._learn(result)
             bracket = self._schedule.trials[result.trial].bracket
             rung = sum(rung.epochs < result.epochs for rung in self._plan[bracket])
@@ -133,7 +136,11 @@ class Search:
     def _tell_missing(self) -> None:
         """Which trials that may go on have nothing to go on from, as in a copy that left checkpoints out."""
         entries = enumerate(self._schedule.trials)
-        begun = [trial_name(number) for number, entry in entries if entry.rewards and not entry.out]
+        begun = [
+            trial_name(number)
+            for number, entry in entries
+            if entry.rewards and not entry.out and number not in self._complete
+        ]
         missing = [name for name in begun if not self._results.trial(name).is_resumable]
         if missing:
             listed = ", ".join(missing)
@@ -153,11 +160,11 @@ class Search:
             self._check_time()
 
     def _finish_best(self, number: int) -> None:
-        """Train the best trial to its full epochs, where it was stopped before."""
+        """Train the best trial to its full epochs, where it was stopped before and is not complete."""
         trial, entry = self._results.trial(trial_name(number)), self._schedule.trials[number]
         epochs = self._journal.settings["max_epochs"]
         done = trial.resumable_epochs()
-        if done >= epochs or -math.inf in entry.rewards.values():
+        if done >= epochs or number in self._complete or -math.inf in entry.rewards.values():
             return
         self._progress.say(f"training: trial {trial.id}, the best of the search, to epoch {epochs}")
         self._progress.begin_training(trial.id, done, epochs)
@@ -200,6 +207,9 @@ class Search:
         floors = self._gains.floors(best[1], job.epochs) if self._gains and best else ()
         done = max(self._schedule.trials[job.trial].rewards, default=0)
         self._progress.begin_job(name, job.bracket, job.rung, done, job.epochs, job.config)
+        if job.trial in self._complete:
+            self._record(job, self._complete[job.trial])
+            return
         task = self._task(job.trial, job.config, job.epochs, floors)
         self._running[self._executor.submit(task, self._on_epoch)] = job
 
@@ -249,6 +259,7 @@ class Search:
         result = Result(job.trial, job.epochs, outcome.reward)
         stops = self._schedule.tell(*result, hopeless=outcome.hopeless)
         self._journal.write_result(result, outcome, stops)
+        self._take_complete(result, outcome)
         self._learn(result)
         self._set_best()
         passed = [best[0]] if best and best != self._schedule.best else []
@@ -266,6 +277,10 @@ class Search:
         told = {result.trial for result in results}
         pending = [entry.config for number, entry in enumerate(trials) if number not in told]
         return self._sampler.suggest(trial, evidence, pending)
+
+    def _take_complete(self, result: Result, outcome: Outcome) -> None:
+        if outcome.complete:
+            self._complete[result.trial] = outcome
 
     def _learn(self, result: Result) -> None:
         if self._gains is not None and result.reward > -math.inf:

@@ -27,6 +27,7 @@ from helixband.training.parts.freeze import Freeze
 from helixband.training.parts.order import Part, after_update, before_update
 from helixband.training.parts.schedule import Schedules, check_schedulers, check_totals
 from helixband.training.parts.update import Update, check_optimizer
+from helixband.training.patience import Patience
 from helixband.training.state import ModelState
 
 
@@ -78,6 +79,7 @@ class Engine:
     average: Average | None
     update: Update
     norms: Norms
+    patience: Patience | None
     after_update: list[Part]
     has_train_metrics: bool
     """Whether anything looks at the predictions of training."""
@@ -191,6 +193,7 @@ class Engine:
         self.freeze = Freeze(model.network, options.freeze, self.modes) if options.freeze else None
         is_averaged = options.ema_decay is not None or options.swa_start is not None
         self.average = Average(options, model.network, self.record.moment) if is_averaged else None
+        self.patience = None if options.patience is None else Patience(options)
         self.asked_total = self.asked_total or options.swa_start is not None
         self.norms, self.after_update = Norms(), after_update(options, model.network, self.average)
         self.update = Update(

@@ -69,4 +69,6 @@ def _validated(member: Member) -> Row:
         scheduled = schedules.values(model.optimizer) | scheduled
     row |= {f"hp_{name}": value for name, value in scheduled.items()}
     schedules.end_epoch(model.scheduler, row)
+    if model.engine.patience is not None:
+        model.engine.patience.check(row)
     return row

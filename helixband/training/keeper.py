@@ -37,7 +37,7 @@ class Keeper:
         """Write the table of epochs again where it is damaged, or a kill left it behind the last state."""
         rows = table(last)
         if self._trial is not None and rows and not self._trial.has_history(len(rows)):
-            self._trial.write_history(rows)
+            self._trial.write_history(rows, last.get("ended"))
 
     def keep(self, last: dict[str, Any], best: dict[str, Any] | None) -> None:
         """Take the state after an epoch, and the best one where this epoch is the best so far."""
@@ -47,6 +47,12 @@ class Keeper:
         wait = min(SECONDS_BETWEEN_WRITES, COSTS_BETWEEN_WRITES * self._cost)
         if time.monotonic() - self._written >= wait:
             self.flush()
+
+    def end(self, last: dict[str, Any]) -> None:
+        """Take the state of the last epoch again, which says now how the training ended."""
+        self._last = last
+        if self._latest and self._latest[-1]["epoch"] == last["epoch"]:
+            self._latest[-1] = last
 
     def flush(self) -> None:
         """Write what is not on disk yet."""
@@ -65,7 +71,7 @@ class Keeper:
                 if self._latest.maxlen and self._last is not None:
                     self._trial.forget_epochs(self._last["epoch"] - self._latest.maxlen)
         if self._last is not None:
-            self._trial.write_history(table(self._last))
+            self._trial.write_history(table(self._last), self._last.get("ended"))
         self._latest.clear()
         self._best = self._last = None
         self._written = time.monotonic()

@@ -1,7 +1,9 @@
 """One model in training: its data, how far it is, whose turn it is, and how it ended."""
 
+import functools
 import math
 import time
+import warnings
 import weakref
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import update_bn
 
-from helixband.errors import StorageError, TrainingError
+from helixband.errors import HelixbandWarning, StorageError, TrainingError
 from helixband.randomness import Stream, set_state
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Superseded, Trial
@@ -150,6 +152,8 @@ class Member:
         """The next batch of the epoch, on the device; None after the last one, and where it failed."""
         batch, epoch = None, self._epoch
         with self.turn:
+            if epoch.losses.is_lost:
+                raise TrainingError(self._trouble(epoch.losses))
             if (found := next(epoch.batches, None)) is not None:
                 x, y = found
                 if epoch.metrics is not None or epoch.labels is not None:
@@ -230,23 +234,41 @@ class Member:
         self.keeper.keep(record.last, record.best if is_best else None)
 
     def end_if_done(self) -> None:
-        """End where it has had its epochs, or where the ones that it had leave no hope."""
+        """End where it has had its epochs, has ended by itself, or where its epochs leave no hope."""
         epoch, is_hopeless = self.record.epoch, self.model.engine.is_hopeless
-        if epoch >= self.epochs:
+        patience = self.model.engine.patience
+        # Only of the epochs that are asked for: it may have been trained further before.
+        if patience is not None and patience.is_over(self.record.history[: self.epochs]):
+            self._complete(Ended.PATIENCE)
+        elif epoch >= self.epochs:
             self.ended = Ended.EPOCHS
+        elif self.record.last is not None and self.record.last.get("ended") == Ended.NAN:
+            self.ended = Ended.NAN
         elif is_hopeless is not None and is_hopeless(epoch, self.record.best_reward):
             self.ended = Ended.HOPELESS
 
     def fail(self, error: BaseException) -> None:
-        """End by an error."""
-        self.ended = Ended.by(error)
-        self.error = error
+        """End by an error, or where the loss is not finite, as the options say."""
         self._epoch = _Epoch()  # which closes the user's generator
+        self.ended, options = Ended.by(error), self.model.engine.options
+        if self.ended is Ended.NAN and options.nan == "stop" and self.record.best_epoch:
+            warnings.warn(f"{error}; the training stops with its best epoch", HelixbandWarning, stacklevel=2)
+            self._complete(Ended.NAN)
+        else:
+            self.error = error
+
+    def _complete(self, ended: Ended) -> None:
+        """End by itself, which its state says from now on."""
+        self.ended, last = ended, self.record.last
+        if last is not None and last.get("ended") != ended:
+            self.record.last = {**last, "ended": str(ended)}
+            self.keeper.end(self.record.last)
 
     def end(self) -> None:
-        """Give the model its best weights, where it has had all its epochs."""
+        """Give the model its best weights, where it has had all its epochs or ended by itself."""
         with self.turn:
-            if self.ended is Ended.EPOCHS and self.record.best is not None:
+            is_over = self.ended in (Ended.EPOCHS, Ended.PATIENCE, Ended.NAN) and self.error is None
+            if is_over and self.record.best is not None:
                 self.model.engine.state.use(self.model, self.record.best, "the best state")
         self.record.ended = self.ended
 
@@ -276,7 +298,7 @@ class _Epoch:
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
     metrics: MetricMeter | None = None
     labels: LabelCheck | None = None
-    losses: LossMeter = field(default_factory=LossMeter)
+    losses: LossMeter = field(default_factory=functools.partial(LossMeter, looks=True))
     y_true: Any = None
     """The labels of the last batch, on the host."""
     began: float = field(default_factory=time.monotonic)

@@ -27,6 +27,9 @@ WHOLE_SET_BYTES = 1 << 30
 LOT_BYTES = 1 << 20
 """Labels are given to a check when they have this many bytes."""
 
+LOOK_EVERY = 64
+"""After so many steps there is a look at whether the loss of the last is finite."""
+
 Metrics = Callable[[Any, Any], dict[str, float]]
 
 
@@ -41,14 +44,29 @@ class Loss(NamedTuple):
 
 
 class LossMeter:
-    """The loss of a set, put together from those of its batches."""
+    """The loss of a set, put together from those of its batches.
 
-    def __init__(self) -> None:
+    One that `looks` sees now and then, without waiting for the device, whether a loss is not finite.
+    """
+
+    def __init__(self, looks: bool = False) -> None:
         self._losses: list[Loss] = []
+        self._next_look = LOOK_EVERY if looks else 0
+        self._flag: _Flag | None = None
+        self.is_lost = False
+        """Whether it has seen a loss that counts and is not finite."""
 
     def add(self, loss: Loss) -> None:
         """Take the loss of the next batch."""
         self._losses.append(loss)
+        if len(self._losses) == self._next_look:
+            self._look(loss)
+
+    def _look(self, loss: Loss) -> None:
+        self._next_look += LOOK_EVERY
+        if self._flag is None or self._flag.has_come():
+            self.is_lost = self._flag is not None and bool(self._flag.value)
+            self._flag = _Flag(~torch.isfinite(loss.value) & torch.as_tensor(loss.weight != 0))
 
     def __len__(self) -> int:
         """How many were added."""
@@ -80,6 +98,20 @@ class LossMeter:
             device = self._losses[0].value.device
             return _to_host([torch.as_tensor(weight, device=device) for weight in weights])
         return np.array(weights, np.float64)
+
+
+class _Flag:
+    """A truth on its way from the device."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value.to("cpu", non_blocking=True)
+        self._event = torch.cuda.Event() if value.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._event is not None:
+            self._event.record()
+
+    def has_come(self) -> bool:
+        """Whether it can be read."""
+        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
 
 
 def _to_host(scalars: list[Tensor]) -> NDArray[np.float64]:

@@ -57,6 +57,13 @@ def between_0_and_1(value: Any) -> Any:
     return value
 
 
+def from_0(value: Any) -> Any:
+    """A finite number from 0 on."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
+        raise ValueError("it has to be a number from 0 on")
+    return float(value)
+
+
 def yes_or_no(value: Any) -> Any:
     """A boolean."""
     if type(value) is not bool:
@@ -152,6 +159,29 @@ class TrainingOptions:
         optional(yes_or_no),
         "Compute the statistics of BatchNorm anew for averaged weights, by a pass over the training data "
         "before each validation. The default is true with swa_start, and false with ema_decay.",
+    )
+    patience: int | None = option(
+        None,
+        optional(whole(1)),
+        "End a training when its metric has not improved for so many epochs. It is complete then.",
+    )
+    patience_metric: str = option(
+        "reward", text, "The column of the epoch's row that patience looks at, for example val_loss."
+    )
+    patience_mode: Literal["max", "min"] | None = option(
+        None,
+        optional(one_of("max", "min")),
+        'Whether that metric is to grow, "max", or to fall, "min". The default is "max" for the reward, and '
+        '"min" for what ends in "loss"; of others it has to be given.',
+    )
+    patience_gain: float = option(
+        0.0, from_0, "An epoch is an improvement if the metric is better than the best by more than this."
+    )
+    nan: Literal["fail", "stop"] = option(
+        "fail",
+        one_of("fail", "stop"),
+        'What comes of a loss that is not finite: the training fails, or with "stop" it ends, and its best '
+        "epoch counts.",
     )
 
     accumulate: int = option(

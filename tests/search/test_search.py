@@ -287,6 +287,65 @@ class Model(Model):
     assert "done already" in project.run(*flags).out
 
 
+# Trials that end by themselves.
+
+IMPATIENT = (
+    COUNTED
+    + """
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        super().get_hyperband_reward(result)
+        return self.config["units"] + self.config["lr"] + [0, 0.1, 0][min(self.epoch, 2)]
+"""
+)
+"""The reward falls after the second epoch; trials of 8 units are the best from the first epoch on."""
+
+
+def test_a_trial_that_ended_by_itself_is_complete_and_its_reward_stands(project: Project) -> None:
+    project.define(IMPATIENT)
+    flags = (*SEARCH, "--epoch", "9", "--with", "patience=1")
+    done = project.run(*flags)
+    assert (done.code, done.err) == (0, "")
+    results = [event for event in events(project) if event["event"] == "result"]
+    assert {(each["trained"], each["ended"]) for each in results} == {(1, "epochs"), (3, "patience")}
+    assert all(each["trained"] == 3 for each in results if each["epochs"] >= 3)
+    promoted = Counter(each["trial"] for each in results if each["epochs"] >= 3)
+    assert max(promoted.values()) == 2  # to epoch 3, where it ended, and to epoch 9, where its reward stands
+    for trial in promoted:
+        assert (
+            len({each["reward"] for each in results if each["trial"] == trial and each["epochs"] >= 3}) == 1
+        )
+    assert max(epochs_trained(project).values()) == 1
+    assert not any(json.loads(line)[1] > 3 for line in epochs_trained(project))
+    assert "training: trial" not in done.out  # the best is not trained on
+
+    before = epochs_trained(project)
+    assert "done already" in project.run(*flags).out
+    further = project.run(*SEARCH, "--epoch", "27", "--with", "patience=1")
+    assert (further.code, further.err) == (0, "")
+    assert {each for each in before if epochs_trained(project)[each] > 1} == set()
+
+
+def test_workers_come_to_the_same_search_where_trials_end_by_themselves(project: Project) -> None:
+    project.define(IMPATIENT)
+    flags = (*SEARCH, "--epoch", "9", "--with", "patience=1")
+    assert project.run(*flags).code == 0
+    assert project.run(*flags, "--workers", "2", "--result", str(project.path / "other")).code == 0
+    assert outcomes(project, "other") == outcomes(project)
+
+
+def test_a_single_training_that_ended_by_itself_is_done(project: Project) -> None:
+    project.define(IMPATIENT)
+    flags = ("--epoch", "9", "--batch-size", "20", "--with", "patience=1")
+    done = project.run(*flags)
+    assert "best epoch 2 of 3, where it ended by itself (patience)" in done.out
+    again = project.run(*flags)
+    assert (again.code, again.err) == (0, "")
+    assert "done already, to epoch 3" in again.out and "where it ended by itself (patience)" in again.out
+    assert "done already" in project.run(*flags[2:], "--epoch", "20").out
+    assert len(epochs_trained(project)) == 3
+
+
 # Killed.
 
 

@@ -51,7 +51,7 @@ class Outcome:
     epochs: int = 0
     error: str | None = None
     out_of_memory: bool = False
-    ended: Ended = Ended.EPOCHS
+    ended: str = Ended.EPOCHS
 
     @property
     def hopeless(self) -> bool:
@@ -61,4 +61,4 @@ class Outcome:
     @property
     def complete(self) -> bool:
         """Whether it ended by itself without an error: what came of it stands, and it is not trained on."""
-        return self.ended.is_by_itself and self.error is None
+        return Ended(self.ended).is_by_itself and self.error is None
