@@ -11,21 +11,21 @@ interruption, and other random draws do not change it.
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.files import matching_files
-from helixband.generators.arrays import concatenate, to_numpy
+from helixband.generators.arrays import OF_X, OF_Y, as_arrays, concatenate, shapes_of
 from helixband.generators.base import BatchGenerator
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
-from helixband.nested import leaves, like, map_leaves
-from helixband.sequence.targets import LARGEST, NUMBER_CLASSES, check_type, is_finite, is_finite_or_nan
+from helixband.generators.mixtures import MixedBatchGenerator
+from helixband.generators.sampling import Drawing, Sampling
+from helixband.nested import leaves, map_leaves
 
 __all__ = [
     "BatchGenerator",
@@ -33,6 +33,7 @@ __all__ = [
     "H5pyBatchGenerator",
     "IntervalBatchGenerator",
     "MatrixBatchGenerator",
+    "MixedBatchGenerator",
 ]
 
 Indexes = NDArray[np.int64]
@@ -53,12 +54,19 @@ GATHER_BYTES = 1 << 20
 """Shuffled examples are gathered in blocks of about this size: of small examples many batches at a time."""
 
 
-Admits = Callable[[NDArray[Any]], NDArray[np.bool_]]
+class Block(NamedTuple):
+    """Rows of a streamed file that are read together."""
 
+    table: H5Table
+    start: int
+    rows: int
+    number: int
+    """Of the first row among those of all files."""
 
-# By allow_nan: which values pass, or None where all do.
-_OF_X: dict[bool, Admits | None] = {False: is_finite, True: None}
-_OF_Y: dict[bool, Admits | None] = {False: is_finite, True: is_finite_or_nan}
+    def numbers(self, times: Indexes | None = None) -> Indexes:
+        """The numbers of its rows among all, each as often as `times`, (N,), says."""
+        numbers = np.arange(self.number, self.number + self.rows)
+        return numbers if times is None else np.repeat(numbers, times[self.number : self.number + self.rows])
 
 
 class MatrixBatchGenerator(BatchGenerator):
@@ -68,13 +76,16 @@ class MatrixBatchGenerator(BatchGenerator):
     whole set in one batch; for evaluation, a model cuts it into pieces that fit the device. Floating-point
     values have to be finite. `allow_nan` admits NaN and infinity in X, and NaN in Y: a label that is missing,
     which the criterion masks. `drop_last` leaves a last batch of fewer than `batch_size` examples out: batch
-    normalisation, for one, cannot train on a batch of one.
+    normalisation, for one, cannot train on a batch of one. `sampling` is which examples a shuffled epoch has:
+    "balanced", the same number of each class, to within one, rare ones more than once; or a weight for each
+    example, (N,), in proportion to which they come. An epoch has N examples in any case.
 
     >>> batches = MatrixBatchGenerator(np.arange(5), np.arange(5) * 10, batch_size=2)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]
     [([0, 1], [0, 10]), ([2, 3], [20, 30]), ([4], [40])]
 
-    Raises `DataError` if X and Y differ in length, are empty, are not numeric, or contain NaN or infinity.
+    Raises `DataError` if X and Y differ in length, are empty, are not numeric, or contain NaN or infinity;
+    and for a `sampling` that cannot be.
     """
 
     def __init__(
@@ -85,14 +96,16 @@ class MatrixBatchGenerator(BatchGenerator):
         shuffle: bool = False,
         allow_nan: bool = False,
         drop_last: bool = False,
+        sampling: Sampling = None,
     ) -> None:
-        self.X = _as_arrays(X, "X", _OF_X[allow_nan])
-        self.Y = None if Y is None else _as_arrays(Y, "Y", _OF_Y[allow_nan])
+        self.X = as_arrays(X, "X", OF_X[allow_nan])
+        self.Y = None if Y is None else as_arrays(Y, "Y", OF_Y[allow_nan])
         lengths = {len(leaf) for leaf in leaves([self.X] if Y is None else [self.X, self.Y])}
         if len(lengths) != 1:
-            shapes = f"X {_shapes(self.X)}" + ("" if Y is None else f" and Y {_shapes(self.Y)}")
+            shapes = f"X {shapes_of(self.X)}" + ("" if Y is None else f" and Y {shapes_of(self.Y)}")
             raise DataError(f"all parts need the same number of examples (the first dimension), got {shapes}")
         super().__init__(lengths.pop(), batch_size, shuffle, Y is not None, drop_last)
+        self._drawing = Drawing(sampling, shuffle, self.Y, self.n_examples, type(self).__name__)
 
     @classmethod
     def get_train_val_generator(
@@ -104,11 +117,13 @@ class MatrixBatchGenerator(BatchGenerator):
         seed: int = 0,
         allow_nan: bool = False,
         drop_last: bool = False,
+        sampling: Sampling = None,
     ) -> tuple[Self, Self]:
         """Two generators over a random split: training (shuffled) and validation (whole, in order).
 
         `val_ratio` is the share of the validation part, above 0 and below 1. The split depends only on the
-        number of examples and on `seed`. `drop_last` is for the training part.
+        number of examples and on `seed`. `drop_last` and `sampling` are for the training part;
+        weights are those of all examples, (N,).
         """
         whole = cls(X, Y, allow_nan=allow_nan)
         n_examples = whole.n_examples
@@ -124,19 +139,25 @@ class MatrixBatchGenerator(BatchGenerator):
             chosen = np.sort(chosen)
             return cls(_take(whole.X, chosen), _take(whole.Y, chosen), allow_nan=allow_nan, **options)
 
-        training = part(order[n_val:], batch_size=batch_size, shuffle=True, drop_last=drop_last)
+        if not isinstance(sampling, str | None):
+            weights = Drawing(sampling, True, None, n_examples, cls.__name__).sampling
+            assert isinstance(weights, np.ndarray)
+            sampling = weights[np.sort(order[n_val:])]
+        options = {"drop_last": drop_last, "sampling": sampling}
+        training = part(order[n_val:], batch_size=batch_size, shuffle=True, **options)
         return training, part(order[:n_val])
 
     def get_X_shape(self) -> Any:
         """The shape of one example's x; of a dict or tuple, one for each part."""
-        return _shapes(self.X, first=1)
+        return shapes_of(self.X, first=1)
 
     def get_Y(self) -> Any:
         """All labels, (N, …), or None."""
         return self.Y
 
-    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
-        yield from _cut(self.X, self.Y, self.n_examples, self.batch_size, rng)
+    def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
+        order = self._drawing.order(self._rng(seed, epoch))
+        return _cut(self.X, self.Y, self.n_examples, self.batch_size, order, start)
 
 
 class H5pyBatchGenerator(BatchGenerator):
@@ -146,10 +167,11 @@ class H5pyBatchGenerator(BatchGenerator):
     up to `memory_limit` bytes in total are read into memory. Larger ones are streamed; to shuffle them,
     blocks are drawn from all files, and 16 blocks at a time are mixed. `batch_size=None` gives one batch, or
     for streamed files one per block or mixture. `process_x_y(x, y) -> (x, y)` is applied to each file or
-    block when it is read, and must keep the number of examples; y is None without labels. `allow_nan` and
-    `drop_last` are those of `MatrixBatchGenerator`.
+    block when it is read, and must keep the number of examples; y is None without labels. `allow_nan`,
+    `drop_last` and `sampling` are those of `MatrixBatchGenerator`; balanced sampling reads all labels once.
 
-    Raises `DataError`, with the file, if one is missing, damaged, without `data`, or of another shape.
+    Raises `DataError`, with the file, if one is missing, damaged, without `data`, or of another shape; and
+    for `sampling` of streamed files without a `batch_size`.
     """
 
     def __init__(
@@ -161,6 +183,7 @@ class H5pyBatchGenerator(BatchGenerator):
         memory_limit: int = MEMORY_LIMIT,
         allow_nan: bool = False,
         drop_last: bool = False,
+        sampling: Sampling = None,
     ) -> None:
         self.paths = matching_files(os.fspath(glob_str))
         self.process_x_y = process_x_y or (lambda x, y: (x, y))
@@ -174,7 +197,12 @@ class H5pyBatchGenerator(BatchGenerator):
             self._matrix = _concatenate([self._read(table, 0, table.rows) for table in self._tables])
         x, y = self._matrix or self._read(self._tables[0], 0, 1)
         self.labelled = y is not None  # process_x_y may make labels, or drop them
-        self._X_shape = _shapes(x, first=1)
+        self._X_shape = shapes_of(x, first=1)
+        name = type(self).__name__
+        if sampling is not None and not (self._matrix or batch_size):
+            raise DataError(f"{name}: sampling of streamed files needs a batch_size")
+        labels = self.get_Y() if isinstance(sampling, str) else None
+        self._drawing = Drawing(sampling, shuffle, labels, n_examples, name)
 
     def __len__(self) -> int:
         if self._matrix or self.batch_size:
@@ -189,7 +217,11 @@ class H5pyBatchGenerator(BatchGenerator):
         """All labels, (N, …), after `process_x_y`, or None. Reads the files once where they are streamed."""
         if self._matrix:
             return self._matrix[1]
-        return concatenate([self._read(*block)[1] for block in self._blocks()]) if self.labelled else None
+        return (
+            concatenate([self._taken(block, block.numbers())[1] for block in self._blocks()])
+            if self.labelled
+            else None
+        )
 
     @property
     def in_memory(self) -> bool:
@@ -200,46 +232,81 @@ class H5pyBatchGenerator(BatchGenerator):
     def _pool_blocks(self) -> int:
         return POOL_BLOCKS if self.shuffle else 1
 
-    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+    def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
+        rng = self._rng(seed, epoch)
         if self._matrix:
-            yield from _cut(*self._matrix, self.n_examples, self.batch_size, rng)
-        else:
-            yield from self._stream(rng)
+            order = self._drawing.order(rng)
+            return _cut(*self._matrix, self.n_examples, self.batch_size, order, start)
+        return self._stream(rng, start)
 
-    def _stream(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
-        """Batches of blocks read a pool at a time; what fills no batch goes on to the next pool."""
-        blocks = self._blocks()
+    def _stream(self, rng: np.random.Generator | None, start: int) -> Iterator[tuple[Any, Any]]:
+        """Batches of blocks read a pool at a time; what fills no batch goes on to the next pool.
+
+        Rows are known by their numbers before they are read, and pools before batch `start` are not.
+        """
+        times = None if rng is None else self._drawing.times(rng)
+        blocks = self._blocks(times)
         if rng is not None:
             blocks = [blocks[index] for index in rng.permutation(len(blocks))]
         pool_blocks = self._pool_blocks
-        rest: list[tuple[Any, Any]] = []
-        for start in range(0, len(blocks), pool_blocks):
-            pool = [self._read(*block) for block in blocks[start : start + pool_blocks]]
-            x, y = _concatenate(rest + pool)
-            rows = len(next(leaves(x)))
+        left: Indexes = np.zeros(0, dtype=np.int64)  # the numbers of the rows that filled no batch
+        rest: tuple[Any, Any] | None = None  # and these themselves, if they were read
+        for first in range(0, len(blocks), pool_blocks):
+            pool = [(block, block.numbers(times)) for block in blocks[first : first + pool_blocks]]
+            numbers = np.concatenate([left, *(of_block for _, of_block in pool)])
+            rows = len(numbers)
             batch_size = self.batch_size or rows
-            last = start + pool_blocks >= len(blocks)
-            full = rows if last else rows - rows % batch_size
+            full = rows if first + pool_blocks >= len(blocks) else rows - rows % batch_size
             order = rng.permutation(rows) if rng is not None else np.arange(rows)
-            rest = [(_take(x, order[full:]), _take(y, order[full:]))] if full < rows else []
-            for first in range(0, full, batch_size):
-                chosen = order[first : min(first + batch_size, full)]
+            in_pool = math.ceil(full / batch_size)
+            before, left = left, numbers[order[full:]]
+            if start and start >= in_pool:
+                start, rest = start - in_pool, None
+                continue
+            x, y = _concatenate(self._rows_of(before, rest) + [self._taken(*part) for part in pool])
+            rest = _take(x, order[full:]), _take(y, order[full:])
+            for row in range(start * batch_size, full, batch_size):
+                chosen = order[row : min(row + batch_size, full)]
                 yield _take(x, chosen), _take(y, chosen)
+            start = 0
 
-    def _blocks(self) -> list[tuple[H5Table, int, int]]:
-        """(file, first row, row after the last) of each block, in order."""
-        blocks = []
+    def _rows_of(self, numbers: Indexes, read: tuple[Any, Any] | None) -> list[tuple[Any, Any]]:
+        """Rows by number, as they were `read` or from their blocks; nothing where there are none."""
+        if read is not None or not len(numbers):
+            return [read] if read is not None and len(numbers) else []
+        parts, places = [], []
+        for block in self._blocks():
+            here = np.flatnonzero((numbers >= block.number) & (numbers < block.number + block.rows))
+            if len(here):
+                parts.append(self._taken(block, numbers[here]))
+                places.append(here)
+        x, y = _concatenate(parts)
+        back = np.argsort(np.concatenate(places))
+        return [(_take(x, back), _take(y, back))]
+
+    def _taken(self, block: Block, numbers: Indexes) -> tuple[Any, Any]:
+        """The rows of a block with these numbers among all."""
+        x, y = self._read(block.table, block.start, block.start + block.rows)
+        rows = numbers - block.number
+        whole = len(rows) == block.rows and bool((rows == np.arange(block.rows)).all())
+        return (x, y) if whole else (_take(x, rows), _take(y, rows))
+
+    def _blocks(self, times: Indexes | None = None) -> list[Block]:
+        """The blocks in order; with `times`, how often each row comes, those of which any does."""
+        blocks, number = [], 0
         for table in self._tables:
             rows = max(1, BLOCK_BYTES * table.rows // max(1, table.bytes))
-            blocks += [(table, row, min(row + rows, table.rows)) for row in range(0, table.rows, rows)]
-        return blocks
+            for row in range(0, table.rows, rows):
+                blocks.append(Block(table, row, min(rows, table.rows - row), number + row))
+            number += table.rows
+        return [block for block in blocks if times is None or len(block.numbers(times))]
 
     def _read(self, table: H5Table, start: int, stop: int) -> tuple[Any, Any]:
         """Rows of a file as (x, y), processed and checked."""
         data, label = table.read(start, stop)
         x, y = self.process_x_y(data, label)
-        x = _as_arrays(x, f"{table.path}: data", _OF_X[self.allow_nan], start)
-        y = None if y is None else _as_arrays(y, f"{table.path}: label", _OF_Y[self.allow_nan], start)
+        x = as_arrays(x, f"{table.path}: data", OF_X[self.allow_nan], start)
+        y = None if y is None else as_arrays(y, f"{table.path}: label", OF_Y[self.allow_nan], start)
         lengths = {len(leaf) for leaf in leaves([x] if y is None else [x, y])}
         if lengths != {stop - start}:
             raise DataError(
@@ -250,24 +317,23 @@ class H5pyBatchGenerator(BatchGenerator):
 
 
 def _cut(
-    x: Any, y: Any, n_examples: int, batch_size: int | None, rng: np.random.Generator | None
+    x: Any, y: Any, n_examples: int, batch_size: int | None, order: Indexes | None, start: int
 ) -> Iterator[tuple[Any, Any]]:
     """Batches of data in memory: slices of it in the stored order, of gathered blocks in a drawn one."""
     step = batch_size or n_examples
-    if rng is None:
-        yield from _slices(x, y, n_examples, step)
+    if order is None:
+        yield from _slices(x, y, n_examples, step, start * step)
         return
-    order = rng.permutation(n_examples)
     row_bytes = sum(leaf[:1].nbytes for leaf in leaves(x))
     block = step * max(1, GATHER_BYTES // (step * max(1, row_bytes)))
-    for start in range(0, n_examples, block):
-        chosen = order[start : start + block]
+    for first in range(start * step, n_examples, block):
+        chosen = order[first : first + block]
         yield from _slices(_take(x, chosen), _take(y, chosen), len(chosen), step)
 
 
-def _slices(x: Any, y: Any, rows: int, step: int) -> Iterator[tuple[Any, Any]]:
-    for start in range(0, rows, step):
-        chosen = slice(start, start + step)
+def _slices(x: Any, y: Any, rows: int, step: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
+    for first in range(start, rows, step):
+        chosen = slice(first, first + step)
         yield _take(x, chosen), _take(y, chosen)
 
 
@@ -281,69 +347,3 @@ def _concatenate(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
         return parts[0]
     x, y = zip(*parts, strict=True)
     return concatenate(list(x)), None if y[0] is None else concatenate(list(y))
-
-
-def _as_arrays(nested: Any, name: str, admits: Admits | None, first_row: int = 0) -> Any:
-    """Arrays and tensors as they are, anything else (lists of numbers) as arrays; checked."""
-    if isinstance(nested, dict):
-        return {
-            key: _as_arrays(value, f"{name}[{key!r}]", admits, first_row) for key, value in nested.items()
-        }
-    if isinstance(nested, tuple):
-        parts = enumerate(nested)
-        return like(nested, [_as_arrays(part, f"{name}[{i}]", admits, first_row) for i, part in parts])
-    array = nested if isinstance(nested, np.ndarray | Tensor) else _array(nested, name)
-    values = _values(array, name)
-    if values.ndim == 0 or values.dtype.kind not in "biuf":
-        is_text = values.dtype.kind in "USTO" and (name.startswith("Y") or name.endswith(": label"))
-        remedy = f"; {NUMBER_CLASSES}, for example by np.unique(…, return_inverse=True)" if is_text else ""
-        raise DataError(
-            f"{name} has the type {values.dtype} and shape {values.shape}; "
-            f"it has to be an array of numbers, examples along its first dimension{remedy}"
-        )
-    check_type(values, name)
-    if values.dtype.kind == "f" and admits is not None:
-        _check_values(values, name, admits, first_row)
-    return array
-
-
-def _values(array: NDArray[Any] | Tensor, name: str) -> NDArray[Any]:
-    try:
-        values: NDArray[Any] = to_numpy(array)
-    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, quantized, of eight bits
-        raise DataError(f"{name} is a tensor that makes no NumPy array ({error}); make it dense") from error
-    return values
-
-
-def _array(values: Any, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(
-            f"{name} cannot be made an array ({error}); several inputs go in a tuple or a dict"
-        ) from error
-
-
-def _check_values(values: NDArray[Any], name: str, admits: Admits, first_row: int) -> None:
-    # Slice by slice: the mask of a whole set would take a quarter of its memory again.
-    rows = max(1, BLOCK_BYTES // max(1, values[:1].nbytes))
-    for start in range(0, len(values), rows):
-        passed = admits(values[start : start + rows])
-        if not passed.all():
-            place = np.argwhere(~passed)[0]
-            place[0] += start
-            value = values[tuple(place)]
-            place[0] += first_row
-            where = ", ".join(str(index) for index in place)
-            remedy = "remove or impute such values"
-            past = ""
-            if np.isfinite(value):
-                past = f", past {LARGEST:.2g} and so infinite in single precision"
-            elif admits is is_finite:
-                remedy += ", or pass allow_nan=True where the model handles them"
-            raise DataError(f"{name}[{where}] is {value}{past} (indexes from 0); {remedy}")
-
-
-def _shapes(nested: Any, first: int = 0) -> Any:
-    """The dimensions from `first` on."""
-    return map_leaves(lambda leaf: tuple(leaf.shape[first:]), nested)

@@ -35,6 +35,7 @@ _MODULES = {
         "H5pyBatchGenerator",
         "IntervalBatchGenerator",
         "MatrixBatchGenerator",
+        "MixedBatchGenerator",
     ],
     "constraints": ["Constraint", "MaxNormConstraint", "NonNegative", "UnitNorm"],
     "hyperband": ["Hyperband", "Job", "Result", "Rung", "brackets"],

@@ -82,8 +82,8 @@ FILES = {
         "locks",
     ],
     "generators": [
-        "arrays base hdf5",
-        "sequences",
+        "arrays base hdf5 sampling",
+        "mixtures sequences",
         "datasets fasta",
         "intervals",
     ],

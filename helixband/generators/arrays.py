@@ -1,12 +1,25 @@
-"""Arrays and tensors, nested or not, as generators yield them: joined, and as NumPy arrays."""
+"""Arrays and tensors, nested or not, as generators yield them: checked, joined, and as NumPy arrays."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from helixband.nested import CONTAINERS, map_leaves, zip_leaves
+from helixband.errors import DataError
+from helixband.nested import CONTAINERS, like, map_leaves, zip_leaves
+from helixband.sequence.targets import LARGEST, NUMBER_CLASSES, check_type, is_finite, is_finite_or_nan
+
+Admits = Callable[[NDArray[Any]], NDArray[np.bool_]]
+
+# By allow_nan: which values pass, or None where all do.
+OF_X: dict[bool, Admits | None] = {False: is_finite, True: None}
+OF_Y: dict[bool, Admits | None] = {False: is_finite, True: is_finite_or_nan}
+
+CHECKED_BYTES = 8 << 20
+"""Values are checked so many bytes at a time: the mask of a whole set would take a quarter of its memory."""
 
 
 def to_numpy(nested: Any) -> Any:
@@ -23,3 +36,66 @@ def concatenate(parts: list[Any]) -> Any:
     return zip_leaves(
         lambda places: torch.cat(places) if isinstance(places[0], Tensor) else np.concatenate(places), parts
     )
+
+
+def as_arrays(nested: Any, name: str, admits: Admits | None, first_row: int = 0) -> Any:
+    """Arrays and tensors as they are, anything else (lists of numbers) as arrays; checked."""
+    if isinstance(nested, dict):
+        return {key: as_arrays(value, f"{name}[{key!r}]", admits, first_row) for key, value in nested.items()}
+    if isinstance(nested, tuple):
+        parts = enumerate(nested)
+        return like(nested, [as_arrays(part, f"{name}[{i}]", admits, first_row) for i, part in parts])
+    array = nested if isinstance(nested, np.ndarray | Tensor) else _array(nested, name)
+    values = _values(array, name)
+    if values.ndim == 0 or values.dtype.kind not in "biuf":
+        is_text = values.dtype.kind in "USTO" and (name.startswith("Y") or name.endswith(": label"))
+        remedy = f"; {NUMBER_CLASSES}, for example by np.unique(…, return_inverse=True)" if is_text else ""
+        raise DataError(
+            f"{name} has the type {values.dtype} and shape {values.shape}; "
+            f"it has to be an array of numbers, examples along its first dimension{remedy}"
+        )
+    check_type(values, name)
+    if values.dtype.kind == "f" and admits is not None:
+        _check_values(values, name, admits, first_row)
+    return array
+
+
+def _values(array: NDArray[Any] | Tensor, name: str) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = to_numpy(array)
+    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, quantized, of eight bits
+        raise DataError(f"{name} is a tensor that makes no NumPy array ({error}); make it dense") from error
+    return values
+
+
+def _array(values: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            f"{name} cannot be made an array ({error}); several inputs go in a tuple or a dict"
+        ) from error
+
+
+def _check_values(values: NDArray[Any], name: str, admits: Admits, first_row: int) -> None:
+    rows = max(1, CHECKED_BYTES // max(1, values[:1].nbytes))
+    for start in range(0, len(values), rows):
+        passed = admits(values[start : start + rows])
+        if not passed.all():
+            place = np.argwhere(~passed)[0]
+            place[0] += start
+            value = values[tuple(place)]
+            place[0] += first_row
+            where = ", ".join(str(index) for index in place)
+            remedy = "remove or impute such values"
+            past = ""
+            if np.isfinite(value):
+                past = f", past {LARGEST:.2g} and so infinite in single precision"
+            elif admits is is_finite:
+                remedy += ", or pass allow_nan=True where the model handles them"
+            raise DataError(f"{name}[{where}] is {value}{past} (indexes from 0); {remedy}")
+
+
+def shapes_of(nested: Any, first: int = 0) -> Any:
+    """The dimensions from `first` on."""
+    return map_leaves(lambda leaf: tuple(leaf.shape[first:]), nested)

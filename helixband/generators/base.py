@@ -14,7 +14,7 @@ class BatchGenerator:
     """Base class: examples, by index, in batches.
 
     A subclass gives `_batches`. Its state is its data and (seed, epoch) alone: the run shares one
-    generator among trials.
+    generator among trials. An epoch can be read from any batch on, see `batches` and `stream`.
 
     `drop_last` leaves the last batch of an epoch out where it has fewer examples than `batch_size`. It is for
     training: batch normalisation cannot train on a batch of one example.
@@ -56,14 +56,43 @@ class BatchGenerator:
         return self.n_examples // rows if self.drop_last else math.ceil(self.n_examples / rows)
 
     def __iter__(self) -> Iterator[Any]:
-        rng = np.random.default_rng([self._seed, self._epoch]) if self.shuffle else None
+        seed, epoch = self._seed, self._epoch
         self._epoch += 1
+        return self.batches(seed, epoch)
+
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch, from batch `start` on; those before it are not read.
+
+        They are those that an iteration after `set_epoch(seed, epoch)` gives. This moves no state.
+        """
         least = self.batch_size if self.drop_last and self.batch_size else 0
-        for x, y in self._batches(rng):
+        for x, y in self._batches(seed, epoch, start):
             if least and length(x) < least:
                 continue
             yield (x, y) if self.labelled else x
 
-    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
-        """The batches of an epoch as (x, y), y None without labels; `rng` is None for the stored order."""
+    def stream(self, seed: int, start: int = 0) -> Iterator[Any]:
+        """The batches of epoch 0, 1, 2, … without end, from batch `start` of them all on.
+
+        Those before it are not read. So `islice(stream(seed, n * epoch), n)` are the batches of an epoch of
+        n batches, whatever the length of the set.
+        """
+        epoch, first = self._located(seed, start)
+        while True:
+            yield from self.batches(seed, epoch, first)
+            epoch, first = epoch + 1, 0
+
+    def _located(self, seed: int, start: int) -> tuple[int, int]:
+        """The epoch in which batch `start` of the stream is, and its number there."""
+        return divmod(start, len(self))
+
+    def _rng(self, seed: int, epoch: int) -> np.random.Generator | None:
+        """The random numbers of an epoch; None for the stored order."""
+        return np.random.default_rng([seed, epoch]) if self.shuffle else None
+
+    def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of an epoch from `start` on as (x, y), y None without labels.
+
+        With `drop_last`, one that is not full may be among them, and does not count for `start`.
+        """
         raise NotImplementedError

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import matching_files
+from helixband.generators.sampling import Checked, Sampling
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator, check_options
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.fasta import is_fasta
@@ -51,7 +52,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     records have none. If some do, and cannot be read, there are no positions: `no_coordinates` says why.
 
     `options` are those of `SequenceBatchGenerator`: `layout`, `reverse_complement`, `augmentation`,
-    `balance`, `metadata`.
+    `balance`, `sampling`, `metadata`, `drop_last`.
 
     Raises `DataError`, with file, line and record, if files or targets are not as described.
     """
@@ -182,6 +183,22 @@ class FastaBatchGenerator(SequenceBatchGenerator):
                 "stride, random_offsets, min_length and incomplete are for windows along the records: give "
                 "window too, or leave them out"
             )
+
+    def _located(self, seed: int, start: int) -> tuple[int, int]:
+        if not self.random_offsets:
+            return super()._located(seed, start)
+        epoch = 0
+        while start >= (batches := len(self._of_epoch(np.random.default_rng([seed, epoch])))):
+            epoch, start = epoch + 1, start - batches
+        return epoch, start
+
+    def _checked(self, sampling: Sampling, balance: bool, shuffle: bool, n_examples: int) -> Checked:
+        if self.random_offsets and not isinstance(sampling, str | None):
+            raise DataError(
+                "with random_offsets the windows differ in each epoch, and have no weights: leave one "
+                "of them out, or pass sampling='balanced'"
+            )
+        return super()._checked(sampling, balance, shuffle, n_examples)
 
     def _of_epoch(self, rng: np.random.Generator) -> Self:
         if not self.random_offsets:

@@ -49,7 +49,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     `incomplete`: windows that extend beyond their chromosome, or that jitter can move beyond it, are filled
     up ("pad") or left out ("drop"). Padding keeps its place on the chromosome: on the − strand, padding for
     bases past the chromosome's end comes first. `options` are those of `SequenceBatchGenerator`: `layout`,
-    `reverse_complement`, `augmentation`, `balance`, `metadata`, `drop_last`.
+    `reverse_complement`, `augmentation`, `balance`, `sampling`, `metadata`, `drop_last`.
 
     Raises `DataError`, with file, line and interval, if the files do not fit together.
     """

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.generators.base import BatchGenerator
+from helixband.generators.sampling import Checked, Sampling, balanced, checked, classes, weighted
 from helixband.sequence import splits
 from helixband.sequence.alphabet import Codes
-from helixband.sequence.augmentation import Augmentation
+from helixband.sequence.augmentation import DRAWS, Augmentation
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.metadata import HeaderTable, Metadata
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.windows import Indexes, Places, Plan
 
 LAYOUTS = ("NL", "NCL", "NC1L", "NLC")
-SPLITS = ("chromosome", "interval", "cluster", "ratio")
 
 BATCH_BYTES = 16 << 20
 """A generator without a batch size gives batches of about this size, as indexes."""
@@ -41,8 +41,9 @@ class SequenceBatchGenerator(BatchGenerator):
     `metadata`, int64 (N, 2): the hash of the record's header and the start of the window.
 
     `reverse_complement` is the proportion of windows that are read from the other strand; True means half.
-    `augmentation` is what else is done to a batch. `balance` draws the same number of examples of each class,
-    to within one. All three are drawn again in each epoch, and need `shuffle`.
+    `augmentation` is what else is done to a batch. `sampling` is which examples an epoch has: "balanced", the
+    same number of each class, to within one (`balance=True` is the same); or a weight for each example, (N,).
+    All are drawn again in each epoch, and need `shuffle`.
 
     `drop_last` leaves a last batch of fewer than `batch_size` examples out.
 
@@ -66,6 +67,7 @@ class SequenceBatchGenerator(BatchGenerator):
         balance: bool = False,
         metadata: bool = False,
         drop_last: bool = False,
+        sampling: Sampling = None,
     ) -> None:
         self.store = store
         self.plan = plan
@@ -73,7 +75,7 @@ class SequenceBatchGenerator(BatchGenerator):
         self.layout = layout
         self.reverse_complement = 0.5 if reverse_complement is True else reverse_complement
         self.augmentation = augmentation
-        self.balance = balance
+        self.sampling = self._checked(sampling, balance, shuffle, len(plan))
         self.headers = HeaderTable(store.told_headers) if metadata else None
         self._chosen: Indexes | None = None  # the examples of a part, of all there are
         super().__init__(len(plan), batch_size, shuffle, targets is not None, drop_last)
@@ -98,9 +100,15 @@ class SequenceBatchGenerator(BatchGenerator):
         return None if self.targets is None else self._targets_of(self._numbers(np.arange(self.n_examples)))
 
     @property
+    def balance(self) -> bool:
+        """Whether an epoch has the same number of examples of each class."""
+        return isinstance(self.sampling, str)
+
+    @property
     def is_random(self) -> bool:
         """Whether the examples themselves, and not their order alone, differ from epoch to epoch."""
-        return bool(self.reverse_complement or self.jitter or self.augmentation or self.balance)
+        drawn = self.sampling is not None
+        return bool(self.reverse_complement or self.jitter or self.augmentation or drawn)
 
     def codes(self, examples: Indexes) -> Codes:
         """The indexes of examples as they stand, uint8 (N, L): unshifted, unaugmented."""
@@ -173,7 +181,7 @@ class SequenceBatchGenerator(BatchGenerator):
         The training part is shuffled and augmented as this generator is; the others come whole, in order and
         as they stand.
         """
-        _check_split(by, val, test, gap)
+        splits.check(by, val, test, gap)
         parts = self._split(by, val, test, gap, seed)
         return self.part(parts[0]), self.part(parts[1]).plain(), self.part(parts[2]).plain()
 
@@ -187,7 +195,7 @@ class SequenceBatchGenerator(BatchGenerator):
     def plain(self) -> Self:
         """The same examples in their order, as they stand, in large batches."""
         made = copy.copy(self)
-        made.shuffle, made.batch_size, made.drop_last, made.balance = False, None, False, False
+        made.shuffle, made.batch_size, made.drop_last, made.sampling = False, None, False, None
         made.reverse_complement, made.jitter, made.augmentation = 0.0, 0, None
         return made
 
@@ -258,8 +266,6 @@ class SequenceBatchGenerator(BatchGenerator):
         share = self.reverse_complement
         if not (isinstance(share, float | int | np.number) and 0 <= share <= 1):
             raise DataError(f"{name}: reverse_complement is {share!r}; it has to be a proportion, 0 to 1")
-        if not isinstance(self.balance, bool | np.bool_):
-            raise DataError(f"{name}: balance is {self.balance!r}; it has to be True or False")
         if not isinstance(self.augmentation, Augmentation | None):
             raise DataError(
                 f"{name}: augmentation is {self.augmentation!r}; it has to be an Augmentation of "
@@ -275,29 +281,54 @@ class SequenceBatchGenerator(BatchGenerator):
                 f"{name}: what is drawn anew in each epoch (jitter, offsets, augmentation, balance) is for "
                 "training: pass shuffle=True too"
             )
-        if self.balance and (
-            self.targets is None or self.targets.ndim > 1 or self.targets.dtype.kind not in "bui"
-        ):
+
+    def _checked(self, sampling: Sampling, balance: bool, shuffle: bool, n_examples: int) -> Checked:
+        name, targets = type(self).__name__, self.targets
+        if not isinstance(balance, bool | np.bool_):
+            raise DataError(f"{name}: balance is {balance!r}; it has to be True or False")
+        if balance and sampling is not None:
+            raise DataError(f"{name}: balance=True is sampling='balanced': leave one of them out")
+        if balance and not shuffle:
+            raise DataError(f"{name}: balance is for training: pass shuffle=True too")
+        if balance and (targets is None or targets.ndim > 1 or targets.dtype.kind not in "bui"):
             raise DataError(f"{name}: balance=True needs targets that are class indexes, one per example")
+        return checked("balanced" if balance else sampling, shuffle, targets, n_examples, name)
 
     def _numbers(self, examples: Indexes) -> Indexes:
         """The numbers that examples have among all."""
         return examples if self._chosen is None else self._chosen[examples]
 
-    def _batches(self, rng: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
-        epoch = self if rng is None else self._of_epoch(rng)
-        rows = epoch._rows
-        for numbers in epoch._blocks(rng):
-            places = epoch._places(numbers, rng)
-            codes = epoch._read(numbers, places)
-            if rng is not None and epoch.augmentation is not None:
-                codes = epoch.augmentation(codes, rng)
-            metadata = epoch._metadata(places)
-            y = None if epoch.targets is None else epoch._targets_of(numbers)
-            for start in range(0, len(numbers), rows):
-                batch = slice(start, start + rows)
-                x = epoch._as_x(codes[batch], None if metadata is None else metadata[batch])
+    def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
+        rng = self._rng(seed, epoch)
+        of_epoch = self if rng is None else self._of_epoch(rng)
+        return of_epoch._batches_of(rng, start)
+
+    def _batches_of(self, rng: np.random.Generator | None, start: int) -> Iterator[tuple[Any, Any]]:
+        rows = self._rows
+        for numbers in self._blocks(rng):
+            in_block = len(numbers) // rows if self.drop_last else math.ceil(len(numbers) / rows)
+            if start >= in_block:  # nothing is read, and what is drawn after it stays what it is
+                start -= in_block
+                self._draw(len(numbers), rng)
+                continue
+            places = self._places(numbers, rng)
+            codes = self._read(numbers, places)
+            if rng is not None and self.augmentation is not None:
+                codes = self.augmentation(codes, rng)
+            metadata = self._metadata(places)
+            y = None if self.targets is None else self._targets_of(numbers)
+            for first in range(start * rows, len(numbers), rows):
+                batch = slice(first, first + rows)
+                x = self._as_x(codes[batch], None if metadata is None else metadata[batch])
                 yield x, None if y is None else y[batch]
+            start = 0
+
+    def _draw(self, examples: int, rng: np.random.Generator | None) -> None:
+        """Draw what so many examples would be changed by."""
+        if rng is not None and (self.reverse_complement or self.jitter):
+            rng.random((examples, 2))
+        if rng is not None and self.augmentation is not None:
+            rng.random((examples, DRAWS))
 
     def _places(self, numbers: Indexes, rng: np.random.Generator | None) -> Places:
         """(records, starts, reverse) of examples; with `rng`, as its epoch has them."""
@@ -311,18 +342,11 @@ class SequenceBatchGenerator(BatchGenerator):
     def _drawn_order(self, rng: np.random.Generator) -> Indexes:
         """The numbers of the examples of a shuffled epoch, (N,)."""
         numbers = self._numbers(np.arange(self.n_examples))
-        return rng.permutation(self._balanced(numbers, rng) if self.balance else numbers)
-
-    def _balanced(self, numbers: Indexes, rng: np.random.Generator) -> Indexes:
-        """As many examples of each class, to within one, and in all as many; rare ones more than once."""
-        _, labels = np.unique(self._targets_of(numbers), return_inverse=True)
-        n_classes = int(labels.max()) + 1
-        drawn = []
-        for label, share in enumerate(np.diff(np.arange(n_classes + 1) * len(numbers) // n_classes).tolist()):
-            members = numbers[labels == label]
-            rounds = math.ceil(share / len(members))
-            drawn.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
-        return np.concatenate(drawn)
+        if isinstance(self.sampling, np.ndarray):
+            numbers = numbers[weighted(self.sampling[numbers], rng)]
+        elif self.sampling is not None:
+            numbers = numbers[balanced(classes(self._targets_of(numbers), type(self).__name__), rng)]
+        return rng.permutation(numbers)
 
     def _metadata(self, places: Places) -> Metadata | None:
         records, starts, _ = places
@@ -374,18 +398,3 @@ def check_options(kind: type[SequenceBatchGenerator], options: Collection[str]) 
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known))}"
             raise DataError(f"{kind.__name__} has no option {name}; {hint}")
-
-
-def _check_split(by: str, val: Any, test: Any, gap: int) -> None:
-    if not by:
-        one_of = ", ".join(map(repr, SPLITS))
-        raise DataError(f"split needs by, one of {one_of}, as in split(by='cluster', val=0.2, test=0.2)")
-    if by not in SPLITS:
-        raise DataError(f"split by {by!r}: it has to be one of {', '.join(map(repr, SPLITS))}")
-    if not isinstance(gap, int | np.integer) or gap < 0:
-        raise DataError(f"the gap is {gap!r}; it has to be a number of bases, 0 or more")
-    if gap and by != "interval":
-        raise DataError(f"the gap {gap} is for a split by 'interval': leave it out in a split by {by!r}")
-    if any(isinstance(part, float | int | np.number) == (by == "chromosome") for part in (val, test)):
-        wanted = "lists of chromosomes, [] for none" if by == "chromosome" else "shares of all examples"
-        raise DataError(f"split by {by!r}: val is {val!r} and test {test!r}; they have to be {wanted}")

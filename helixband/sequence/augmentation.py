@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from helixband.errors import DataError
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
 
+DRAWS = 5
+"""So many random numbers are drawn for each row of a batch."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -64,7 +67,9 @@ class Augmentation:
                 f"max_shift {self.max_shift} can leave nothing of rows of length {x.shape[1]}; "
                 "it has to be less than their length"
             )
-        draws = rng.random((len(x), 5)).T  # five a row, so that the size of batches makes no difference
+        draws = rng.random(
+            (len(x), DRAWS)
+        ).T  # so many a row, so that the size of batches makes no difference
         x = x.copy()
         both = draws[2] < self.reverse_complement
         turned = (draws[0] < self.reverse) ^ both

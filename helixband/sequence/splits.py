@@ -7,6 +7,7 @@ ratio 0, or with no chromosome named, is empty, and training gets what the other
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,7 @@ from helixband.sequence.reading import near_names, shown_name
 Indexes = NDArray[np.int64]
 Parts = tuple[Indexes, Indexes, Indexes]
 
+SPLITS = ("chromosome", "interval", "cluster", "ratio")
 TRAIN, VAL, TEST, NO_PART = range(4)
 
 
@@ -183,3 +185,19 @@ def _parts(part: Indexes, val_wanted: bool, test_wanted: bool, hint: str) -> Par
         if is_wanted and not len(indexes):
             raise DataError(f"the {name} part would be empty: {hint}")
     return train, val, test
+
+
+def check(by: str, val: Any, test: Any, gap: int) -> None:
+    """Raise `DataError` for arguments of a split that do not go together."""
+    if not by:
+        one_of = ", ".join(map(repr, SPLITS))
+        raise DataError(f"split needs by, one of {one_of}, as in split(by='cluster', val=0.2, test=0.2)")
+    if by not in SPLITS:
+        raise DataError(f"split by {by!r}: it has to be one of {', '.join(map(repr, SPLITS))}")
+    if not isinstance(gap, int | np.integer) or gap < 0:
+        raise DataError(f"the gap is {gap!r}; it has to be a number of bases, 0 or more")
+    if gap and by != "interval":
+        raise DataError(f"the gap {gap} is for a split by 'interval': leave it out in a split by {by!r}")
+    if any(isinstance(part, float | int | np.number) == (by == "chromosome") for part in (val, test)):
+        wanted = "lists of chromosomes, [] for none" if by == "chromosome" else "shares of all examples"
+        raise DataError(f"split by {by!r}: val is {val!r} and test {test!r}; they have to be {wanted}")

@@ -1,0 +1,212 @@
+"""`MixedBatchGenerator`: batches in which several sets are mixed by shares."""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helixband.errors import DataError
+from helixband.generators.arrays import concatenate
+from helixband.generators.base import BatchGenerator
+from helixband.nested import leaves, length, map_leaves
+from helixband.randomness import derive_seed
+
+TOLERANCE = 1e-6
+"""So much may shares differ from 1 together."""
+
+Rows = tuple[Any, Any]
+"""(x, y) of some examples, y None without labels."""
+
+
+Form = tuple[tuple[tuple[int, ...], str], ...]
+"""The shape and dtype of each part of one example."""
+
+
+class MixedBatchGenerator(BatchGenerator):
+    """Batches of several sets of one form, each with its share of every batch, to within one or two examples.
+
+    `generators`: of Helixband, for training, each with its own shuffling, augmentation and sampling.
+    `shares`, as many, above 0, add up to 1. An epoch has `n_examples`, by default as many as the sets have
+    together. Of these each set gives its share, and goes on in the next epoch where it was: so all of a large
+    set is seen over several epochs, and a small one more than once in one.
+
+    The order is a function of (seed, epoch), as of every generator.
+
+    >>> from batch_generator import MatrixBatchGenerator
+    >>> sets = [MatrixBatchGenerator(np.zeros(6)), MatrixBatchGenerator(np.ones(2))]
+    >>> [sorted(x.tolist()) for x in MixedBatchGenerator(sets, [0.5, 0.5], batch_size=4)]
+    [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+
+    Raises `DataError` for what is no generator of Helixband, for shares that are no such, and, with the first
+    batch, for sets of different forms.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[BatchGenerator],
+        shares: Sequence[float],
+        batch_size: int | None,
+        drop_last: bool = False,
+        n_examples: int | None = None,
+    ) -> None:
+        _check(generators, shares, batch_size)
+        total = sum(generator.n_examples for generator in generators)
+        if n_examples is not None and (not isinstance(n_examples, int | np.integer) or n_examples < 1):
+            raise DataError(f"n_examples is {n_examples!r}; it has to be an integer from 1, or None")
+        super().__init__(n_examples or total, batch_size, True, generators[0].labelled, drop_last)
+        self.shares = [float(share) for share in shares]
+        self.examples_of_each = _apportioned(self.n_examples, self.shares)
+        if 0 in self.examples_of_each:
+            number = self.examples_of_each.index(0)
+            raise DataError(
+                f"set {number} of the mixture has the share {self.shares[number]:g}, which is no example of "
+                f"the {self.n_examples:,} of an epoch: give a larger n_examples, or leave the set out"
+            )
+        assert batch_size is not None
+        self.generators = [
+            _in_batches(generator, math.ceil(share * batch_size))
+            for generator, share in zip(generators, self.shares, strict=True)
+        ]
+
+    def get_X_shape(self) -> Any:
+        """The shape of one example's x."""
+        return self.generators[0].get_X_shape()  # type: ignore[attr-defined]
+
+    def _batches(self, seed: int, epoch: int, start: int) -> Iterator[Rows]:
+        rng = np.random.default_rng([seed, epoch])
+        sets = self._interleaved(rng)
+        rows = self.batch_size or self.n_examples
+        before = np.bincount(sets[: start * rows], minlength=len(self.generators))
+        sources = [
+            _Source(generator, derive_seed(seed, "mixture", number), epoch * of_epoch + skipped)
+            for number, (generator, of_epoch, skipped) in enumerate(
+                zip(self.generators, self.examples_of_each, before.tolist(), strict=True)
+            )
+        ]
+        for first in range(start * rows, len(sets), rows):
+            of_batch = sets[first : first + rows]
+            counts = np.bincount(of_batch, minlength=len(sources)).tolist()
+            parts = [
+                part for source, count in zip(sources, counts, strict=True) for part in source.take(count)
+            ]
+            x, y = _joined(parts)
+            places = np.empty(len(of_batch), dtype=np.int64)  # of the rows of each set, in turn, in the batch
+            places[np.argsort(of_batch, kind="stable")] = np.arange(len(of_batch))
+            yield _taken(x, places), _taken(y, places)
+
+    def _interleaved(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """The number of the set of each example of an epoch, (N,), each set spread evenly."""
+        sets = np.repeat(np.arange(len(self.examples_of_each)), self.examples_of_each)
+        when = [(np.arange(number) + rng.random(number)) / number for number in self.examples_of_each]
+        return sets[np.argsort(np.concatenate(when), kind="stable")]
+
+
+class _Source:
+    """The examples of one set from example `first` of its epochs on, one epoch after the other."""
+
+    def __init__(self, generator: BatchGenerator, seed: int, first: int) -> None:
+        assert generator.batch_size is not None
+        self._generator, self._seed = generator, seed
+        self._epoch, within = divmod(first, generator.n_examples)
+        start, offset = divmod(within, generator.batch_size)
+        self._batches = generator.batches(seed, self._epoch, start)
+        self._rest: Rows | None = None
+        if offset:
+            self.take(offset)
+
+    def take(self, count: int) -> list[Rows]:
+        """The next so many examples, in parts."""
+        parts = []
+        while count:
+            x, y = self._rest or self._next()
+            here = min(count, length(x))
+            parts.append((_taken(x, slice(here)), _taken(y, slice(here))))
+            more = length(x) > here
+            self._rest = (_taken(x, slice(here, None)), _taken(y, slice(here, None))) if more else None
+            count -= here
+        return parts
+
+    def _next(self) -> Rows:
+        batch = next(self._batches, None)
+        if batch is None:
+            self._epoch += 1
+            self._batches = self._generator.batches(self._seed, self._epoch)
+            batch = next(self._batches)
+        return batch if self._generator.labelled else (batch, None)
+
+
+def _check(generators: Sequence[Any], shares: Sequence[Any], batch_size: int | None) -> None:
+    for number, generator in enumerate(generators):
+        if not isinstance(generator, BatchGenerator):
+            raise DataError(
+                f"set {number} of the mixture is a {type(generator).__name__}; only generators of Helixband "
+                "can be mixed, because they can be read from any example on"
+            )
+        if getattr(generator, "random_offsets", False):
+            raise DataError(
+                f"set {number} of the mixture has random_offsets, with another number of windows in each "
+                "epoch, and cannot be mixed: leave them out"
+            )
+    if len(generators) != len(shares) or not len(shares):
+        raise DataError(f"there are {len(shares)} shares for {len(generators)} sets; each needs one")
+    for number, share in enumerate(shares):
+        if not (isinstance(share, float | int | np.number) and 0 < share <= 1):
+            raise DataError(f"the share of set {number} is {share!r}; it has to be above 0, and 1 at most")
+    if abs(sum(shares) - 1) > TOLERANCE:
+        added = " + ".join(f"{share:g}" for share in shares)
+        raise DataError(f"the shares are {added} = {sum(shares):g}; they have to add up to 1")
+    if len({generator.labelled for generator in generators}) > 1:
+        bare = next(number for number, generator in enumerate(generators) if not generator.labelled)
+        raise DataError(f"set {bare} of the mixture has no labels, and others have")
+    if batch_size is None:
+        raise DataError("batch_size is None; a mixture needs the size of its batches")
+
+
+def _apportioned(number: int, shares: list[float]) -> list[int]:
+    """So many examples by shares, by the largest remainders (Hamilton's method).
+
+    >>> _apportioned(10, [0.5, 0.25, 0.25])
+    [5, 3, 2]
+    """
+    exact = [share * number for share in shares]
+    found = [int(part) for part in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda k: found[k] - exact[k])
+    for k in by_remainder[: number - sum(found)]:
+        found[k] += 1
+    return found
+
+
+def _in_batches(generator: BatchGenerator, rows: int) -> BatchGenerator:
+    made = copy.copy(generator)
+    made.batch_size, made.drop_last = rows, False
+    return made
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    forms = [_form(part) for part in parts]
+    if len(set(forms)) > 1:
+        other = next(form for form in forms if form != forms[0])
+        raise DataError(
+            f"the sets of a mixture give examples of different forms, {_told(forms[0])} and {_told(other)} "
+            "of one example; they have to be alike"
+        )
+    x, y = zip(*parts, strict=True)
+    return concatenate(list(x)), None if y[0] is None else concatenate(list(y))
+
+
+def _form(part: Rows) -> Form:
+    both = part if part[1] is not None else part[:1]
+    return tuple((tuple(leaf.shape[1:]), f"{leaf.dtype}") for leaf in leaves(both))
+
+
+def _told(form: Form) -> str:
+    return ", ".join(f"{dtype} {shape}" for shape, dtype in form)
+
+
+def _taken(nested: Any, chosen: Any) -> Any:
+    return None if nested is None else map_leaves(lambda leaf: leaf[chosen], nested)
