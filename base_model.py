@@ -117,16 +117,7 @@ class BaseModel:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch; 1 where the model is made without data."""
-        self.engine.asked_steps = True
-        known = self.args.steps_per_epoch
-        if known is None and self.epoch:
-            return int(self.steps // self.epoch)
-        if known is None:
-            raise DefinitionError(
-                f"{type(self).__name__}: steps_per_epoch is not known before the first epoch: the "
-                "training generator has no length; give it __len__, the number of its batches"
-            )
-        return -(-int(known) // self.engine.accumulate)
+        return self.engine.steps_per_epoch(self.args.steps_per_epoch)
 
     @property
     def total_steps(self) -> int:
@@ -206,8 +197,9 @@ class BaseModel:
         return {"y_pred_loss": output["y_pred"], **output}
 
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
-        """The loss of a batch: a scalar tensor, or (sum, weight), whose quotient it is.
+        """The loss of a batch: a scalar tensor, or (sum, weight), whose quotient it is, or a dict of these.
 
+        The sum of a dict of named losses is trained; each is reported by its name.
         The loss of a set is that of all its examples at once. For it, sums and weights are added up, and
         torch's losses likewise. Any other criterion is called with the outputs for the whole set.
         """
@@ -216,6 +208,8 @@ class BaseModel:
             judge.check_loss(self, y_pred_loss, y)
         if engine.criterion is not self.criterion:
             engine.take_criterion(self.criterion)
+        if engine.sample_weight is not None:
+            return engine.weighted_loss(self.criterion, y_pred_loss, y)
         try:
             loss = engine.loss_of(y_pred_loss, y)
         except Exception as error:
@@ -233,7 +227,7 @@ class BaseModel:
         engine.modes.train()
         loss, (y_pred, weighed) = engine.update(self, functools.partial(judge.training_loss, self, x, y))
         detached = loss.detach()
-        engine.noted = weighed and Noted(detached, weighed.weight, detached._version)
+        engine.noted = weighed and Noted(detached, weighed.weight, detached._version, weighed.parts)
         return detached, map_leaves(Tensor.detach, y_pred)
 
     def backward(self, loss: Tensor) -> None:
@@ -243,6 +237,17 @@ class BaseModel:
     def optimizer_step(self) -> None:
         """For a `train_step` of your own, after `backward`: the update and what belongs to it."""
         self.engine.update.step(self)
+
+    def split_batch(self, batch: Any) -> tuple[Any, ...]:
+        """(x, y) or (x, y, weight) of a labelled batch of another form; weight (N,), of the examples."""
+        raise NotImplementedError
+
+    def prepare_batch(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """(x, y) to train on, of a batch on the device: for augmentation. Not called in evaluation."""
+        return x, y
+
+    def on_epoch_end(self, row: Result) -> Mapping[str, Number] | None:
+        """After validation, before the reward: may add columns to the epoch's row, or return them."""
 
     def on_before_step(self) -> None:
         """Before each update: the parameters have the gradients of all its batches, not clipped yet."""
@@ -456,10 +461,9 @@ class MultiLabelModel(BaseModel):
         if isinstance(y, Tensor) and y.dtype != y_pred_loss.dtype:
             y = y.to(y_pred_loss.dtype)
         if losses.is_plain_bce(self.criterion):
-            total, weight = losses.label_losses(
-                y_pred_loss, y, self.criterion.weight, self.criterion.pos_weight
-            )
-            loss = total / weight.clamp(min=1)
+            own, of_examples = self.criterion, self.engine.take_weight()
+            total, weight = losses.label_losses(y_pred_loss, y, own.weight, own.pos_weight, of_examples)
+            loss = total / torch.where(weight == 0, 1, weight)
             self.engine.note(loss, weight)
             return loss
         return super().compute_loss(y_pred_loss, y)

@@ -154,7 +154,7 @@ FILES = {
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects",
         "options parameters precision result start weights",
-        "broadcasting parts parts.constrain parts.update schedules steps tensorboard",
+        "broadcasting hooks parts parts.constrain parts.update schedules steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.clip parts.freeze parts.schedule plain",
         "parts.order patience",
         "holdings",

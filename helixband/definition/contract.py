@@ -28,7 +28,10 @@ METHODS = {
     "train_step": ("self", "x", "y"),
     "eval_step": ("self", "x", "y"),
     "predict_step": ("self", "x"),
+    "split_batch": ("self", "batch"),
+    "prepare_batch": ("self", "x", "y"),
     "on_before_step": ("self",),
+    "on_epoch_end": ("self", "row"),
     "backward": ("self", "loss"),
     "optimizer_step": ("self",),
 }
@@ -58,6 +61,8 @@ OTHER_NAMES = {
     "compute_loss": {"get_loss", "calc_loss", "calculate_loss", "loss_fn", "loss_function"},
     "train_step": {"fit_batch", "train_batch", "train_on_batch", "training_step"},
     "eval_step": {"eval_batch", "evaluate_batch", "test_step", "test_batch", "val_step", "validation_step"},
+    "split_batch": {"unpack_batch", "unpack", "parse_batch"},
+    "prepare_batch": {"on_after_batch_transfer", "augment_batch", "preprocess_batch", "transform_batch"},
     "on_before_step": {"before_step", "on_before_optimizer_step", "on_optimizer_step", "on_step_begin"},
     "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
 }
@@ -73,7 +78,7 @@ HOOKS = {
         [f"on_{part}_{end}" for part in ("train", "training", "validation") for end in ("start", "end")]
         + [f"on_{part}_epoch_{end}" for part in ("train", "validation") for end in ("start", "end")]
         + [f"on_{part}_batch_{end}" for part in ("train", "validation") for end in ("start", "end")]
-        + ["on_epoch_start", "on_epoch_begin", "on_epoch_end", "on_fit_start", "on_fit_end", "train_epoch"]
+        + ["on_epoch_start", "on_epoch_begin", "on_fit_start", "on_fit_end", "train_epoch"]
         + ["training_epoch_end", "validation_epoch_end", "fit_epoch"],
         "train_step and eval_step get each batch, eval_metrics and get_hyperband_reward each epoch",
     ),

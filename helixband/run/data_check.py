@@ -27,14 +27,15 @@ from helixband.run.prediction import Prediction
 from helixband.search.executors.task import Document
 from helixband.search.executors.trial import Trainer
 from helixband.training import judge, rehearsal, snapshot
-from helixband.training.feed import sizes
+from helixband.training.feed import Split, sizes
+from helixband.training.weighting import split_of
 
 SECONDS = 5.0
 """A check whose data take longer says so."""
 TRIED = 20
 """So many configurations of --try are tried."""
 
-Batch = tuple[Any, Any]
+Batch = tuple[Any, ...]
 
 
 class Work(NamedTuple):
@@ -143,7 +144,7 @@ class DataCheck(Stage):
         for where in (TRAINING, VALIDATION, TEST):
             if where in self._made:
                 with found.of(where):
-                    self._batches[where] = rehearsal.first_batch(self._made[where])
+                    self._batches[where] = rehearsal.first_batch(self._made[where], self._as_it_is)
 
     def _try_configurations(self) -> Findings:
         """What the first configuration that works gave to note, or else the faults of the first of all.
@@ -179,6 +180,22 @@ class DataCheck(Stage):
             torch.cuda.empty_cache()
         return found
 
+    @property
+    def _as_it_is(self) -> Split | None:
+        """Batches are left whole where the model splits them."""
+        own = self.definition.module.Model.split_batch is not BaseModel.split_batch
+        return (lambda batch, where: (batch,)) if own else None
+
+    def _split(self, model: BaseModel, found: Findings) -> dict[str, Batch]:
+        """The batches of the sets as (x, y) or (x, y, weight)."""
+        if (split := split_of(model)) is None:
+            return self._batches
+        batches: dict[str, Batch] = {}
+        for where, (batch,) in self._batches.items():
+            with found.of(where):
+                batches[where] = split(batch, f"the first batch of {where}")
+        return batches
+
     def _tried(self, config: Document) -> Findings:
         found, model = Findings(), None
         with found.of(MODEL):
@@ -186,8 +203,9 @@ class DataCheck(Stage):
         if model is None:
             return found
         with rehearsal.weights_kept(model):
-            trial = _Rehearsal(model, found, self._batches, self._work.replaces)
-            if TRAINING in self._batches:
+            batches = self._split(model, found)
+            trial = _Rehearsal(model, found, batches, self._work.replaces)
+            if TRAINING in batches:
                 trial.train(self._made[TRAINING], sizes(self._made[TRAINING]))
             trial.evaluate(self.args.mc_dropout)
             if PREDICTION in self._made:

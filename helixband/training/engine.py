@@ -1,11 +1,10 @@
 """What training keeps of a model, in one attribute of it, so that all other names are the definition's."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,7 +17,7 @@ from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
 from helixband.training.guard import guard_of, watched_step
 from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
-from helixband.training.meters import Loss, check_rows
+from helixband.training.meters import Loss, check_rows, mean_of
 from helixband.training.modes import Modes
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
@@ -29,6 +28,7 @@ from helixband.training.parts.schedule import Schedules, check_schedulers, check
 from helixband.training.parts.update import Update, check_optimizer
 from helixband.training.patience import Patience
 from helixband.training.state import ModelState
+from helixband.training.weighting import weighted
 
 
 @dataclass(eq=False)
@@ -66,6 +66,7 @@ class Noted(NamedTuple):
     loss: Tensor
     weight: float | Tensor | None
     version: int
+    parts: Mapping[str, Loss] | None = None
 
 
 class Engine:
@@ -111,22 +112,43 @@ class Engine:
         """Whether it has asked for that, or for those of an epoch."""
         self.accumulate = 1
         """So many batches an optimizer step has, as far as is known before `init_model` has said it."""
+        self.sample_weight: Tensor | None = None
+        """The weights of the examples of the batch that is computed, (N,), where it has some."""
+        self.weight_used = False
+        """Whether its loss has taken them."""
+        self.adds_up = True
+        """Whether the losses that `compute_loss` gave last can be put together from those of batches."""
         self.rows = 0
         """The examples of the batch of the step under way."""
         self.noted: Noted | None = None
         """What is known of the loss that was computed last; nothing where its weight is not."""
 
-    def note(self, loss: Tensor, weight: float | Tensor | None) -> None:
-        """Keep the weight of the loss that was just computed."""
+    def note(
+        self, loss: Tensor, weight: float | Tensor | None, parts: Mapping[str, Loss] | None = None
+    ) -> None:
+        """Keep the weight of the loss that was just computed, and what it is the sum of."""
         # Of a tensor of torch's inference mode no change is counted.
-        self.noted = None if loss.is_inference() else Noted(loss, weight, loss._version)
+        self.noted = None if loss.is_inference() else Noted(loss, weight, loss._version, parts)
 
     def weighed(self, loss: Any) -> Loss | None:
         """A loss with its weight, if it is the very tensor that was noted, and unchanged since."""
         noted = self.noted
         if noted is None or noted.loss is not loss or noted.version != loss._version:
             return None
-        return Loss(loss, noted.weight)
+        return Loss(loss, noted.weight, noted.parts)
+
+    def take_weight(self) -> Tensor | None:
+        """The weights of the batch's examples, for a loss that uses them."""
+        self.weight_used = True
+        return self.sample_weight
+
+    def weighted_loss(self, criterion: Any, y_pred_loss: Any, y: Any) -> Tensor:
+        """The loss of a batch whose examples have weights, noted."""
+        weight = self.take_weight()
+        assert weight is not None
+        loss = weighted(criterion, y_pred_loss, y, weight)
+        self.note(*loss)
+        return loss.value
 
     def unseen(self, what: str, *parts: Any) -> bool:
         """Whether a computation has not been checked yet on parts of these shapes; it is from now on."""
@@ -186,6 +208,8 @@ class Engine:
         self.options = options
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.has_train_metrics = "train_metrics" in own
+        self.own_split, self.own_prepare = "split_batch" in own, "prepare_batch" in own
+        self.own_epoch_end = "on_epoch_end" in own
         self.checks_labels = "check_labels" in own or isinstance(model.criterion, MaskedLoss)
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
@@ -217,6 +241,18 @@ class Engine:
             self.accumulate = self.options.accumulate
             randomness.set_state(numbers)
             model.init_model()
+
+    def steps_per_epoch(self, batches: int | None) -> int:
+        """Optimizer steps of an epoch of so many batches; where that is not known, of those that were."""
+        self.asked_steps = True
+        if batches is not None:
+            return -(-int(batches) // self.accumulate)
+        if self.record.epoch:
+            return int(self.record.steps // self.record.epoch)
+        raise DefinitionError(
+            "steps_per_epoch is not known before the first epoch: the training generator has no length; "
+            "give it __len__, the number of its batches"
+        )
 
     def check_plan(self, scheduler: Any, epochs: int, batches: int | None, limit: int | None) -> None:
         """Raise `DefinitionError` where epochs of so many batches do not go with options or schedulers.
@@ -283,16 +319,3 @@ def _check_part(model: Any, name: str, value: Any, fits: bool) -> None:
             "super().init_model; it takes (network, criterion, optimizer): a torch module, a loss, and an "
             "optimizer of torch"
         )
-
-
-def mean_of(given: tuple[Any, ...]) -> Loss:
-    """(sum, weight) as a mean with its weight; where the weight is 0, the sum itself."""
-    if len(given) != 2:
-        raise DefinitionError(f"compute_loss returned {len(given)} values; it has to return (sum, weight)")
-    total, weight = given
-    if not isinstance(total, Tensor) or total.ndim:
-        raise DefinitionError(
-            f"compute_loss returned the sum {in_one_line(total)}; it has to be a scalar tensor"
-        )
-    weight = torch.as_tensor(weight, device=total.device).detach()
-    return Loss(total / torch.where(weight == 0, 1, weight), weight)

@@ -1,6 +1,6 @@
 """Where batches come from: what a generator yields, checked, cut to size, and as tensors on the device."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -18,6 +18,9 @@ EVALUATION_BYTES = {"cpu": 1 << 18, "cuda": 1 << 20}
 """A batch is cut for evaluation where its x has more bytes than this, and more rows than a training batch:
 activations take tens to hundreds of times the memory of their input. On a CPU those of larger pieces are
 returned to the system after each piece, and asked for anew, which takes longer than computing them."""
+
+
+Split = Callable[[Any, str], tuple[Any, ...]]
 
 
 def choose_device(cpu: bool = False) -> torch.device:
@@ -57,14 +60,21 @@ def kept(nested: Any) -> Any:
     return nested.clone() if isinstance(nested, Tensor) else np.array(nested)
 
 
-def labelled(generator: Iterable[Any], limit: int | None = None) -> Generator[tuple[Any, Any]]:
+def labelled(
+    generator: Iterable[Any], limit: int | None = None, split: Split | None = None
+) -> Generator[tuple[Any, ...]]:
     """The batches (x, y) of a generator, the first `limit` of them.
+
+    `split` makes (x, y), or (x, y, weight), of batches of another form; it is told where they are from.
 
     Raises `DataError` for a generator that says it is not `labelled`, and for a batch that is no pair.
     """
     if getattr(generator, "labelled", True) is False:
         raise DataError(f"{type(generator).__name__} has no labels: training and evaluation need (x, y)")
     for number, batch in enumerate(islice(iter(generator), limit)):
+        if split is not None:
+            yield split(batch, f"batch {number} of {type(generator).__name__}")
+            continue
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             kind = type(batch).__name__
             raise DataError(
@@ -132,9 +142,9 @@ def no_batch(generator: Iterable[Any]) -> DataError:
     )
 
 
-def trouble_in_data(generator: Iterable[Any], limit: int | None) -> str:
+def trouble_in_data(generator: Iterable[Any], limit: int | None, split: Split | None = None) -> str:
     """Why a loss is not finite, as far as the data tell. Nothing is looked for before that has happened."""
-    for number, (x, y) in enumerate(labelled(generator, limit)):
+    for number, (x, y, *_) in enumerate(labelled(generator, limit, split)):
         for name, part in (("x", x), ("y", y)):
             for leaf in leaves(to_numpy(part)):
                 values = np.asarray(leaf)

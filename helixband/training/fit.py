@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from helixband import randomness
 from helixband.randomness import Stream
 from helixband.results.directory import Row
+from helixband.training.hooks import with_columns
 from helixband.training.member import Member
 from helixband.training.parts.schedule import learning_rate
 from helixband.training.passes import train_pass
@@ -60,6 +61,8 @@ def _validated(member: Member) -> Row:
     with member.weights_to_use(), validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
     result |= model.engine.norms.means()
+    if model.engine.own_epoch_end:
+        result = with_columns(model, record.epoch + 1, result)
     reward = number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1
     row = {"epoch": record.epoch, **result, "reward": reward}

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from helixband import interruption
 from helixband.env import check_name
-from helixband.errors import DataError
+from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, monte_carlo, passes
-from helixband.training.engine import mean_of
-from helixband.training.meters import Loss
+from helixband.training.feed import Split
+from helixband.training.meters import Loss, mean_of
 from helixband.training.passes import Evaluated
-from helixband.training.result import plain_numbers
+from helixband.training.result import joined, plain_numbers
+from helixband.training.weighting import split_of
 
 
 def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
@@ -26,7 +27,15 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     if engine.check_loss:
         check_loss(model, y_pred_loss, y)
     engine.noted = None
+    engine.adds_up, engine.weight_used = True, False
     given = model.compute_loss(y_pred_loss, y)
+    if engine.sample_weight is not None and not engine.weight_used:
+        raise DefinitionError(
+            "split_batch gives weights of examples, and compute_loss does not use them: call "
+            "super().compute_loss(y_pred_loss, y) in it"
+        )
+    if isinstance(given, dict):
+        return _sum_of(engine, given, length(y))
     if isinstance(given, tuple):
         mean = mean_of(given)
         engine.note(*mean)
@@ -35,13 +44,44 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     return loss
 
 
+def _sum_of(engine: Any, named: dict[str, Any], rows: int) -> Tensor:
+    """The sum of named losses; the engine has noted each.
+
+    Raises `DefinitionError` for what is neither a scalar nor (sum, weight), and for a name that is taken.
+    """
+    parts: dict[str, Loss] = {}
+    for name, given in named.items():
+        if isinstance(given, tuple):
+            parts[name] = mean_of(given)
+        elif isinstance(given, Tensor) and not given.ndim:
+            parts[name] = Loss(given, rows)
+            engine.adds_up = False
+        else:
+            shape = tuple(given.shape) if isinstance(given, Tensor) else in_one_line(given)
+            raise DefinitionError(
+                f"compute_loss returned {shape} as the loss {name!r}; each has to be a scalar tensor, or "
+                "(sum, weight)"
+            )
+    if not parts or "loss" in parts:
+        what = "the name 'loss', which their sum has" if parts else "a dict without a loss"
+        raise DefinitionError(f"compute_loss returned {what}: give each loss a name of its own")
+    total = torch.stack([part.value for part in parts.values()]).sum()
+    detached = {name: Loss(part.value.detach(), part.weight) for name, part in parts.items()}
+    engine.note(total, rows, detached)
+    return total
+
+
 def check_loss(model: Any, y_pred_loss: Any, y: Any) -> None:
     """Look at the first batch of a pass, if none of its shapes was looked at: is its loss a broadcast one?"""
     engine = model.engine
     engine.check_loss = False
     if engine.unseen("loss", y_pred_loss, y):
         apart = functools.partial(engine.state.unmoved, model)
-        broadcasting.check_loss(model.compute_loss, y_pred_loss, y, apart)
+        weight, engine.sample_weight = engine.sample_weight, None  # which is of all rows
+        try:
+            broadcasting.check_loss(model.compute_loss, y_pred_loss, y, apart)
+        finally:
+            engine.sample_weight = weight
 
 
 def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss | None]]:
@@ -52,9 +92,10 @@ def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss |
 
 
 @torch.no_grad()
-def batch(model: Any, x: Any, y: Any) -> Evaluated:
-    """One batch in evaluation mode."""
+def batch(model: Any, x: Any, y: Any, weight: Tensor | None = None) -> Evaluated:
+    """One batch in evaluation mode, perhaps with weights of its examples, (N,)."""
     interruption.check()
+    model.engine.sample_weight = weight
     model.engine.modes.eval()
     output = model.forward(x)
     model.engine.scores_y_pred = output["y_pred_loss"] is output["y_pred"]
@@ -63,7 +104,7 @@ def batch(model: Any, x: Any, y: Any) -> Evaluated:
 
 def _evaluated(model: Any, output: dict[str, Any], y: Any) -> Evaluated:
     loss = mean_loss(model, output["y_pred_loss"], y)
-    known = model.engine.weighed(loss) is not None
+    known = model.engine.adds_up and model.engine.weighed(loss) is not None
     outputs = None if known else (output["y_pred_loss"], y)
     weighed, y_pred = model.engine.read((loss, output["y_pred"]), length(y), "eval_step")
     return Evaluated(weighed, y_pred, outputs)
@@ -71,32 +112,38 @@ def _evaluated(model: Any, output: dict[str, Any], y: Any) -> Evaluated:
 
 def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
     """(loss and metrics, y_true, y_pred) of a whole set."""
-    loss, y_true, y_pred = outputs(model, generator)
-    return {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}, y_true, y_pred
+    losses, y_true, y_pred = outputs(model, generator, split_of(model))
+    return joined(losses, numbers(model, "eval_metrics", y_true, y_pred)), y_true, y_pred
 
 
-def outputs(model: Any, generator: Iterable[Any]) -> tuple[float, Any, Any]:
-    """(loss, y_true, y_pred) of a whole set, its labels checked."""
+def outputs(
+    model: Any, generator: Iterable[Any], split: Split | None = None
+) -> tuple[dict[str, float], Any, Any]:
+    """(losses, y_true, y_pred) of a whole set, its labels checked; `split` is that of its batches."""
     step = _by_definition if model.engine.own_eval_step else batch
-    loss, y_true, y_pred = _pass(model, step, generator)
+    losses, y_true, y_pred = _pass(model, step, generator, split)
     model.check_labels(y_true)
-    if not math.isfinite(loss):
+    if not math.isfinite(losses["loss"]):
         _check_finite(generator, y_true, y_pred)
-    return loss, y_true, y_pred
+    return losses, y_true, y_pred
 
 
 def _pass(
-    model: Any, step: Callable[[Any, Any, Any], Evaluated], generator: Iterable[Any]
-) -> tuple[float, Any, Any]:
-    """(loss, y_true, y_pred) of a whole set, whose batches `step(model, x, y)` evaluates."""
+    model: Any, step: Callable[..., Evaluated], generator: Iterable[Any], split: Split | None = None
+) -> tuple[dict[str, float], Any, Any]:
+    """(losses, y_true, y_pred) of a whole set, whose batches `step(model, x, y)` evaluates."""
     model.engine.begin_pass()
 
     @torch.no_grad()
-    def loss_of(y_pred_loss: Any, y: Any) -> float:
-        return float(mean_loss(model, y_pred_loss, y))
+    def loss_of(y_pred_loss: Any, y: Any) -> Loss:
+        loss = mean_loss(model, y_pred_loss, y)
+        return model.engine.weighed(loss) or Loss(loss, 1)
 
-    rows, limit = model.args.batch_size, model.batch_limit
-    return passes.evaluate(functools.partial(step, model), loss_of, generator, model.device, rows, limit)
+    rows, limit, evaluated = model.args.batch_size, model.batch_limit, functools.partial(step, model)
+    try:
+        return passes.evaluate(evaluated, loss_of, generator, model.device, rows, limit, split)
+    finally:
+        model.engine.sample_weight = None
 
 
 def whole_mc(model: Any, generator: Iterable[Any], samples: int) -> tuple[dict[str, float], Any, Any]:
@@ -112,7 +159,7 @@ def whole_mc(model: Any, generator: Iterable[Any], samples: int) -> tuple[dict[s
     y_pred = monte_carlo.mean(predictions)
     engine = model.engine
     if engine.scores_y_pred and not (engine.own_loss or engine.own_eval_step):
-        loss = _pass(model, _of_prediction, [(y_pred, y_true)])[0]
+        loss = _pass(model, _of_prediction, [(y_pred, y_true)])[0]["loss"]
     else:
         loss = float(np.mean([each["loss"] for each in values]))
     result = {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}
@@ -140,8 +187,9 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
     return found
 
 
-def _by_definition(model: Any, x: Any, y: Any) -> Evaluated:
+def _by_definition(model: Any, x: Any, y: Any, weight: Tensor | None = None) -> Evaluated:
     """One batch by the `eval_step` of a definition, whose loss is weighted by its rows."""
+    model.engine.sample_weight = weight
     rows = length(y)
     given = model.engine.own(model, "eval_step", x, y)
     model.engine.noted = None

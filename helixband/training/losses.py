@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helixband.errors import DefinitionError
-from helixband.losses.base import MaskedLoss, paired
+from helixband.losses.base import MaskedLoss, beside, paired
 
 Criterion = Callable[..., Tensor]
 
@@ -21,6 +21,13 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target)
 
 
+def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
+    """As `cross_entropy`, of each example."""
+    if logits.ndim == 1 or logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return F.cross_entropy(logits, target, reduction="none")
+
+
 def label_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """The mean binary cross-entropy of logits (N, …) over the labels that are known: NaN is a missing one."""
     total, weight = label_losses(logits, target)
@@ -28,14 +35,22 @@ def label_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def label_losses(
-    logits: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+    of_examples: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The sum of the binary cross-entropies of the labels that are known, and their number."""
+    """The sum of the binary cross-entropies of the labels that are known, and their number.
+
+    With weights `of_examples`, (N,), both are weighted by them.
+    """
     known = ~target.isnan()
     losses = F.binary_cross_entropy_with_logits(
         logits, target.where(known, 0.0), weight, pos_weight=pos_weight, reduction="none"
     )
-    return (losses * known).sum(), known.sum()
+    counted = known if of_examples is None else known * beside(losses, of_examples)
+    return (losses * counted).sum(), counted.sum()
 
 
 def match_labels(y: Tensor, logits: Tensor) -> Tensor:

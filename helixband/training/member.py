@@ -32,10 +32,12 @@ from helixband.training.iterators import Iterators, iterators_of
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter, Metrics
 from helixband.training.objects import is_stateful
+from helixband.training.result import joined
 from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
+from helixband.training.weighting import split_of
 
-Batch = tuple[Any, Any]
-"""(x, y) on the device."""
+Batch = tuple[Any, ...]
+"""(x, y) on the device, or (x, y, weight)."""
 
 
 class StepResult(NamedTuple):
@@ -43,6 +45,8 @@ class StepResult(NamedTuple):
 
     loss: Loss
     y_pred: Any
+    y_true: Any = None
+    """The labels that it was trained on, where these are others than the batch's."""
 
 
 class Model(Protocol):
@@ -142,7 +146,8 @@ class Member:
             set_epoch(self.train, self.seed, self.record.epoch)
             self.model.engine.begin_epoch()
             metrics = MetricMeter(self.metrics) if self.metrics is not None else None
-            self._epoch = _Epoch(labelled(self.train, self.limit), metrics, self._new_labels)
+            batches = labelled(self.train, self.limit, split_of(self.model))
+            self._epoch = _Epoch(batches, metrics, self._new_labels)
 
     def elapsed(self) -> float:
         """Seconds since the epoch began."""
@@ -150,24 +155,28 @@ class Member:
 
     def next_batch(self) -> Batch | None:
         """The next batch of the epoch, on the device; None after the last one, and where it failed."""
-        batch, epoch = None, self._epoch
+        batch: Batch | None = None
+        epoch = self._epoch
         with self.turn:
             if epoch.losses.is_lost:
                 raise TrainingError(self._trouble(epoch.losses))
             if (found := next(epoch.batches, None)) is not None:
-                x, y = found
+                x, y, *weight = found
                 if epoch.metrics is not None or epoch.labels is not None:
                     epoch.y_true = kept(y)
                 if epoch.labels is not None:
                     epoch.labels.add(epoch.y_true)
                 batch = to_device(x, self.model.device), to_device(y, self.model.device)
+                if weight:
+                    batch += (to_device(weight[0], self.model.device),)
         return batch
 
     def take(self, result: StepResult) -> None:
         """Add what a step on the last batch gave."""
         self._epoch.losses.add(result.loss)
         if self._epoch.metrics is not None:
-            self._epoch.metrics.add(self._epoch.y_true, result.y_pred)
+            y_true = self._epoch.y_true if result.y_true is None else result.y_true
+            self._epoch.metrics.add(y_true, result.y_pred)
 
     def trained(self) -> dict[str, float]:
         """What the epoch's steps gave: train_loss, and the means of the batches' metrics as train_<name>.
@@ -184,7 +193,7 @@ class Member:
         loss = epoch.losses.total()
         if not math.isfinite(loss):
             raise TrainingError(self._trouble(epoch.losses))
-        means = epoch.metrics.means() if epoch.metrics is not None else {}
+        means = joined(epoch.losses.parts(), epoch.metrics.means() if epoch.metrics is not None else {})
         self._epoch = _Epoch(began=epoch.began)  # its tensors are not needed in the validation
         return {f"train_{name}": value for name, value in {"loss": loss, **means}.items()}
 
@@ -210,7 +219,8 @@ class Member:
         train: Any = self.train
         state = train.state_dict() if is_stateful(train) else None
         with validation_numbers(self.train, self.seed, self.record.epoch, TRAIN):
-            batches = ((to_device(x, self.model.device),) for x, _ in labelled(self.train, self.limit))
+            found = labelled(self.train, self.limit, split_of(self.model))
+            batches = ((to_device(x, self.model.device),) for x, *_ in found)
             update_bn(batches, self.model.network)
         if state is not None:
             train.load_state_dict(state)
@@ -279,7 +289,7 @@ class Member:
             return "no example counts for the loss: all batches are empty, or all labels missing or ignored"
         batch, value = found
         where = f"the loss is {value} from batch {batch} of the epoch on (batches from 0)"
-        return f"{where}; {trouble_in_data(self.train, self.limit)}"
+        return f"{where}; {trouble_in_data(self.train, self.limit, split_of(self.model))}"
 
     def raise_error(self) -> None:
         """Raise what it failed with, if it did."""

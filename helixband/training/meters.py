@@ -6,7 +6,7 @@ Nothing here waits for the device. Tensors stay there until a pass is over, or u
 import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,11 +36,26 @@ Metrics = Callable[[Any, Any], dict[str, float]]
 class Loss(NamedTuple):
     """The loss of some examples: a mean with its weight among others, or, of weight None, a sum.
 
-    A mean of weight 0, as of labels that are all missing, counts for nothing, even where it is NaN.
+    A mean of weight 0, as of labels that are all missing, counts for nothing, even where it is NaN. A loss
+    that is a sum of named ones has these as its `parts`.
     """
 
     value: Tensor
     weight: float | Tensor | None
+    parts: Mapping[str, "Loss"] | None = None
+
+
+def mean_of(given: tuple[Any, ...]) -> Loss:
+    """(sum, weight) as a mean with its weight; where the weight is 0, the sum itself."""
+    if len(given) != 2:
+        raise DefinitionError(f"compute_loss returned {len(given)} values; it has to return (sum, weight)")
+    total, weight = given
+    if not isinstance(total, Tensor) or total.ndim:
+        raise DefinitionError(
+            f"compute_loss returned the sum {in_one_line(total)}; it has to be a scalar tensor"
+        )
+    weight = torch.as_tensor(weight, device=total.device).detach()
+    return Loss(total / torch.where(weight == 0, 1, weight), weight)
 
 
 class LossMeter:
@@ -51,6 +66,7 @@ class LossMeter:
 
     def __init__(self, looks: bool = False) -> None:
         self._losses: list[Loss] = []
+        self._parts: dict[str, LossMeter] = {}
         self._next_look = LOOK_EVERY if looks else 0
         self._flag: _Flag | None = None
         self.is_lost = False
@@ -59,6 +75,9 @@ class LossMeter:
     def add(self, loss: Loss) -> None:
         """Take the loss of the next batch."""
         self._losses.append(loss)
+        if loss.parts is not None:
+            for name, part in loss.parts.items():
+                self._parts.setdefault(name, LossMeter()).add(part)
         if len(self._losses) == self._next_look:
             self._look(loss)
 
@@ -72,8 +91,14 @@ class LossMeter:
         """How many were added."""
         return len(self._losses)
 
+    def parts(self) -> dict[str, float]:
+        """The named losses of which it is the sum, if it is one."""
+        return {name: meter.total() for name, meter in self._parts.items()}
+
     def total(self) -> float:
         """The mean of the means by their weights, in double precision; of sums the sum."""
+        if self._parts:
+            return sum(self.parts().values())
         values, weights = self._values(), self._weights()
         if weights is None:
             return float(values.sum())
@@ -147,7 +172,7 @@ class WholeSet:
         """Whether there was no batch."""
         return self._first_loss is None
 
-    def loss(self, criterion: Callable[[Any, Any], float], name: str) -> float | None:
+    def loss(self, criterion: Callable[[Any, Any], Loss], name: str) -> Loss | None:
         """The loss of the whole set of that name, or None with a warning where it cannot be known."""
         if self._bytes > WHOLE_SET_BYTES:
             why = f"have more than {WHOLE_SET_BYTES:,} bytes, too many for the criterion to see at once"
@@ -167,10 +192,10 @@ class WholeSet:
         )
         return None
 
-    def _is_of_outputs_alone(self, criterion: Callable[[Any, Any], float]) -> bool:
+    def _is_of_outputs_alone(self, criterion: Callable[[Any, Any], Loss]) -> bool:
         """Whether the first batch has the loss that it had before the others came."""
         assert self._first_loss is not None
-        before, now = float(self._first_loss), criterion(*self._parts[0])
+        before, now = float(self._first_loss), float(criterion(*self._parts[0]).value)
         return before == now or math.isclose(before, now, rel_tol=1e-6) or (now != now and before != before)
 
 

@@ -11,7 +11,7 @@ import torch
 from helixband import interruption
 from helixband.errors import DataError
 from helixband.nested import length
-from helixband.training.feed import kept, labelled, no_batch, pieces, to_device, unlabelled
+from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.member import Member
 from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet, check_rows
 from helixband.training.steps.stepper import Stepper
@@ -58,23 +58,28 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(
-    step: Callable[[Any, Any], Evaluated],
-    criterion: Callable[[Any, Any], float],
+    step: Callable[..., Evaluated],
+    criterion: Callable[[Any, Any], Loss],
     generator: Iterable[Any],
     device: torch.device,
     training_rows: int,
     limit: int | None = None,
-) -> tuple[float, Any, Any]:
-    """(loss, y_true, y_pred) of a whole set, the latter as NumPy arrays (N, …).
+    split: Split | None = None,
+) -> tuple[dict[str, float], Any, Any]:
+    """(losses, y_true, y_pred) of a whole set, the latter as NumPy arrays (N, …).
 
-    `step(x, y)` evaluates one batch. Batches of more than `training_rows` examples are cut into pieces, so
-    that the device's memory is bounded whatever the generator yields. The loss is the same for any pieces: it
-    is put together from theirs, or `criterion(y_pred_loss, y)` of the whole set.
+    The losses are `loss`, and those by name of which it is the sum, where it is one. `step(x, y)` evaluates
+    one batch, `step(x, y, weight)` one that `split` gives with weights.
+
+    Batches of more than `training_rows` examples are cut into pieces, so that the device's memory is bounded
+    whatever the generator yields. The loss is the same for any pieces: it is put together from theirs, or is
+    `criterion(y_pred_loss, y)` of the whole set.
     """
     losses, true, predicted, whole = LossMeter(), Outputs(), Outputs(), WholeSet()
-    for batch in labelled(generator, limit):
-        for x, y in pieces(batch, training_rows, device):
-            found = step(to_device(x, device), to_device(y, device))
+    for batch in labelled(generator, limit, split):
+        for x, y, *weight in pieces(batch, training_rows, device):
+            given = [to_device(each, device) for each in weight]
+            found = step(to_device(x, device), to_device(y, device), *given)
             losses.add(found.loss)
             if found.outputs is not None:
                 whole.add(*found.outputs, found.loss.value)
@@ -84,7 +89,10 @@ def evaluate(
         raise no_batch(generator)
     is_known = whole.empty or len(losses) == 1
     exact = None if is_known else whole.loss(criterion, type(generator).__name__)
-    return losses.total() if exact is None else exact, true.joined(), predicted.joined()
+    if exact is not None:
+        losses = LossMeter()
+        losses.add(exact)
+    return {"loss": losses.total(), **losses.parts()}, true.joined(), predicted.joined()
 
 
 def predict(

@@ -17,7 +17,8 @@ from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
 from helixband.nested import length, map_leaves
 from helixband.training import judge
-from helixband.training.feed import kept, labelled, no_batch, pieces, to_device, unlabelled
+from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
+from helixband.training.hooks import prepared
 from helixband.training.reading import keeps_iterator
 from helixband.training.snapshot import left_as_it_was
 
@@ -25,14 +26,14 @@ PASSES = 3
 """So many of the passes with dropout left on are done, if there are more."""
 
 
-def first_batch(generator: Iterable[Any]) -> tuple[Any, Any]:
-    """(x, y) of the first batch, whole. Raises `DataError` where it is none.
+def first_batch(generator: Iterable[Any], split: Split | None = None) -> tuple[Any, ...]:
+    """(x, y) of the first batch, whole, or what `split` makes of it. Raises `DataError` where it is none.
 
     Raises `Unreadable` where reading it would move the generator for good.
     """
-    with _read(labelled(generator, 1), generator) as batches:
-        for x, y in batches:
-            return x, y
+    with _read(labelled(generator, 1, split), generator) as batches:
+        for batch in batches:
+            return tuple(batch)
     raise no_batch(generator)
 
 
@@ -48,27 +49,31 @@ class Unreadable(Exception):
     """A generator keeps an iterator, whose place cannot be put back."""
 
 
-def train(model: Any, batch: tuple[Any, Any]) -> tuple[Any, Any]:
+def train(model: Any, batch: tuple[Any, ...]) -> tuple[Any, Any]:
     """(y_true, y_pred) of one batch in training mode, its loss computed."""
-    x, y = (to_device(part, model.device) for part in batch)
+    x, y, *weight = (to_device(part, model.device) for part in batch)
     y_true = to_numpy(kept(batch[1]))
     model.check_labels(y_true)
     model.engine.begin_pass()
     model.engine.modes.train()
+    if model.engine.own_prepare:
+        x, y = prepared(model, x, y)
+        y_true = to_numpy(kept(y))
+    model.engine.sample_weight = weight[0] if weight else None
     loss, (y_pred, _) = judge.training_loss(model, x, y)
     model.engine.read((loss, y_pred), length(y), "train_step")
     return y_true, to_numpy(map_leaves(torch.Tensor.detach, y_pred))
 
 
-def evaluate(model: Any, batch: tuple[Any, Any], passes: int | None) -> tuple[float, Any, Any]:
-    """(loss, y_true, y_pred) of the first piece of a batch, as evaluation cuts it.
+def evaluate(model: Any, batch: tuple[Any, ...], passes: int | None) -> tuple[dict[str, float], Any, Any]:
+    """(losses, y_true, y_pred) of the first piece of a batch, as evaluation cuts it.
 
     First, if asked, passes with dropout left on.
     """
     batch = next(pieces(batch, model.args.batch_size, model.device))
     if passes:
         model.predict_mc([batch[0]], min(passes, PASSES))
-    return judge.outputs(model, [batch])
+    return judge.outputs(model, [batch], lambda batch, where: batch)
 
 
 def predict(model: Any, x: Any, passes: int | None) -> tuple[Any, Any]:

@@ -48,6 +48,15 @@ def plain_numbers(values: Mapping[str, Any], where: str) -> dict[str, float]:
     return {str(name): number(value, f"{where}[{name!r}]") for name, value in values.items()}
 
 
+def joined(losses: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:
+    """Losses and metrics by name; raises `DefinitionError` where one of each has the same."""
+    if twice := losses.keys() & values.keys():
+        raise DefinitionError(
+            f"{min(twice)} is a loss that compute_loss names, and a metric: call one of them otherwise"
+        )
+    return {**losses, **values}
+
+
 def number(value: Any, where: str) -> float:
     """A value as a plain float; raises `DefinitionError` where it is no number."""
     if type(value) is float:  # nearly always, and once for each training batch

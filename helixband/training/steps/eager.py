@@ -6,6 +6,7 @@ from typing import Any
 from helixband.errors import DefinitionError
 from helixband.nested import length
 from helixband.training.gradients import gradients_of
+from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 
 
@@ -29,10 +30,10 @@ class Eager:
 
     def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
         results: list[StepResult | None] = []
-        for member, (x, y) in zip(self._members, batches, strict=True):
+        for member, batch in zip(self._members, batches, strict=True):
             result = None
             with member.turn:
-                result = _step(member, x, y)
+                result = _step(member, *batch)
             results.append(result)
         return results
 
@@ -43,7 +44,7 @@ class Eager:
         return state | ({"gradients": gradients_of(model)} if model.engine.own_step else {})
 
 
-def _step(member: Member, x: Any, y: Any) -> StepResult:
+def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
     model, engine = member.model, member.model.engine
     record, schedules = engine.record, engine.schedules
     if not schedules.empty and model.optimizer is not None:
@@ -51,6 +52,11 @@ def _step(member: Member, x: Any, y: Any) -> StepResult:
     model.config.set_time(record.epoch, record.steps)
     if engine.update.accumulate == 1:  # else it counts the steps itself
         record.steps += 1
+    y_true = None
+    if engine.own_prepare:
+        x, y = prepared(model, x, y)
+        y_true = y
+    engine.sample_weight = weight
     engine.rows = rows = length(y)  # before the step, in which a definition may change it
     given = engine.own(model, "train_step", x, y) if engine.own_step else model.train_step(x, y)
     loss, y_pred = engine.read(given, rows, "train_step")
@@ -60,6 +66,7 @@ def _step(member: Member, x: Any, y: Any) -> StepResult:
             "options and on_before_step need: write self.backward(loss) for loss.backward() and "
             "self.optimizer_step() for self.optimizer.step(), and leave out zero_grad()"
         )
+    engine.sample_weight = None
     if schedules.by_step and not engine.update.pending:
         schedules.step(model.scheduler)
-    return StepResult(loss, y_pred)
+    return StepResult(loss, y_pred, y_true)

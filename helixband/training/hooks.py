@@ -1,0 +1,47 @@
+"""What a definition's hooks return, checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from helixband.errors import DefinitionError, in_one_line
+from helixband.nested import length
+from helixband.training.result import Result, plain_numbers
+
+RESERVED = ("epoch", "reward", "seconds", "lr", "lr_", "hp_")
+"""Columns of an epoch's row that come after `on_epoch_end`, and what others begin with."""
+
+
+def prepared(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """The batch that `prepare_batch` made of (x, y), on the device.
+
+    Raises `DefinitionError` for something else than (x, y) of as many examples each.
+    """
+    made = model.prepare_batch(x, y)
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        raise DefinitionError(f"prepare_batch returned {in_one_line(made)}; it has to return (x, y)")
+    x, y = made
+    if length(x) != length(y):
+        raise DefinitionError(
+            f"prepare_batch returned {length(x)} examples in x and {length(y)} in y; it has to be as many"
+        )
+    return x, y
+
+
+def with_columns(model: Any, epoch: int, result: Mapping[str, float]) -> dict[str, float]:
+    """The results of an epoch, with the columns that `on_epoch_end` added to its row or returned.
+
+    Raises `DefinitionError` for a name that is taken, and for what is no number.
+    """
+    row = Result({"epoch": epoch, **result})
+    returned = model.on_epoch_end(row)
+    added = {**row, **plain_numbers(returned or {}, "on_epoch_end")}
+    for name, value in added.items():
+        is_new = name not in result and name != "epoch"
+        if is_new and (name in RESERVED[:4] or name.startswith(RESERVED[4:])):
+            raise DefinitionError(f"on_epoch_end gives the column {name!r}, which is Helixband's: rename it")
+        if not is_new and value != result.get(name, epoch) and value == value:
+            raise DefinitionError(
+                f"on_epoch_end changes {name!r}, which the row has already: give the column another name"
+            )
+    new = {name: value for name, value in added.items() if name not in result and name != "epoch"}
+    return {**result, **plain_numbers(new, "on_epoch_end")}

@@ -1,0 +1,120 @@
+"""Weights of examples: how batches bring them, and the losses that take them.
+
+The loss of a batch is then the sum of its examples' losses, each times its weight, by the sum of what they
+weigh: an example counts as much as its weight says, beside what the loss itself counts (elements, class
+weights, known labels).
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from helixband.errors import DataError, DefinitionError, in_one_line
+from helixband.generators.arrays import to_numpy
+from helixband.losses.base import MaskedLoss, beside
+from helixband.nested import length
+from helixband.training import losses
+from helixband.training.meters import Loss, mean_of
+
+
+def split_of(model: Any) -> Callable[[Any, str], tuple[Any, ...]] | None:
+    """What makes (x, y) or (x, y, weight) of the batches of a model that has a `split_batch`."""
+    if not model.engine.own_split:
+        return None
+    return lambda batch, where: split(model.split_batch(batch), where)
+
+
+def split(parts: Any, where: str) -> tuple[Any, ...]:
+    """(x, y) or (x, y, weight) that `split_batch` made of a batch, checked.
+
+    Raises `DefinitionError` for anything else, and `DataError` for weights that are none.
+    """
+    if not isinstance(parts, tuple | list) or len(parts) not in (2, 3):
+        raise DefinitionError(
+            f"split_batch returned {in_one_line(parts)}; it has to return (x, y) or (x, y, weight)"
+        )
+    if len(parts) == 3:
+        check_weights(parts[2], length(parts[1]), where)
+    return tuple(parts)
+
+
+def check_weights(weight: Any, rows: int, where: str) -> None:
+    """Raise `DataError` for weights that are not one finite number from 0 for each row, some above 0."""
+    values = np.asarray(to_numpy(weight))
+    if values.shape != (rows,) or values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{where} has weights of shape {values.shape}; for {rows} examples it has to be ({rows},)"
+        )
+    strange = ~((values >= 0) & np.isfinite(values))
+    if strange.any():
+        row = int(strange.argmax())
+        raise DataError(
+            f"row {row} of {where} has the weight {values[row]}; weights are finite numbers from 0"
+        )
+    if rows and not values.any():
+        raise DataError(f"all weights of {where} are 0, so that it trains nothing: leave such examples out")
+
+
+def weighted(criterion: Any, y_pred_loss: Any, y: Any, weight: Tensor) -> Loss:
+    """The loss of a batch whose examples have weights (N,).
+
+    Raises `DefinitionError` for a criterion that cannot take them.
+    """
+    if isinstance(criterion, MaskedLoss) and criterion.adds_up:
+        return mean_of(criterion.sum_and_weight(y_pred_loss, y, weight))
+    if criterion is losses.label_cross_entropy:
+        return mean_of(losses.label_losses(y_pred_loss, y, of_examples=weight))
+    if (weigh := losses.weigher(criterion)) is not None:
+        terms = _without_reduction(criterion)(y_pred_loss, y)
+        total, counts = (terms * beside(terms, weight)).sum(), _counts(weigh, y_pred_loss, y)
+        return Loss(total, None) if counts is None else mean_of((total, (counts * weight).sum()))
+    if not isinstance(criterion, nn.Module) and _takes_weight(criterion):
+        names = losses.parameter_names(criterion)
+        given = {names[0]: y, names[1]: y_pred_loss} if names else {}
+        mean = criterion(**given, weight=weight) if names else criterion(y_pred_loss, y, weight=weight)
+        return Loss(mean, weight.sum())
+    raise DefinitionError(
+        f"split_batch gives weights of examples, which {in_one_line(criterion)} does not take: use a loss of "
+        "torch's or of helixband.losses, or give it a third parameter `weight`, (N,), and have it return the "
+        "weighted mean"
+    )
+
+
+def _counts(weigh: losses.Weigher, input: Tensor, target: Tensor) -> Tensor | float | None:
+    """What each example's loss is divided by in the mean of all; None in a sum."""
+    total = weigh(input, target)
+    if not isinstance(total, Tensor):
+        return None if total is None else total / len(input)
+    of_one: Any = lambda one, label: weigh(one[None], label[None])  # noqa: E731
+    each: Tensor = torch.vmap(of_one)(input, target)
+    return each
+
+
+def _without_reduction(criterion: Any) -> Callable[..., Tensor]:
+    if criterion is losses.cross_entropy:
+        return losses.cross_entropies
+    if not isinstance(criterion, nn.Module):
+        return functools.partial(criterion, reduction="none")
+
+    def call(input: Tensor, target: Tensor) -> Tensor:
+        module: Any = criterion
+        before, module.reduction = module.reduction, "none"
+        try:
+            found: Tensor = module(input, target)
+        finally:
+            module.reduction = before
+        return found
+
+    return call
+
+
+def _takes_weight(criterion: Any) -> bool:
+    try:
+        return "weight" in inspect.signature(criterion).parameters
+    except (TypeError, ValueError):
+        return False
