@@ -48,3 +48,55 @@ class Model(RegressionModel):
     other = project.run("--force", *flags, "2")
     assert other.code == 2
     assert "training option scheduler_metric was None, and is 'val_mse'" in other.err
+
+
+def test_batches_of_dicts_go_through_a_whole_run(project: Project) -> None:
+    project.define("""
+class Dicts:
+    def __init__(self, seed, rows, batch_size):
+        self.x, self.y = table(seed, rows)
+        self.batch_size = batch_size
+
+    def __len__(self):
+        return -(-len(self.x) // self.batch_size)
+
+    def __iter__(self):
+        for start in range(0, len(self.x), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield {"x": self.x[part], "y": self.y[part], "weight": np.full(len(self.x[part]), 2.0)}
+
+
+def get_train_generator(data_dir, batch_size):
+    return Dicts(0, 60, batch_size)
+
+
+def get_val_generator(data_dir):
+    return Dicts(1, 20, 20)
+
+
+def get_test_generator(data_dir):
+    return Dicts(2, 20, 20)
+
+
+class Model(Model):
+    def split_batch(self, batch):
+        return batch["x"], batch["y"], batch["weight"]
+""")
+    done = project.run("--set", "lr=0.01", "--set", "units=4", "-ep", "1", "--eval", "--predict", "x.fa")
+    assert (done.code, done.err) == (0, "")
+    assert project.json("test_result.json")["loss"] > 0
+
+
+def test_a_hook_that_is_misspelt_is_told(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def prepare_batches(self, x, y):
+        return x, y
+
+    def on_epoch_end(self):
+        pass
+""")
+    done = project.run("--set", "lr=0.01", "--set", "units=4")
+    assert done.code == 2
+    assert "Model.prepare_batches: did you mean prepare_batch?" in done.err
+    assert "Model.on_epoch_end takes (self); it is called as Model.on_epoch_end(self, row)" in done.err
