@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from constraints import Constraint
 from helixband import interruption, metrics
-from helixband.errors import DataError, DefinitionError
+from helixband.errors import DefinitionError
 from helixband.nested import map_leaves
 from helixband.networks.heads import (
     ConvClassificationNetwork,
@@ -407,6 +407,7 @@ class ClassificationModel(BaseModel):
         Raises `DefinitionError` for a softmax over one logit, whose loss is 0 whatever it is.
         """
         one_logit = isinstance(y_pred_loss, Tensor) and (y_pred_loss.ndim == 1 or y_pred_loss.shape[1] == 1)
+        self.engine.one_logit = one_logit
         if one_logit and isinstance(self.criterion, nn.CrossEntropyLoss):
             raise DefinitionError(
                 f"CrossEntropyLoss got logits of shape {tuple(y_pred_loss.shape)}, one for each example; it "
@@ -427,12 +428,9 @@ class ClassificationModel(BaseModel):
 
     def check_labels(self, y_true: Any) -> None:
         super().check_labels(y_true)
-        row = metrics.no_class_row(y_true) if isinstance(y_true, np.ndarray) else None
-        if row is not None:
-            raise DataError(
-                f"{type(self).__name__} is a ClassificationModel, with one class an example. Row {row} of "
-                f"the labels is {y_true[row].tolist()}: it sums to {y_true[row].sum():g}, and has to sum to "
-                "1. For several labels an example derive Model from MultiLabelModel"
+        if isinstance(y_true, np.ndarray):
+            losses.check_classes(
+                y_true, self.engine.one_logit, f"{type(self).__name__} is a ClassificationModel"
             )
 
 

@@ -305,6 +305,9 @@ def test_numbers_of_columns_have_to_agree(metric: Metric) -> None:
         ([-1, 1], [0.1, 0.2], "holds the class -1"),
         ([0, 3], np.zeros((2, 3)), "holds the class 3, .* 0 to 2"),
         ([0, NAN], [0.1, 0.2], "NaN or infinity, which is no class"),
+        ([0, 1.4], [0.1, 0.2], "the labels hold 1.4, which is no class"),
+        ([[0.0], [-0.3]], np.zeros((2, 2)), "the labels hold -0.3, which is no class"),
+        ([0, 0.9], np.zeros((2, 3)), "the labels hold 0.9, which is no class"),
     ],
 )
 def test_a_label_of_no_class_is_refused(metric: Metric, y_true: Any, y_pred: Any, message: str) -> None:

@@ -81,6 +81,38 @@ def test_one_hot_and_soft_labels_are_classes() -> None:
     make(ClassificationModel).fit(data(hot), data(0.8 * hot + 0.2 / 3), 1)
 
 
+@pytest.mark.parametrize("shape", [(60,), (60, 1)])
+@pytest.mark.parametrize("value", [0.9, 1.5, -0.5])
+def test_a_label_between_classes_is_refused_where_each_class_has_a_logit(shape: Any, value: float) -> None:
+    labels = (np.arange(60) % 3).astype(np.float32)
+    between = labels.copy()
+    between[41] = value
+    model = make(ClassificationModel)
+    with pytest.raises(
+        DataError,
+        match=rf"one logit for each class, .* Row 21 of the labels is {value}\. For soft labels give",
+    ):
+        model.fit(data(between.reshape(shape)), data(labels.reshape(shape)), 1)
+    with pytest.raises(DataError, match=rf"Row 41 of the labels is {value}\."):
+        make(ClassificationModel, eval_metrics=lambda *_: {}).evaluate(data(between.reshape(shape)))
+    make(ClassificationModel).fit(data(labels.reshape(shape)), data(labels.reshape(shape)), 1)
+
+
+def test_the_probability_of_class_one_is_a_soft_label_of_one_logit() -> None:
+    class Model(ClassificationModel):
+        def init_model(self) -> None:
+            network = nn.Linear(4, 1)
+            super().init_model(network, optim.SGD(network.parameters(), lr=0.0))
+
+    model = Model({}, Namespace(cpu=True, batch_size=7))
+    soft = np.linspace(0.05, 0.95, 60, dtype=np.float32)
+    found = model.evaluate(data(soft))["loss"]
+    logits = model.network(torch.from_numpy(X))[:, 0].detach()
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(soft))
+    assert found == pytest.approx(float(expected), rel=1e-6)
+    assert model.evaluate(data(np.stack([1 - soft, soft], 1)))["loss"] == pytest.approx(found, rel=1e-6)
+
+
 def test_each_label_is_learned_and_predicted_by_itself() -> None:
     model = make(MultiLabelModel)
     model.fit(data(Y), data(Y), 60)

@@ -75,7 +75,8 @@ def class_index(y: ArrayLike) -> NDArray[np.int64]:
 
     Soft labels count as the likeliest class: the largest column, or P(class 1) rounded.
 
-    Raises `DataError` for several labels an example, rows of which do not sum to 1.
+    Raises `DataError` for several labels an example, rows of which do not sum to 1, and for other numbers
+    that are not whole.
     """
     y = np.asarray(y)
     if (row := no_class_row(y)) is not None:
@@ -85,10 +86,21 @@ def class_index(y: ArrayLike) -> NDArray[np.int64]:
         )
     if y.ndim == 2 and y.shape[1] > 1:
         return np.asarray(y.argmax(axis=1), dtype=np.int64)
-    index = np.rint(y.reshape(-1).astype(np.float64))
+    values = y.reshape(-1).astype(np.float64)
+    index = np.rint(values)
     if not np.isfinite(index).all():
         raise DataError("the labels hold a NaN or infinity, which is no class")
+    strange = values[(index != values) & ((values < 0) | (values > 1))]
+    if len(strange):
+        raise _no_index(strange[0])
     return index.astype(np.int64)
+
+
+def _no_index(value: float) -> DataError:
+    return DataError(
+        f"the labels hold {value:g}, which is no class: classes are whole numbers, or of soft labels a "
+        "column a class, (N, C), or, of two classes, P(class 1), (N,)"
+    )
 
 
 def predicted_class(y_pred: ArrayLike) -> NDArray[np.int64]:
@@ -256,6 +268,9 @@ def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np
     if scores.ndim not in (1, 2) or len(labels) != len(scores):
         raise disagreement(y_true, y_pred)
     classes = 2 if scores.ndim == 1 else scores.shape[1]
+    true = np.asarray(y_true)
+    if classes > 2 and true.size == len(labels) and len(soft := true[labels.reshape(true.shape) != true]):
+        raise _no_index(float(soft[0]))
     strange = labels[(labels < 0) | (labels >= classes)]
     if len(strange):
         raise DataError(

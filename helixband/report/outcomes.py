@@ -207,7 +207,7 @@ def _classes(true: Floats, predicted: Floats) -> tuple[NDArray[Any], Floats, lis
         predicted = np.moveaxis(predicted, axis, -1).reshape(-1, predicted.shape[axis])
         note = "all positions together" if true.ndim > 1 and true.shape[1] > 1 else ""
         known = true.reshape(-1) >= 0  # others are as of `ignore_index`
-        labels, predicted = true.reshape(-1)[known].astype(np.int64), predicted[known]
+        labels, predicted = metrics.class_index(true.reshape(-1)[known]), predicted[known]
         note += f"; {(~known).sum():,} positions without a label left out" * (not known.all())
     else:
         labels, predicted = metrics.class_index(true), predicted.reshape(len(predicted), -1)

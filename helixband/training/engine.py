@@ -104,6 +104,8 @@ class Engine:
         self._own: set[str] = set()
         self.own_loss = False
         """Whether `compute_loss` is a definition's own."""
+        self.one_logit: bool | None = None
+        """Whether the last batch of a classification had one logit for each example, and not one a class."""
         self.scores_y_pred = False
         """Whether the loss of the batch that was evaluated last is of y_pred itself, and not of logits."""
         self.asked_total = False

@@ -2,14 +2,18 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helixband.errors import DefinitionError
+from helixband.errors import DataError, DefinitionError
 from helixband.losses.base import MaskedLoss, beside, paired
+from helixband.metrics import no_class_row
 
 Criterion = Callable[..., Tensor]
 
@@ -56,8 +60,8 @@ def label_losses(
 def match_labels(y: Tensor, logits: Tensor) -> Tensor:
     """Labels as the losses of torch take them.
 
-    One logit: 0.0 or 1.0 in the logits' shape. C logits: int64 indexes (N,), or (N, C) probabilities as they
-    are, which keeps soft labels.
+    One logit: P(class 1) in the logits' shape, 0.0 or 1.0 where labels are not soft. C logits: int64 indexes
+    (N,), or (N, C) probabilities as they are, which keeps soft labels.
 
     Raises `DefinitionError` where labels (N, C) are of other classes than the logits.
     """
@@ -69,8 +73,35 @@ def match_labels(y: Tensor, logits: Tensor) -> Tensor:
         )
     if classes > 1 and y.ndim == 2 and y.shape[1] == classes:
         return y.to(logits.dtype)
-    index = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
-    return index.long() if classes > 1 else index.to(logits.dtype).reshape(logits.shape)
+    if classes > 1:
+        return y.reshape(-1).long()
+    of_class_one = y[:, 1] if y.ndim == 2 and y.shape[1] > 1 else y
+    return of_class_one.to(logits.dtype).reshape(logits.shape)
+
+
+def check_classes(y: NDArray[Any], one_logit: bool | None, what: str) -> None:
+    """Raise `DataError` for labels, NumPy, that are no classes as `match_labels` takes them.
+
+    `one_logit`: whether the network gives one for each example, and not one for each class; None where that
+    is not known yet. `what` is said of the model.
+    """
+    if (row := no_class_row(y)) is not None:
+        raise DataError(
+            f"{what}, with one class an example. Row {row} of the labels is {y[row].tolist()}: it sums to "
+            f"{y[row].sum():g}, and has to sum to 1. For several labels an example derive Model from "
+            "MultiLabelModel"
+        )
+    if y.dtype.kind != "f" or one_logit is not False or math.prod(y.shape[1:]) != 1:
+        return
+    of_none = np.flatnonzero(np.isfinite(y) & (y != np.rint(y)))
+    if len(of_none):
+        row = int(of_none[0])
+        raise DataError(
+            f"{what} whose network gives one logit for each class, so labels (N,) are numbers of classes: 0, "
+            f"1, … Row {row} of the labels is {y.reshape(-1)[row]:g}. For soft labels give a column for each "
+            "class, (N, C), whose rows sum to 1, or, of two classes, let the network give one logit. For "
+            "numbers derive Model from RegressionModel"
+        )
 
 
 def like_prediction(y: Any, y_pred_loss: Any, rule: str) -> Any:

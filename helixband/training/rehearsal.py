@@ -61,6 +61,7 @@ def train(model: Any, batch: tuple[Any, ...]) -> tuple[Any, Any]:
         y_true = to_numpy(kept(y))
     model.engine.sample_weight = weight[0] if weight else None
     loss, (y_pred, _) = judge.training_loss(model, x, y)
+    model.check_labels(y_true)  # again, as what the network gives is known now
     model.engine.read((loss, y_pred), length(y), "train_step")
     return y_true, to_numpy(map_leaves(torch.Tensor.detach, y_pred))
 

@@ -38,6 +38,8 @@ def test_labels_of_more_classes_mean_the_same_in_every_form(y: Any) -> None:
 
 def test_soft_labels_stay_soft() -> None:
     assert match_labels(torch.tensor([0.1, 0.9]), torch.zeros(2)).tolist() == pytest.approx([0.1, 0.9])
+    of_one_logit = match_labels(torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.zeros(2, 1))
+    assert of_one_logit.tolist() == [[0.25], [0.5]]
     soft = torch.tensor([[0.2, 0.3, 0.5]])
     assert match_labels(soft, torch.zeros(1, 3)).equal(soft)
 
