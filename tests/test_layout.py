@@ -154,9 +154,10 @@ FILES = {
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects",
         "options parameters precision result start weights",
-        "broadcasting hooks parts parts.constrain parts.update schedules steps tensorboard weighting",
-        "configuration monte_carlo parts.average parts.clip parts.freeze parts.schedule plain",
-        "parts.order patience",
+        "broadcasting hooks parts parts.constrain parts.skip schedules steps tensorboard weighting",
+        "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",
+        "parts.clip patience",
+        "parts.order",
         "holdings",
         "iterators settings snapshot stored",
         "state",

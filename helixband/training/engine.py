@@ -25,6 +25,7 @@ from helixband.training.parts.clip import Norms
 from helixband.training.parts.freeze import Freeze
 from helixband.training.parts.order import Part, after_update, before_update
 from helixband.training.parts.schedule import Schedules, check_schedulers, check_totals
+from helixband.training.parts.skip import Skip
 from helixband.training.parts.update import Update, check_optimizer
 from helixband.training.patience import Patience
 from helixband.training.state import ModelState
@@ -228,6 +229,7 @@ class Engine:
             options.accumulate,
             precision.set_up(model.network, options.precision, model.device),
             "on_before_step" in own,
+            Skip() if options.nan == "skip" else None,
         )
         check_optimizer(model.optimizer, self.update)
         self.take_criterion(model.criterion)

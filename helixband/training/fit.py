@@ -61,6 +61,8 @@ def _validated(member: Member) -> Row:
     with member.weights_to_use(), validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
     result |= model.engine.norms.means()
+    if model.engine.update.skip is not None:
+        result["train_skipped"] = model.engine.update.skip.count()
     if model.engine.own_epoch_end:
         result = with_columns(model, record.epoch + 1, result)
     reward = number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")

@@ -1,6 +1,5 @@
 """One model in training: its data, how far it is, whose turn it is, and how it ended."""
 
-import functools
 import math
 import time
 import warnings
@@ -145,9 +144,11 @@ class Member:
         with self.turn:
             set_epoch(self.train, self.seed, self.record.epoch)
             self.model.engine.begin_epoch()
+            skips = self.model.engine.options.nan == "skip"
             metrics = MetricMeter(self.metrics) if self.metrics is not None else None
             batches = labelled(self.train, self.limit, split_of(self.model))
-            self._epoch = _Epoch(batches, metrics, self._new_labels)
+            losses = LossMeter(looks=not skips, skips=skips)
+            self._epoch = _Epoch(batches, metrics, self._new_labels, losses)
 
     def elapsed(self) -> float:
         """Seconds since the epoch began."""
@@ -308,7 +309,7 @@ class _Epoch:
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
     metrics: MetricMeter | None = None
     labels: LabelCheck | None = None
-    losses: LossMeter = field(default_factory=functools.partial(LossMeter, looks=True))
+    losses: LossMeter = field(default_factory=LossMeter)
     y_true: Any = None
     """The labels of the last batch, on the host."""
     began: float = field(default_factory=time.monotonic)

@@ -61,14 +61,16 @@ def mean_of(given: tuple[Any, ...]) -> Loss:
 class LossMeter:
     """The loss of a set, put together from those of its batches.
 
-    One that `looks` sees now and then, without waiting for the device, whether a loss is not finite.
+    One that `looks` sees now and then, without waiting for the device, whether a loss is not finite. One that
+    `skips` leaves out batches whose loss is not finite, if there are others.
     """
 
-    def __init__(self, looks: bool = False) -> None:
+    def __init__(self, looks: bool = False, skips: bool = False) -> None:
         self._losses: list[Loss] = []
         self._parts: dict[str, LossMeter] = {}
         self._next_look = LOOK_EVERY if looks else 0
         self._flag: _Flag | None = None
+        self._skips = skips
         self.is_lost = False
         """Whether it has seen a loss that counts and is not finite."""
 
@@ -93,13 +95,22 @@ class LossMeter:
 
     def parts(self) -> dict[str, float]:
         """The named losses of which it is the sum, if it is one."""
-        return {name: meter.total() for name, meter in self._parts.items()}
+        counts = self._counting()
+        return {name: meter._total(counts) for name, meter in self._parts.items()}
 
     def total(self) -> float:
         """The mean of the means by their weights, in double precision; of sums the sum."""
-        if self._parts:
-            return sum(self.parts().values())
+        return sum(self.parts().values()) if self._parts else self._total(self._counting())
+
+    def _counting(self) -> NDArray[np.bool_]:
+        """Which batches count."""
+        finite = np.isfinite(self._values()) if self._skips else np.ones(len(self._losses), bool)
+        return finite if finite.any() else ~finite
+
+    def _total(self, counts: NDArray[np.bool_]) -> float:
         values, weights = self._values(), self._weights()
+        if len(counts) == len(values):  # a part may be missing in some batches
+            values, weights = values[counts], weights if weights is None else weights[counts]
         if weights is None:
             return float(values.sum())
         sums = np.where(weights == 0, 0.0, values * weights)

@@ -177,11 +177,11 @@ class TrainingOptions:
     patience_gain: float = option(
         0.0, from_0, "An epoch is an improvement if the metric is better than the best by more than this."
     )
-    nan: Literal["fail", "stop"] = option(
+    nan: Literal["fail", "stop", "skip"] = option(
         "fail",
-        one_of("fail", "stop"),
-        'What comes of a loss that is not finite: the training fails, or with "stop" it ends, and its best '
-        "epoch counts.",
+        one_of("fail", "stop", "skip"),
+        'A loss that is not finite: the training fails; with "stop" it ends, and its best epoch counts; with '
+        '"skip" the optimizer step is left out, and counted as train_skipped.',
     )
 
     accumulate: int = option(

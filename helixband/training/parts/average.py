@@ -49,6 +49,11 @@ class Average:
         return {name: value for name, value in parameters if value.is_floating_point()}
 
     @property
+    def tensors(self) -> list[Tensor]:
+        """The averages, which steps change in place."""
+        return self._averages
+
+    @property
     def begun(self) -> bool:
         """Whether there is an average yet."""
         return self._count > 0

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from helixband.errors import DefinitionError
 from helixband.training.meters import Loss
+from helixband.training.parts.skip import Kept, Skip
 
 Compute = Callable[[], tuple[Tensor, Any]]
 """A loss, and what else is known of it."""
@@ -33,12 +34,13 @@ class Update:
         accumulate: int = 1,
         scaler: GradScaler | None = None,
         calls_hook: bool = False,
+        skip: Skip | None = None,
     ) -> None:
-        self.after = after
+        self.after, self.skip = after, skip
         self.accumulate, self.scaler = accumulate, scaler
         self.pending = 0
         """Batches whose gradients wait for the next optimizer step."""
-        self.is_plain = not (before or scaler or calls_hook) and accumulate == 1
+        self.is_plain = not (before or scaler or calls_hook or skip) and accumulate == 1
         """Whether nothing happens between backward and update."""
         self.was_called = False
         """Whether a step went through here, and not by other means of the definition."""
@@ -86,6 +88,8 @@ class Update:
                 model.optimizer.zero_grad()
             self._weight = _weight_of(model.engine, loss) if self.accumulate > 1 else None
             self._has_gradients = True
+        if self.skip is not None:
+            self.skip.see(loss)
         if self._weight is not None:
             loss = loss * self._weight
         if self.scaler is not None:
@@ -115,6 +119,16 @@ class Update:
         self.pending, self._total = 0, None
         if self.accumulate > 1:
             model.engine.record.steps += 1
+        kept = None
+        if self.skip is not None:
+            is_taken = self.skip.decide(gradients_of(parameters))
+            if is_taken.is_cuda:
+                average = model.engine.average
+                kept = Kept(optimizer, average.tensors if average is not None else ())
+            elif not is_taken:
+                if self.scaler is not None:
+                    self.scaler.update()
+                return
         self._change(model, parameters)
         if self.scaler is not None:
             self.scaler.step(optimizer)
@@ -127,6 +141,8 @@ class Update:
                 raise
         for part in self.after:
             part()
+        if kept is not None:
+            kept.put_back_unless(is_taken)
 
     def _change(self, model: Any, parameters: list[Tensor]) -> None:
         if self._calls_hook:
@@ -163,9 +179,9 @@ def check_optimizer(optimizer: Any, update: Update) -> None:
     if (
         optimizer is not None
         and _needs_closure(kind)
-        and (update.accumulate > 1 or update.scaler is not None)
+        and (update.accumulate > 1 or update.scaler or update.skip)
     ):
-        what = "accumulate" if update.accumulate > 1 else "precision='16'"
+        what = "accumulate" if update.accumulate > 1 else "precision='16'" if update.scaler else "nan='skip'"
         raise DefinitionError(
             f"{type(optimizer).__name__} computes the loss of a step several times, which does not go with "
             f"{what}: choose another optimizer, or leave that out"

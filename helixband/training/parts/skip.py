@@ -1,0 +1,60 @@
+"""Optimizer steps that are left out because the loss or its gradients are not finite."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Skip:
+    """Finds the steps to leave out. What it found stays on the device until the end of the epoch."""
+
+    def __init__(self) -> None:
+        self._finite: Tensor | None = None
+        self._left_out: list[Tensor] = []
+
+    def see(self, loss: Tensor) -> None:
+        """Take the loss of a batch of the step under way."""
+        finite = torch.isfinite(loss.detach())
+        self._finite = finite if self._finite is None else self._finite & finite
+
+    def decide(self, gradients: list[Tensor]) -> Tensor:
+        """Whether the step is to be taken, a truth on the device."""
+        finite = torch.isfinite(nn.utils.get_total_norm(gradients, math.inf))
+        is_taken = finite if self._finite is None else finite & self._finite
+        self._finite = None
+        self._left_out.append(~is_taken)
+        return is_taken
+
+    def count(self) -> int:
+        """How many steps of the epoch were left out; the next count begins at 0."""
+        found, self._left_out, self._finite = self._left_out, [], None
+        return int(torch.stack(found).sum()) if found else 0
+
+
+class Kept:
+    """The parameters and the state of an optimizer, and further tensors, as they are before a step."""
+
+    def __init__(self, optimizer: Any, further: Iterable[Tensor] = ()) -> None:
+        self._optimizer, self._further = optimizer, list(further)
+        self._before = {id(each): each.detach().clone() for each in self._tensors()}
+
+    @torch.no_grad()
+    def put_back_unless(self, is_taken: Tensor) -> None:
+        """Undo the step where it is not to be taken, without waiting for the device.
+
+        State that the step made is set to 0, with which optimizers begin.
+        """
+        for each in self._tensors():
+            before = self._before.get(id(each))
+            before = torch.zeros_like(each) if before is None else before
+            each.copy_(torch.where(is_taken.to(each.device, non_blocking=True), each, before))
+
+    def _tensors(self) -> Iterable[Tensor]:
+        for group in self._optimizer.param_groups:
+            yield from group["params"]
+        for state in self._optimizer.state.values():
+            yield from (each for each in state.values() if isinstance(each, Tensor))
+        yield from self._further
