@@ -44,12 +44,10 @@ class BinaryFocalLoss(_BinaryLoss):
 
     def terms(self, input: Tensor, target: Tensor, known: Tensor) -> Tensor:
         of_one, of_zero = (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
-        one, zero = self._of_true(input), self._of_true(-input)
-        return of_one * target * one + of_zero * (1 - target) * zero
-
-    def _of_true(self, logit: Tensor) -> Tensor:
         # In logarithms: 1 − p of a probability near 1 would be rounded to 0.
-        return -F.logsigmoid(logit) * torch.exp(self.gamma * F.logsigmoid(-logit))
+        log_p, log_rest = F.logsigmoid(input), F.logsigmoid(-input)
+        one, zero = log_p * torch.exp(self.gamma * log_rest), log_rest * torch.exp(self.gamma * log_p)
+        return -of_one * target * one - of_zero * (1 - target) * zero
 
 
 class BinaryLabelSmoothingLoss(_BinaryLoss):

@@ -18,6 +18,8 @@ from helixband.losses.base import MaskedLoss, check_range, paired
 
 Link = Literal["log", "softplus"]
 
+LEAST_LOG = -25.0
+"""A dispersion times a count or mean is taken for this at least: below it, the distribution is Poisson's."""
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -94,10 +96,9 @@ class NegativeBinomialLoss(_CountLoss):
 
     def terms(self, input: Tensor, target: Tensor, known: Tensor) -> Tensor:
         if self.log_dispersion is None:
-            log_mean, log_dispersion = input.unbind(-1)
+            log_mean, log_dispersion = input.where(known.unsqueeze(-1), 0.0).unbind(-1)
         else:
-            log_mean, log_dispersion = input, self.log_dispersion.expand_as(input)
-        log_mean, log_dispersion = log_mean.where(known, 0.0), log_dispersion.where(known, 0.0)
+            log_mean, log_dispersion = input.where(known, 0.0), self.log_dispersion
         some = torch.where(target > 0, target, 1)
         counts = _worse_mean(log_mean, log_dispersion, some) + _of_best_mean(log_dispersion, some)
         return torch.where(target > 0, counts, _of_no_count(log_mean, log_dispersion))
@@ -166,46 +167,33 @@ def _worse_mean(log_mean: Tensor, log_dispersion: Tensor, count: Tensor) -> Tens
 
     y (log1p(w (e^d − 1)) / w − d), with d = log μ − log y and w = α y / (1 + α y).
     """
-    away, log_wider = log_mean - count.log(), count.log() + log_dispersion
-    narrow, wide = _of_narrow(away, log_wider.clamp(max=0)), _of_wide(away, log_wider.clamp(min=0))
-    return count * torch.where(log_wider > 0, wide, narrow)
+    log_count = count.log()
+    away, log_wider = log_mean - log_count, log_count + log_dispersion
+    narrow = _of_narrow(away, log_wider.clamp(LEAST_LOG, 0))
+    return count * torch.where(log_wider > 0, _of_wide(away, log_wider.clamp(min=0)), narrow)
 
 
 def _of_narrow(away: Tensor, log_wider: Tensor) -> Tensor:
     """The same for one count and α y up to 1: close to Poisson."""
-    # Of a distant mean e^d would overflow, or 1 + w (e^d − 1) be rounded to 0.
-    far = (away.abs() > 1) & (log_wider > -80)
     log_w = F.logsigmoid(log_wider)
-    grown = torch.expm1(torch.where(far, 0.0, away))
-    of_near = grown * _log1p_ratio(log_w.exp() * grown)
-    log_grown = torch.logaddexp(F.logsigmoid(-log_wider), log_w + torch.where(far, away, 0.0))
-    of_far = log_grown * torch.exp(-torch.where(far, log_w, 0.0))
-    return torch.where(far, of_far, of_near) - away
+    of_near = torch.log1p(log_w.exp() * torch.expm1(away.clamp(-1, 1)))
+    # Of a distant mean e^d would overflow, or 1 + w (e^d − 1) be rounded to 0.
+    of_far = torch.logaddexp(F.logsigmoid(-log_wider), log_w + away)
+    return torch.where(away.abs() > 1, of_far, of_near) * torch.exp(-log_w) - away
 
 
 def _of_wide(away: Tensor, log_wider: Tensor) -> Tensor:
     """The same for one count and α y from 1: d is taken out of the logarithm, of which it is the most."""
-    far = away.abs() > 1
-    of_near = torch.log1p(torch.sigmoid(-log_wider) * torch.expm1(-torch.where(far, 0.0, away)))
-    of_far = F.softplus(-log_wider - torch.where(far, away, 0.0)) - F.softplus(-log_wider)
+    of_near = torch.log1p(torch.sigmoid(-log_wider) * torch.expm1(-away.clamp(-1, 1)))
+    of_far = F.softplus(-log_wider - away) - F.softplus(-log_wider)
     rest = torch.exp(-log_wider)
-    return away * rest + (1 + rest) * torch.where(far, of_far, of_near)
+    return away * rest + (1 + rest) * torch.where(away.abs() > 1, of_far, of_near)
 
 
 def _of_no_count(log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
     """The negative binomial negative log-likelihood of a count of 0: log1p(α μ) / α."""
-    log_x = log_mean + log_dispersion
-    far = log_x > 0
-    of_near = log_mean.where(~far, 0.0).exp() * _log1p_ratio(torch.where(far, 0.0, log_x).exp())
-    of_far = F.softplus(log_x.where(far, 0.0)) * torch.exp(-log_dispersion.where(far, 0.0))
-    return torch.where(far, of_far, of_near)
-
-
-def _log1p_ratio(x: Tensor) -> Tensor:
-    """log1p(x) / x, which is 1 at 0."""
-    small = x.abs() < 1e-3
-    far = torch.where(small, 1.0, x)
-    return torch.where(small, 1 - x / 2 + x * x / 3 - x**3 / 4, torch.log1p(far) / far)
+    log_wider = (log_mean + log_dispersion).clamp(min=LEAST_LOG)
+    return F.softplus(log_wider) * torch.exp(log_mean - log_wider)
 
 
 def _remainder(x: Tensor, log_x: Tensor) -> Tensor:
