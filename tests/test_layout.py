@@ -76,7 +76,7 @@ FILES = {
         "live",
     ],
     "files": [
-        "finding links reading",
+        "finding links reading shapes",
         "writing",
         "documents in_place",
         "locks",
@@ -116,10 +116,11 @@ FILES = {
         "__main__",
     ],
     "results": [
-        "attempt checkpoints digests journal scored",
+        "attempt checkpoints digests scored shapes",
+        "journal",
         "trial",
         "directory",
-        "older",
+        "best older",
     ],
     "run": [
         "runfile",

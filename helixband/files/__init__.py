@@ -16,6 +16,7 @@ from helixband.files.links import (
 )
 from helixband.files.locks import is_at, locked_file
 from helixband.files.reading import exists, open_to_read, read_whole, size_of
+from helixband.files.shapes import Shape, misfit
 from helixband.files.writing import (
     CHECKED_BYTES,
     Checksums,
@@ -32,6 +33,7 @@ __all__ = [
     "Checksums",
     "Lot",
     "NewFile",
+    "Shape",
     "absolute",
     "append",
     "check_links",
@@ -45,6 +47,7 @@ __all__ = [
     "locked_file",
     "make_folder",
     "matching_files",
+    "misfit",
     "natural_key",
     "open_in_place",
     "open_to_read",

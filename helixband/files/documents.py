@@ -3,11 +3,13 @@
 import json
 import os
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
 from helixband.files.reading import read_whole
+from helixband.files.shapes import Shape, misfit
 from helixband.files.writing import write_whole
 
 _CHECKSUM = "checksum"
@@ -18,14 +20,22 @@ def write_document(path: Path, document: dict[str, Any], sync: bool = True) -> N
     write_json(path, {**document, _CHECKSUM: _checksum(document)}, sync)
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path, shape: Shape = dict, needed: Collection[str] = ()) -> dict[str, Any]:
     """What `write_document` stored; also a document without a checksum, of an earlier version.
 
-    Raises `StorageError` where it cannot be read, or is not as it was written.
+    Raises `StorageError` where it cannot be read, is not as it was written, lacks one of the names that are
+    `needed`, or has a value of another type than `shape` says.
     """
     document = read_json(path)
     if not isinstance(document, dict) or document.pop(_CHECKSUM, None) not in (None, _checksum(document)):
         raise StorageError(f"{path} is not as it was written; put back a copy of it, or delete it")
+    return _checked(path, document, shape, needed)
+
+
+def _checked(path: Path, document: dict[str, Any], shape: Shape, needed: Collection[str]) -> dict[str, Any]:
+    missing = [f'"{name}" is missing' for name in needed if name not in document]
+    if told := missing or list(filter(None, [misfit(document, shape)])):
+        raise StorageError(f"{path} is not as it was written: {told[0]}; put back a copy of it, or delete it")
     return document
 
 
@@ -48,9 +58,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_object(path: str | os.PathLike[str], shape: Shape = dict) -> dict[str, Any]:
     """The JSON object in a file; raises `StorageError` where it cannot be read, or holds something else."""
     document = read_json(path)
     if not isinstance(document, dict):
         raise StorageError(f"{path} holds no JSON object; put back a copy of it, or delete it")
-    return document
+    return _checked(Path(path), document, shape, ())

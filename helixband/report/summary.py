@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import natural_key, read_document, read_object, read_whole, size_of
+from helixband.files import natural_key, read_object, read_whole
 from helixband.results.digests import check_digests, file_digest
 from helixband.results.directory import RECORD, SINGLE, Results, Trial, existing_results, trial_name
 from helixband.results.older import Older, older_results
 from helixband.results.scored import ScoredSet, read_scored
+from helixband.results.shapes import METRICS
 
 Leaf = str | float | int | bool | None
 Curve = list[float | None]
@@ -145,12 +146,12 @@ def read_summary(path: str | Path) -> Summary:
     Raises `UsageError` where it is none, `StorageError` where a file in it cannot be read.
     """
     results = existing_results(path)
-    events = results.journal.events()
+    events = results.journal.of_search()
     trials = _searched(results, events) if events else _single(results)
     for trial in trials:
         _add_history(trial, results.trial(trial.name))
     searches = [event for event in events if event["event"] == "search"]
-    run = read_document(results.run_file) if results.run_file.exists() else {}
+    run = results.run()
     linked = results.best_trial()
     tested = [results.test_file, results.baselines_file, results.test_set_file]
     check_digests([file for file in tested if file.exists()], run.get("digests", {}))
@@ -160,7 +161,7 @@ def read_summary(path: str | Path) -> Summary:
         finished=bool(events) and events[-1]["event"] == "end",
         trials=trials,
         best=linked.id if linked else None,
-        test_result=read_object(results.test_file) if results.test_file.exists() else {},
+        test_result=read_object(results.test_file, METRICS) if results.test_file.exists() else {},
         baselines=results.baselines() if results.baselines_file.exists() else {},
         predictions=_predictions(results.predictions),
         damaged=_damaged(results),
@@ -175,19 +176,14 @@ def read_summary(path: str | Path) -> Summary:
 
 def _searched(results: Results, events: list[dict[str, Any]]) -> list[TrialSummary]:
     trials: dict[int, TrialSummary] = {}
-    for number, event in enumerate(events, 1):
-        try:
-            if event["event"] == "trial":
-                trials[event["trial"]] = TrialSummary(
-                    trial_name(event["trial"]), event["config"], event["round"], event["bracket"]
-                )
-            elif event["event"] == "result":
-                _add_result(trials[event["trial"]], event)
-        except KeyError as error:
-            raise StorageError(
-                f"{results.journal.path}, line {number}: {error} is missing; the journal is damaged, "
-                "or of another version of Helixband"
-            ) from error
+    for line, event in enumerate(events, 1):
+        if event["event"] == "trial":
+            place = event["round"], event["bracket"]
+            trials[event["trial"]] = TrialSummary(trial_name(event["trial"]), event["config"], *place)
+        elif event["event"] == "result":
+            if event["trial"] not in trials:
+                raise results.journal.damaged(line, f"{event['trial']} is missing, the trial of a result")
+            _add_result(trials[event["trial"]], event)
     for trial in trials.values():
         error_file = results.trial(trial.name).error_file
         if trial.error and error_file.exists():
@@ -212,6 +208,7 @@ def _single(results: Results) -> list[TrialSummary]:
 def _add_history(trial: TrialSummary, files: Trial) -> None:
     """Add the curves, and what came after the last result, for a trial may be under way."""
     if not files.history_file.exists():
+        trial.epochs = max(trial.epochs, files.trained_epochs())
         return
     trial.curves, trial.written = _read_history(files), files.written()
     rewards = trial.curves.get("reward", [])
@@ -252,9 +249,7 @@ def _predictions(path: Path) -> list[tuple[str, int]]:
 def _damaged(results: Results) -> list[str]:
     found = []
     for record in results.records():
-        if size_of(record) == 0:  # of a crash
-            continue
-        for name, digest in read_document(record).get("digests", {}).items():
+        for name, digest in results.record(record).get("digests", {}).items():
             file = results.inside(name, record)
             if file.exists() and file_digest(file) != digest:
                 found.append(file.relative_to(results.predictions).as_posix())

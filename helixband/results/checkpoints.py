@@ -40,10 +40,11 @@ def save_together(contents: Mapping[Path, dict[str, Any]]) -> None:
     write_together({path: _packed(path, content) for path, content in contents.items()})
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], trial: str | None = None) -> dict[str, Any]:
     """The content of a checkpoint, its tensors on the CPU.
 
-    Raises `StorageError` where it is missing, damaged, no checkpoint, or from a newer Helixband.
+    Raises `StorageError` where it is missing, damaged, no checkpoint, from a newer Helixband, or written for
+    another trial than the one of that id. One of an earlier version does not say for which.
     """
     try:
         with open_to_read(path) as file:
@@ -62,6 +63,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise StorageError(f"{path} is a torch file, but no Helixband checkpoint")
     check_format(content, path)
+    if trial is not None and content.get("trial", trial) != trial:
+        raise StorageError(f"{path} is of trial {content['trial']}; put back the one of trial {trial}")
     return content
 
 

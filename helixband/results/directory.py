@@ -46,9 +46,11 @@ from helixband.files import (
     remove_folder,
     replace_by_link,
     set_aside,
+    size_of,
     write_document,
     write_json,
 )
+from helixband.results import shapes
 from helixband.results.attempt import Superseded as Superseded
 from helixband.results.journal import Journal
 from helixband.results.trial import SINGLE as SINGLE
@@ -137,11 +139,14 @@ class Results:
 
     def _config_recorded(self, name: str) -> dict[str, Any] | None:
         if name == SINGLE:
-            run = read_document(self.run_file) if exists(self.run_file) else {}
-            recorded = run.get("single", {}).get("config")
+            recorded = self.run().get("single", {}).get("config")
         else:
             recorded = self.journal.config(int(name))
         return recorded if recorded is None else dict(recorded)
+
+    def run(self) -> dict[str, Any]:
+        """What run.json has; {} where it is missing."""
+        return read_document(self.run_file, shapes.RUN) if exists(self.run_file) else {}
 
     def has_trained(self) -> bool:
         """Whether there is a checkpoint of any trial, or a result of the search that is no failure."""
@@ -282,8 +287,7 @@ class Results:
     def _best_recorded(self) -> str | None:
         if (best := self.journal.best_trial()) is not None:
             return trial_name(best)
-        recorded = read_document(self.run_file) if exists(self.run_file) else {}
-        finished = recorded.get("single", {}).get("finished", exists(self.trial(SINGLE).best_checkpoint))
+        finished = self.run().get("single", {}).get("finished", exists(self.trial(SINGLE).best_checkpoint))
         return SINGLE if finished else None
 
     def write_test_result(self, metrics: dict[str, float]) -> None:
@@ -295,7 +299,7 @@ class Results:
 
     def test_result(self) -> dict[str, float]:
         """The stored metrics of the test set, NaN where undefined."""
-        stored = read_object(self.test_file)
+        stored = read_object(self.test_file, shapes.METRICS)
         return {name: math.nan if value is None else value for name, value in stored.items()}
 
     def write_baselines(self, scores: dict[str, float | str]) -> None:
@@ -304,7 +308,7 @@ class Results:
 
     def baselines(self) -> dict[str, Any]:
         """What `write_baselines` stored."""
-        return read_object(self.baselines_file)
+        return read_object(self.baselines_file, shapes.BASELINES)
 
     def write_audit(self, report: dict[str, Any]) -> None:
         """Store what the check of the data found."""
@@ -312,7 +316,11 @@ class Results:
 
     def audit(self) -> dict[str, Any]:
         """What `write_audit` stored."""
-        return read_document(self.audit_file)
+        return read_document(self.audit_file, shapes.AUDIT)
+
+    def record(self, file: Path) -> dict[str, Any]:
+        """What was done of the predictions on an input; {} where the file is missing, or empty by a crash."""
+        return read_document(file, shapes.RECORD) if size_of(file) else {}
 
     def records(self) -> list[Path]:
         """What was done of the predictions, a file for each input."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import append, cut, exists, file_facts, read_whole
+from helixband.files import append, cut, exists, file_facts, misfit, read_whole
+from helixband.results.shapes import EVENTS, NEEDED
 
 SUM = "sum"
 """The key of a line's checksum, a CRC-32 of the event and of the lines before it."""
@@ -47,6 +48,16 @@ class Journal:
         self._read = None if facts is None else (facts, events)
         return [dict(event) for event in events]
 
+    def of_search(self) -> list[dict[str, Any]]:
+        """As `events`; also raises where a line lacks something, or has it of another type than a search."""
+        events = self.events()
+        for line, event in enumerate(events, 1):
+            kind = event["event"]
+            missing = [f"'{name}' is missing" for name in NEEDED.get(kind, ()) if name not in event]
+            if told := missing or list(filter(None, [misfit(event, EVENTS.get(kind, dict))])):
+                raise self.damaged(line, told[0])
+        return events
+
     def append(self, event: dict[str, Any], sync: bool = True) -> None:
         """Add one event; it is on the disk when this returns, or without `sync` with the next one that is.
 
@@ -63,19 +74,24 @@ class Journal:
     def best_trial(self) -> int | None:
         """The trial of the highest reward, the first of these, or None where none has a reward."""
         rewards = []
-        for line, event in enumerate(self.events(), 1):
+        for event in self.of_search():
             if event["event"] == "result":
-                reward, trial = event.get("reward"), event.get("trial")
-                if not isinstance(trial, int) or not isinstance(reward, int | float | None):
-                    raise self.damaged(line, "no result of a trial")
+                reward, trial = event["reward"], event["trial"]
                 if reward is not None:
                     rewards.append((reward, -trial))
         return -max(rewards)[1] if rewards else None
 
+    def last_result(self, trial: int) -> dict[str, Any] | None:
+        """The event of the last rung that a trial reached with a reward, or None."""
+        results = [
+            event for event in self.of_search() if event["event"] == "result" and event["trial"] == trial
+        ]
+        return next((event for event in reversed(results) if event["reward"] is not None), None)
+
     def config(self, trial: int) -> dict[str, Any] | None:
         """The configuration that was drawn for a trial, or None."""
         drawn = [
-            event for event in self.events() if event["event"] == "trial" and event.get("trial") == trial
+            event for event in self.of_search() if event["event"] == "trial" and event.get("trial") == trial
         ]
         return dict(drawn[0]["config"]) if drawn else None
 
@@ -89,7 +105,7 @@ class Journal:
     def _event(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             event = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.damaged(number, f"not JSON ({error})") from error
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             raise self.damaged(number, "no event of a search")

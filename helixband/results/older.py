@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helixband.errors import StorageError
-from helixband.files import exists, read_document, size_of
+from helixband.files import exists
 from helixband.results.digests import file_digest
 from helixband.results.directory import Results
 
@@ -44,12 +44,12 @@ def older_results(results: Results) -> Older:
         return found
     weights = file_digest(best.best_checkpoint)
     if exists(results.test_file):
-        tested = read_document(results.run_file).get("stages", {}).get("evaluate", {})
+        tested = results.run().get("stages", {}).get("evaluate", {})
         found.test = _older(tested, weights)
     for record in results.records():
         document: dict[str, Any] = {}
         with contextlib.suppress(StorageError):  # of a damaged one, whoever asks for its input is told
-            document = read_document(record) if size_of(record) else {}
+            document = results.record(record)
         if document.get("outputs") and (told := _older(document.get("facts", {}), weights)):
             found.inputs[str(record)] = told
             files = (results.inside(name, record) for name in document["outputs"])

@@ -5,12 +5,14 @@ import io
 import json
 import math
 import zlib
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError
 from helixband.files import (
+    Shape,
     check_links,
     exists,
     read_document,
@@ -23,6 +25,7 @@ from helixband.files import (
     write_json,
     write_whole,
 )
+from helixband.results import shapes
 from helixband.results.attempt import Attempt
 
 Row = dict[str, float]
@@ -81,12 +84,12 @@ class Trial:
 
     def plan(self) -> dict[str, Any] | None:
         """The `epochs` and `steps_per_epoch` that a trial was begun with, where its model depends on them."""
-        return read_document(self.plan_file) if exists(self.plan_file) else None
+        return self._own(self.plan_file, shapes.PLAN, ("epochs",)) if exists(self.plan_file) else None
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Store what the schedule of a trial is made for."""
         with self.writing():
-            write_document(self.plan_file, plan)
+            write_document(self.plan_file, {"trial": self.id, **plan})
 
     def write_start(self, match: dict[str, Any]) -> None:
         """Store what of its network the trial has from a file."""
@@ -109,7 +112,8 @@ class Trial:
         # First the facts, which hold for the old table too: a kill between the two leaves one that fits.
         before = [zlib.crc32(read_whole(self.history_file))] if exists(self.history_file) else []
         written = datetime.now(UTC).isoformat(timespec="seconds")
-        facts = {"checksums": [zlib.crc32(content), *before], "written": written}
+        checksums = [zlib.crc32(content), *before]
+        facts = {"trial": self.id, "epochs": len(rows), "checksums": checksums, "written": written}
         facts |= {} if ended is None else {"ended": ended}
         with self.writing():
             write_document(self._history_facts, facts, sync=False)
@@ -148,11 +152,22 @@ class Trial:
 
     def _facts(self) -> dict[str, Any]:
         file = self._history_facts
-        return read_document(file) if size_of(file) else {}
+        return self._own(file, shapes.HISTORY) if size_of(file) else {}
+
+    def _own(self, file: Path, shape: Shape, needed: Collection[str] = ()) -> dict[str, Any]:
+        """A document of this trial; raises `StorageError` where it was written for another one."""
+        document = read_document(file, shape, needed)
+        if (other := document.pop("trial", self.id)) != self.id:
+            raise StorageError(f"{file} is of trial {other}; put back the one of trial {self.id}")
+        return document
 
     def epochs(self) -> int:
         """How many epochs are stored."""
         return len(self.history())
+
+    def trained_epochs(self) -> int:
+        """How many epochs it has had: those that are stored, or that a table had which is missing."""
+        return self.epochs() if exists(self.history_file) else int(self._facts().get("epochs", 0))
 
     def rewards(self) -> list[float]:
         """The stored rewards by epoch, NaN where undefined."""
@@ -197,7 +212,7 @@ class Trial:
 
     def resumable_epochs(self) -> int:
         """How many epochs a training goes on from: none where its checkpoints were deleted."""
-        return self.epochs() if self.is_resumable else 0
+        return self.trained_epochs() if self.is_resumable else 0
 
     @property
     def is_resumable(self) -> bool:

@@ -70,7 +70,7 @@ class Checks(Stage):
         if best is None or (best.id == SINGLE and not exists(best.best_checkpoint)):
             return self.results.trial(SINGLE)
         if (
-            best.epochs() >= epochs
+            best.trained_epochs() >= epochs
             or best.ended()
             or (best.id != SINGLE and epochs <= self._searched_epochs())
         ):
@@ -80,17 +80,18 @@ class Checks(Stage):
                 f"the search in {self.results.path} is not finished: go on with it by --hyper, and then "
                 f"train its best configuration to epoch {epochs}"
             )
+        check_weights(self.results, best)
         if not exists(best.last_checkpoint):
             raise UsageError(
-                f"{best.path} cannot be trained from epoch {best.epochs()} to {epochs}: its last checkpoint "
-                f"{best.last_checkpoint} is missing. Leave out --epoch and --train to use its best weights "
-                "as they are, or choose another directory with --result"
+                f"{best.path} cannot be trained from epoch {best.trained_epochs()} to {epochs}: its last "
+                f"checkpoint {best.last_checkpoint} is missing. Leave out --epoch and --train to use its "
+                "best weights as they are, or choose another directory with --result"
             )
         return best
 
     def _searched_epochs(self) -> int:
         """To how many epochs the search trained its best."""
-        searches = [event for event in self.results.journal.events() if event["event"] == "search"]
+        searches = [event for event in self.results.journal.of_search() if event["event"] == "search"]
         return max((event["max_epochs"] for event in searches), default=0)
 
     def _needed(self) -> dict[str, str]:
@@ -147,18 +148,20 @@ class Checks(Stage):
             return
         best, single = self.results.best_trial(), self.results.trial(SINGLE)
         if best is not None:
-            check_weights(best)
+            check_weights(self.results, best)
         elif self.results.journal.events():
             raise no_model(self.results.path, "its search has no result yet; go on with it by --hyper")
-        elif single.epochs():
-            stopped = f"its training was stopped in epoch {single.epochs()}; go on with it by --train"
+        elif single.trained_epochs():
+            stopped = f"its training was stopped in epoch {single.trained_epochs()}; go on with it by --train"
             raise no_model(self.results.path, stopped)
         else:
             raise no_model(self.results.path, "nothing was trained there")
 
     def _check_batch_size(self) -> None:
         trial, recorded = self.to_train(), self.run_file.setting("batch_size")
-        if trial and trial.resumable_epochs() and recorded not in (None, self.args.batch_size):
+        if trial and trial.is_resumable:
+            self.run_file.check_guessed()
+        if trial and trial.is_resumable and recorded not in (None, self.args.batch_size):
             raise ResultsMismatch(
                 f"{trial.path} was trained with --batch-size {recorded}, not {self.args.batch_size}; "
                 "give the same one, or another directory with --result"

@@ -174,8 +174,8 @@ class Evaluation(Stage):
         if not exists(self.results.audit_file):
             return []
         stored = self.results.audit()
-        if stored["of"] == self._of_data(self.test_data()):
-            return list(stored["similar_digests"])
+        if stored.get("of") == self._of_data(self.test_data()):
+            return list(stored.get("similar_digests", ()))
         self.progress.say(
             f"note: {self.results.audit_file} is of other test data or of another definition, and is left "
             "out; --check makes it again"

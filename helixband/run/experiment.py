@@ -22,7 +22,7 @@ from helixband.display.text import show_config, show_number
 from helixband.env import is_of_the_place, variables_read
 from helixband.files import absolute, exists
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results import checkpoints
+from helixband.results.best import best_state
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.results.older import older_results
 from helixband.run.checks import Checks, asks_for_training
@@ -290,7 +290,7 @@ class Experiment(Stage):
             self.run_file.record_log_scaled(names)
 
     def _tell_best(self, trial: Trial) -> None:
-        best, config = checkpoints.load(trial.best_checkpoint), self.results.config_of(trial) or {}
+        best, config = best_state(self.results, trial), self.results.config_of(trial) or {}
         reward = f"reward {show_number(best['reward'])} in epoch {best['epoch']}"
         self.progress.say(f"best: trial {trial.id}, {reward}  {show_config(config)}")
         self._show_network(trial, config)

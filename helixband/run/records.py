@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import StorageError, UsageError
-from helixband.files import Lot, exists, read_document, remove_file, size_of, write_document
+from helixband.files import Lot, exists, remove_file, size_of, write_document
 from helixband.results.digests import file_digest
 from helixband.results.directory import RECORD, Results
 from helixband.run.runfile import RunFile
@@ -44,7 +44,7 @@ class Records:
         if size_of(path) == 0:  # a crash can leave a new file empty
             return dict(self._run_file.stage(f"{_STAGE}{name}") or {})
         try:
-            return read_document(path)
+            return self._results.record(path)
         except StorageError as error:
             raise StorageError(
                 f"{error}. Once it is deleted, the input {name} is predicted again, if it is asked for"
@@ -129,7 +129,7 @@ class Record:
             for key in ("outputs", "begun")
         )
         same = found.get("facts") == facts and all(exists(output) for output in outputs)
-        self.formats: set[str] = set(found["formats"]) if same else set()
+        self.formats: set[str] = set(found.get("formats", ())) if same else set()
         self.outputs = outputs if same else []
         self._digests: dict[str, str] = dict(found.get("digests", {})) if same else {}
         self._old = {*outputs, *begun}.difference(self.outputs)

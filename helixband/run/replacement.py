@@ -29,11 +29,14 @@ class Replacement(Stage):
             return
         best, args = self.results.best_trial(), self.args
         if best is not None and exists(best.best_checkpoint):
-            self._trainer.new_model(best, best.config() or {}).load(best.best_checkpoint)
+            self._trainer.trained_model(best, best.config() or {})
         for trial in self._going_on:
             train, _ = self.definition.training_data(args.data, args.batch_size)
             model = self._trainer.new_model(trial, trial.config() or {}, train)
-            last, where = checkpoints.load(trial.last_checkpoint), f"the last state of trial {trial.id}"
+            last, where = (
+                checkpoints.load(trial.last_checkpoint, trial.id),
+                f"the last state of trial {trial.id}",
+            )
             model.engine.state.restore(model, last, train, where)
             self._left += [each for each in model.engine.state.differences(last) if each not in self._left]
 
@@ -51,7 +54,9 @@ class Replacement(Stage):
         """What a change has an effect on, and what not."""
         args, say = self.args, self.progress.say
         say("  what is trained stays as it is: a change of get_config, Model or data does not touch it")
-        anew = [f"trial {trial.id} from epoch {trial.epochs() + 1} on" for trial in self._going_on[:1]]
+        anew = [
+            f"trial {trial.id} from epoch {trial.trained_epochs() + 1} on" for trial in self._going_on[:1]
+        ]
         if searches:
             anew = ["what the search has still to train"]
         anew += ["the test"] * args.eval + ["the predictions"] * bool(args.predict)

@@ -21,8 +21,8 @@ from helixband.env import (
     variables_read,
     without_credentials,
 )
-from helixband.errors import ResultsMismatch
-from helixband.files import exists, read_document, read_whole, write_document, write_whole
+from helixband.errors import ResultsMismatch, UsageError
+from helixband.files import exists, read_whole, write_document, write_whole
 from helixband.results.digests import check_digests
 from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
@@ -54,7 +54,7 @@ class RunFile:
     def __init__(self, results: Results, binding: bool = True) -> None:
         self._results = results
         self.path = results.run_file
-        self._document: dict[str, Any] = read_document(self.path) if exists(self.path) else {}
+        self._document: dict[str, Any] = results.run()
         self.binding = binding or "stages" in self._document
 
     @property
@@ -70,7 +70,9 @@ class RunFile:
         Raises `ResultsMismatch` for another seed, under which a definition may split its data otherwise, and
         for other options of the training.
         """
-        recorded = self._document.get("settings", {})
+        recorded = self._settings()
+        self._guessed = [name for name in ("seed", "batch_size") if vars(args)[name] is None]
+        self._guessed = [name for name in self._guessed if self.binding and name not in recorded]
         if self.binding and args.seed is not None and args.seed != recorded.get("seed", args.seed):
             raise ResultsMismatch(
                 f"{self.path.parent} was made with --seed {recorded['seed']}, not {args.seed}; "
@@ -90,7 +92,24 @@ class RunFile:
 
     def setting(self, name: str) -> Any:
         """A recorded setting, or None."""
-        return self._document.get("settings", {}).get(name)
+        return self._settings().get(name)
+
+    def check_guessed(self) -> None:
+        """Raise `UsageError` where a training is to go on with settings that neither are known nor given."""
+        if self._guessed:
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in self._guessed)
+            raise UsageError(
+                f"{self.path} is missing, which has the settings that the training was begun with: put back "
+                f"a copy of it, or give {flags} as they were"
+            )
+
+    def _settings(self) -> dict[str, Any]:
+        """The recorded settings; where run.json is missing, those of the search that the journal has."""
+        recorded: dict[str, Any] = self._document.get("settings", {})
+        if recorded or self._document or not self.binding:
+            return recorded
+        searches = [event for event in self._results.journal.of_search() if event["event"] == "search"]
+        return {**searches[-1], "epoch": searches[-1]["max_epochs"]} if searches else {}
 
     def check(self, definition: Definition, force: bool) -> None:
         """Hold the definition, and the environment that it has read, against the recorded ones.
@@ -117,6 +136,7 @@ class RunFile:
 
         It is told, not refused.
         """
+        lost = self.binding and not self._document
         recorded = self._document.get("os_environ", {}) if self.binding else {}
         changed = {
             name: (value, os.environ.get(name))
@@ -128,6 +148,12 @@ class RunFile:
             f"{_shown(name, now)}, which the definition may read: results of both may be mixed"
             for name, (value, now) in _without_credentials(changed).items()
         ]
+        if lost:
+            known = "those of its search are in the journal" if self._settings() else "they are not known"
+            told.append(
+                f"note: {self.path} is missing, which has the settings and the environment that this was "
+                f"made with; put back a copy of it. Of the settings, {known}; the environment is not compared"
+            )
         if self._copy_was_edited(definition):
             copy = self._results.definition_file
             kept = self._results.kept_definition(file_digest(copy))

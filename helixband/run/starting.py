@@ -137,7 +137,8 @@ class Starting(Stage):
         if state.plan is not None:
             trial.write_plan(state.plan)
         with trial.writing():
-            checkpoints.save_together({trial.best_checkpoint: state.best, trial.last_checkpoint: state.last})
+            states = {trial.best_checkpoint: state.best, trial.last_checkpoint: state.last}
+            checkpoints.save_together({file: {**kept, "trial": trial.id} for file, kept in states.items()})
         trial.write_history(table(state.last))
         self._state = None
         self.progress.say(f"  it goes on from epoch {state.last['epoch']} of {self.origin}")

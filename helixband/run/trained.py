@@ -7,8 +7,9 @@ from typing import Any
 from base_model import BaseModel
 from helixband.errors import UsageError
 from helixband.files import exists
+from helixband.results import checkpoints
 from helixband.results.digests import file_digest
-from helixband.results.directory import SINGLE, Trial
+from helixband.results.directory import SINGLE, Results, Trial
 from helixband.run.context import Context, Stage
 from helixband.search.executors.trial import Trainer
 
@@ -25,13 +26,14 @@ class Trained(Stage):
         trial = self.results.best_trial()
         if trial is None:
             raise no_model(self.results.path, "nothing was trained there")
-        check_weights(trial)
+        check_weights(self.results, trial)
+        self.results.config_of(trial)  # which is told where it is another than the recorded one
         return trial
 
     def tell(self) -> None:
         """Which model is there, where nothing is trained."""
         trial = self.trial()
-        epochs, wanted = trial.epochs(), self.run_file.setting("epoch") or 0
+        epochs, wanted = self.epochs, self.run_file.setting("epoch") or 0
         what = f"training: done already, to epoch {epochs}, {trial.path}"
         if trial.ended():
             what += f", where it ended by itself ({trial.ended()})"
@@ -42,14 +44,26 @@ class Trained(Stage):
         if trial.id != SINGLE and not self.results.journal.events()[-1:] == [{"event": "end"}]:
             what = f"training: {trial.path} is the best of an unfinished search; go on with it by --hyper"
         self.progress.say(what)
+        if not exists(trial.history_file):
+            self.progress.say(
+                f"note: {trial.history_file} is missing; put back a copy of it. A training that goes on from "
+                "the last checkpoint writes it again"
+            )
+
+    @functools.cached_property
+    def epochs(self) -> int:
+        """How many epochs it has had; where no table says it, the last checkpoint or the best does."""
+        trial = self.trial()
+        states = (trial.last_checkpoint, trial.best_checkpoint)
+        return trial.trained_epochs() or max(
+            int(checkpoints.load(file, trial.id)["epoch"]) for file in states if exists(file)
+        )
 
     @functools.cached_property
     def model(self) -> BaseModel:
         """The best model of the result directory."""
         trial = self.trial()
-        model = self.trainer.new_model(trial, self.results.config_of(trial) or {})
-        model.load(trial.best_checkpoint)
-        return model
+        return self.trainer.trained_model(trial, self.results.config_of(trial) or {})
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
@@ -57,7 +71,7 @@ class Trained(Stage):
         trial = self.trial()
         return {
             "trial": trial.id,
-            "epochs": trial.epochs(),
+            "epochs": self.epochs,
             "weights": file_digest(trial.best_checkpoint),
             "definition": self.definition.digest,
             "mc_dropout": self.args.mc_dropout,
@@ -72,8 +86,12 @@ def no_model(path: str | os.PathLike[str], what: str) -> UsageError:
     )
 
 
-def check_weights(trial: Trial) -> None:
+def check_weights(results: Results, trial: Trial) -> None:
     """Raises `UsageError` where the weights of a trial are missing that would be used."""
     if not exists(trial.best_checkpoint):
-        flag = "--train" if trial.id == SINGLE else "--hyper"
-        raise UsageError(f"{trial.best_checkpoint} is missing; run again with {flag} to train it again")
+        flag, copy = "--train" if trial.id == SINGLE else "--hyper", results.best_link
+        way = f"put back a copy of it, or run again with {flag} to train it again"
+        if exists(Trial(copy).best_checkpoint) and not copy.is_symlink():
+            way = f"the folder {copy} is a copy of the trial and has it: rename it to {trial.path}"
+            way += ", in the place of what is there" if exists(trial.path) else ""
+        raise UsageError(f"{trial.best_checkpoint} is missing; {way}")

@@ -19,7 +19,9 @@ import textwrap
 from typing import Any, NamedTuple
 
 from helixband.errors import ResultsMismatch
+from helixband.files import misfit
 from helixband.results.journal import Journal
+from helixband.results.shapes import EVENTS
 from helixband.search.executors.task import Document, Outcome
 from helixband.search.schedules import one_round
 from helixband.training.ended import Ended
@@ -50,9 +52,12 @@ class SearchJournal:
         self._told: set[tuple[int, int]] = set()
         self._has_ended = False
         for line, event in enumerate(journal.events(), 1):
+            kind = event["event"]
             try:
                 self._read(event)
-            except (KeyError, TypeError, ValueError) as error:
+                told = misfit(event, EVENTS.get(kind, dict))
+                _expect(not told, told)
+            except (KeyError, TypeError, ValueError, ArithmeticError) as error:
                 what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
                 raise journal.damaged(line, what) from error
         if self._recorded:

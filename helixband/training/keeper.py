@@ -64,7 +64,9 @@ class Keeper:
         files = {self._trial.best_checkpoint: self._best}
         files |= {self._trial.epoch_checkpoint(state["epoch"]): state for state in self._latest}
         files[self._trial.last_checkpoint] = self._last
-        states = {file: state for file, state in files.items() if state is not None}
+        states = {
+            file: {**state, "trial": self._trial.id} for file, state in files.items() if state is not None
+        }
         if states:
             with self._trial.writing():
                 checkpoints.save_together(states)

@@ -123,8 +123,8 @@ class Member:
             self.model.engine.state.begin(self.model, self.train)
             self._iterators.look(self._opaque())
             if record.last is None and trial is not None and trial.is_resumable:
-                record.last = checkpoints.load(trial.last_checkpoint)
-                record.best = checkpoints.load(trial.best_checkpoint)
+                record.last = checkpoints.load(trial.last_checkpoint, trial.id)
+                record.best = checkpoints.load(trial.best_checkpoint, trial.id)
                 # Of the two files the best is written first, so it can be ahead of the last, never behind.
                 record.best_epoch, record.best_reward = record.best["epoch"], record.best["reward"]
             if record.last is not None:

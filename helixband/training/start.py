@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from helixband.errors import StorageError, UsageError
-from helixband.files import exists, read_document
+from helixband.files import exists
 from helixband.results import checkpoints
 from helixband.results.directory import Results
 
@@ -94,7 +94,7 @@ class Start:
     @classmethod
     def stored(cls, results: Results) -> "Start | None":
         """The weights that `store` has kept in a result directory, where run.json says that there are any."""
-        run = read_document(results.run_file) if exists(results.run_file) else {}
+        run = results.run()
         if run.get("start") is None or (origin := Origin(**run["start"])).flag == RESUME:
             return None
 

@@ -261,10 +261,10 @@ def test_a_torn_last_line_is_cut_off_and_the_next_event_stands_alone(journal: Jo
 
 def test_a_reader_leaves_what_the_writer_adds_meanwhile(results: Results) -> None:
     journal, reader = results.journal, Journal(results.journal.path)
-    for event in EVENTS:
-        assert reader.best_trial() is None
+    for number, event in enumerate(EVENTS):
+        assert reader.events() == EVENTS[:number]
         journal.append(event)
-        assert reader.events()[-1] == event
+        assert reader.events() == EVENTS[: number + 1]
 
 
 def test_a_journal_of_one_torn_line_is_empty(results: Results) -> None:

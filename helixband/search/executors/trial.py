@@ -16,6 +16,7 @@ from helixband.env import without_credentials
 from helixband.errors import HelixbandError, ResultsMismatch, StorageError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.attempt import Superseded
+from helixband.results.best import best_state
 from helixband.results.directory import Results, Row, Trial
 from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training.configuration import from_json
@@ -66,6 +67,12 @@ class Trainer:
             trial.write_plan(plan)
         if self.start is not None and train is not None and not trial.is_resumable:
             trial.write_start(self.start.put_into(model.network).document())
+        return model
+
+    def trained_model(self, trial: Trial, config: Document) -> BaseModel:
+        """The model of a trial with its best weights; raises `StorageError` where they are of another."""
+        model = self.new_model(trial, config)
+        model.engine.state.use(model, best_state(self.results, trial), str(trial.best_checkpoint))
         return model
 
     def check_plan(self, trial: Trial) -> None:
