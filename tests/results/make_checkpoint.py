@@ -76,7 +76,9 @@ EPOCHS = 2, 4
 def run(folder: Path, epochs: int, *flags: str) -> None:
     """A run of the definition in `folder`, its results in `folder`/results."""
     (folder / "def.py").write_text(DEFINITION)
-    flags = ("-d", str(folder), "-r", str(folder / "results"), "--epoch", str(epochs), "--quiet", *flags)
+    places = ("-d", str(folder), "-r", str(folder / "results"))
+    given = ("--epoch", str(epochs), "--seed", "0", "--batch-size", "100")  # for a trial without its run.json
+    flags = (*places, *given, "--quiet", *flags)
     code = command.main(["-f", str(folder / "def.py"), "--cpu", "--train", "--predict", "def.py", *flags])
     if code:
         raise SystemExit(code)
