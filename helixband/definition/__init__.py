@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
-from helixband.definition.contract import FUNCTIONS, HOOKS, METHODS, misspelt, names_used, signature_faults
+from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
@@ -295,10 +295,7 @@ class Definition:
                 faults.append(f"Model.{near}: did you mean {name}?")
             elif name == "init_model" and model.init_model.__module__ == BaseModel.__module__:
                 faults.append(f"{call} is missing")
-        for name in HOOKS.keys() & defined.keys() - self._used:
-            if isinstance(defined[name], FunctionType):
-                faults.append(f"Model.{name}: no run calls it; {HOOKS[name]}")
-        return faults
+        return faults + uncalled(model, {name: defined[name] for name in defined.keys() - self._used})
 
     def _is_own_model(self, value: Any) -> bool:
         return (

@@ -3,10 +3,12 @@
 import ast
 import difflib
 import inspect
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
+from types import FunctionType
 from typing import Any
 
-from base_model import BaseModel
+from base_model import BaseModel, MultiLabelModel
 
 FUNCTIONS = {
     "get_train_generator": ("data_dir", "batch_size"),
@@ -84,6 +86,18 @@ HOOKS = {
     ),
 }
 """Methods that other packages call, for which there is no other name here, and what to do instead."""
+ATTRIBUTES = ("class_names", "label_names", "default_criterion")
+"""What a class Model may have besides methods."""
+STEMS = {
+    "training": "train",
+    **dict.fromkeys(("valid", "validation", "validate"), "val"),
+    **dict.fromkeys(("evaluation", "evaluate"), "eval"),
+    "testing": "test",
+    **dict.fromkeys(("predict", "prediction", "predicted"), "pred"),
+    **dict.fromkeys(("configuration", "configure", "cfg"), "config"),
+    "losse": "loss",
+}
+"""Forms of one word, each without an s at its end."""
 SURE_MISSPELLING = 0.88  # of what is optional, as save_predictions for save_prediction
 
 
@@ -93,15 +107,38 @@ def misspelt(name: str, names: Collection[str], defined: Collection[str], option
     Where the wanted one is `optional`, only a name that can hardly be meant otherwise is taken.
     """
     form, cutoff = (_letters, SURE_MISSPELLING) if optional else (str, 0.6)
-    contract = {*FUNCTIONS, *METHODS, *vars(BaseModel)} - OTHER_NAMES["train_step"]
-    missing = {form(other): other for other in (*FUNCTIONS, *METHODS) if other not in defined}
+    named = (*FUNCTIONS, *METHODS, *ATTRIBUTES)
+    contract = {*named, *vars(BaseModel)} - OTHER_NAMES["train_step"]
+    missing = {form(other): other for other in named if other not in defined}
+    alike = {_stems(other) for other in (name, *OTHER_NAMES.get(name, ()))}
     for other in names:
         if other in contract or other.startswith("_"):
             continue
         near = difflib.get_close_matches(form(other), missing, 1, cutoff)
-        if other in OTHER_NAMES.get(name, ()) or [missing[letters] for letters in near] == [name]:
+        if _stems(other) in alike or [missing[letters] for letters in near] == [name]:
             return other
     return None
+
+
+def uncalled(model: type[BaseModel], unused: Mapping[str, Any]) -> list[str]:
+    """What is wrong with those of a Model's methods and attributes that its definition does not refer to.
+
+    They are names of outputs that another kind of model has, near misses of attributes, and methods that
+    other packages call.
+    """
+    faults = []
+    wrong, right = "label_names", "class_names"
+    if issubclass(model, MultiLabelModel):
+        wrong, right = right, wrong
+    if wrong in unused:
+        faults.append(f"Model.{wrong}: nothing of this kind of model reads it; did you mean {right}?")
+    for name in ATTRIBUTES:
+        if name not in unused and (near := misspelt(name, unused, unused, optional=True)):
+            faults.append(f"Model.{near}: did you mean {name}?")
+    for name in HOOKS.keys() & unused.keys():
+        if isinstance(unused[name], FunctionType):
+            faults.append(f"Model.{name}: no run calls it; {HOOKS[name]}")
+    return faults
 
 
 def signature_faults(function: Any, name: str, call: str, parameters: tuple[str, ...]) -> list[str]:
@@ -127,6 +164,13 @@ def names_used(tree: ast.AST) -> Iterator[str]:
             function = node.value.func if isinstance(node.value, ast.Call) else None
             if not (isinstance(function, ast.Name) and function.id == "super"):
                 yield node.attr
+
+
+def _stems(name: str) -> tuple[str, ...]:
+    """The words of a name, so that its other forms are the same: save_preds, savePrediction."""
+    words = (word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", name))
+    plain = (word if word.endswith("ss") else word.removesuffix("s") for word in words)
+    return tuple(STEMS.get(word, word) for word in plain)
 
 
 def _letters(name: str) -> str:

@@ -216,6 +216,24 @@ class Model(Model):
             "Model.get_hyperband_rewards: did you mean get_hyperband_reward?",
         ),
         *[
+            (f"def {name}(pred_path, y_pred): ...\n", f"{name}: did you mean save_prediction?")
+            for name in ("save_preds", "save_pred", "savePrediction", "write_preds")
+        ],
+        *[
+            (f"class Model(Model):\n    {name} = ['a']\n", f"Model.{name}: did you mean {attribute}?")
+            for name, attribute in [
+                ("class_name", "class_names"),
+                ("classNames", "class_names"),
+                ("label_name", "label_names"),
+                ("labels_names", "label_names"),
+                ("default_criteria", "default_criterion"),
+            ]
+        ],
+        (
+            "class Model(Model):\n    label_names = ['a']\n",
+            "Model.label_names: nothing of this kind of model reads it; did you mean class_names?",
+        ),
+        *[
             (f"class Model(Model):\n    def {name}(self, *args): return super().{name}(*args)\n", fault)
             for name, fault in [
                 ("fit_batch", "Model.fit_batch: did you mean train_step?"),
@@ -234,6 +252,12 @@ class Model(Model):
                 ("check_label", "Model.check_label: did you mean check_labels?"),
                 ("evaluation_metrics", "Model.evaluation_metrics: did you mean eval_metrics?"),
                 ("loss_fn", "Model.loss_fn: did you mean compute_loss?"),
+                ("compute_losses", "Model.compute_losses: did you mean compute_loss?"),
+                ("get_rewards", "Model.get_rewards: did you mean get_hyperband_reward?"),
+                ("evaluation_step", "Model.evaluation_step: did you mean eval_step?"),
+                ("evalStep", "Model.evalStep: did you mean eval_step?"),
+                ("prediction_step", "Model.prediction_step: did you mean predict_step?"),
+                ("training_metric", "Model.training_metric: did you mean train_metrics?"),
                 (
                     "configure_optimizers",
                     "Model.configure_optimizers: no run calls it; pass the optimizer and the scheduler to "
