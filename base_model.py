@@ -131,7 +131,7 @@ class BaseModel:
         self,
         network: nn.Module | None = None,
         criterion: losses.Criterion | Optimizer | None = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | Mapping[str, Optimizer] | None = None,
         constraints: Sequence[Constraint] = (),
         scheduler: LRScheduler | Sequence[LRScheduler] | None = None,
         scheduler_interval: Interval | Sequence[Interval] | None = None,
@@ -234,9 +234,9 @@ class BaseModel:
         """For a `train_step` of your own: the gradients of a batch's loss, under all training options."""
         self.engine.update.backward(self, loss)
 
-    def optimizer_step(self) -> None:
-        """For a `train_step` of your own, after `backward`: the update and what belongs to it."""
-        self.engine.update.step(self)
+    def optimizer_step(self, name: str | None = None) -> None:
+        """For a `train_step` of your own, after `backward`: the update, by one of several optimizers."""
+        self.engine.update.step(self, name)
 
     def split_batch(self, batch: Any) -> tuple[Any, ...]:
         """(x, y) or (x, y, weight) of a labelled batch of another form; weight (N,), of the examples."""

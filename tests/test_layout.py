@@ -153,7 +153,7 @@ FILES = {
         "negatives regions",
     ],
     "training": [
-        "constants ended feed forward_errors gradients guard keeper losses meters modes objects",
+        "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
         "options parameters precision result start weights",
         "broadcasting hooks parts parts.constrain parts.skip schedules steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",

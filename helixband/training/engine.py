@@ -19,6 +19,7 @@ from helixband.training.guard import guard_of, watched_step
 from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
 from helixband.training.meters import Loss, check_rows, mean_of
 from helixband.training.modes import Modes
+from helixband.training.optimizers import Optimizers
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
 from helixband.training.parts.clip import Norms
@@ -230,8 +231,9 @@ class Engine:
             precision.set_up(model.network, options.precision, model.device),
             "on_before_step" in own,
             Skip() if options.nan == "skip" else None,
+            isinstance(model.optimizer, Optimizers),
         )
-        check_optimizer(model.optimizer, self.update)
+        check_optimizer(model.optimizer, self.update, self.own_step)
         self.take_criterion(model.criterion)
 
     def initialise(self, model: Any) -> None:
@@ -307,6 +309,7 @@ def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any) -> None
     if isinstance(criterion, Optimizer) and model.default_criterion is not None and optimizer is None:
         criterion, optimizer = None, criterion
     criterion = criterion or model.default_criterion
+    optimizer = Optimizers(optimizer) if isinstance(optimizer, dict) else optimizer
     _check_part(model, "network", network, isinstance(network, nn.Module))
     _check_part(model, "criterion", criterion, callable(criterion))
     _check_part(model, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from helixband.errors import in_one_line
 from helixband.training.holdings import shown
 from helixband.training.objects import walk
+from helixband.training.optimizers import Optimizers
 from helixband.training.parts.schedule import paired
 from helixband.training.plain import NotPlain, mark
 
@@ -26,7 +27,8 @@ def settings_of(model: Any) -> Settings:
     optimizer, scheduler, engine = model.optimizer, model.scheduler, model.engine
     found: Settings = {}
     if optimizer is not None:
-        found["the optimizer"] = type(optimizer).__name__
+        several = isinstance(optimizer, Optimizers)
+        found["the optimizer"] = optimizer.kinds if several else type(optimizer).__name__
         for number, group in enumerate(optimizer.param_groups):
             of_group = f" of group {number}" if len(optimizer.param_groups) > 1 else ""
             found |= {f"{name}{of_group}": repr(group[name]) for name in group if name not in _HOW}

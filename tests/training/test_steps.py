@@ -294,3 +294,98 @@ def test_the_adversarial_example_trains_on_moved_inputs() -> None:
     model.fit(batches, batches, 2)
     assert model.steps == 2
     assert model.history[1]["train_loss"] < model.history[0]["train_loss"]
+
+
+class Alternating(BaseModel):
+    """A body and a head with an optimizer each: the head takes two steps a batch, the body one."""
+
+    options = TrainingOptions()
+
+    def init_model(self) -> None:
+        made = network()
+        optimizers: dict[str, optim.Optimizer] = {
+            "body": optim.Adam(made[0].parameters(), lr=0.05),
+            "head": optim.SGD(made[2].parameters(), lr=0.1, momentum=0.9),
+        }
+        super().init_model(made, nn.CrossEntropyLoss(CLASS_WEIGHTS), optimizers, training=self.options)
+
+    def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
+        for name in ("head", "head", "body"):
+            loss = self.compute_loss(self.network(x), y)
+            self.backward(loss)
+            self.optimizer_step(name)
+        return loss.detach(), None
+
+
+def test_optimizers_by_name_take_their_steps_in_turn(tmp_path: Path) -> None:
+    made = network()
+    body = optim.Adam(made[0].parameters(), lr=0.05)
+    head = optim.SGD(made[2].parameters(), lr=0.1, momentum=0.9)
+    for _ in range(2):
+        for start in range(0, 22, 8):
+            x, y = torch.tensor(X[start : start + 8]), torch.tensor(Y[start : start + 8])
+            for optimizer in (head, head, body):
+                made.zero_grad()
+                F.cross_entropy(made(x), y, CLASS_WEIGHTS).backward()
+                nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.1)
+                optimizer.step()
+    expected = torch.cat([each.detach().flatten() for each in made.parameters()])
+    model = trained(kind=Alternating, clip_norm=0.1)
+    assert torch.equal(weights(model), expected)
+    assert model.steps == 6
+    assert (model.history[0]["lr"], model.history[0]["lr_1"]) == (0.05, 0.1)
+    trained(kind=Alternating, epochs=1, trial=Trial(tmp_path), clip_norm=0.1)
+    resumed = trained(kind=Alternating, trial=Trial(tmp_path), clip_norm=0.1)
+    assert torch.equal(weights(resumed), expected)
+
+
+def test_one_backward_serves_several_optimizers() -> None:
+    class Both(Alternating):
+        def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
+            loss = self.compute_loss(self.network(x), y)
+            self.backward(loss)
+            self.optimizer_step("body")
+            self.optimizer_step("head")
+            return loss.detach(), None
+
+    assert trained(kind=Both).steps == 6
+
+    class Twice(Alternating):
+        def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
+            loss = self.compute_loss(self.network(x), y)
+            self.backward(loss)
+            self.optimizer_step("body")
+            self.optimizer_step("body")
+            return loss.detach(), None
+
+    with pytest.raises(DefinitionError, match=r"without backward\(loss\) before it"):
+        trained(kind=Twice)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("haed", "there is no optimizer 'haed': did you mean 'head'"), (None, "self.optimizer is several")],
+)
+def test_an_optimizer_is_stepped_by_its_name(name: str | None, told: str) -> None:
+    class Wrong(Alternating):
+        def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
+            self.backward(self.compute_loss(self.network(x), y))
+            self.optimizer_step(name)
+            return torch.zeros(()), None
+
+    with pytest.raises(DefinitionError, match=told):
+        trained(kind=Wrong)
+
+
+def test_optimizers_by_name_need_a_step_of_ones_own_and_no_accumulation() -> None:
+    with pytest.raises(DefinitionError, match="which a train_step.* of your own has to step"):
+        trained(kind=type("Usual", (Alternating,), {"train_step": BaseModel.train_step}))
+    with pytest.raises(DefinitionError, match="accumulate goes with one optimizer"):
+        trained(kind=Alternating, accumulate=2)
+
+    class Wrong(Alternating):
+        def init_model(self) -> None:
+            BaseModel.init_model(self, network(), nn.CrossEntropyLoss(), {"body": 0.1})  # type: ignore[dict-item]
+
+    with pytest.raises(DefinitionError, match=r"optimizer\['body'\] is 0\.1; a dict of optimizers has names"):
+        trained(kind=Wrong)

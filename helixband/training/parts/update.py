@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from helixband.errors import DefinitionError
 from helixband.training.meters import Loss
+from helixband.training.optimizers import Optimizers
 from helixband.training.parts.skip import Kept, Skip
 
 Compute = Callable[[], tuple[Tensor, Any]]
@@ -35,17 +36,22 @@ class Update:
         scaler: GradScaler | None = None,
         calls_hook: bool = False,
         skip: Skip | None = None,
+        several: bool = False,
     ) -> None:
         self.after, self.skip = after, skip
         self.accumulate, self.scaler = accumulate, scaler
         self.pending = 0
         """Batches whose gradients wait for the next optimizer step."""
-        self.is_plain = not (before or scaler or calls_hook or skip) and accumulate == 1
+        self.is_plain = not (before or scaler or calls_hook or skip or several) and accumulate == 1
         """Whether nothing happens between backward and update."""
+        self.counts = several or accumulate > 1
+        """Whether it counts the optimizer steps itself, for not each batch is one."""
         self.was_called = False
         """Whether a step went through here, and not by other means of the definition."""
         self._before, self._calls_hook = before, calls_hook
         self._has_gradients = False
+        self._stepped: set[str | None] = set()
+        """The names of the optimizers that have had the gradients."""
         self._weight: float | Tensor | None = None
         self._total: float | Tensor | None = None
 
@@ -87,7 +93,7 @@ class Update:
             if not self.pending:
                 model.optimizer.zero_grad()
             self._weight = _weight_of(model.engine, loss) if self.accumulate > 1 else None
-            self._has_gradients = True
+            self._has_gradients, self._stepped = True, set()
         if self.skip is not None:
             self.skip.see(loss)
         if self._weight is not None:
@@ -96,16 +102,31 @@ class Update:
             loss = self.scaler.scale(loss)
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def step(self, model: Any) -> None:
-        """Take the optimizer step, where as many batches wait as it takes."""
-        if not self._has_gradients:
+    def step(self, model: Any, name: str | None = None) -> None:
+        """Take the optimizer step, where as many batches wait as it takes; of several, one by its name."""
+        if not self._has_gradients and (name in self._stepped or not self._stepped):
             raise DefinitionError("optimizer_step() was called without backward(loss) before it")
         self.was_called, self._has_gradients = True, False
+        self._stepped.add(name)
+        if name is not None or isinstance(model.optimizer, Optimizers):
+            self._step_one(model, name)
+            return
         self.pending += 1
         if self._weight is not None:
             self._total = self._weight if self._total is None else self._total + self._weight
         if self.pending >= self.accumulate:
             self.finish(model)
+
+    def _step_one(self, model: Any, name: str | None) -> None:
+        optimizers = model.optimizer
+        if not isinstance(optimizers, Optimizers):
+            raise DefinitionError(
+                f"optimizer_step({name!r}): a name goes with optimizer= as a dict of several"
+            )
+        optimizer = optimizers.step() if name is None else optimizers[name]
+        if name == optimizers.first:
+            model.engine.record.steps += 1
+        self._update(model, optimizer, _with_gradients(optimizer))
 
     def finish(self, model: Any) -> None:
         """Take the optimizer step with what waits, which may be less than usual at the end of an epoch."""
@@ -117,8 +138,11 @@ class Update:
             total = torch.where(total == 0, 1, total) if isinstance(total, Tensor) else total
             torch._foreach_div_(gradients_of(parameters), torch.as_tensor(total, device=parameters[0].device))
         self.pending, self._total = 0, None
-        if self.accumulate > 1:
+        if self.counts:
             model.engine.record.steps += 1
+        self._update(model, optimizer, parameters)
+
+    def _update(self, model: Any, optimizer: Any, parameters: list[Tensor]) -> None:
         kept = None
         if self.skip is not None:
             is_taken = self.skip.decide(gradients_of(parameters))
@@ -173,10 +197,12 @@ class Update:
         return given[0]
 
 
-def check_optimizer(optimizer: Any, update: Update) -> None:
+def check_optimizer(optimizer: Any, update: Update, own_step: bool) -> None:
     """Raise `DefinitionError` for an optimizer that cannot take its steps so."""
     kind: Any = type(optimizer)
-    if (
+    if isinstance(optimizer, Optimizers):
+        _check_several(optimizer, update, own_step)
+    elif (
         optimizer is not None
         and _needs_closure(kind)
         and (update.accumulate > 1 or update.scaler or update.skip)
@@ -185,6 +211,19 @@ def check_optimizer(optimizer: Any, update: Update) -> None:
         raise DefinitionError(
             f"{type(optimizer).__name__} computes the loss of a step several times, which does not go with "
             f"{what}: choose another optimizer, or leave that out"
+        )
+
+
+def _check_several(optimizers: Optimizers, update: Update, own_step: bool) -> None:
+    if update.accumulate > 1 or update.scaler is not None:
+        what = "accumulate" if update.accumulate > 1 else "precision='16'"
+        raise DefinitionError(
+            f"{what} goes with one optimizer, and optimizer= is a dict of {optimizers.names}"
+        )
+    if not own_step:
+        raise DefinitionError(
+            f"optimizer= is a dict of {optimizers.names}, which a train_step(self, x, y) of your own has to "
+            "step: self.backward(loss), and self.optimizer_step(name) with a name of these"
         )
 
 

@@ -50,7 +50,8 @@ def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
     if not schedules.empty and model.optimizer is not None:
         schedules.set(model.optimizer, record.epoch, record.steps)
     model.config.set_time(record.epoch, record.steps)
-    if engine.update.accumulate == 1:  # else it counts the steps itself
+    before = record.steps
+    if not engine.update.counts:  # else it counts the steps itself
         record.steps += 1
     y_true = None
     if engine.own_prepare:
@@ -67,6 +68,7 @@ def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
             "self.optimizer_step() for self.optimizer.step(), and leave out zero_grad()"
         )
     engine.sample_weight = None
-    if schedules.by_step and not engine.update.pending:
-        schedules.step(model.scheduler)
+    if schedules.by_step:
+        for _ in range(record.steps - before):
+            schedules.step(model.scheduler)
     return StepResult(loss, y_pred, y_true)
