@@ -20,6 +20,8 @@ Link = Literal["log", "softplus"]
 
 LEAST_LOG = -25.0
 """A dispersion times a count or mean is taken for this at least: below it, the distribution is Poisson's."""
+MOST_LOG = 80.0
+"""The largest logarithm of which the exponential is taken, so that none is infinite in single precision."""
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -152,7 +154,7 @@ def _of_best_rate(count: Tensor) -> Tensor:
 def _of_best_mean(log_dispersion: Tensor, count: Tensor) -> Tensor:
     """The negative binomial negative log-likelihood of a count above 0 at the mean that is the count."""
     log_theta = -log_dispersion
-    theta = log_theta.clamp(max=80).exp()
+    theta = log_theta.clamp(max=MOST_LOG).exp()
     wider = 0.5 * F.softplus(count.log() + log_dispersion)
     return (
         _of_best_rate(count)
@@ -193,7 +195,7 @@ def _of_wide(away: Tensor, log_wider: Tensor) -> Tensor:
 def _of_no_count(log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
     """The negative binomial negative log-likelihood of a count of 0: log1p(α μ) / α."""
     log_wider = (log_mean + log_dispersion).clamp(min=LEAST_LOG)
-    return F.softplus(log_wider) * torch.exp(log_mean - log_wider)
+    return F.softplus(log_wider) * torch.exp((log_mean - log_wider).clamp(max=MOST_LOG))
 
 
 def _remainder(x: Tensor, log_x: Tensor) -> Tensor:

@@ -304,6 +304,15 @@ def test_a_dispersion_at_the_ends_has_a_value_and_a_gradient(y: float, log_dispe
         assert value.item() == pytest.approx(wide, rel=1e-5)
 
 
+@pytest.mark.parametrize("y", [0.0, 0.3, 1.0, 5.0, 1e3, 1e7])
+def test_a_negative_binomial_loss_has_a_gradient_wherever_its_outputs_are(y: float) -> None:
+    ends = torch.tensor([-300.0, -90, -30, -1, 0, 1, 30, 90, 300])
+    outputs = torch.cartesian_prod(ends, ends).requires_grad_()
+    value = NegativeBinomialLoss()(outputs, torch.full((81,), y))
+    value.backward()
+    assert value.isfinite() and outputs.grad is not None and outputs.grad.isfinite().all()
+
+
 def test_the_multinomial_likelihood_of_many_counts_is_exact() -> None:
     p = np.full(1000, 1e-3)
     y = np.random.default_rng(0).multinomial(10**6, p)
