@@ -30,6 +30,7 @@ from helixband.results.directory import Row, Trial
 from helixband.training import forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine, Noted, take_parts
+from helixband.training.epochs import batches_used, check_stream
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
 from helixband.training.member import Member
@@ -117,7 +118,7 @@ class BaseModel:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch; 1 where the model is made without data."""
-        return self.engine.steps_per_epoch(self.args.steps_per_epoch)
+        return self.engine.steps_per_epoch(self.args.steps_per_epoch, self.batch_limit)
 
     @property
     def total_steps(self) -> int:
@@ -301,7 +302,9 @@ class BaseModel:
         if self.optimizer is None:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
         epochs_in_all = getattr(self.args, "epoch", None) or epochs
-        self.engine.check_plan(self.scheduler, epochs_in_all, number_of_batches(train), self.batch_limit)
+        batches, debug = number_of_batches(train), self.batch_limit
+        check_stream(self.engine.options, train)
+        self.engine.check_plan(self.scheduler, epochs_in_all, batches, debug)
         return Member(
             model=self,
             train=train,
@@ -309,7 +312,8 @@ class BaseModel:
             epochs=epochs,
             trial=trial,
             seed=self.args.seed if seed is None else seed,
-            limit=self.batch_limit,
+            limit=batches_used(self.engine.options, batches, debug),
+            goes_on=not self.args.debug,
             metrics=functools.partial(judge.numbers, self, "train_metrics")
             if self.engine.has_train_metrics
             else None,
@@ -355,7 +359,8 @@ class BaseModel:
     @property
     def batch_limit(self) -> int | None:
         """How many batches of a set are used, if not all: --debug takes a few."""
-        return DEBUG_BATCHES if self.args.debug else None
+        limits = [self.engine.limit, DEBUG_BATCHES if self.args.debug else None]
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 class RegressionModel(BaseModel):

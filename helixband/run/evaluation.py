@@ -23,6 +23,8 @@ from helixband.run.context import Context, Stage
 from helixband.training import judge
 
 UNLIKE = "unlike_"
+LIMITED = "limited_to_batches"
+"""Marks the result of a test on a part of the set."""
 
 SHOWN = {
     "majority_accuracy": "majority class accuracy",
@@ -83,10 +85,13 @@ class Evaluation(Stage):
         results.check_lock()
         model, test = load_model(), self.test_data()
         seed_everything(derive_seed(self.args.seed, "evaluate"))
-        result, y_true, y_pred = self._score(model, test)
+        with model.engine.limited(model.engine.options.limit_test, test, "limit_test") as limit:
+            result, y_true, y_pred = self._score(model, test)
+            if similar:
+                result |= self._score_unlike(model, test, similar)
+        if limit is not None:
+            result |= {LIMITED: limit}
         names = _names(model, y_pred)
-        if similar:
-            result |= self._score_unlike(model, test, similar)
         baselines = self._marks(model, test)
         left_out = reason_to_leave_out(y_true, y_pred)
         rest = [results.baselines_file, results.test_set_file]
@@ -159,6 +164,8 @@ class Evaluation(Stage):
 
     def _marks(self, model: BaseModel, test: Iterable[Any]) -> dict[str, float | str]:
         """What trivial models score, or why that is not known."""
+        if model.engine.options.limit_test is not None:
+            return {"missing": "the test was limited to a part of the set (limit_test)"}
         classes = {"classes": True, "numbers": False}.get(_kind(model))
         try:
             found = marks(self._train(), test, classes)

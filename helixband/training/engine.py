@@ -1,7 +1,8 @@
 """What training keeps of a model, in one attribute of it, so that all other names are the definition's."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from helixband.results.directory import Row
 from helixband.training import precision
 from helixband.training.broadcasting import signature
 from helixband.training.ended import Ended
+from helixband.training.epochs import batches_used, limited
+from helixband.training.feed import number_of_batches
 from helixband.training.guard import guard_of, watched_step
 from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
 from helixband.training.meters import Loss, check_rows, mean_of
@@ -114,8 +117,10 @@ class Engine:
         """Whether `init_model` depends on the total number of steps."""
         self.asked_steps = False
         """Whether it has asked for that, or for those of an epoch."""
-        self.accumulate = 1
-        """So many batches an optimizer step has, as far as is known before `init_model` has said it."""
+        self.supposed = TrainingOptions()
+        """The options, as far as they are known before `init_model` has given them."""
+        self.limit: int | None = None
+        """How many batches of a set are evaluated, if not all."""
         self.sample_weight: Tensor | None = None
         """The weights of the examples of the batch that is computed, (N,), where it has some."""
         self.weight_used = False
@@ -241,18 +246,33 @@ class Engine:
 
         It does so once more if it counted optimizer steps before it said how many batches make one.
         """
-        numbers, self.accumulate = randomness.get_state(), model.args.training.get("accumulate", 1)
+        numbers, self.supposed = randomness.get_state(), TrainingOptions().but(model.args.training)
         model.init_model()
-        if self.is_set_up and self.asked_steps and self.options.accumulate != self.accumulate:
-            self.accumulate = self.options.accumulate
+        counted = ("accumulate", "epoch_steps", "limit_train")
+        differs = any(getattr(self.options, name) != getattr(self.supposed, name) for name in counted)
+        if self.is_set_up and self.asked_steps and differs:
+            self.supposed = self.options
             randomness.set_state(numbers)
             model.init_model()
 
-    def steps_per_epoch(self, batches: int | None) -> int:
-        """Optimizer steps of an epoch of so many batches; where that is not known, of those that were."""
+    @contextmanager
+    def limited(self, limit: float | None, generator: Any, name: str) -> Iterator[int | None]:
+        """Sets are evaluated on so many batches, or such a share of the generator's; gives their number."""
+        self.limit = limited(limit, number_of_batches(generator), name)
+        try:
+            yield self.limit
+        finally:
+            self.limit = None
+
+    def steps_per_epoch(self, batches: int | None, debug: int | None) -> int:
+        """Optimizer steps of an epoch of so many batches, of which --debug uses `debug`.
+
+        Where it is not known how many there are, it is told by the epochs before.
+        """
         self.asked_steps = True
+        batches = batches_used(self.supposed, batches, debug)
         if batches is not None:
-            return -(-int(batches) // self.accumulate)
+            return -(-int(batches) // self.supposed.accumulate)
         if self.record.epoch:
             return int(self.record.steps // self.record.epoch)
         raise DefinitionError(
@@ -265,7 +285,7 @@ class Engine:
 
         Of the batches, `limit` are used at most, as --debug has it.
         """
-        accumulate = self.options.accumulate
+        accumulate, batches = self.options.accumulate, batches_used(self.options, batches, None)
         if batches is not None and accumulate > batches:
             raise DefinitionError(
                 f"accumulate is {accumulate}, and an epoch has {batches} batches: an optimizer step would "

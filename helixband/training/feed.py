@@ -14,6 +14,9 @@ from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.nested import CONTAINERS, leaves, length, map_leaves
 
+Place = tuple[int, int] | None
+"""The seed of a stream, and the number of the batch with which to begin."""
+
 EVALUATION_BYTES = {"cpu": 1 << 18, "cuda": 1 << 20}
 """A batch is cut for evaluation where its x has more bytes than this, and more rows than a training batch:
 activations take tens to hundreds of times the memory of their input. On a CPU those of larger pieces are
@@ -61,9 +64,9 @@ def kept(nested: Any) -> Any:
 
 
 def labelled(
-    generator: Iterable[Any], limit: int | None = None, split: Split | None = None
+    generator: Any, limit: int | None = None, split: Split | None = None, place: Place = None
 ) -> Generator[tuple[Any, ...]]:
-    """The batches (x, y) of a generator, the first `limit` of them.
+    """The batches (x, y) of a generator, the first `limit` of them, or those of its stream from a place on.
 
     `split` makes (x, y), or (x, y, weight), of batches of another form; it is told where they are from.
 
@@ -71,7 +74,8 @@ def labelled(
     """
     if getattr(generator, "labelled", True) is False:
         raise DataError(f"{type(generator).__name__} has no labels: training and evaluation need (x, y)")
-    for number, batch in enumerate(islice(iter(generator), limit)):
+    source = iter(generator) if place is None else generator.stream(*place)
+    for number, batch in enumerate(islice(source, limit)):
         if split is not None:
             yield split(batch, f"batch {number} of {type(generator).__name__}")
             continue
@@ -142,9 +146,11 @@ def no_batch(generator: Iterable[Any]) -> DataError:
     )
 
 
-def trouble_in_data(generator: Iterable[Any], limit: int | None, split: Split | None = None) -> str:
+def trouble_in_data(
+    generator: Iterable[Any], limit: int | None, split: Split | None = None, place: Place = None
+) -> str:
     """Why a loss is not finite, as far as the data tell. Nothing is looked for before that has happened."""
-    for number, (x, y, *_) in enumerate(labelled(generator, limit, split)):
+    for number, (x, y, *_) in enumerate(labelled(generator, limit, split, place)):
         for name, part in (("x", x), ("y", y)):
             for leaf in leaves(to_numpy(part)):
                 values = np.asarray(leaf)

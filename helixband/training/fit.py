@@ -58,7 +58,8 @@ def _validated(member: Member) -> Row:
     """The row of the epoch, its validation and reward included; the scheduler stepped."""
     model, record, schedules = member.model, member.model.engine.record, member.model.engine.schedules
     result = member.trained()
-    with member.weights_to_use(), validation_numbers(member.val, member.seed, record.epoch):
+    limit = model.engine.limited(model.engine.options.limit_val, member.val, "limit_val")
+    with member.weights_to_use(), limit, validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
     result |= model.engine.norms.means()
     if model.engine.update.skip is not None:

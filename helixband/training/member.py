@@ -24,7 +24,7 @@ from helixband.results.directory import Row, Superseded, Trial
 from helixband.training.configuration import Config
 from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
-from helixband.training.feed import kept, labelled, no_batch, to_device, trouble_in_data
+from helixband.training.feed import Place, kept, labelled, no_batch, to_device, trouble_in_data
 from helixband.training.gradients import put_gradients
 from helixband.training.holdings import Opaque
 from helixband.training.iterators import Iterators, iterators_of
@@ -87,6 +87,8 @@ class Member:
     limit: int | None = None
     metrics: Metrics | None = None
     on_epoch: Callable[[Row], None] | None = None
+    goes_on: bool = True
+    """Whether a training that is stopped can be continued, as none of --debug is."""
     total_epochs: int | None = None
     """Of the whole training, if `epochs` are a part of it."""
 
@@ -146,9 +148,19 @@ class Member:
             self.model.engine.begin_epoch()
             skips = self.model.engine.options.nan == "skip"
             metrics = MetricMeter(self.metrics) if self.metrics is not None else None
-            batches = labelled(self.train, self.limit, split_of(self.model))
+            batches = self._labelled()
             losses = LossMeter(looks=not skips, skips=skips)
             self._epoch = _Epoch(batches, metrics, self._new_labels, losses)
+
+    @property
+    def _place(self) -> Place:
+        """Where an epoch of a stream begins; None where an epoch is all of the set."""
+        steps = self.model.engine.options.epoch_steps
+        return None if steps is None else (self.seed, steps * self.record.epoch)
+
+    def _labelled(self) -> Iterator[tuple[Any, ...]]:
+        """The batches of the epoch under way."""
+        return labelled(self.train, self.limit, split_of(self.model), self._place)
 
     def elapsed(self) -> float:
         """Seconds since the epoch began."""
@@ -190,7 +202,8 @@ class Member:
             raise no_batch(self.train)
         if epoch.labels is not None:
             epoch.labels.finish()
-            self._new_labels = None
+            if self._place is None:
+                self._new_labels = None
         loss = epoch.losses.total()
         if not math.isfinite(loss):
             raise TrainingError(self._trouble(epoch.losses))
@@ -220,7 +233,7 @@ class Member:
         train: Any = self.train
         state = train.state_dict() if is_stateful(train) else None
         with validation_numbers(self.train, self.seed, self.record.epoch, TRAIN):
-            found = labelled(self.train, self.limit, split_of(self.model))
+            found = self._labelled()
             batches = ((to_device(x, self.model.device),) for x, *_ in found)
             update_bn(batches, self.model.network)
         if state is not None:
@@ -228,7 +241,7 @@ class Member:
 
     def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
         """Take an epoch's row, and the state after it, which may be the best."""
-        if self.trial is not None and self.limit is None:
+        if self.trial is not None and self.goes_on:
             self._iterators.check(self._opaque(), used=(*MODEL, TRAIN, VAL))
         record, reward = self.record, row["reward"]
         record.history.append(row)
@@ -290,7 +303,8 @@ class Member:
             return "no example counts for the loss: all batches are empty, or all labels missing or ignored"
         batch, value = found
         where = f"the loss is {value} from batch {batch} of the epoch on (batches from 0)"
-        return f"{where}; {trouble_in_data(self.train, self.limit, split_of(self.model))}"
+        split = split_of(self.model)
+        return f"{where}; {trouble_in_data(self.train, self.limit, split, self._place)}"
 
     def raise_error(self) -> None:
         """Raise what it failed with, if it did."""

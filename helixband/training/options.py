@@ -64,6 +64,14 @@ def from_0(value: Any) -> Any:
     return float(value)
 
 
+def batches_or_share(value: Any) -> Any:
+    """A number of batches, an integer, or a share, a float."""
+    is_share = type(value) is float and 0 < value <= 1
+    if not is_share and (type(value) is not int or value < 1):
+        raise ValueError("it has to be a whole number of batches from 1, or a share with a point, up to 1.0")
+    return value
+
+
 def yes_or_no(value: Any) -> Any:
     """A boolean."""
     if type(value) is not bool:
@@ -203,6 +211,21 @@ class TrainingOptions:
         one_of("32", "tf32", "bf16", "16"),
         'How the network computes: "32", "tf32", or in 16 bits, "bf16" or "16".',
     )
+    epoch_steps: int | None = option(
+        None,
+        optional(whole(1)),
+        "An epoch is so many batches of the training data, which go on from epoch to epoch; for sets too "
+        "large for epochs of their own.",
+    )
+    limit_train: float | None = option(
+        None, optional(batches_or_share), "Train on so many batches of an epoch (10), or such a share (0.1)."
+    )
+    limit_val: float | None = option(
+        None, optional(batches_or_share), "Validate on so many batches, or such a share."
+    )
+    limit_test: float | None = option(
+        None, optional(batches_or_share), "Test on so many batches, or such a share; the result is marked."
+    )
 
     def __post_init__(self) -> None:
         for name, each in OPTIONS.items():
@@ -211,6 +234,10 @@ class TrainingOptions:
                 object.__setattr__(self, name, each.metadata["rule"](value))
             except ValueError as error:
                 raise DefinitionError(f"{name} is {in_one_line(value)}; {error}") from None
+        if self.epoch_steps is not None and self.limit_train is not None:
+            raise DefinitionError(
+                "epoch_steps and limit_train are both given: an epoch has one size or the other"
+            )
         if self.ema_decay is not None and self.swa_start is not None:
             raise DefinitionError(
                 "ema_decay and swa_start are both given: a training has one average or the other"

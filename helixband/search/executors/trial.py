@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from base_model import DEBUG_BATCHES, BaseModel
+from base_model import BaseModel
 from helixband.definition import Definition
 from helixband.env import without_credentials
 from helixband.errors import HelixbandError, ResultsMismatch, StorageError
@@ -95,8 +95,6 @@ class Trainer:
     def plan(self, train: Iterable[Any] | None) -> dict[str, Any]:
         """The epochs and the steps of an epoch of a training that begins."""
         steps = 1 if train is None else number_of_batches(train)
-        if steps is not None and self.args.debug:
-            steps = min(steps, DEBUG_BATCHES)
         return {"epochs": self._epochs, "steps_per_epoch": steps}
 
     def _model(self, name: str, config: Document, plan: dict[str, Any]) -> BaseModel:
