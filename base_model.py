@@ -30,7 +30,7 @@ from helixband.results.directory import Row, Trial
 from helixband.training import forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
 from helixband.training.engine import Engine, Noted, take_parts
-from helixband.training.epochs import batches_used, check_stream
+from helixband.training.epochs import batches_used, check_sets
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
 from helixband.training.member import Member
@@ -303,7 +303,7 @@ class BaseModel:
             raise DefinitionError(f"{type(self).__name__}.init_model passed no optimizer")
         epochs_in_all = getattr(self.args, "epoch", None) or epochs
         batches, debug = number_of_batches(train), self.batch_limit
-        check_stream(self.engine.options, train)
+        check_sets(self.engine.options, train, val)
         self.engine.check_plan(self.scheduler, epochs_in_all, batches, debug)
         return Member(
             model=self,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from helixband.errors import DefinitionError
+from helixband.training.feed import number_of_batches
 from helixband.training.options import TrainingOptions
 
 
@@ -35,8 +36,9 @@ def limited(limit: float | None, batches: int | None, name: str) -> int | None:
     return max(1, int(limit * batches))
 
 
-def check_stream(options: TrainingOptions, generator: Any) -> None:
-    """Raise `DefinitionError` where epochs of `epoch_steps` batches need what the generator cannot do."""
+def check_sets(options: TrainingOptions, generator: Any, val: Any) -> None:
+    """Raise `DefinitionError` where the options need what the sets for training and validation cannot do."""
+    limited(options.limit_val, number_of_batches(val), "limit_val")
     if options.epoch_steps and not callable(getattr(generator, "stream", None)):
         raise DefinitionError(
             f"epoch_steps is {options.epoch_steps}, and {type(generator).__name__} cannot begin at any "

@@ -43,14 +43,14 @@ class Kept:
 
     @torch.no_grad()
     def put_back_unless(self, is_taken: Tensor) -> None:
-        """Undo the step where it is not to be taken, without waiting for the device.
+        """Undo the step where it is not to be taken; without waiting, where all the state is on the device.
 
         State that the step made is set to 0, with which optimizers begin.
         """
         for each in self._tensors():
             before = self._before.get(id(each))
             before = torch.zeros_like(each) if before is None else before
-            each.copy_(torch.where(is_taken.to(each.device, non_blocking=True), each, before))
+            each.copy_(torch.where(is_taken.to(each.device), each, before))
 
     def _tensors(self) -> Iterable[Tensor]:
         for group in self._optimizer.param_groups:
