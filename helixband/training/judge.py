@@ -158,11 +158,13 @@ def whole_mc(model: Any, generator: Iterable[Any], samples: int) -> tuple[dict[s
     monte_carlo.check(predictions := [y_pred for _, _, y_pred in found])
     y_pred = monte_carlo.mean(predictions)
     engine = model.engine
-    if engine.scores_y_pred and not (engine.own_loss or engine.own_eval_step):
+    if engine.scores_y_pred and not (engine.own_loss or engine.own_eval_step or engine.own_split):
         loss = _pass(model, _of_prediction, [(y_pred, y_true)])[0]["loss"]
     else:
         loss = float(np.mean([each["loss"] for each in values]))
     result = {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}
+    of_parts = values[0].keys() - result.keys()  # losses by name
+    result |= {name: float(np.mean([each[name] for each in values])) for name in sorted(of_parts)}
     return result | monte_carlo.spreads(values, result), y_true, y_pred
 
 

@@ -31,14 +31,16 @@ def set_up(network: nn.Module, precision: str, device: torch.device) -> GradScal
 
 def begin_pass(precision: str) -> None:
     """Have the device multiply float32 as a model wants it; others of the process may want it otherwise."""
-    if torch.cuda.is_available():
-        tf32 = precision == "tf32"
-        torch.backends.cuda.matmul.allow_tf32 = tf32 or _MATMUL_AT_FIRST
-        torch.backends.cudnn.allow_tf32 = tf32 or _CUDNN_AT_FIRST
+    if precision == "tf32":
+        if not _BEFORE:
+            _BEFORE.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    elif _BEFORE:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = _BEFORE.pop()
 
 
-_MATMUL_AT_FIRST = torch.backends.cuda.matmul.allow_tf32
-_CUDNN_AT_FIRST = torch.backends.cudnn.allow_tf32
+_BEFORE: list[tuple[bool, bool]] = []
+"""The settings that a pass in TF32 has changed."""
 
 
 def _check(precision: str, device: torch.device) -> None:

@@ -292,3 +292,14 @@ def test_reserved_columns_are_refused(columns: Any, told: str) -> None:
 
     with pytest.raises(DefinitionError, match=told):
         fitted(Wrong, Dicts())
+
+
+def test_named_losses_of_passes_with_dropout_are_their_means() -> None:
+    class Dropped(Named):
+        def forward(self, x: Tensor) -> dict[str, Any]:
+            return super().forward(F.dropout(x, 0.2, self.network.training))
+
+    model = fitted(Dropped, Dicts())
+    found = model.evaluate_mc(Dicts(), 3)
+    assert found["loss"] == pytest.approx(found["error"] + found["size"])
+    assert found["size_std"] > 0

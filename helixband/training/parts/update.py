@@ -134,7 +134,7 @@ class Update:
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         parameters = _with_gradients(optimizer)
-        if total is not None:
+        if total is not None and parameters:
             total = torch.where(total == 0, 1, total) if isinstance(total, Tensor) else total
             torch._foreach_div_(gradients_of(parameters), torch.as_tensor(total, device=parameters[0].device))
         self.pending, self._total = 0, None
