@@ -56,6 +56,8 @@ class Journal:
             missing = [f"'{name}' is missing" for name in NEEDED.get(kind, ()) if name not in event]
             if told := missing or list(filter(None, [misfit(event, EVENTS.get(kind, dict))])):
                 raise self.damaged(line, told[0])
+            if event.get("trial", 0) < 0:
+                raise self.damaged(line, f"trial is {event['trial']}")
         return events
 
     def append(self, event: dict[str, Any], sync: bool = True) -> None:

@@ -160,7 +160,7 @@ class Checks(Stage):
     def _check_batch_size(self) -> None:
         trial, recorded = self.to_train(), self.run_file.setting("batch_size")
         if trial and trial.is_resumable:
-            self.run_file.check_guessed()
+            self.run_file.check_batch_size()
         if trial and trial.is_resumable and recorded not in (None, self.args.batch_size):
             raise ResultsMismatch(
                 f"{trial.path} was trained with --batch-size {recorded}, not {self.args.batch_size}; "

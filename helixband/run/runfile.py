@@ -71,8 +71,7 @@ class RunFile:
         for other options of the training.
         """
         recorded = self._settings()
-        self._guessed = [name for name in ("seed", "batch_size") if vars(args)[name] is None]
-        self._guessed = [name for name in self._guessed if self.binding and name not in recorded]
+        self._guesses_batch_size = self.binding and args.batch_size is None and "batch_size" not in recorded
         if self.binding and args.seed is not None and args.seed != recorded.get("seed", args.seed):
             raise ResultsMismatch(
                 f"{self.path.parent} was made with --seed {recorded['seed']}, not {args.seed}; "
@@ -94,13 +93,12 @@ class RunFile:
         """A recorded setting, or None."""
         return self._settings().get(name)
 
-    def check_guessed(self) -> None:
-        """Raise `UsageError` where a training is to go on with settings that neither are known nor given."""
-        if self._guessed:
-            flags = " and ".join(f"--{name.replace('_', '-')}" for name in self._guessed)
+    def check_batch_size(self) -> None:
+        """Raise `UsageError` where a training is to go on with a batch size neither known nor given."""
+        if self._guesses_batch_size:
             raise UsageError(
                 f"{self.path} is missing, which has the settings that the training was begun with: put back "
-                f"a copy of it, or give {flags} as they were"
+                f"a copy of it, or give --batch-size as it was"
             )
 
     def _settings(self) -> dict[str, Any]:
@@ -149,7 +147,9 @@ class RunFile:
             for name, (value, now) in _without_credentials(changed).items()
         ]
         if lost:
-            known = "those of its search are in the journal" if self._settings() else "they are not known"
+            known = (
+                "those of its search are in the journal" if self._settings() else "only those given are known"
+            )
             told.append(
                 f"note: {self.path} is missing, which has the settings and the environment that this was "
                 f"made with; put back a copy of it. Of the settings, {known}; the environment is not compared"

@@ -90,7 +90,7 @@ def check_weights(results: Results, trial: Trial) -> None:
     """Raises `UsageError` where the weights of a trial are missing that would be used."""
     if not exists(trial.best_checkpoint):
         flag, copy = "--train" if trial.id == SINGLE else "--hyper", results.best_link
-        way = f"put back a copy of it, or run again with {flag} to train it again"
+        way = f"run again with {flag} to train it again, or put back a copy of it"
         if exists(Trial(copy).best_checkpoint) and not copy.is_symlink():
             way = f"the folder {copy} is a copy of the trial and has it: rename it to {trial.path}"
             way += ", in the place of what is there" if exists(trial.path) else ""
