@@ -248,9 +248,10 @@ class Engine:
         """
         numbers, self.supposed = randomness.get_state(), TrainingOptions().but(model.args.training)
         model.init_model()
+        if not (self.is_set_up and self.asked_steps):
+            return
         counted = ("accumulate", "epoch_steps", "limit_train")
-        differs = any(getattr(self.options, name) != getattr(self.supposed, name) for name in counted)
-        if self.is_set_up and self.asked_steps and differs:
+        if any(getattr(self.options, name) != getattr(self.supposed, name) for name in counted):
             self.supposed = self.options
             randomness.set_state(numbers)
             model.init_model()
