@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import json
-import math
 import os
 import pickle
 import re
@@ -12,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from helixband.errors import StorageError, UsageError
@@ -20,17 +20,6 @@ from helixband.results import checkpoints
 
 ENTRIES = ("state_dict", "model_state_dict", "model", "network")
 """Under which of these names a file of a training has the weights; the first that is there."""
-
-_TYPES = {
-    "BOOL": torch.bool,
-    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
-    **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (8, 16, 32, 64)},
-    **{f"F{bits}": getattr(torch, f"float{bits}") for bits in (16, 32, 64)},
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
-"""The types of safetensors."""
 
 _CODE = re.compile(r"Unsupported (?:global|class)|GLOBAL|Trying to|TorchScript")
 """What torch says of a file that only code can read."""
@@ -156,31 +145,11 @@ def _begins_as_safetensors(file: io.BufferedReader) -> bool:
 
 
 def _of_safetensors(file: io.BufferedReader, where: str) -> dict[str, Tensor]:
-    """The tensors of a file of safetensors: the length of a header, the header in JSON, and the bytes."""
+    file.seek(0)
     try:
-        file.seek(0)
-        length, total = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
-        if length > total - 8:
-            raise ValueError("it ends within its header")
-        header = json.loads(file.read(length))
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        ends = [entry["data_offsets"][1] for entry in entries.values()]
-        if max(ends, default=0) != total - 8 - length:
-            raise ValueError("it has another length than its header says")
-        tensors = {name: _tensor(file, 8 + length, name, entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        tensors: dict[str, Tensor] = load(file.read())
+    except (SafetensorError, KeyError) as error:  # KeyError: of a type that torch does not have
         raise UsageError(f"{where} is a damaged file of safetensors, or none: {error}") from error
     if not tensors:
         raise UsageError(f"{where} holds no tensor")
     return tensors
-
-
-def _tensor(file: io.BufferedReader, start: int, name: str, entry: Mapping[str, Any]) -> Tensor:
-    (begin, end), shape = entry["data_offsets"], tuple(map(int, entry["shape"]))
-    if (kind := _TYPES.get(entry["dtype"])) is None:
-        raise ValueError(f"{name} is of the type {entry['dtype']}, which is unknown")
-    if not 0 <= begin <= end or end - begin != math.prod(shape) * kind.itemsize or min(shape, default=0) < 0:
-        raise ValueError(f"{name} has {end - begin} bytes, which are not of the shape {shape}")
-    file.seek(start + begin)
-    data = bytearray(file.read(end - begin))
-    return torch.frombuffer(data, dtype=kind).reshape(shape) if data else torch.empty(shape, dtype=kind)
