@@ -357,7 +357,8 @@ def test_a_trial_keeps_to_the_total_that_it_was_begun_with(project: Any) -> None
     project.define(PLANNED)
     flags = ("--batch-size", "20")  # 3 steps an epoch
     assert project.run(*flags, "--epoch", "4", "--eval").code == 0
-    assert read_document(project.results / "trials/single/plan.json") == {"epochs": 4, "steps_per_epoch": 3}
+    plan = {"trial": "single", "epochs": 4, "steps_per_epoch": 3}
+    assert read_document(project.results / "trials/single/plan.json") == plan
     refused = project.run(*flags, "--epoch", "8")
     assert refused.code == ResultsMismatch.exit_code
     assert "trial single was begun with --epoch 4, and its schedule depends on the total" in refused.err
@@ -449,7 +450,8 @@ def test_a_trial_that_depends_on_no_total_keeps_none_and_goes_on(project: Any) -
 def test_a_search_steps_each_trial_along_one_plan(project: Any) -> None:
     project.define(PLANNED)
     assert project.run("--hyper", "--epoch", "4", "--eta", "2", "--batch-size", "20").code == 0
-    assert read_document(project.results / "trials/0000/plan.json") == {"epochs": 4, "steps_per_epoch": 3}
+    plan = {"trial": "0000", "epochs": 4, "steps_per_epoch": 3}
+    assert read_document(project.results / "trials/0000/plan.json") == plan
 
 
 # Imports in the midst of a run.
