@@ -27,7 +27,7 @@ Finished work in the result directory is not repeated. Interrupted work continue
 docs/def.md explains how to write a definition, docs/results.md what the result directory contains.
 """
 
-PACKAGES = ("torch", "numpy", "scipy", "h5py", "pyfaidx", "sklearn", "hyperopt", "rich", "matplotlib")
+PACKAGES = tuple("torch numpy scipy h5py pyfaidx sklearn hyperopt rich matplotlib safetensors".split())
 """What every installation has, by the names of their imports."""
 
 
