@@ -62,8 +62,10 @@ class Definition:
         for name in FUNCTIONS:
             if name in needed:
                 continue
-            if self._has(name) or self._misspelt(name, vars(self.module), optional=True):
+            if self._has(name):
                 faults += self._function_faults(name)
+            elif near := self._misspelt(name, vars(self.module), optional=True):
+                faults.append(f"{near}: did you mean {name}?")
         faults += self._model_faults()
         if faults:
             listed = "".join(f"\n  - {fault}" for fault in faults)

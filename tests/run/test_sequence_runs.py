@@ -286,7 +286,7 @@ def test_a_further_format_is_added_and_outputs_of_other_windows_are_removed(unla
 
 
 def test_a_definition_whose_data_are_no_sequences_needs_its_own_generator(project: Project) -> None:
-    text = project.definition.read_text().replace("def get_pred_generator", "def get_prediction_generators")
+    text = project.definition.read_text().replace("def get_pred_generator", "def get_pred_genes")
     project.definition.write_text(text)
     done = project.run("--train", "--predict", "x.fa")
     assert done.code == 2
