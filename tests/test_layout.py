@@ -123,7 +123,7 @@ FILES = {
         "best older",
     ],
     "run": [
-        "runfile",
+        "flags runfile",
         "context records",
         "evaluation prediction replacement starting trained",
         "findings",

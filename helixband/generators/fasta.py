@@ -165,7 +165,9 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         if self.unequal != "bucket":
             return prediction_generator(path, self, self.length, stride, names)
         if stride is not None:
-            raise DataError(f"{path}: the model was trained on whole records, and takes such: give no stride")
+            raise DataError(
+                f"{path}: the model was trained on whole records, and takes such: give no stride (--stride)"
+            )
         return prediction_generator(path, self, None, None, names)
 
     def _check_windows(self) -> None:

@@ -113,6 +113,11 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         """The windows of a BED or GFF3 file on the same genome, or every `stride` bases of a FASTA file."""
         if is_fasta(path):
             return prediction_generator(path, self, self.length, stride, names)
+        if stride is not None:
+            raise DataError(
+                f"{path}: the stride {stride} is for FASTA files; of intervals there is one window each. "
+                "Leave the stride (--stride) out"
+            )
         form: dict[str, Any] = {"layout": self.layout, "metadata": self.headers is not None}
         return IntervalBatchGenerator(
             self.store, path, self.length, stranded=self.stranded, **self._naming, **form

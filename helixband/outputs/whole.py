@@ -60,13 +60,10 @@ def write_predictions(
         written.append(results.prediction(name, f"{suffix}.npy"))
         with writing_whole(written[-1]) as file:
             np.save(file, array)
-    if is_fasta(path) and isinstance(y_pred, np.ndarray) and y_pred.ndim <= 2:
-        try:
-            found, sequences = read_fasta(path)
-        except RepeatedNames as error:
-            found, sequences = read_fasta(path, names="number")
-            if names != "number":
-                say(f"note: the records are numbered in {results.prediction(name, '.tsv')}: {error}")
+    if has_table(path, y_pred):
+        found, sequences, repeated = _records(path)
+        if repeated is not None and names != "number":
+            say(f"note: the records are numbered in {results.prediction(name, '.tsv')}: {repeated}")
         if len(found) == len(y_pred):
             renamed = called(found, names, path)
             titles = [renamed.get(one, one) for one in found]
@@ -74,7 +71,30 @@ def write_predictions(
             rows = table.lines((titles, starts, ends, ["+"] * len(found)), y_pred)
             written.append(results.prediction(name, ".tsv"))
             write_whole(written[-1], table.titles(y_pred.shape) + rows)
+        elif names:
+            say(
+                f"note: --names {names} had no effect: {path} has {len(found):,} records and "
+                f"{len(y_pred):,} predictions, so that no table with their names was written"
+            )
     return written
+
+
+def has_table(path: str, y_pred: Any) -> bool:
+    """Whether predictions are written as a table, too, if there is one for each record of their input."""
+    return is_fasta(path) and isinstance(y_pred, np.ndarray) and y_pred.ndim <= 2
+
+
+def called_records(path: str, scheme: str) -> dict[str, str]:
+    """What the records of a FASTA file are called, as `called` has it."""
+    return called(_records(path)[0], scheme, path)
+
+
+def _records(path: str) -> tuple[list[str], list[str], RepeatedNames | None]:
+    """(names, sequences) of a FASTA file, and, where its records are numbered, why."""
+    try:
+        return *read_fasta(path), None
+    except RepeatedNames as error:
+        return *read_fasta(path, names="number"), error
 
 
 def called(names: Sequence[str], scheme: str | None, path: str) -> dict[str, str]:

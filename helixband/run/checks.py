@@ -16,9 +16,6 @@ from helixband.search.samplers.random import draw
 from helixband.search.schedules import one_round
 from helixband.training.configuration import canonical, read_config
 
-SEARCH_FLAGS = ("trials", "try", "time_budget", "workers", "trials_per_gpu", "cluster")
-"""What has no meaning without --hyper."""
-
 
 def asks_for_training(args: Namespace) -> bool:
     """Whether a command line, its defaults not yet filled in, asks for training.
@@ -46,7 +43,8 @@ class Checks(Stage):
 
     def run(self) -> None:
         """All checks in turn; raises `HelixbandError` where something is not as it should be."""
-        self._check_flags()
+        if self.args.hyper:
+            check_workers(self.args)
         self._check_model()
         self._check_data_directory()
         self.definition.check(self._needed())
@@ -108,19 +106,6 @@ class Checks(Stage):
         if args.predict and not self.definition.function("get_pred_generator"):
             needed.setdefault("get_train_generator", "--predict without a get_pred_generator")
         return needed
-
-    def _check_flags(self) -> None:
-        args = self.args
-        if args.hyper and args.config:
-            raise UsageError(
-                "--hyper samples configurations, --config fixes one: give one or the other; with --hyper, "
-                "--set fixes single hyperparameters, and --try has configurations to begin with"
-            )
-        if args.hyper:
-            check_workers(args)
-        elif given := [flag for flag in SEARCH_FLAGS if getattr(args, flag) is not None]:
-            flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in given)
-            raise UsageError(f"{flags}: for a search alone; add --hyper, or leave it out")
 
     def _check_given(self) -> None:
         """Values that are fixed, and configurations to begin with: of the space, and no more than trials."""

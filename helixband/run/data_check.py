@@ -43,13 +43,14 @@ class Work(NamedTuple):
 
     `configs` are the configurations of which one has to do with the data: the one that is used, or draws.
     With `each`, they are those of --try, which all have to do.
-    `predicts` is the path of the first input that is not done. `replaces` says that this definition is to
-    take the place of another one: a metric that raises is a fault then.
+    `predicts` are the paths of inputs that are not done: the first is tried, the others are only made.
+    `replaces` says that this definition is to take the place of another one: a metric that raises is a fault
+    then.
     """
 
     trains: bool
     evaluates: bool
-    predicts: str | None
+    predicts: list[str]
     configs: list[Document]
     each: bool
     replaces: bool = False
@@ -119,9 +120,18 @@ class DataCheck(Stage):
         if self._work.evaluates:
             with found.of(TEST, told=True):
                 self._made[TEST] = self._evaluation.test_data()
-        if self._work.predicts is not None:
+        if self._work.predicts:
             with found.of(PREDICTION, told=True):
-                self._made[PREDICTION] = self._prediction.data_of(self._work.predicts)
+                self._prediction.check_form()
+                self._make_inputs(found)
+
+    def _make_inputs(self, found: Findings) -> None:
+        """The first is kept, to be tried; of the others their making is the check."""
+        for number, path in enumerate(self._work.predicts):
+            with found.of(PREDICTION, told=True):
+                data = self._prediction.data_of(path)
+                if not number:
+                    self._made[PREDICTION] = data
 
     def _make_training_data(self, found: Findings) -> None:
         """Each of both sets, so that the faults of one do not hide those of the other."""
@@ -210,7 +220,8 @@ class DataCheck(Stage):
             trial.evaluate(self.args.mc_dropout)
             if PREDICTION in self._made:
                 with found.of(PREDICTION):
-                    self._prediction.try_out(model, self._made[PREDICTION], self._rows)
+                    first = self._work.predicts[0]
+                    self._prediction.try_out(model, first, self._made[PREDICTION], self._rows)
         return found
 
 

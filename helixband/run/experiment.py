@@ -29,6 +29,7 @@ from helixband.run.checks import Checks, asks_for_training
 from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
+from helixband.run.flags import check_flags
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
@@ -50,6 +51,7 @@ def run(args: Namespace) -> None:
 
     Raises `HelixbandError` for what the user can mend; with the traceback, where the definition raised.
     """
+    check_flags(args)
     progress = make_progress(args.quiet)
     args.directory = os.getcwd()
     args.data = absolute(args.data)  # whatever folder a definition changes to
@@ -134,11 +136,11 @@ class Experiment(Stage):
         replacing = Replacement(self._context, self.trainer, going_on)
         replacing.check()
         self.starting.check(self.trainer)
-        if not self.args.no_data_check:
-            self._check_data()
-            self.run_file.check(self.definition, self.args.force)  # with what the data functions have read
+        self._check_data()
+        self.run_file.check(self.definition, self.args.force)  # with what the data functions have read
         if self.args.dry_run:
-            self.progress.say("dry run: everything was checked, and nothing done")
+            untried = ", but that no batch was tried (--no-data-check)" if self.args.no_data_check else ""
+            self.progress.say(f"dry run: everything was checked{untried}, and nothing done")
             return
         replacing.accept(searches=self.args.hyper and not self._is_searched())
         if self.args.check:
@@ -155,7 +157,6 @@ class Experiment(Stage):
             self._train(trial)
         else:
             self.trained.tell()
-            self.prediction.check_training_data()
         if self.args.eval:
             self.evaluation.evaluate(lambda: self.trained.model, self.trained.facts)
         if self.prediction.inputs:
@@ -185,8 +186,11 @@ class Experiment(Stage):
         trains = searches or trial is not None
         facts = None if trains or not (args.eval or args.predict) else self.trained.facts
         evaluates = args.eval and (facts is None or not self.evaluation.is_done(facts))
-        predicts = self.prediction.first_to_do(facts)
+        predicts = self.prediction.to_make(facts)
         if not (trains or evaluates or predicts):
+            return
+        if args.no_data_check:
+            self._make_data(trains, predicts)
             return
         if searches:
             given = self.checks.given
@@ -199,6 +203,12 @@ class Experiment(Stage):
         each, replaces = searches and "try" in self.checks.given, self.run_file.changes(self.definition)
         work = Work(trains, evaluates, predicts, configs, each, bool(replaces))
         DataCheck(self._context, self.trainer, self.evaluation, self.prediction, work).run()
+
+    def _make_data(self, trains: bool, inputs: list[str]) -> None:
+        """Make the data once, so that their faults show before any work, where no batch of them is tried."""
+        if trains:
+            self.definition.training_data(self.args.data, self.args.batch_size)
+        self.prediction.make(inputs)
 
     def _config(self, trial: Trial) -> dict[str, Any]:
         """The configuration of a trial, begun or new."""
@@ -227,15 +237,8 @@ class Experiment(Stage):
         return [trial for trial in trials if trial.resumable_epochs()]
 
     def _prepare_training(self, trial: Trial | None = None) -> None:
-        """Record the run, its data made at least once, so that their faults show before anything is trained.
-
-        A search whose best is trained on keeps its settings.
-        """
+        """Record the run; a search whose best is trained on keeps its settings."""
         self.evaluation.release()
-        if self.args.no_data_check:
-            self.definition.training_data(self.args.data, self.args.batch_size)
-        self.prediction.check_training_data()
-        self.run_file.check(self.definition, self.args.force)
         if trial is None or trial.id == SINGLE:
             self.run_file.record(self.definition, self.args)
         self.starting.keep()

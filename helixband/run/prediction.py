@@ -14,7 +14,14 @@ from helixband.files import absolute, file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs import FORMATS
 from helixband.outputs.formats import find_formats
-from helixband.outputs.whole import called, input_name, named_arrays, write_predictions
+from helixband.outputs.whole import (
+    called,
+    called_records,
+    has_table,
+    input_name,
+    named_arrays,
+    write_predictions,
+)
 from helixband.outputs.windows import (
     WindowPredictor,
     bases_of_window,
@@ -26,8 +33,10 @@ from helixband.outputs.windows import (
 )
 from helixband.randomness import derive_seed, seed_everything
 from helixband.run.context import Context, Stage
+from helixband.run.flags import OF_PREDICTION, OF_WINDOWS, given
 from helixband.run.records import SUFFIX, Record, Records
 from helixband.sequence.chromosomes import read_aliases
+from helixband.sequence.fasta import is_fasta
 from helixband.sequence.reading import shown_names
 from helixband.training import rehearsal
 
@@ -36,12 +45,6 @@ OUTPUTS = {PART: "folder", SUFFIX: "record", ".std.npy": "output"}
 OUTPUTS |= {f".{name}": "output" for name in FORMATS}
 """What names of the files of an input end in, but for parts of predictions."""
 
-WINDOW_FLAGS = {
-    "--stride": "stride",
-    "--both-strands": "both_strands",
-    "--format": "format",
-    "--chromosomes": "chromosomes",
-}
 NAMINGS = ("number", "ucsc", "ensembl")
 DEFAULT_FORMATS = ("npy", "tsv")
 
@@ -64,52 +67,58 @@ class Prediction(Stage):
         self.inputs = self._inputs()
         self._check_flags()
 
-    def check_training_data(self) -> None:
-        """Make the generator of each input, so that its faults show before anything is trained.
+    def to_make(self, facts: dict[str, Any] | None) -> list[str]:
+        """The paths of the inputs whose generators are made before any work: those not predicted on with
+        these `facts`, or, without facts, as the model is to be trained, all.
 
-        Not by a `get_pred_generator`, which may take its time. Raises `DefinitionError` where the training
-        generator can make none, `DataError` where an input or the flags do not go with it.
+        A `get_pred_generator` may take its time, so that it makes the first alone, unless the flags name
+        records: the inputs are held against these.
         """
-        if self._own_generator:
-            return
-        with self._records.filling():  # as the sequences are encoded here
-            for path in self.inputs.values():
-                data = self._windows_like_training(path)
-                if self.args.both_strands:
-                    check_strands(data.store)
-                if self.args.chromosomes:
-                    on_chromosomes(data, self.args.chromosomes)
-                called(data.store.names, self.args.names, data.store.path)
-
-    def first_to_do(self, facts: dict[str, Any] | None) -> str | None:
-        """The path of the first input that is not predicted on with these `facts`; None: all are, if any.
-
-        Without facts, as the model is to be trained, it is the first of all.
-        """
+        first_alone = self._own_generator and not (self.args.chromosomes or self.args.names)
+        found: list[str] = []
         for name, path in self.inputs.items():
             if facts is None or not self._look_up(name, path, facts)[0].has(self._formats):
-                return path
-        return None
+                found.append(path)
+                if first_alone:
+                    break
+        return found
+
+    def check_form(self) -> None:
+        """Raise `DefinitionError` where a training generator is to make those of the inputs, and cannot."""
+        if self.inputs and not self._own_generator:
+            self.definition.sequence_training_data(self.args.data, self.args.batch_size)
+
+    def make(self, paths: Iterable[str]) -> None:
+        """Make the generators of inputs as the training generator does, so that their faults show.
+
+        Not by a `get_pred_generator`, which may take its time.
+        """
+        if not self._own_generator:
+            for path in paths:
+                self.data_of(path)
 
     def data_of(self, path: str) -> Iterable[Any]:
-        """The generator of an input, held against the flags."""
-        own = self.definition.prediction_data(path) if self._own_generator else None
-        data = self._windows_like_training(path) if own is None else own
-        if self.args.both_strands and isinstance(data, SequenceBatchGenerator):
-            check_strands(data.store)
-        if not self._is_windowed(data):
-            self._check_whole()
+        """The generator of an input, held against the flags.
+
+        Raises `DataError` or `UsageError` where they do not go together.
+        """
+        with self._records.filling():  # as the sequences are encoded here
+            own = self._own_generator
+            data = self.definition.prediction_data(path) if own else self._windows_like_training(path)
+        self._check_data(path, data)
         return data
 
-    def try_out(self, model: BaseModel, data: Iterable[Any], rows: int) -> None:
+    def try_out(self, model: BaseModel, path: str, data: Iterable[Any], rows: int) -> None:
         """Predict on the first batch, or so many windows; raises what is wrong, and writes nothing."""
         if self._is_windowed(data):
             try_windows(self._predictor(model, data, {}), self._formats, rows)
             return
         if type(model).predict is BaseModel.predict:
-            x = rehearsal.first_x(data)
-            for _ in named_arrays(*rehearsal.predict(model, x, self.args.mc_dropout)):
+            y_pred, spread = rehearsal.predict(model, rehearsal.first_x(data), self.args.mc_dropout)
+            for _ in named_arrays(y_pred, spread):
                 pass
+            if self.args.names and not has_table(path, y_pred):
+                raise self._no_table("a prediction is no number or row of numbers")
 
     def predict_all(self, load_model: Callable[[], BaseModel], facts: Mapping[str, Any]) -> None:
         """Predict on each input with the model, unless that was done with the same `facts`."""
@@ -131,7 +140,7 @@ class Prediction(Stage):
             return
         self.results.check_lock()
         model = load_model()
-        data = self.definition.prediction_data(path) if windows is None else windows
+        data = self.data_of(path) if windows is None else windows
         seed_everything(derive_seed(self.args.seed, "predict", name))
         if self._is_windowed(data):
             outputs = self._predict_windows(name, model, data, record, formats)
@@ -195,7 +204,6 @@ class Prediction(Stage):
     def _predict_whole(
         self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: Record
     ) -> list[Path]:
-        self._check_whole()
         samples = self.args.mc_dropout
         y_pred, spread = model.predict_mc(data, samples) if samples else (model.predict(data), None)
         if save := self.definition.function("save_prediction"):
@@ -224,13 +232,35 @@ class Prediction(Stage):
             self.progress.say(f"note: --names {scheme} leaves {len(kept):,} names as they are: {shown}")
         return renamed
 
-    def _check_whole(self) -> None:
-        """Raise `UsageError` for flags that an input which is predicted on at once does not take."""
-        if flag := self._window_flag():
+    def _check_data(self, path: str, data: Iterable[Any]) -> None:
+        """Raise `DataError` or `UsageError` for flags that do not go with an input."""
+        args = self.args
+        if not self._is_windowed(data):
+            self._check_whole(path)
+            return
+        if args.both_strands:
+            check_strands(data.store)
+        if args.chromosomes:
+            on_chromosomes(data, args.chromosomes)
+        called(data.store.names, args.names, data.store.path)
+
+    def _check_whole(self, path: str) -> None:
+        """Of an input that is predicted on at once."""
+        if flags := given(self.args, OF_WINDOWS):
             raise UsageError(
-                f"{flag} is for windows of sequences: leave it out, or have get_pred_generator in "
+                f"{flags[0]} is for windows of sequences: leave it out, or have get_pred_generator in "
                 f"{self.definition.path} return a FastaBatchGenerator or an IntervalBatchGenerator"
             )
+        if self.args.names and not self.definition.function("save_prediction"):
+            if not is_fasta(path):
+                raise self._no_table(f"{path} is no FASTA file")
+            called_records(path, self.args.names)
+
+    def _no_table(self, why: str) -> UsageError:
+        return UsageError(
+            f"--names {self.args.names}: {why}, so that no table with the names of records is written; leave "
+            "--names out"
+        )
 
     def _windows_like_training(self, path: str) -> SequenceBatchGenerator:
         """The windows of an input, in the form of the training examples."""
@@ -238,15 +268,13 @@ class Prediction(Stage):
         names = "number" if self.args.names == "number" else None
         return trained_on.for_prediction(path, self.args.stride, names)
 
-    def _window_flag(self) -> str | None:
-        """A flag given that is for windows alone."""
-        return next((flag for flag, name in WINDOW_FLAGS.items() if getattr(self.args, name)), None)
-
     def _check_flags(self) -> None:
-        flag = self._window_flag()
-        if flag and self.inputs and self.definition.function("save_prediction"):
+        flags = given(self.args, OF_PREDICTION)
+        if self.args.names == "number" and not self._own_generator:
+            flags.remove("--names")  # it is also how our generators read an input
+        if flags and self.inputs and self.definition.function("save_prediction"):
             raise UsageError(
-                f"{flag} is for the files that are written where there is no save_prediction, and "
+                f"{flags[0]} is for the files that are written where there is no save_prediction, and "
                 f"{self.definition.path} has one: leave out one of them"
             )
         if self.args.names and self.args.names not in NAMINGS:

@@ -102,9 +102,13 @@ def output_names(names: Sequence[str], scheme: str) -> dict[str, str]:
     for name in names if made else ():
         new = made.get(name, name)
         if seen.setdefault(new, name) != name:
+            remedy = (
+                "give a table of two columns, the names of records and those wanted"
+                if scheme in ("ucsc", "ensembl")
+                else f"give each a name of its own in {scheme}"
+            )
             raise DataError(
-                f"{seen[new]!r} and {name!r} would both be called {new!r} in the outputs; give a table of "
-                "two columns, the names of records and those wanted"
+                f"{seen[new]!r} and {name!r} would both be called {new!r} in the outputs; {remedy}"
             )
     return made
 

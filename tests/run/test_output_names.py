@@ -87,6 +87,50 @@ def test_a_definition_that_reads_its_inputs_gets_a_table_whatever_the_names(proj
     assert "note: the records" not in project.run("--predict", "x.fa", "--names", "number").out
 
 
+OF_ARRAYS = """
+
+def get_pred_generator(pred_path):
+    return MatrixBatchGenerator(np.ones((2, 3), np.float32))
+"""
+PROFILES = """
+
+class Model(Model):
+    def init_model(self):
+        network = nn.Sequential(nn.Linear(3, 12), nn.Unflatten(1, (3, 4)))
+        BaseModel.init_model(self, network, profile_loss, optim.Adam(network.parameters()))
+
+
+def profile_loss(y_pred, y_true):
+    return ((y_pred.mean((1, 2)) - y_true) ** 2).mean()
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "path", "names", "told"),
+    [
+        ("", "x.npy", "ucsc", "--names ucsc: {data}/x.npy is no FASTA file"),
+        ("", "x.fa", "same.tsv", "'one' and 'two' would both be called 'A'"),
+        (PROFILES, "x.fa", "ucsc", "--names ucsc: a prediction is no number or row of numbers"),
+    ],
+)
+def test_names_that_cannot_be_written_are_refused_before_any_work(
+    project: Project, monkeypatch: pytest.MonkeyPatch, extra: str, path: str, names: str, told: str
+) -> None:
+    monkeypatch.chdir(project.data)
+    np.save("x.npy", np.ones(2))
+    (project.data / "same.tsv").write_text("one\tA\ntwo\tA\n")
+    project.define(OF_ARRAYS + extra)
+    refused = project.run("--epoch", "1", "--predict", path, "--names", names)
+    assert refused.code and told.format(data=project.data) in refused.err
+    assert not (project.results / "trials").exists()
+
+
+def test_names_without_a_record_for_each_prediction_are_told(project: Project) -> None:
+    project.define(OF_ARRAYS)
+    done = project.run("--epoch", "1", "--predict", "x.fa", "--names", "ucsc")
+    assert "note: --names ucsc had no effect" in done.out and "3 records and 2 predictions" in done.out
+
+
 @pytest.mark.parametrize(
     ("given", "scheme", "made"),
     [

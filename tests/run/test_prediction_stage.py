@@ -50,6 +50,14 @@ class Model(Model):
 """
 ).replace("import ClassificationModel", "import BaseModel, ClassificationModel")
 IN_BUCKETS = DEFINITION.replace('.target", **options', '.target", unequal="bucket", **options')
+OF_OWN = (
+    DEFINITION
+    + """
+
+def get_pred_generator(pred_path):
+    return FastaBatchGenerator(pred_path, window=40, incomplete="pad")
+"""
+)
 SAVING = """
 
 def save_prediction(pred_path, y_pred):
@@ -80,6 +88,7 @@ def untrained(project: Project) -> Project:
     (project.data / "new.bed").write_text("chr1\t20\t60\nchr1\t500\t540\n")
     (project.data / "elsewhere.bed").write_text("chr9\t20\t60\n")
     (project.data / "protein.fa").write_text(">p\nMKLVWWEE\n")
+    (project.data / "same.tsv").write_text("long\tA\nshort\tA\n")
     project.definition.write_text(DEFINITION)
     return project
 
@@ -204,22 +213,57 @@ def test_nothing_is_left_of_a_whole_prediction_that_was_killed(
     [
         (DEFINITION, ["new.bed"], 1, "new.bed: the model was trained on FASTA files"),
         (DEFINITION, ["protein.fa"], 1, "'L' is not in the alphabet 'ACGT'"),
+        (DEFINITION, ["new.fa", "protein.fa"], 1, "'L' is not in the alphabet 'ACGT'"),
+        (DEFINITION, ["new.fa", "--chromosomes", "chrX"], 1, "--chromosomes chrX"),
+        (DEFINITION, ["new.fa", "--names", "SAME"], 1, "would both be called 'A' in the outputs; give each"),
+        (OF_OWN, ["new.fa", "--chromosomes", "chrX"], 1, "--chromosomes chrX"),
+        (OF_OWN, ["new.fa", "--names", "SAME"], 1, "'long' and 'short' would both be called 'A'"),
+        (OF_OWN, ["new.fa", "test.fa", "--chromosomes", "long"], 1, "test.fa has no such name"),
         (IN_BUCKETS, ["new.fa", "--stride", "5"], 1, "give no stride"),
+        (OF_INTERVALS, ["new.bed", "--stride", "5"], 1, "new.bed: the stride 5 is for FASTA files"),
         (OF_INTERVALS, ["elsewhere.bed"], 1, "chr9"),
         (OF_PROTEINS, ["protein.fa", "--both-strands"], 1, "has no complement"),
         (DEFINITION + SAVING, ["new.fa", "--format", "h5"], 2, "--format is for the files"),
+        (DEFINITION + SAVING, ["new.fa", "--names", "ucsc"], 2, "--names is for the files"),
     ],
-    ids=["BED", "protein", "stride", "chromosome", "strands", "save_prediction"],
 )
 def test_what_cannot_be_predicted_is_told_before_training(
     untrained: Project, definition: str, flags: list[str], code: int, message: str
 ) -> None:
     untrained.definition.write_text(definition)
+    flags = [str(untrained.data / "same.tsv") if flag == "SAME" else flag for flag in flags]
 
+    dry = untrained.run("--epoch", "1", "--predict", *flags, "--dry-run")
     done = untrained.run("--epoch", "1", "--predict", *flags)
 
     assert (done.code, message in done.err) == (code, True), done.err
     assert not (untrained.results / "trials").exists()
+    assert (dry.code, dry.err) == (done.code, done.err)
+
+
+def test_all_inputs_that_cannot_be_predicted_are_told_at_once(untrained: Project) -> None:
+    failed = untrained.run("--epoch", "1", "--predict", "new.fa", "new.bed", "protein.fa")
+    told = failed.err.splitlines()
+    assert "2 faults were found before any work" in told[0]
+    assert "new.bed: the model was trained on FASTA files" in told[1]
+    assert "protein.fa, record 'p'" in told[2]
+
+
+def test_inputs_are_checked_without_a_batch_where_the_data_are_not_to_be_tried(untrained: Project) -> None:
+    flags = ["--epoch", "1", "--no-data-check", "--predict", "new.fa"]
+    failed = untrained.run(*flags, "protein.fa", "--dry-run")
+    assert failed.code == 1 and "protein.fa, record 'p'" in failed.err
+    checked = untrained.run(*flags, "--dry-run")
+    assert checked.out.splitlines()[-1] == (
+        "dry run: everything was checked, but that no batch was tried (--no-data-check), and nothing done"
+    )
+
+
+def test_a_number_for_names_is_taken_where_a_function_saves_the_predictions(untrained: Project) -> None:
+    (untrained.data / "twice.fa").write_text(">a\nACGT\n>a\nGGGG\n")
+    untrained.definition.write_text(DEFINITION + SAVING)
+    done = untrained.run("--epoch", "1", "--predict", "twice.fa", "--names", "number")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_generator_of_ones_own_is_called_before_training_unless_the_data_are_not_to_be_checked(

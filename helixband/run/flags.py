@@ -1,0 +1,47 @@
+"""Flags that mean nothing without another one: they are refused, not ignored."""
+
+from argparse import Namespace
+from collections.abc import Iterable
+
+from helixband.errors import UsageError
+
+OF_SEARCH = (
+    "trials",
+    "try",
+    "time_budget",
+    "workers",
+    "trials_per_gpu",
+    "cluster",
+    "schedule",
+    "eta",
+    "sampler",
+    "stop_hopeless",
+)
+OF_WINDOWS = ("stride", "both_strands", "format", "chromosomes")
+"""For inputs that are predicted window by window."""
+OF_PREDICTION = (*OF_WINDOWS, "names")
+
+
+def given(args: Namespace, names: Iterable[str]) -> list[str]:
+    """Those of these flags that the command line has, as they are written there."""
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
+
+
+def check_flags(args: Namespace) -> None:
+    """Raise `UsageError` for flags that do not go together; before defaults are filled in."""
+    if args.hyper and args.config:
+        raise UsageError(
+            "--hyper samples configurations, --config fixes one: give one or the other; with --hyper, "
+            "--set fixes single hyperparameters, and --try has configurations to begin with"
+        )
+    if not args.hyper:
+        _refuse(given(args, OF_SEARCH), "for a search alone; add --hyper")
+    if not args.predict:
+        _refuse(given(args, OF_PREDICTION), "for predictions alone; add --predict")
+        if not args.eval:
+            _refuse(given(args, ["mc_dropout"]), "for tests and predictions alone; add --eval or --predict")
+
+
+def _refuse(flags: list[str], why: str) -> None:
+    if flags:
+        raise UsageError(f"{', '.join(flags)}: {why}, or leave it out")
