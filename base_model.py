@@ -214,7 +214,7 @@ class BaseModel:
         try:
             loss = engine.loss_of(y_pred_loss, y)
         except Exception as error:
-            error.add_note(forward_errors.account_of_criterion(y_pred_loss, y))
+            error.add_note(forward_errors.account_of_criterion(y_pred_loss, y, error))
             raise
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__

@@ -29,9 +29,16 @@ def account(network: nn.Module, x: Any, error: Exception) -> str:
     return f"{told}; {_told_shape('x', x)}{_hint(network, x if given is _UNKNOWN else given, x, error)}"
 
 
-def account_of_criterion(y_pred_loss: Any, y: Any) -> str:
+def account_of_criterion(y_pred_loss: Any, y: Any, error: Exception) -> str:
     """The note for an error that the criterion raised."""
-    return f"in the criterion; {_told_shape('its input', y_pred_loss)}; {_told_shape('its target', y)}"
+    told = f"in the criterion; {_told_shape('its input', y_pred_loss)}; {_told_shape('its target', y)}"
+    kind = type(y_pred_loss).__name__
+    if isinstance(y_pred_loss, CONTAINERS) and (f"not {kind}" in str(error) or f"'{kind}'" in str(error)):
+        told += (
+            f"; the network returned a {kind}, which this criterion does not take: return the part that it "
+            "takes, or a dict of y_pred, which is reported, and y_pred_loss, which the criterion gets"
+        )
+    return told
 
 
 def _told_shape(name: str, nested: Any) -> str:

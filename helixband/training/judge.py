@@ -15,7 +15,7 @@ from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.feed import Split
-from helixband.training.meters import Loss, mean_of
+from helixband.training.meters import Loss, check_leaves, mean_of
 from helixband.training.passes import Evaluated
 from helixband.training.result import joined, plain_numbers
 from helixband.training.weighting import split_of
@@ -75,6 +75,7 @@ def check_loss(model: Any, y_pred_loss: Any, y: Any) -> None:
     """Look at the first batch of a pass, if none of its shapes was looked at: is its loss a broadcast one?"""
     engine = model.engine
     engine.check_loss = False
+    check_leaves(y_pred_loss, "the network", "y_pred or y_pred_loss")
     if engine.unseen("loss", y_pred_loss, y):
         apart = functools.partial(engine.state.unmoved, model)
         weight, engine.sample_weight = engine.sample_weight, None  # which is of all rows

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
 from helixband.generators.arrays import concatenate, to_numpy
-from helixband.nested import CONTAINERS, leaves, length, nbytes
+from helixband.nested import CONTAINERS, leaves, length, named_leaves, nbytes
 
 WAITING_BYTES = 1 << 26
 """Outputs wait on the device until they have this many bytes, then move to the host together."""
@@ -318,14 +318,35 @@ def check_rows(y_pred: Any, rows: int, step: str = "predict_step", giver: str = 
 
     `giver` is what gave it in the end: a step that a definition has itself may change what the network gave.
     """
+    check_leaves(y_pred, step)
     for leaf in leaves(y_pred) if isinstance(y_pred, CONTAINERS) else (y_pred,):  # nearly always one
+        if leaf.ndim == 0 or len(leaf) != rows:
+            raise DefinitionError(f"{giver} gave y_pred{_told_rows(y_pred, rows)}")
+
+
+def check_leaves(nested: Any, giver: str, name: str = "y_pred") -> None:
+    """Raise `DefinitionError` where something in an output is no array or tensor."""
+    for leaf in leaves(nested) if isinstance(nested, CONTAINERS) else (nested,):
         if not isinstance(leaf, (np.ndarray, Tensor)):
             raise DefinitionError(
-                f"{step} gave {in_one_line(leaf)} ({type(leaf).__name__}) as y_pred; it has to be an array "
+                f"{giver} gave {in_one_line(leaf)} ({type(leaf).__name__}) as {name}; it has to be an array "
                 "or tensor with the batch as its first dimension, or a dict or tuple of such"
             )
-        if leaf.ndim == 0 or len(leaf) != rows:
-            raise DefinitionError(
-                f"{giver} gave y_pred of shape {tuple(leaf.shape)} for a batch of {rows}; its first "
-                "dimension has to be the batch (after squeeze() of a batch of one, use squeeze(-1))"
-            )
+
+
+def _told_rows(y_pred: Any, rows: int) -> str:
+    """What is wrong with the first dimension of an output."""
+    if not isinstance(y_pred, CONTAINERS):
+        squeezed = " (after squeeze() of a batch of one, use squeeze(-1))" if rows == 1 else ""
+        return (
+            f" of shape {tuple(y_pred.shape)} for a batch of {rows}; its first dimension has to be the "
+            f"batch{squeezed}"
+        )
+    part, leaf = next(
+        (part, leaf) for part, leaf in named_leaves(y_pred) if leaf.ndim == 0 or len(leaf) != rows
+    )
+    return (
+        f", a {type(y_pred).__name__}, whose part {part[1:]} has the shape {tuple(leaf.shape)} for a batch "
+        f"of {rows}; the first dimension of each part has to be the batch. Return without it what is no "
+        "prediction, as the state of a recurrent layer"
+    )

@@ -34,6 +34,17 @@ def train_data(text: str) -> str:
     return f"\ndef get_train_generator(data_dir, batch_size):\n    x, y = table(0, 60)\n    {text}\n"
 
 
+def pair(other: str, criterion: str = "nn.MSELoss()") -> str:
+    """A `Model` whose network returns its output (N, 1), and with it `other`."""
+    return (
+        f"\nclass Pair(nn.Linear):\n    def forward(self, x):\n        output = super().forward(x)\n"
+        f"        return output, {other}\n"
+    ) + model(
+        init="network = Pair(3, 1)\n        "
+        f"super().init_model(network, {criterion}, optim.SGD(network.parameters()))"
+    )
+
+
 # The command line and the definition.
 
 
@@ -132,6 +143,17 @@ WRONG_DEFINITIONS = {
         ),
         "the network gave y_pred of shape (10, 2) for a batch of 20; its first dimension has to be the batch",
     ),
+    "a network that returns a number beside its outputs": (
+        pair("1"),
+        "DEF: the network gave 1 (int) as y_pred or y_pred_loss; it has to be an array or tensor with the "
+        "batch as its first dimension, or a dict or tuple of such\n",
+    ),
+    "a network that returns its state": (
+        pair("output.T", "lambda y_pred, y: ((y_pred[0][:, 0] - y) ** 2).mean()"),
+        "the network gave y_pred, a tuple, whose part 1 has the shape (1, 20) for a batch of 20; the first "
+        "dimension of each part has to be the batch. Return without it what is no prediction, as the state "
+        "of a recurrent layer\n",
+    ),
     "a train_step that leaves predictions out": (
         "\nclass Model(Model):\n    def train_step(self, x, y):\n"
         "        loss, y_pred = super().train_step(x, y)\n        return loss, y_pred[:5]\n"
@@ -220,6 +242,16 @@ def test_an_error_in_a_function_is_told_by_its_traceback_without_our_frames(
     assert lines[2].startswith(f'  File "{project.definition}", line ')
     assert lines[2].endswith(f", in {function}")
     assert lines[-1].startswith(error)
+
+
+def test_a_network_that_returns_what_the_criterion_does_not_take_is_told(project: Project) -> None:
+    project.define(pair("output.T"))
+    failed = project.run(*SHORT)
+    assert failed.code == 1
+    assert failed.err.endswith(
+        "; the network returned a tuple, which this criterion does not take: return the part that it takes, "
+        "or a dict of y_pred, which is reported, and y_pred_loss, which the criterion gets\n"
+    )
 
 
 def test_shapes_that_do_not_fit_are_told_with_the_network_and_its_input(project: Project) -> None:
