@@ -175,19 +175,20 @@ class Definition:
         unchanged.
         """
         if isinstance(error, HelixbandError):
-            place = self._place_of(error)
+            place = self.place_of(error)
+            if place is None and isinstance(error, DefinitionError) and str(self.path) not in str(error):
+                place = str(self.path)
             return type(error)(f"{place}: {error}") if place else error
         account = self.traceback_of(error)
         return HelixbandError(f"{self.path} raised:\n{account.rstrip()}") if account else error
 
-    def _place_of(self, error: HelixbandError) -> str | None:
-        """File, line and functions of the definition that led to an error, as far as it has them."""
-        if own := self._own_tracebacks(error):
-            codes = [tb.tb_frame.f_code for tb in own]
-            names = " > ".join(code.co_name for code in codes if not code.co_name.startswith("<"))
-            return f"{codes[-1].co_filename}, line {own[-1].tb_lineno}" + (f", in {names}" if names else "")
-        named = str(self.path) in str(error)
-        return str(self.path) if isinstance(error, DefinitionError) and not named else None
+    def place_of(self, error: BaseException) -> str | None:
+        """File, line and functions of the definition that led to an error; None where it did not."""
+        if not (own := self._own_tracebacks(error)):
+            return None
+        codes = [tb.tb_frame.f_code for tb in own]
+        names = " > ".join(code.co_name for code in codes if not code.co_name.startswith("<"))
+        return f"{codes[-1].co_filename}, line {own[-1].tb_lineno}" + (f", in {names}" if names else "")
 
     def _own_tracebacks(self, error: BaseException) -> list[TracebackType]:
         """The entries of the definition's own code in a traceback, from the first one on."""

@@ -7,7 +7,7 @@ Nothing is written, and random numbers are afterwards as they were.
 import contextlib
 import gc
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +36,8 @@ TRIED = 20
 """So many configurations of --try are tried."""
 
 Batch = tuple[Any, ...]
+Place = Callable[[BaseException], str | None]
+"""Where in the definition an error was raised."""
 
 
 class Work(NamedTuple):
@@ -213,8 +215,8 @@ class DataCheck(Stage):
         if model is None:
             return found
         with rehearsal.weights_kept(model):
-            batches = self._split(model, found)
-            trial = _Rehearsal(model, found, batches, self._work.replaces)
+            batches, place_of = self._split(model, found), self.definition.place_of
+            trial = _Rehearsal(model, found, batches, self._work.replaces, place_of)
             if TRAINING in batches:
                 trial.train(self._made[TRAINING], sizes(self._made[TRAINING]))
             trial.evaluate(self.args.mc_dropout)
@@ -228,8 +230,11 @@ class DataCheck(Stage):
 class _Rehearsal:
     """A model on a batch of each set. What a definition does in an own way as a whole is not tried."""
 
-    def __init__(self, model: BaseModel, found: Findings, batches: dict[str, Batch], strict: bool) -> None:
+    def __init__(
+        self, model: BaseModel, found: Findings, batches: dict[str, Batch], strict: bool, place_of: Place
+    ) -> None:
         self._model, self._found, self._batches, self._strict = model, found, batches, strict
+        self._place_of = place_of
         self._failed: set[Form] = set()
 
     def train(self, generator: Iterable[Any], sizes: tuple[int, int] | None) -> None:
@@ -276,12 +281,13 @@ class _Rehearsal:
         except HelixbandError:
             raise
         except Exception as error:
-            if self._strict:
-                error.add_note(
-                    f"{rows}; nothing was replaced. --no-data-check leaves the check of the data out"
-                )
+            if self._strict or _is_certain(error):
+                kept = "; nothing was replaced" if self._strict else ""
+                error.add_note(f"{rows}{kept}. --no-data-check leaves the check of the data out")
                 raise
-            self._found.notes.append(f"{name} raised {type(error).__name__}: {error}, {rows}")
+            place = self._place_of(error)
+            told = f"{name} raised {type(error).__name__}: {error}, {rows}"
+            self._found.notes.append(f"{told}\n  in {place}" if place else told)
             return
         if undefined := [metric for metric, value in values.items() if value != value]:
             self._found.notes.append(f"{', '.join(undefined)} of {name}: undefined {rows}")
@@ -312,6 +318,13 @@ class _Rehearsal:
                 f"the last has one, on which training fails ({type(error).__name__}: {error}). Pass "
                 "drop_last=True to it, or choose another --batch-size"
             ) from error
+
+
+def _is_certain(error: Exception) -> bool:
+    """Whether more rows do not mend an error of a metric: a few may lack a label, which can be a key."""
+    if isinstance(error, KeyError):
+        return bool(error.args) and isinstance(error.args[0], str)
+    return isinstance(error, NameError | AttributeError | TypeError | ImportError)
 
 
 def _labels_in_memory(generator: Any) -> NDArray[Any] | None:

@@ -269,6 +269,59 @@ class Model(Model):
     assert (project.results / "trials/single/config.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ("metrics.spearmanr(y_true, y_pred)", "AttributeError: module 'helixband.metrics' has no attribute"),
+        ("metrics.mse(y_true)", "TypeError: "),
+        ("{'mse': 1}['ss']", "KeyError: 'ss'"),
+        ("gain", "NameError: name 'gain' is not defined"),
+        ("__import__('no_such_module')", "ModuleNotFoundError: "),
+    ],
+)
+@pytest.mark.parametrize("method", ["train_metrics", "eval_metrics"])
+def test_a_metric_that_no_number_of_rows_mends_is_a_fault(
+    project: Project, method: str, metric: str, told: str
+) -> None:
+    project.define(
+        f"\nfrom helixband import metrics\n\n\nclass Model(Model):\n    def {method}(self, y_true, y_pred):\n"
+        f'        return {{"a": {metric}}}\n'
+    )
+    failed = project.run(*SHORT, "--dry-run")
+    line = len(project.definition.read_text().splitlines())
+    assert failed.code == 1
+    assert f'File "{project.definition}", line {line}, in {method}\n' in failed.err
+    assert f"\n{told}" in failed.err
+    assert "--no-data-check leaves the check of the data out" in failed.err
+    assert failed.err.count(told) == 1
+
+
+def test_a_metric_that_lacks_a_label_is_a_note_with_its_place(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def eval_metrics(self, y_true, y_pred):
+        return {"a": {1: 0.5}[2]}
+""")
+    done = project.run(*SHORT, "--dry-run")
+    line = len(project.definition.read_text().splitlines())
+    assert done.code == 0
+    assert (
+        "note: eval_metrics raised KeyError: 2, on 20 rows of the validation data\n"
+        f"  in {project.definition}, line {line}, in eval_metrics\n"
+    ) in done.out
+
+
+def test_a_trial_that_failed_is_told_with_the_place(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        return {"gain": 1}["loss"]
+""")
+    failed = project.run(*SHORT, "--hyper", "--trials", "2")
+    line = len(project.definition.read_text().splitlines())
+    assert f"failed: KeyError: 'loss' (def.py, line {line}, in get_hyperband_reward)  lr=" in failed.out
+
+
 def test_a_check_that_took_long_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_check, "SECONDS", -1.0)
     assert " s; --no-data-check leaves it out\n" in project.run(*SHORT).out

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import os
 import traceback
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
@@ -157,8 +158,7 @@ class Trainer:
         except (StorageError, ResultsMismatch, Superseded):
             raise
         except (Exception, SystemExit) as error:
-            short, short_of_memory = f"{type(error).__name__}: {error}", _is_out_of_memory(error)
-            short = without_credentials(short)
+            short, short_of_memory = without_credentials(self._short(error)), _is_out_of_memory(error)
             failed = Outcome(-math.inf, 0, trial.epochs(), short, short_of_memory, Ended.by(error))
             return failed, without_credentials(self._account(error))
         reward, best_epoch, epochs = model.best_reward, model.best_epoch, model.epoch
@@ -189,6 +189,16 @@ class Trainer:
 
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)
+
+    def _short(self, error: BaseException) -> str:
+        """An error in a line, with its place in the definition, where it has one."""
+        place = self.definition.place_of(error)
+        told = f"{type(error).__name__}: {error}"
+        if place is None:
+            return told
+        first, *others = told.split("\n", 1)
+        folder = f"{self.definition.path.parent}{os.sep}"
+        return "\n".join([f"{first} ({place.removeprefix(folder)})", *others])
 
     def _account(self, error: BaseException) -> str:
         if isinstance(error, HelixbandError):
