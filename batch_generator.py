@@ -88,6 +88,8 @@ class MatrixBatchGenerator(BatchGenerator):
     and for a `sampling` that cannot be.
     """
 
+    labels_by = "Y, its second argument"
+
     def __init__(
         self,
         X: Any,
@@ -173,6 +175,8 @@ class H5pyBatchGenerator(BatchGenerator):
     Raises `DataError`, with the file, if one is missing, damaged, without `data`, or of another shape; and
     for `sampling` of streamed files without a `batch_size`.
     """
+
+    labels_by = "files with a dataset 'label', or a process_x_y that makes labels"
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ FILES = {
         "__main__ examples",
     ],
     "definition": [
-        "contract folder",
+        "contract folder returned",
         ".",
     ],
     "display": [

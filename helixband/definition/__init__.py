@@ -21,10 +21,10 @@ from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
+from helixband.definition.returned import check_labelled, holds_generators, is_empty, is_pair
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.nested import CONTAINERS
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training.objects import found_in
 
@@ -98,10 +98,10 @@ class Definition:
         """The generator for training; and that for validation, or None where another function makes it."""
         name, of_val = "get_train_generator", "get_val_generator"
         made = self._call_for_data(name, data_dir, batch_size)
-        if _is_pair(made):
+        if is_pair(made):
             train, val = made
             return self._checked(train, name), self._checked(val, f"{name}, as the val of (train, val),")
-        if not (self._has(of_val) or _holds_generators(made)):
+        if not (self._has(of_val) or holds_generators(made)):
             near = self._misspelt(of_val, vars(self.module))
             hint = f" ({near}: did you mean get_val_generator?)" if near else ""
             raise DefinitionError(
@@ -130,9 +130,10 @@ class Definition:
 
     def test_data(self, data_dir: str) -> Iterable[Any]:
         """The generator of the held-out set."""
-        return self._check_generator(
-            self._call_for_data("get_test_generator", data_dir), "get_test_generator"
-        )
+        name = "get_test_generator"
+        generator = self._check_generator(self._call_for_data(name, data_dir), name)
+        check_labelled(self.module, generator, name)
+        return generator
 
     def prediction_data(self, path: str) -> Iterable[Any]:
         """The generator of `get_pred_generator` over the x of one input."""
@@ -216,7 +217,7 @@ class Definition:
     def _check_generator(self, made: Any, name: str) -> Iterable[Any]:
         generator: Iterable[Any] = made
         kind = type(generator).__name__
-        if _holds_generators(made):
+        if holds_generators(made):
             wanted = "(train, val)" if name == "get_train_generator" else "one generator"
             raise DefinitionError(
                 f"{self.path}: {name} returned {len(made)} thing{'s' * (len(made) != 1)} in a {kind}; return "
@@ -233,7 +234,7 @@ class Definition:
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
-        if _is_empty(generator):
+        if is_empty(generator):
             raise DataError(
                 f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
             )
@@ -242,6 +243,7 @@ class Definition:
     def _checked(self, made: Any, name: str) -> Iterable[Any]:
         """As `_check_generator`, of a set that is read each epoch."""
         generator = self._check_generator(made, name)
+        check_labelled(self.module, generator, name)
         self._check_workers(generator, name)
         return generator
 
@@ -356,33 +358,6 @@ def _file_of(cls: type[Any]) -> str:
     if folder.is_ours(cls.__module__):
         return ""
     return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
-
-
-def _is_pair(made: Any) -> bool:
-    """Whether it is (train, val); a list of two may also be one of two batches."""
-    return (
-        isinstance(made, tuple | list)
-        and len(made) == 2
-        and (isinstance(made, tuple) or _holds_generators(made))
-    )
-
-
-def _holds_generators(made: Any) -> bool:
-    """Whether it is a container of generators, and not of batches: arrays, or containers of these."""
-    parts = made.values() if isinstance(made, dict) else made if isinstance(made, tuple | list) else ()
-    return any(
-        (isinstance(part, Iterable) or hasattr(part, "__getitem__"))
-        and not isinstance(part, (*CONTAINERS, str, bytes))
-        and not (hasattr(part, "dtype") or hasattr(part, "__array__"))
-        for part in parts
-    )
-
-
-def _is_empty(generator: Any) -> bool:
-    try:
-        return len(generator) == 0
-    except TypeError:  # it has no length, or none before it is read
-        return False
 
 
 def _tracebacks(tb: TracebackType | None) -> Iterator[TracebackType]:

@@ -20,6 +20,9 @@ class BatchGenerator:
     training: batch normalisation cannot train on a batch of one example.
     """
 
+    labels_by = "pairs (x, y)"
+    """What one that is to have labels is given, for messages."""
+
     def __init__(
         self,
         n_examples: int,

@@ -54,6 +54,8 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     Raises `DataError`, with file, line and interval, if the files do not fit together.
     """
 
+    labels_by = "negatives, so that the intervals are class 1 and these class 0, or targets"
+
     def __init__(
         self,
         genome: str | os.PathLike[str] | SequenceStore,

@@ -52,6 +52,7 @@ class SequenceBatchGenerator(BatchGenerator):
     """
 
     jitter = 0
+    labels_by = "targets"
 
     def __init__(
         self,

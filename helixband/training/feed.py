@@ -73,7 +73,7 @@ def labelled(
     Raises `DataError` for a generator that says it is not `labelled`, and for a batch that is no pair.
     """
     if getattr(generator, "labelled", True) is False:
-        raise DataError(f"{type(generator).__name__} has no labels: training and evaluation need (x, y)")
+        raise DataError(told_unlabelled(generator))
     source = iter(generator) if place is None else generator.stream(*place)
     for number, batch in enumerate(islice(source, limit)):
         if split is not None:
@@ -86,6 +86,14 @@ def labelled(
                 "training and evaluation need labels"
             )
         yield batch[0], batch[1]
+
+
+def told_unlabelled(generator: Any) -> str:
+    """That a generator has no labels, and how one of its kind gets them."""
+    labels_by = getattr(generator, "labels_by", BatchGenerator.labels_by)
+    return (
+        f"{type(generator).__name__} has no labels: training and evaluation need (x, y); give it {labels_by}"
+    )
 
 
 def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Generator[Any]:

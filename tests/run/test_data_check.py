@@ -108,6 +108,50 @@ def get_pred_generator(pred_path): return MatrixBatchGenerator(np.load("pred.npy
         assert f"No such file or directory: '{file}.npy'" in failed.err
 
 
+@pytest.mark.parametrize(
+    ("function", "returned", "place"),
+    [
+        ("get_train_generator(data_dir, batch_size)", "x", "get_train_generator"),
+        ("get_train_generator(data_dir, batch_size)", "(x, x)", "get_train_generator"),
+        (
+            "get_train_generator(data_dir, batch_size)",
+            "(MatrixBatchGenerator(*table(0, 9)), x)",
+            "get_train_generator, as the val of (train, val)",
+        ),
+        ("get_val_generator(data_dir)", "x", "get_val_generator"),
+        ("get_test_generator(data_dir)", "x", "get_test_generator"),
+    ],
+)
+def test_a_set_without_labels_is_told_with_its_function_and_the_remedy(
+    project: Project, function: str, returned: str, place: str
+) -> None:
+    project.define(
+        f"\ndef {function}:\n    x = MatrixBatchGenerator(table(0, 9)[0])\n    return {returned}\n"
+    )
+    failed = project.run(*SHORT, "--eval")
+    line = len(project.definition.read_text().splitlines()) - 2
+    assert (failed.code, failed.err) == (
+        2,
+        f"error: {project.definition}, line {line}, in {place}: MatrixBatchGenerator has no labels: training "
+        "and evaluation need (x, y); give it Y, its second argument\n",
+    )
+    assert is_untouched(project)
+
+
+def test_intervals_without_labels_are_told_what_makes_them(project: Project) -> None:
+    (project.data / "g.fa").write_text(">c\n" + "ACGT" * 20 + "\n")
+    (project.data / "p.bed").write_text("c\t4\t8\n")
+    project.define(
+        "\nfrom helixband import IntervalBatchGenerator\n\n\ndef get_val_generator(data_dir):\n"
+        '    return IntervalBatchGenerator(f"{data_dir}/g.fa", f"{data_dir}/p.bed")\n'
+    )
+    failed = project.run(*SHORT)
+    assert "in get_val_generator: IntervalBatchGenerator has no labels" in failed.err
+    assert (
+        "give it negatives, so that the intervals are class 1 and these class 0, or targets\n" in failed.err
+    )
+
+
 def test_a_network_that_fits_no_data_is_one_fault(project: Project) -> None:
     project.define("""
 class Model(RegressionModel):

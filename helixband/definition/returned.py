@@ -1,0 +1,51 @@
+"""What a data function of a definition returned: a generator, several, or none that the set can have."""
+
+import inspect
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from base_model import BaseModel
+from helixband.errors import DefinitionError
+from helixband.nested import CONTAINERS
+from helixband.training.feed import told_unlabelled
+
+
+def is_pair(made: Any) -> bool:
+    """Whether what was returned is (train, val); a list of two may also be one of two batches."""
+    return (
+        isinstance(made, tuple | list)
+        and len(made) == 2
+        and (isinstance(made, tuple) or holds_generators(made))
+    )
+
+
+def holds_generators(made: Any) -> bool:
+    """Whether it is a container of generators, and not of batches: arrays, or containers of these."""
+    parts = made.values() if isinstance(made, dict) else made if isinstance(made, tuple | list) else ()
+    return any(
+        (isinstance(part, Iterable) or hasattr(part, "__getitem__"))
+        and not isinstance(part, (*CONTAINERS, str, bytes))
+        and not (hasattr(part, "dtype") or hasattr(part, "__array__"))
+        for part in parts
+    )
+
+
+def is_empty(generator: Any) -> bool:
+    """Whether a generator says that it has no batch."""
+    try:
+        return len(generator) == 0
+    except TypeError:  # it has no length, or none before it is read
+        return False
+
+
+def check_labelled(module: ModuleType, generator: Any, name: str) -> None:
+    """Raise `DefinitionError` where a generator says that it has no labels, and its set needs them.
+
+    `name`: of the function that returned it, and as what. A `fit` of the definition may train on x alone.
+    """
+    if getattr(generator, "labelled", True) is False and module.Model.fit is BaseModel.fit:
+        function = getattr(module, name.partition(",")[0])
+        code = getattr(inspect.unwrap(function), "__code__", None)  # a callable object has none
+        place = f"{code.co_filename}, line {code.co_firstlineno}" if code else module.__file__
+        raise DefinitionError(f"{place}, in {name.rstrip(',')}: {told_unlabelled(generator)}")
