@@ -129,7 +129,8 @@ class MatrixBatchGenerator(BatchGenerator):
         """
         whole = cls(X, Y, allow_nan=allow_nan)
         n_examples = whole.n_examples
-        n_val = round(n_examples * val_ratio) if 0 < val_ratio < 1 else 0
+        is_share = isinstance(val_ratio, int | float | np.number) and 0 < val_ratio < 1
+        n_val = round(n_examples * val_ratio) if is_share else 0
         if not 0 < n_val < n_examples:
             raise DataError(
                 f"val_ratio {val_ratio!r} of {n_examples} examples leaves a part empty; "

@@ -7,6 +7,7 @@ After each step of the optimizer it changes the `weight` of each, in place. To w
 
 from fnmatch import fnmatchcase
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,11 @@ class Constraint:
     """Weights with fewer dimensions (such as the scale of a normalisation) are skipped."""
 
     def __init__(self, glob: str = "*") -> None:
+        if not isinstance(glob, str):
+            raise DefinitionError(
+                f"{type(self).__name__}: glob is {glob!r}; it has to be a pattern of modules' names, such as "
+                "'conv*'"
+            )
         self.glob = glob
 
     def apply(self, weight: Tensor) -> None:
@@ -71,8 +77,12 @@ class MaxNormConstraint(Constraint):
     """
 
     def __init__(self, max_norm: float, glob: str = "*") -> None:
-        if not max_norm > 0:
-            raise DefinitionError(f"MaxNormConstraint: max_norm is {max_norm!r}; it has to be above 0")
+        # As the first argument can be meant for the glob.
+        if not (isinstance(max_norm, int | float | np.number) and max_norm > 0):
+            raise DefinitionError(
+                f"MaxNormConstraint: max_norm is {max_norm!r}; it has to be a number above 0, as in "
+                "MaxNormConstraint(3.0, 'conv*')"
+            )
         super().__init__(glob)
         self.max_norm = float(max_norm)
 

@@ -33,6 +33,15 @@ def let_output_pass() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with what it counts.
+
+    >>> counted(1, "record"), counted(2000, "record")
+    ('1 record', '2,000 records')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def in_one_line(value: Any) -> str:
     """A value as messages show it: if its text is long or of several lines, its class alone.
 

@@ -223,9 +223,9 @@ def test_another_seed_splits_otherwise() -> None:
     assert first.X.tolist() != second.X.tolist()
 
 
-@pytest.mark.parametrize("val_ratio", [0, 1, -0.1, 1.5, NAN, 0.01, 0.99])
+@pytest.mark.parametrize("val_ratio", [0, 1, -0.1, 1.5, NAN, 0.01, 0.99, "0.2"])
 def test_a_ratio_that_leaves_a_part_empty_is_refused(val_ratio: float) -> None:
-    with pytest.raises(DataError, match=f"val_ratio {val_ratio} of 10 examples leaves a part empty"):
+    with pytest.raises(DataError, match=f"val_ratio {val_ratio!r} of 10 examples leaves a part empty"):
         MatrixBatchGenerator.get_train_val_generator(np.arange(10), np.arange(10), val_ratio)
 
 

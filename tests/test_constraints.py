@@ -1,5 +1,7 @@
 """What holds for weights after a step: per output unit, for the modules that a glob names."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -155,10 +157,16 @@ def test_a_network_without_weights_is_refused() -> None:
         UnitNorm().weights(nn.ReLU())
 
 
-@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan"), "1", None])
 def test_a_bound_that_is_not_positive_is_refused(max_norm: float) -> None:
     with pytest.raises(DefinitionError, match=f"max_norm is {max_norm!r}"):
-        MaxNormConstraint(max_norm)
+        MaxNormConstraint(max_norm, "1")
+
+
+@pytest.mark.parametrize("make", [lambda: MaxNormConstraint(1.0, 3), lambda: UnitNorm(3)])
+def test_a_glob_that_is_no_text_is_refused(make: Callable[[], Constraint]) -> None:
+    with pytest.raises(DefinitionError, match="glob is 3; it has to be a pattern"):
+        make()
 
 
 # In a training.

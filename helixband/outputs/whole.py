@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, counted
 from helixband.files import absolute, write_whole, writing_whole
 from helixband.nested import named_leaves
 from helixband.outputs import table
@@ -73,8 +73,8 @@ def write_predictions(
             write_whole(written[-1], table.titles(y_pred.shape) + rows)
         elif names:
             say(
-                f"note: --names {names} had no effect: {path} has {len(found):,} records and "
-                f"{len(y_pred):,} predictions, so that no table with their names was written"
+                f"note: --names {names} had no effect: {path} has {counted(len(found), 'record')} and "
+                f"{counted(len(y_pred), 'prediction')}, so that no table with their names was written"
             )
     return written
 

@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+from helixband.errors import counted
 from helixband.report.charts import number
 from helixband.report.plots import plots
 from helixband.report.summary import Summary
@@ -89,7 +90,7 @@ def _metrics(result: dict[str, Any], scores: Scores) -> str:
     count = unlike.pop("examples", None)
     columns: Scores = {"model": whole}
     if count is not None:
-        columns[f"model, {round(count):,} examples unlike the training set"] = unlike
+        columns[f"model, {counted(round(count), 'example')} unlike the training set"] = unlike
     columns |= scores
     others = [metric for known in scores.values() for metric in known if metric not in whole]
     rows = ""
@@ -138,8 +139,11 @@ def _check(summary: Summary) -> str:
     """What the check of the data found."""
     found = summary.audit
     if not found:
-        return """<p class="note">Whether the training set has test examples, or something like them, is not
-known: --check was not run.</p>
+        known = summary.baselines.keys() - {"missing"}
+        of_sequences = not known or any(name.startswith("kmer_") for name in known)
+        why = "--check was not run" if of_sequences else "there is a check of nucleic acids alone"
+        return f"""<p class="note">Whether the training set has test examples, or something like them, is not
+known: {why}.</p>
 """
     stale = "" if _is_current(summary) else '<p class="bad">The check was of another definition.</p>\n'
     warnings = "".join(f'<li class="bad">{escape(str(text))}</li>' for text in found.get("warnings", []))

@@ -4,7 +4,7 @@ import os
 from argparse import Namespace
 from typing import Any
 
-from helixband.errors import ResultsMismatch, UsageError
+from helixband.errors import ResultsMismatch, UsageError, counted
 from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
@@ -123,7 +123,7 @@ class Checks(Stage):
         trials, count = args.trials or one_round_has, len(self.given["try"])
         if count > trials and not self.results.journal.events():
             raise UsageError(
-                f"--try {path}: has {count} configurations, and the search has {trials} trials; "
+                f"--try {path}: has {count} configurations, and the search has {counted(trials, 'trial')}; "
                 f"give --trials {count} or more"
             )
 

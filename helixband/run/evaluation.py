@@ -14,7 +14,7 @@ from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.display.text import show_number, show_row
 from helixband.env import check_name, without_credentials
-from helixband.errors import DataError, DefinitionError, HelixbandError
+from helixband.errors import DataError, DefinitionError, HelixbandError, counted
 from helixband.files import exists, remove_file
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import derive_seed, seed_everything
@@ -56,7 +56,7 @@ class Evaluation(Stage):
         test_data = self.test_data()
         train, test = self._examples(self._train(), test_data)
         self.progress.say(
-            f"check: {len(train.sequences):,} training and {len(test.sequences):,} test sequences"
+            f"check: {len(train.sequences):,} training and {counted(len(test.sequences), 'test sequence')}"
         )
         report = audit(train, test)
         self.progress.say(describe(report))
@@ -196,7 +196,7 @@ class Evaluation(Stage):
         if unlike:
             row = {name: unlike[name] for name in whole if name in unlike}
             left = round(unlike["examples"])
-            self.progress.say(f"  on the {left:,} examples unlike the training set: {show_row(row)}")
+            self.progress.say(f"  on the {counted(left, 'example')} unlike the training set: {show_row(row)}")
         found = self.results.baselines()
         if "missing" in found:
             self.progress.say(f"  baselines: none, for {found['missing']}")

@@ -20,6 +20,7 @@ from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.text import show_config, show_number
 from helixband.env import is_of_the_place, variables_read
+from helixband.errors import counted
 from helixband.files import absolute, exists
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.best import best_state
@@ -335,4 +336,4 @@ class Experiment(Stage):
                 if any(map(is_lazy, network.parameters()))
                 else ""
             )
-            self.progress.say(f"{network}\n{sum(map(torch.numel, known)):,} parameters{more}")
+            self.progress.say(f"{network}\n{counted(sum(map(torch.numel, known)), 'parameter')}{more}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.env import credential_in, without_credentials
-from helixband.errors import DataError, UsageError
+from helixband.errors import DataError, UsageError, counted
 from helixband.files import absolute, file_facts, matching_files
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs import FORMATS
@@ -191,8 +191,9 @@ class Prediction(Stage):
         if args.debug:
             data = data.part(np.arange(min(data.n_examples, DEBUG_BATCHES * args.batch_size)))
         lengths = record_lengths(data)
-        what = f"windows of {data.length}" if lengths is None else f"records of up to {lengths.max()}"
-        self.progress.say(f"predict: {data.n_examples:,} {what} bases of {name}")
+        what = counted(data.n_examples, "window" if lengths is None else "record")
+        extent = data.length if lengths is None else f"up to {lengths.max()}"
+        self.progress.say(f"predict: {what} of {extent} bases of {name}")
         predictor = self._predictor(model, data, self._renamed(data))
         self.progress.begin_windows(bases_of_window(data))
         written = predict_windows(

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from helixband.display.progress import Progress
 from helixband.display.text import show_config
 from helixband.env import without_credentials
-from helixband.errors import TrainingError
+from helixband.errors import TrainingError, counted
 from helixband.results.directory import Row, trial_name
 from helixband.search.executors.local import Executor, WorkerDied
 from helixband.search.executors.task import Document, Outcome, Task
@@ -99,7 +99,9 @@ class Search:
         if self._fixed:
             self._progress.say(f"  fixed by --set: {show_config(self._fixed)}")
         if self._tries:
-            self._progress.say(f"  the first trials are the {len(self._tries)} configurations of --try")
+            several = len(self._tries) > 1
+            which = f"trials are the {len(self._tries):,} configurations" if several else "trial has the one"
+            self._progress.say(f"  the first {which} of --try")
         self._progress.begin_search(self._plan)
         self._restore()
         try:
@@ -196,10 +198,8 @@ class Search:
         drawn = Counter(entry.bracket for entry in self._schedule.trials)
         plan = [[Rung(drawn[number], rungs[0].epochs), *rungs[1:]] for number, rungs in enumerate(self._plan)]
         self._progress.begin_search(plan)
-        count = len(self._schedule.trials)
-        self._progress.say(
-            f"the space holds {count} configurations that were found: the search ends with them"
-        )
+        found = counted(len(self._schedule.trials), "configuration")
+        self._progress.say(f"the space holds no more than {found}: the search ends")
 
     def _submit(self, job: Job) -> None:
         name = trial_name(job.trial)
