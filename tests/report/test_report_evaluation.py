@@ -217,6 +217,20 @@ def test_the_report_says_what_the_loss_of_several_passes_is(tmp_path: Path) -> N
     assert told not in page(tmp_path / "once", test_result={"loss": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("baselines", "why"),
+    [
+        ({"majority_accuracy": 0.5, "kmer_accuracy": 0.6}, "--check was not run"),
+        ({"missing": "no training data"}, "--check was not run"),
+        ({"majority_accuracy": 0.5}, "there is a check of nucleic acids alone"),
+    ],
+)
+def test_no_check_is_missed_where_there_is_none(
+    tmp_path: Path, baselines: dict[str, float], why: str
+) -> None:
+    assert f"not\nknown: {why}." in page(tmp_path, test_result={"accuracy": 0.9}, baselines=baselines)
+
+
 def test_what_the_check_found_is_told(tmp_path: Path) -> None:
     audit = {
         "n_test": 200,
