@@ -42,6 +42,11 @@ def forget() -> None:
     _pending.clear()
 
 
+def asked() -> bool:
+    """Whether the run is to end."""
+    return bool(_pending)
+
+
 def check() -> None:
     """Raise again what was asked for and got lost."""
     if _pending:

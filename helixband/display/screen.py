@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from helixband import interruption
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -39,6 +41,7 @@ class Screen:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self._ends = False
         self._redirected: dict[str, _Redirected] = {}
 
     def say(self, text: str) -> None:
@@ -83,12 +86,19 @@ class Screen:
             with contextlib.suppress(OSError):  # the terminal is gone, and the run goes on without
                 self._write(HIDE_CURSOR)
                 while not over:
+                    self._tell_end()
                     self._draw()
                     over = self._over.wait(1 / DRAWINGS_A_SECOND)
         except Exception as error:  # told by the thread that opened the screen
             self._error = error
         with contextlib.suppress(OSError):
             self._write(ERASE + self._lines() + SHOW_CURSOR)
+
+    def _tell_end(self) -> None:
+        """Say once that the run ends: what it stores first can take a while."""
+        if interruption.asked() and not self._ends:
+            self._ends = True
+            self._said.append("stopping: what is finished is stored first")
 
     def _draw(self) -> None:
         """One drawing, in one piece: a terminal shows no half of it."""

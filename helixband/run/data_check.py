@@ -21,8 +21,8 @@ from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.nested import leaves, length, map_leaves
 from helixband.run.context import Context, Stage
-from helixband.run.evaluation import Evaluation
-from helixband.run.findings import MODEL, PREDICTION, TEST, TRAINING, VALIDATION, Findings
+from helixband.run.evaluation import Evaluation, names_of
+from helixband.run.findings import MODEL, PREDICTION, TEST, TRAINING, VALIDATION, Fault, Findings
 from helixband.run.prediction import Prediction
 from helixband.search.executors.task import Document
 from helixband.search.executors.trial import Trainer
@@ -220,6 +220,7 @@ class DataCheck(Stage):
             if TRAINING in batches:
                 trial.train(self._made[TRAINING], sizes(self._made[TRAINING]))
             trial.evaluate(self.args.mc_dropout)
+            trial.tell_metrics()
             if PREDICTION in self._made:
                 with found.of(PREDICTION):
                     first = self._work.predicts[0]
@@ -236,6 +237,7 @@ class _Rehearsal:
         self._model, self._found, self._batches, self._strict = model, found, batches, strict
         self._place_of = place_of
         self._failed: set[Form] = set()
+        self._wrong_metrics: list[Fault] = []  # apart, for what is wrong with one set's hides no other's
 
     def train(self, generator: Iterable[Any], sizes: tuple[int, int] | None) -> None:
         """The criterion and the metrics of the training batch; the former also of one example, if the last
@@ -271,8 +273,15 @@ class _Rehearsal:
             with self._found.of(where):
                 _, y_true, y_pred = rehearsal.evaluate(model, batch, passes if where == TEST else None)
                 self._measure(where, "eval_metrics", y_true, y_pred)
+                if where == TEST:
+                    names_of(model, y_pred)
             if len(self._found.faults) > before:
                 self._failed.add(_form(batch))
+
+    def tell_metrics(self) -> None:
+        """Take the faults of metrics."""
+        for fault in self._wrong_metrics:
+            self._found.add(fault)
 
     def _measure(self, where: str, name: str, y_true: Any, y_pred: Any) -> None:
         rows = f"on {length(y_true)} rows of {where}"
@@ -284,7 +293,8 @@ class _Rehearsal:
             if self._strict or _is_certain(error):
                 kept = "; nothing was replaced" if self._strict else ""
                 error.add_note(f"{rows}{kept}. --no-data-check leaves the check of the data out")
-                raise
+                self._wrong_metrics.append(Fault(where, error, told=where == TRAINING))
+                return
             place = self._place_of(error)
             told = f"{name} raised {type(error).__name__}: {error}, {rows}"
             self._found.notes.append(f"{told}\n  in {place}" if place else told)

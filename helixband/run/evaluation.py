@@ -91,7 +91,7 @@ class Evaluation(Stage):
                 result |= self._score_unlike(model, test, similar)
         if limit is not None:
             result |= {LIMITED: limit}
-        names = _names(model, y_pred)
+        names = names_of(model, y_pred)
         baselines = self._marks(model, test)
         left_out = reason_to_leave_out(y_true, y_pred)
         rest = [results.baselines_file, results.test_set_file]
@@ -229,7 +229,7 @@ def _kind(model: BaseModel) -> str:
     return next((name for kind, name in KINDS.items() if isinstance(model, kind)), "")
 
 
-def _names(model: BaseModel, y_pred: Any) -> tuple[str, ...]:
+def names_of(model: BaseModel, y_pred: Any) -> tuple[str, ...]:
     """The names that a model has for its classes or labels.
 
     Raises `DefinitionError` where there are not as many as columns of its predictions.

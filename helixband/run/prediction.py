@@ -136,6 +136,9 @@ class Prediction(Stage):
         formats = self._formats
         if record.has(formats):
             listed = "".join(f", {output}" for output in record.outputs)
+            if not listed:  # whatever that wrote is not known here
+                again = self._records.path(name)
+                listed = f" by save_prediction of the definition; delete {again} to have it done again"
             self.progress.say(f"predict: {path} is done already{listed}")
             return
         self.results.check_lock()

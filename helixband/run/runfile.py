@@ -1,5 +1,6 @@
 """run.json: what was run, so that the next run can tell whether it goes on with the same thing."""
 
+import difflib
 import os
 import platform
 import sys
@@ -30,6 +31,9 @@ from helixband.training.configuration import read_value
 from helixband.training.options import read_options
 
 T = TypeVar("T", bound=str | tuple[str | None, ...] | None)
+
+SHOWN_LINES, SHOWN_LETTERS = 12, 100
+"""Of the lines that differ between two definitions."""
 
 DEFAULTS = {
     "seed": 0,
@@ -122,6 +126,7 @@ class RunFile:
                 f"{directory} was made by another version of {definition.path.name}, kept in "
                 f"{self._results.definition_file}; choose another directory with --result, or continue "
                 "anyway with --force (this keeps trained models, and repeats tests and predictions)"
+                f"{self._told_changes(definition)}"
             )
         for name, (recorded, now) in self._changed_variables().items():
             raise ResultsMismatch(
@@ -289,6 +294,21 @@ class RunFile:
         """Whether the definition is not the one that is recorded, or else the one that is there."""
         recorded = self._document.get("definition", {}).get("sha256") or self._digest_there()
         return recorded not in (None, definition.digest)
+
+    def _told_changes(self, definition: Definition) -> str:
+        """The lines that differ from the recorded definition, the first few, where its copy is as it was."""
+        if self._digest_there() != self._document.get("definition", {}).get("sha256"):
+            return ""
+        before, now = (
+            source.decode(errors="replace").splitlines()
+            for source in (read_whole(self._results.definition_file), definition.source)
+        )
+        changes = list(difflib.unified_diff(before, now, n=0, lineterm=""))[2:]
+        if not changes:
+            return "\nNo line differs, but the ends of lines do"
+        shown = [f"\n  {line[:SHOWN_LETTERS]}" for line in changes[:SHOWN_LINES]]
+        more = f"\n  and {len(changes) - len(shown):,} lines more" if len(changes) > len(shown) else ""
+        return "".join(["\nWhat differs (- recorded, + now):", *shown, more])
 
     def _copy_was_edited(self, definition: Definition) -> bool:
         """Whether the copy of the definition is neither the one that is recorded nor this one."""

@@ -23,10 +23,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from terminal import ToyTerminal
 
+from helixband import interruption
 from helixband.display import plain, progress
 from helixband.display.live import Lines, LiveProgress, make_progress
 from helixband.display.plain import PlainProgress
 from helixband.display.progress import BracketCount, Progress
+from helixband.display.screen import Screen
 from helixband.display.text import show_config, show_number, show_row
 from hyperband import brackets
 
@@ -41,6 +43,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (progress, plain):
         monkeypatch.setattr(module, "time", clock)
     return clock
+
+
+def test_ctrl_c_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(interruption, "_pending", [2])
+    with Screen(Console(file=written), lambda: "frame"):
+        deadline = time.monotonic() + 30
+        while "stopping" not in written.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.3)
+    assert written.getvalue().count("stopping: what is finished is stored first\n") == 1
 
 
 def tell_search(shown: Progress, clock: Clock) -> None:

@@ -1106,6 +1106,7 @@ def test_a_changed_definition_is_refused_and_forced(project: Project) -> None:
     refused = project.run(*SHORT)
     assert refused.code == 2
     assert "was made by another version of def.py" in refused.err
+    assert "\nWhat differs (- recorded, + now):\n  @@ " in refused.err and "\n  +# changed\n" in refused.err
     assert "--force" in refused.err and "--result" in refused.err
 
     forced = project.run(*SHORT, "--force", "--epoch", "3", "--eval")

@@ -340,6 +340,28 @@ def test_a_metric_that_no_number_of_rows_mends_is_a_fault(
     assert failed.err.count(told) == 1
 
 
+def test_wrong_metrics_of_both_kinds_are_told_at_once(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def train_metrics(self, y_true, y_pred):
+        return {"a": np.no_such_metric(y_true)}
+
+    def eval_metrics(self, y_true, y_pred):
+        return {"a": np.neither_this_one(y_true)}
+""")
+    failed = project.run(*SHORT)
+    assert "2 faults were found before any work" in failed.err
+    assert "no_such_metric" in failed.err and "neither_this_one" in failed.err
+
+
+def test_class_names_that_are_no_one_for_each_class_are_told_before_any_work(project: Project) -> None:
+    project.define(CLASSES + "\nModel.class_names = ['no', 'yes', 'perhaps']\n")
+    failed = project.run(*SHORT, "--eval")
+    assert failed.code == 2
+    assert "Model.class_names has 3 names, no, yes, perhaps, and y_pred is of 2; give one name" in failed.err
+    assert is_untouched(project)
+
+
 def test_a_metric_that_lacks_a_label_is_a_note_with_its_place(project: Project) -> None:
     project.define("""
 class Model(Model):

@@ -205,6 +205,18 @@ def test_nothing_is_left_of_a_whole_prediction_that_was_killed(
     assert outputs(project) == ["x.fa.npy", "x.fa.tsv"]
 
 
+def test_an_old_prediction_stays_until_the_new_one_is_complete(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.run("--predict", "new.fa")
+    before = scores(trained, "new.fa")
+    with monkeypatch.context() as patched:
+        patched.setattr("helixband.outputs.parts.Parts.append", fail)
+        assert trained.run("--predict", "new.fa", "--stride", "7").code == 1
+    assert outputs(trained) == ["new.fa.npy", "new.fa.part", "new.fa.tsv"]
+    assert scores(trained, "new.fa") == before
+
+
 # What is checked before any work.
 
 
@@ -257,6 +269,16 @@ def test_inputs_are_checked_without_a_batch_where_the_data_are_not_to_be_tried(u
     assert checked.out.splitlines()[-1] == (
         "dry run: everything was checked, but that no batch was tried (--no-data-check), and nothing done"
     )
+
+
+def test_what_a_function_saved_is_not_said_to_be_there(untrained: Project) -> None:
+    untrained.definition.write_text(DEFINITION + SAVING)
+    untrained.run("--epoch", "1", "--predict", "new.fa")
+    again = untrained.run("--predict", "new.fa")
+    record = untrained.results / "predictions/new.fa.record.json"
+    assert f"by save_prediction of the definition; delete {record} to have it done again\n" in again.out
+    record.unlink()
+    assert "is done already" not in untrained.run("--predict", "new.fa").out
 
 
 def test_a_number_for_names_is_taken_where_a_function_saves_the_predictions(untrained: Project) -> None:
