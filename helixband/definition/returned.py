@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from base_model import BaseModel
-from helixband.errors import DefinitionError
+from helixband.errors import DataError
 from helixband.nested import CONTAINERS
 from helixband.training.feed import told_unlabelled
 
@@ -40,7 +40,7 @@ def is_empty(generator: Any) -> bool:
 
 
 def check_labelled(module: ModuleType, generator: Any, name: str) -> None:
-    """Raise `DefinitionError` where a generator says that it has no labels, and its set needs them.
+    """Raise `DataError` where a generator says that it has no labels, and its set needs them.
 
     `name`: of the function that returned it, and as what. A `fit` of the definition may train on x alone.
     """
@@ -48,4 +48,4 @@ def check_labelled(module: ModuleType, generator: Any, name: str) -> None:
         function = getattr(module, name.partition(",")[0])
         code = getattr(inspect.unwrap(function), "__code__", None)  # a callable object has none
         place = f"{code.co_filename}, line {code.co_firstlineno}" if code else module.__file__
-        raise DefinitionError(f"{place}, in {name.rstrip(',')}: {told_unlabelled(generator)}")
+        raise DataError(f"{place}, in {name.rstrip(',')}: {told_unlabelled(generator)}")

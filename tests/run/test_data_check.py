@@ -131,7 +131,7 @@ def test_a_set_without_labels_is_told_with_its_function_and_the_remedy(
     failed = project.run(*SHORT, "--eval")
     line = len(project.definition.read_text().splitlines()) - 2
     assert (failed.code, failed.err) == (
-        2,
+        1,
         f"error: {project.definition}, line {line}, in {place}: MatrixBatchGenerator has no labels: training "
         "and evaluation need (x, y); give it Y, its second argument\n",
     )
