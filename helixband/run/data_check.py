@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from base_model import BaseModel, ClassificationModel
 from helixband import interruption, randomness
+from helixband.audit.examples import codes_of
 from helixband.errors import DataError, HelixbandError
 from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
@@ -47,7 +48,7 @@ class Work(NamedTuple):
     With `each`, they are those of --try, which all have to do.
     `predicts` are the paths of inputs that are not done: the first is tried, the others are only made.
     `replaces` says that this definition is to take the place of another one: a metric that raises is a fault
-    then.
+    then. `audits` says that the check for leakage reads the training and the test set.
     """
 
     trains: bool
@@ -56,6 +57,7 @@ class Work(NamedTuple):
     configs: list[Document]
     each: bool
     replaces: bool = False
+    audits: bool = False
 
 
 class DataCheck(Stage):
@@ -117,9 +119,9 @@ class DataCheck(Stage):
 
     def _make(self, found: Findings) -> None:
         """The generators that the work needs."""
-        if self._work.trains:
+        if self._work.trains or self._work.audits:
             self._make_training_data(found)
-        if self._work.evaluates:
+        if self._work.evaluates or self._work.audits:
             with found.of(TEST, told=True):
                 self._made[TEST] = self._evaluation.test_data()
         if self._work.predicts:
@@ -156,7 +158,11 @@ class DataCheck(Stage):
         for where in (TRAINING, VALIDATION, TEST):
             if where in self._made:
                 with found.of(where):
-                    self._batches[where] = rehearsal.first_batch(self._made[where], self._as_it_is)
+                    batch = rehearsal.first_batch(self._made[where], self._as_it_is)
+                    if self._work.audits and where != VALIDATION and self._as_it_is is None:
+                        self._evaluation.check_readable(codes_of(batch[0]), where.removeprefix("the "))
+                    if self._work.evaluates if where == TEST else self._work.trains:
+                        self._batches[where] = batch
 
     def _try_configurations(self) -> Findings:
         """What the first configuration that works gave to note, or else the faults of the first of all.

@@ -132,17 +132,22 @@ class Evaluation(Stage):
         told = hashlib.sha256("".join(similar).encode()).hexdigest() if similar else None
         return facts | {"data": without_credentials(self.args.data), "similar": told}
 
+    def check_readable(self, found: object | None, of_what: str) -> None:
+        """Raise `DataError` where no nucleic acids were found in some data."""
+        if found is None:
+            raise DataError(
+                f"{self.definition.path}: --check reads DNA and RNA, as indexes or one-hot, and the x of the "
+                f"{of_what} is neither; leave --check out"
+            )
+
     def _examples(self, train: Iterable[Any], test: Iterable[Any]) -> tuple[Examples, Examples]:
         """All training and test examples, with coordinates where both have them on the same genome."""
         generators = {"training": train, "test": test}
         examples = []
         for which, generator in generators.items():
             found = examples_of(generator)
-            if found is None:
-                raise DataError(
-                    f"{self.definition.path}: --check reads DNA and RNA, as indexes or one-hot, and the x of "
-                    f"the {which} generator is neither; leave --check out"
-                )
+            self.check_readable(found, f"{which} data")
+            assert found is not None
             examples.append(found)
         genomes = {getattr(generator, "coordinates", None) for generator in generators.values()}
         if len(genomes) > 1 or None in genomes:

@@ -188,21 +188,23 @@ class Experiment(Stage):
         facts = None if trains or not (args.eval or args.predict) else self.trained.facts
         evaluates = args.eval and (facts is None or not self.evaluation.is_done(facts))
         predicts = self.prediction.to_make(facts)
-        if not (trains or evaluates or predicts):
+        uses = bool(trains or evaluates or predicts)
+        if not (uses or args.check):
             return
         if args.no_data_check:
             self._make_data(trains, predicts)
             return
+        configs: list[dict[str, Any]] = []  # --check alone has no model
         if searches:
             given = self.checks.given
             get_config = fixed(self.definition.module.get_config, given.get("set", {}), args.seed)
             seeds = (derive_seed(args.seed, "config", number, 0) for number in range(FIRST_TRIALS))
             configs = given.get("try") or [draw(get_config, seed) for seed in seeds]
-        else:
+        elif uses:
             used = trial or self.trained.trial()
             configs = [self._config(used)]
         each, replaces = searches and "try" in self.checks.given, self.run_file.changes(self.definition)
-        work = Work(trains, evaluates, predicts, configs, each, bool(replaces))
+        work = Work(trains, evaluates, predicts, configs, each, bool(replaces), args.check)
         DataCheck(self._context, self.trainer, self.evaluation, self.prediction, work).run()
 
     def _make_data(self, trains: bool, inputs: list[str]) -> None:

@@ -608,6 +608,16 @@ def test_a_dry_run_tells_the_faults(project: Project) -> None:
     assert not project.results.exists()
 
 
+@pytest.mark.parametrize("flags", [("--check",), ("--check", *SHORT), ("--check", *SHORT, "--eval")])
+def test_a_dry_run_tells_that_the_check_for_leakage_cannot_read_the_data(
+    project: Project, flags: tuple[str, ...]
+) -> None:
+    failed = project.run(*flags, "--dry-run")
+    assert failed.code == 1
+    assert "--check reads DNA and RNA, as indexes or one-hot, and the x of the training data is" in failed.err
+    assert "and the x of the test data is neither; leave --check out" in failed.err
+
+
 def test_a_dry_run_changes_no_results(project: Project) -> None:
     project.run(*SHORT)
     project.define("# changed\n")
