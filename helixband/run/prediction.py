@@ -77,7 +77,8 @@ class Prediction(Stage):
         first_alone = self._own_generator and not (self.args.chromosomes or self.args.names)
         found: list[str] = []
         for name, path in self.inputs.items():
-            if facts is None or not self._look_up(name, path, facts)[0].has(self._formats):
+            begun = facts is not None and self._records.of(name)
+            if facts is None or not (begun and self._look_up(name, path, facts)[0].has(self._formats)):
                 found.append(path)
                 if first_alone:
                     break
