@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from helixband.display.pace import Pace, ToDo
 from helixband.display.text import first_line, show_config, show_number
-from helixband.errors import counted
 from helixband.results.directory import Row
 
 Plan = Sequence[Sequence[tuple[int, int]]]
@@ -296,11 +295,10 @@ class Progress:
     def _summary_of_search(self) -> list[str]:
         trials = sum(bracket.rungs[0].expected for bracket in self.brackets)
         failed = f" ({self.failures} failed)" if self.failures else ""
-        has = "has" if trials == 1 else "have"
         begun = f", {len(self.running)} more at work" if self.running else ""
         lines = [
-            f"{len(self._tried):,} of {counted(trials, 'trial')} {has} a result{failed}{begun}; "
-            f"{self.done:,} of {counted(self.total, 'epoch')} {'is' if self.total == 1 else 'are'} done"
+            f"{len(self._tried):,} of {trials:,} trials have a result{failed}{begun}; "
+            f"{self.done:,} of {self.total:,} epochs are done"
         ]
         for best in self.best()[:1]:
             at_work = ", still at work" if best.at_work else ""

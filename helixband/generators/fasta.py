@@ -57,6 +57,8 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     Raises `DataError`, with file, line and record, if files or targets are not as described.
     """
 
+    labels_by = "targets"
+
     def __init__(
         self,
         files: Sources,

@@ -52,7 +52,6 @@ class SequenceBatchGenerator(BatchGenerator):
     """
 
     jitter = 0
-    labels_by = "targets"
 
     def __init__(
         self,

@@ -213,7 +213,7 @@ def test_an_old_prediction_stays_until_the_new_one_is_complete(
     with monkeypatch.context() as patched:
         patched.setattr("helixband.outputs.parts.Parts.append", fail)
         assert trained.run("--predict", "new.fa", "--stride", "7").code == 1
-    assert outputs(trained) == ["new.fa.npy", "new.fa.part", "new.fa.tsv"]
+    assert outputs(trained) == ["new.fa.npy", "new.fa.tsv"]
     assert scores(trained, "new.fa") == before
 
 
