@@ -43,6 +43,11 @@ class Checks(Stage):
 
     def run(self) -> None:
         """All checks in turn; raises `HelixbandError` where something is not as it should be."""
+        if self.args.hyper and self.args.config:
+            raise UsageError(
+                "--hyper samples configurations, --config fixes one: give one or the other; with --hyper, "
+                "--set fixes single hyperparameters, and --try has configurations to begin with"
+            )
         if self.args.hyper:
             check_workers(self.args)
         self._check_model()

@@ -5,18 +5,8 @@ from collections.abc import Iterable
 
 from helixband.errors import UsageError
 
-OF_SEARCH = (
-    "trials",
-    "try",
-    "time_budget",
-    "workers",
-    "trials_per_gpu",
-    "cluster",
-    "schedule",
-    "eta",
-    "sampler",
-    "stop_hopeless",
-)
+OF_SEARCH = ("trials", "try", "time_budget", "workers", "trials_per_gpu", "cluster")
+"""But for its settings, which any run records."""
 OF_WINDOWS = ("stride", "both_strands", "format", "chromosomes")
 """For inputs that are predicted window by window."""
 OF_PREDICTION = (*OF_WINDOWS, "names")
@@ -29,11 +19,6 @@ def given(args: Namespace, names: Iterable[str]) -> list[str]:
 
 def check_flags(args: Namespace) -> None:
     """Raise `UsageError` for flags that do not go together; before defaults are filled in."""
-    if args.hyper and args.config:
-        raise UsageError(
-            "--hyper samples configurations, --config fixes one: give one or the other; with --hyper, "
-            "--set fixes single hyperparameters, and --try has configurations to begin with"
-        )
     if not args.hyper:
         _refuse(given(args, OF_SEARCH), "for a search alone; add --hyper")
     if not args.predict:

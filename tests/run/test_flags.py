@@ -12,10 +12,10 @@ from conftest import Project
         (["--format", "h5", "--both-strands"], "--both-strands, --format: for predictions alone"),
         (["--chromosomes", "chr1", "--epoch", "1"], "--chromosomes: for predictions alone"),
         (["--mc-dropout", "5"], "--mc-dropout: for tests and predictions alone; add --eval or --predict"),
-        (["--eta", "2"], "--eta: for a search alone; add --hyper, or leave it out"),
-        (["--sampler", "tpe", "--schedule", "asha"], "--schedule, --sampler: for a search alone"),
-        (["--stop-hopeless"], "--stop-hopeless: for a search alone"),
-        (["--trials", "3", "--time-budget", "1h"], "--trials, --time-budget: for a search alone"),
+        (
+            ["--trials", "3", "--time-budget", "1h"],
+            "--trials, --time-budget: for a search alone; add --hyper",
+        ),
         (["--try", "a.json", "--workers", "2"], "--try, --workers: for a search alone"),
     ],
 )
