@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from helixband.env import credential_in
 from helixband.errors import ResultsMismatch, StorageError, UsageError
 from helixband.files import exists, read_object, remove_file
 from helixband.results import checkpoints
@@ -274,4 +275,9 @@ def _given(args: Namespace) -> Origin | None:
     text, part = getattr(args, given[0]), ""
     if names == ["--load-encoder-from"] and not os.path.exists(text) and ":" in os.path.basename(text):
         text, _, part = text.rpartition(":")
+    if (variable := credential_in(f"{text}:{part}")) is not None:
+        raise UsageError(
+            f"{names[0]}: the path has the value of the environment variable {variable}, which is not to be "
+            "stored: give a copy of the file elsewhere"
+        )
     return Origin(names[0], text, part.removesuffix("."))

@@ -223,3 +223,11 @@ def test_another_variable_of_its_value_and_the_path_of_the_data_are_kept_without
     assert project.json("run.json")["environment"] == {"SIZE": "3"}
     assert files_with(project, SECRET) == []
     assert "test: done already" in project.run("--eval", "--data", str(data)).out
+
+
+def test_weights_to_begin_with_whose_path_has_it_are_refused(project: Project) -> None:
+    (project.path / f"{SECRET}.pt").write_bytes(b"")
+    refused = project.run("--train", "--epoch", "1", "--load-checkpoint", f"{SECRET}.pt")
+    assert refused.code == 2
+    assert "--load-checkpoint: the path has the value of the environment variable HF_TOKEN" in refused.err
+    assert files_with(project, SECRET) == []
