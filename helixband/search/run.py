@@ -174,7 +174,7 @@ class Search:
         while not wait([future], SECONDS_BETWEEN_LOOKS).done:
             self._check_time()
         try:
-            error = future.result().error
+            error = future.result().told_error
         except WorkerDied as death:
             error = str(death)
         if error:
@@ -299,7 +299,7 @@ class Search:
 
     def _end_job(self, result: Result, outcome: Outcome) -> None:
         name, config = trial_name(result.trial), self._schedule.trials[result.trial].config
-        self._progress.end_job(name, config, outcome.reward, outcome.error, outcome.hopeless)
+        self._progress.end_job(name, config, outcome.reward, outcome.told_error, outcome.hopeless)
         if outcome.error:
             self._errors.append(outcome.error)
 

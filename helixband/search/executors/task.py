@@ -1,7 +1,7 @@
 """What a worker is told to do, and what it tells: JSON both, and without torch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from helixband.results.directory import Row
@@ -52,6 +52,16 @@ class Outcome:
     error: str | None = None
     out_of_memory: bool = False
     ended: str = Ended.EPOCHS
+    place: str = field(default="", compare=False)
+    """Where in the definition it failed, for messages."""
+
+    @property
+    def told_error(self) -> str | None:
+        """The error with its place."""
+        if not self.error or not self.place:
+            return self.error
+        first, *others = self.error.split("\n", 1)
+        return "\n".join([f"{first} ({self.place})", *others])
 
     @property
     def hopeless(self) -> bool:

@@ -158,9 +158,11 @@ class Trainer:
         except (StorageError, ResultsMismatch, Superseded):
             raise
         except (Exception, SystemExit) as error:
-            short, short_of_memory = without_credentials(self._short(error)), _is_out_of_memory(error)
-            failed = Outcome(-math.inf, 0, trial.epochs(), short, short_of_memory, Ended.by(error))
-            return failed, without_credentials(self._account(error))
+            short = without_credentials(f"{type(error).__name__}: {error}")
+            reason = _is_out_of_memory(error), Ended.by(error), without_credentials(self._place(error))
+            return Outcome(-math.inf, 0, trial.epochs(), short, *reason), without_credentials(
+                self._account(error)
+            )
         reward, best_epoch, epochs = model.best_reward, model.best_epoch, model.epoch
         if epochs > task.epochs and len(model.history) == epochs:
             # It was trained further, to the end of the search or before the journal lost its last lines.
@@ -190,15 +192,10 @@ class Trainer:
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)
 
-    def _short(self, error: BaseException) -> str:
-        """An error in a line, with its place in the definition, where it has one."""
-        place = self.definition.place_of(error)
-        told = f"{type(error).__name__}: {error}"
-        if place is None:
-            return told
-        first, *others = told.split("\n", 1)
-        folder = f"{self.definition.path.parent}{os.sep}"
-        return "\n".join([f"{first} ({place.removeprefix(folder)})", *others])
+    def _place(self, error: BaseException) -> str:
+        """Where in the definition an error was raised, or nothing."""
+        place = self.definition.place_of(error) or ""
+        return place.removeprefix(f"{self.definition.path.parent}{os.sep}")
 
     def _account(self, error: BaseException) -> str:
         if isinstance(error, HelixbandError):
