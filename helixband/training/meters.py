@@ -318,9 +318,9 @@ def check_rows(y_pred: Any, rows: int, step: str = "predict_step", giver: str = 
 
     `giver` is what gave it in the end: a step that a definition has itself may change what the network gave.
     """
-    check_leaves(y_pred, step)
     for leaf in leaves(y_pred) if isinstance(y_pred, CONTAINERS) else (y_pred,):  # nearly always one
-        if leaf.ndim == 0 or len(leaf) != rows:
+        if not isinstance(leaf, (np.ndarray, Tensor)) or leaf.ndim == 0 or len(leaf) != rows:
+            check_leaves(y_pred, step)
             raise DefinitionError(f"{giver} gave y_pred{_told_rows(y_pred, rows)}")
 
 
