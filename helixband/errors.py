@@ -17,7 +17,7 @@ import difflib
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 LONGEST_TEXT = 100
@@ -40,6 +40,16 @@ def counted(number: int, noun: str) -> str:
     ('1 record', '2,000 records')
     """
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def listed(names: Iterable[str], most: int) -> str:
+    """Some names, and how many more there are.
+
+    >>> listed("abcd", 2), listed("ab", 2), listed("", 2)
+    ('a, b and 2 more', 'a, b', '')
+    """
+    shown = list(names)
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
 def in_one_line(value: Any) -> str:

@@ -21,11 +21,12 @@ from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
-from helixband.definition.returned import check_labelled, holds_generators, is_empty, is_pair
+from helixband.definition.returned import check_labelled, holds_generators, is_pair
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed, seed_everything
+from helixband.training.feed import number_of_batches
 from helixband.training.objects import found_in
 
 _SPLIT = ", for example `train, val, test = …` and `return {}`"
@@ -234,7 +235,7 @@ class Definition:
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
-        if is_empty(generator):
+        if number_of_batches(generator) == 0:
             raise DataError(
                 f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
             )

@@ -31,14 +31,6 @@ def holds_generators(made: Any) -> bool:
     )
 
 
-def is_empty(generator: Any) -> bool:
-    """Whether a generator says that it has no batch."""
-    try:
-        return len(generator) == 0
-    except TypeError:  # it has no length, or none before it is read
-        return False
-
-
 def check_labelled(module: ModuleType, generator: Any, name: str) -> None:
     """Raise `DataError` where a generator says that it has no labels, and its set needs them.
 

@@ -15,7 +15,9 @@ def batches_used(options: TrainingOptions, batches: int | None, debug: int | Non
     used = options.epoch_steps or limited(options.limit_train, batches, "limit_train")
     if debug is not None:
         used = debug if used is None else min(used, debug)
-    return used if batches is None or options.epoch_steps else min(batches, batches if used is None else used)
+    if batches is None or options.epoch_steps:
+        return used
+    return batches if used is None else min(batches, used)
 
 
 def limited(limit: float | None, batches: int | None, name: str) -> int | None:

@@ -82,18 +82,15 @@ def look(
             found.opaque.append((path, roots[path[0][1]], value))
         if id(value) in closed or path[:-1] in beneath:
             beneath.add(path)
-            return kind is Nature.OPAQUE
-        if kind is Nature.OPAQUE:
-            return True
-        if id(value) in known:
+        elif id(value) in known:
             marks[path] = Kind(type(value))
-            return False
-        marks[path] = mark = _mark_of(value)
-        if isinstance(mark, Kind) or isinstance(value, nn.Module):
-            return False
-        if mark[0] == STATE:
-            beneath.add(path)
-        return bool(mark[0] != STATE)
+        elif kind is not Nature.OPAQUE:
+            marks[path] = mark = _mark_of(value)
+            is_plain = not isinstance(mark, Kind) and not isinstance(value, nn.Module)
+            if is_plain and mark[0] == STATE:
+                beneath.add(path)
+            return is_plain and bool(mark[0] != STATE)
+        return kind is Nature.OPAQUE
 
     for path, value in walk(roots, is_end, skip):
         if type(value) in ATOMS:

@@ -1,6 +1,6 @@
 """Parameters of a network by globs on their names, such as `encoder.*` or `*.bias`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from numbers import Real
@@ -8,7 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from helixband.errors import DefinitionError, in_one_line
+from helixband.errors import DefinitionError, in_one_line, listed
+
+SHOWN = 6
+"""A message shows so many names."""
 
 
 def parameter_groups(
@@ -45,7 +48,7 @@ def parameter_groups(
         found.append({"params": taken, **(value if isinstance(value, Mapping) else {"lr": value})})
     if missing := [name for name, parameter in left.items() if parameter.requires_grad]:
         raise DefinitionError(
-            f"parameter_groups: no glob matches {_listed(missing)}: add '*' as the last, or "
+            f"parameter_groups: no glob matches {listed(map(repr, missing), SHOWN)}: add '*' as the last, or "
             "requires_grad_(False) for what is not to be trained"
         )
     return found
@@ -55,14 +58,9 @@ def matching(glob: str, names: list[str], whose: str) -> list[str]:
     """The names that a glob matches; raises `DefinitionError`, saying `whose` it is, where there is none."""
     found = [name for name in names if fnmatchcase(name, glob)]
     if not found:
-        near = get_close_matches(glob, names, 3, cutoff=0.4) or names
+        near = map(repr, get_close_matches(glob, names, 3, cutoff=0.4) or names)
         raise DefinitionError(
-            f"{whose}: no parameter of the network matches {glob!r}; there are: {_listed(near)}"
+            f"{whose}: no parameter of the network matches {glob!r}; there are: "
+            f"{listed(near, SHOWN) or 'none'}"
         )
     return found
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = list(names)
-    more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
-    return (", ".join(repr(name) for name in shown[:6]) or "none") + more

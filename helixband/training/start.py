@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from helixband.errors import StorageError, UsageError
+from helixband.errors import StorageError, UsageError, listed
 from helixband.files import exists
 from helixband.results import checkpoints
 from helixband.results.directory import Results
@@ -72,11 +72,11 @@ class Match:
         told = [f"{first} ({names[0]} there, {names[1]} here)" if self.source != self.target else first]
         told += ["  the rest of the network is as init_model made it"] * bool(self.target)
         if self.missing:
-            told.append(f"  not in the file, and as init_model made them: {_listed(self.missing)}")
+            told.append(f"  not in the file, and as init_model made them: {listed(self.missing, SHOWN)}")
         if self.other:
-            told.append(f"  other in the file, and as init_model made them: {_listed(self.other)}")
+            told.append(f"  other in the file, and as init_model made them: {listed(self.other, SHOWN)}")
         if self.unused:
-            told.append(f"  in the file, and not used: {_listed(self.unused)}")
+            told.append(f"  in the file, and not used: {listed(self.unused, SHOWN)}")
         return told
 
 
@@ -194,18 +194,18 @@ class Start:
         parts = list(dict.fromkeys(source for name in self.tensors for source in _leading(name)[1:]))
         parts = [part.removesuffix(".") for part in parts]
         near = difflib.get_close_matches(self.origin.part, parts, 1)
-        meant = f"; did you mean {near[0]}?" if near else f"; it has {_listed(parts) or 'none'}"
+        meant = f"; did you mean {near[0]}?" if near else f"; it has {listed(parts, SHOWN) or 'none'}"
         return UsageError(f"{self.origin}: the file has no part {self.origin.part}{meant}")
 
     def _nothing(self, here: Iterable[str]) -> UsageError:
         return UsageError(
-            f"{self.origin}: nothing in it matches the network, which has {_listed(tuple(here))}; the file "
-            f"has {_listed(tuple(self.tensors))}"
+            f"{self.origin}: nothing in it matches the network, which has {listed(here, SHOWN)}; the file "
+            f"has {listed(self.tensors, SHOWN)}"
         )
 
     def _other_architecture(self, differ: list[str]) -> UsageError:
         return UsageError(
-            f"{self.origin} is of another architecture than the network: {_listed(differ, 3)}. Give the "
+            f"{self.origin} is of another architecture than the network: {listed(differ, 3)}. Give the "
             "hyperparameters that it was trained with by --config or --set, or load a part of it that fits: "
             f"--load-encoder-from {self.origin.file}:PART"
         )
@@ -249,9 +249,3 @@ def _difference(name: str, there: Tensor, here: Any) -> str:
         for one in (there, here)
     ]
     return f"{name} is {shown[0]} there and {shown[1]} here"
-
-
-def _listed(names: Iterable[str], most: int = SHOWN) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more

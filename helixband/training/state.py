@@ -50,7 +50,7 @@ class ModelState:
         self._stateful = {name for name, part in parts.items() if is_stateful(part)}
         self._constants = Constants(parts)
         self._holdings = Holdings()
-        self._holdings.begin(self._look(model))
+        self._holdings.begin(self._look(model, parts))
         self.opaque: list[Opaque] = []
         """What was found latest of files, and of iterators whose place no checkpoint holds."""
         self._settings, self._options = settings_of(model), model.engine.options.described()
@@ -64,10 +64,11 @@ class ModelState:
 
     def begin(self, model: Any, generator: Any) -> None:
         """Take the state of the model, the generator and the definition's modules for the one at first."""
-        for name, part in self._parts(model).items():
+        parts = self._parts(model)
+        for name, part in parts.items():
             if is_stateful(part) and not isinstance(part, nn.Module):
                 state_of(part, name)  # raises for what a checkpoint cannot hold
-        now = self._look_at_all(model, generator)
+        now = self._look_at_all(model, parts, generator)
         self.opaque = now.opaque
         self._holdings.begin(now)
 
@@ -82,7 +83,7 @@ class ModelState:
                 raise DefinitionError(
                     f"{name} became a {type(part).__name__} in training; make it in init_model"
                 )
-        now = self._look_at_all(model, generator)
+        now = self._look_at_all(model, parts, generator)
         self.opaque = now.opaque
         of_model, of_generator = _by_holder(now)
         state = self._constants.left_out(capture_parts(parts))
@@ -102,7 +103,8 @@ class ModelState:
         Raises `ResultsMismatch` where it was begun with other settings of the optimizer or the scheduler.
         """
         self._check_settings(model, content, where)
-        of_model, of_generator = _by_holder(self._look_at_all(model, generator))
+        parts = self._parts(model)
+        of_model, of_generator = _by_holder(self._look_at_all(model, parts, generator))
         model_random = content.get("model_random") or _states_of(of_model)
         if _kinds(of_model) != [kind for kind, _ in model_random]:
             raise StorageError(
@@ -116,7 +118,7 @@ class ModelState:
                 f"{_kinds(of_generator)}, and held {kinds}; make them in __init__, and give it state_dict() "
                 "always or never"
             )
-        put_back(model, load_parts(self._constants.added(content), self._parts(model), where))
+        put_back(model, load_parts(self._constants.added(content), parts, where))
         if is_stateful(generator):
             generator.load_state_dict(revived(content["generator"]))
         stored = [*model_random, *content["generator_random"]]
@@ -138,22 +140,22 @@ class ModelState:
 
     def weights(self, model: Any) -> dict[str, Any]:
         """What evaluation and prediction depend on."""
-        plain = self._holdings.changes(self._look(model), kept=MODEL)
-        return {**self._constants.left_out(capture_parts(self._inferring(model))), "plain": plain}
+        parts = self._parts(model)
+        plain = self._holdings.changes(self._look(model, parts), kept=MODEL)
+        return {**self._constants.left_out(capture_parts(_inferring(parts))), "plain": plain}
 
     def weights_in(self, model: Any, content: Mapping[str, Any]) -> dict[str, Any]:
         """Of what `capture` gave, what evaluation and prediction depend on."""
-        roots = self.roots(model)
         plain = {
             path: code
             for path, code in content["plain"].items()
-            if path[0][1] in roots and path[1:2] not in _OF_TRAINING
+            if path[0][1] in MODEL and path[1:2] not in _OF_TRAINING
         }
-        return {**{name: content[name] for name in self._inferring(model)}, "plain": plain}
+        return {**{name: content[name] for name in _inferring(self._parts(model))}, "plain": plain}
 
     def use(self, model: Any, content: Mapping[str, Any], where: str) -> None:
         """Take the weights of a checkpoint, and the moment of schedules that they are from."""
-        put_back(model, load_parts(self._constants.added(content), self._inferring(model), where))
+        put_back(model, load_parts(self._constants.added(content), _inferring(self._parts(model)), where))
         put(self.roots(model), content.get("plain", {}), where)
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
@@ -169,14 +171,14 @@ class ModelState:
     @contextlib.contextmanager
     def unmoved(self, model: Any) -> Iterator[None]:
         """Around code of ours: what a user keeps on the model is afterwards as before, random numbers too."""
-        before = dict(vars(model))
+        before, parts = dict(vars(model)), self._parts(model)
         states = [
             (part, copied(part.state_dict(), name))
-            for name, part in self._parts(model).items()
+            for name, part in parts.items()
             if isinstance(part, nn.Module) and part is not model.network
         ]
         try:
-            with unchanged(self.roots(model), self._is_own, self._covered(model), strict=False):
+            with unchanged(self.roots(model), self._is_own, _covered(parts), strict=False):
                 yield
         finally:
             vars(model).clear()
@@ -189,17 +191,23 @@ class ModelState:
         """Where what the model holds begins, by names for messages."""
         return dict(zip(MODEL, (model, model.network, model.criterion), strict=True))
 
-    def _look(self, model: Any, others: Mapping[str, Any] | None = None, whole: Iterable[Any] = ()) -> Look:
-        """What the model holds now, and others by name."""
-        parts = [part for name, part in self._parts(model).items() if name.startswith("self.")]
-        closed = [part for part in parts if is_stateful(part) and not isinstance(part, nn.Module)]
+    def _look(
+        self,
+        model: Any,
+        parts: Mapping[str, Any],
+        others: Mapping[str, Any] | None = None,
+        whole: Iterable[Any] = (),
+    ) -> Look:
+        """What the model of these parts holds now, and others by name."""
+        users = [part for name, part in parts.items() if name.startswith("self.")]
+        closed = [part for part in users if is_stateful(part) and not isinstance(part, nn.Module)]
         roots = {**self.roots(model), **(others or {})}
-        return look(roots, self._is_kept, self._covered(model), [*closed, *whole])
+        return look(roots, self._is_kept, _covered(parts), [*closed, *whole])
 
-    def _look_at_all(self, model: Any, generator: Any) -> Look:
+    def _look_at_all(self, model: Any, parts: Mapping[str, Any], generator: Any) -> Look:
         """What the model, the training generator and the definition's modules hold now."""
         others = {TRAIN: generator, **randomness.held.variables()}
-        return self._look(model, others, [generator] if is_stateful(generator) else [])
+        return self._look(model, parts, others, [generator] if is_stateful(generator) else [])
 
     def _is_own(self, holder: Any) -> Callable[[str], bool] | None:
         """Which attributes of a model are none of the user's."""
@@ -218,19 +226,21 @@ class ModelState:
 
         return left_out
 
-    def _covered(self, model: Any) -> Iterator[Any]:
-        """The modules, tensors, optimizers and schedulers whose state is kept as one of the parts."""
-        for part in self._parts(model).values():
-            if isinstance(part, Optimizer | LRScheduler):
-                yield part
-            elif isinstance(part, nn.Module):
-                yield from part.modules()
-                yield from part.state_dict(keep_vars=True).values()
 
-    def _inferring(self, model: Any) -> dict[str, Any]:
-        parts = self._parts(model)
-        left_out = ("optimizer", "scheduler", "average", "scaler")
-        return {name: part for name, part in parts.items() if not name.startswith(left_out)}
+def _covered(parts: Mapping[str, Any]) -> Iterator[Any]:
+    """The modules, tensors, optimizers and schedulers whose state is kept as one of the parts."""
+    for part in parts.values():
+        if isinstance(part, Optimizer | LRScheduler):
+            yield part
+        elif isinstance(part, nn.Module):
+            yield from part.modules()
+            yield from part.state_dict(keep_vars=True).values()
+
+
+def _inferring(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts on which evaluation and prediction depend."""
+    left_out = ("optimizer", "scheduler", "average", "scaler")
+    return {name: part for name, part in parts.items() if not name.startswith(left_out)}
 
 
 def named(name: str, part: Any) -> dict[str, Any]:
