@@ -152,7 +152,8 @@ class BaseModel:
         keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric}
         options = as_options(training).with_keywords(constraints=constraints, **keywords)
         own = {name for name, method in vars(BaseModel).items() if getattr(type(self), name) is not method}
-        self.engine.own_loss = getattr(type(self).compute_loss, "__module__", "") != __name__
+        computes = ("compute_loss", "train_metrics", "eval_metrics")
+        self.engine.ours = {each for each in computes if getattr(type(self), each).__module__ == __name__}
         self.engine.set_up(self, options.but(self.args.training), own)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
@@ -314,9 +315,7 @@ class BaseModel:
             seed=self.args.seed if seed is None else seed,
             limit=batches_used(self.engine.options, batches, debug),
             goes_on=not self.args.debug,
-            metrics=functools.partial(judge.numbers, self, "train_metrics")
-            if self.engine.has_train_metrics
-            else None,
+            metrics=judge.meter_of(self),
             on_epoch=on_epoch,
             total_epochs=self.args.total_epochs if hasattr(self.args, "epoch") else epochs,
         )
@@ -385,6 +384,10 @@ class RegressionModel(BaseModel):
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"mse": metrics.mse(y_true, y_pred)}
 
+    def _metrics_of_batches(self, y_true: Any, y_pred: Any) -> dict[str, list[float]]:
+        """`train_metrics` of each of several batches, (B, N, …)."""
+        return {"mse": metrics.mse_of_batches(y_true, y_pred)}
+
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"mse": metrics.mse(y_true, y_pred), "pearson": metrics.pearson(y_true, y_pred)}
 
@@ -424,6 +427,9 @@ class ClassificationModel(BaseModel):
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"accuracy": metrics.accuracy(y_true, y_pred)}
+
+    def _metrics_of_batches(self, y_true: Any, y_pred: Any) -> dict[str, list[float]]:
+        return {"accuracy": metrics.accuracy_of_batches(y_true, y_pred)}
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {

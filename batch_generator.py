@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from helixband.errors import DataError
 from helixband.files import matching_files
 from helixband.generators.arrays import OF_X, OF_Y, as_arrays, concatenate, shapes_of
-from helixband.generators.base import BatchGenerator
+from helixband.generators.base import BatchGenerator, Lot
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
 from helixband.generators.mixtures import MixedBatchGenerator
 from helixband.generators.sampling import Drawing, Sampling
-from helixband.nested import leaves, map_leaves
+from helixband.nested import leaves, length, map_leaves
 
 __all__ = [
     "BatchGenerator",
@@ -158,6 +158,9 @@ class MatrixBatchGenerator(BatchGenerator):
         """All labels, (N, …), or None."""
         return self.Y
 
+    def lots(self) -> Iterator[Lot] | None:
+        return _lots_of(self, MatrixBatchGenerator, self._drawing, self.X, self.Y)
+
     def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
         order = self._drawing.order(self._rng(seed, epoch))
         return _cut(self.X, self.Y, self.n_examples, self.batch_size, order, start)
@@ -236,6 +239,9 @@ class H5pyBatchGenerator(BatchGenerator):
     @property
     def _pool_blocks(self) -> int:
         return POOL_BLOCKS if self.shuffle else 1
+
+    def lots(self) -> Iterator[Lot] | None:
+        return _lots_of(self, H5pyBatchGenerator, self._drawing, *self._matrix) if self._matrix else None
 
     def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
         rng = self._rng(seed, epoch)
@@ -329,11 +335,37 @@ def _cut(
     if order is None:
         yield from _slices(x, y, n_examples, step, start * step)
         return
+    for lot in _gathered(x, y, step, order[start * step :]):
+        yield from _slices(lot.x, lot.y, length(lot.x), step)
+
+
+def _gathered(x: Any, y: Any, step: int, order: Indexes) -> Iterator[Lot]:
+    """Data in memory in a drawn order, `step` examples a batch."""
     row_bytes = sum(leaf[:1].nbytes for leaf in leaves(x))
-    block = step * max(1, GATHER_BYTES // (step * max(1, row_bytes)))
-    for first in range(start * step, n_examples, block):
-        chosen = order[first : first + block]
-        yield from _slices(_take(x, chosen), _take(y, chosen), len(chosen), step)
+    rows = step * max(1, GATHER_BYTES // (step * max(1, row_bytes)))
+    for first in range(0, len(order), rows):
+        chosen = order[first : first + rows]
+        yield Lot(_take(x, chosen), _take(y, chosen), step)
+
+
+def _lots_of(
+    generator: BatchGenerator, base: type[BatchGenerator], drawing: Drawing, x: Any, y: Any
+) -> Iterator[Lot] | None:
+    """The next epoch of a generator with data in memory; None in the stored order, and where a class
+    derived from `base` iterates otherwise."""
+    kind = type(generator)
+    is_own = (kind.__iter__, kind.batches, kind._batches) == (
+        BatchGenerator.__iter__,
+        BatchGenerator.batches,
+        base._batches,
+    )
+    if not (is_own and generator.shuffle):
+        return None
+    order = drawing.order(generator._rng(*generator._next_epoch()))
+    assert order is not None
+    step = generator.batch_size or generator.n_examples
+    full = len(order) - len(order) % step if generator.drop_last else len(order)
+    return _gathered(x, y, step, order[:full])
 
 
 def _slices(x: Any, y: Any, rows: int, step: int, start: int = 0) -> Iterator[tuple[Any, Any]]:

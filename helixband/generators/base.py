@@ -2,12 +2,23 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from helixband.errors import DataError
 from helixband.nested import length
+
+
+class Lot(NamedTuple):
+    """Batches one after another in arrays (N, …) that nobody else has, `rows` examples in each.
+
+    y is None without labels. The last batch may have fewer examples.
+    """
+
+    x: Any
+    y: Any
+    rows: int
 
 
 class BatchGenerator:
@@ -59,9 +70,16 @@ class BatchGenerator:
         return self.n_examples // rows if self.drop_last else math.ceil(self.n_examples / rows)
 
     def __iter__(self) -> Iterator[Any]:
+        return self.batches(*self._next_epoch())
+
+    def _next_epoch(self) -> tuple[int, int]:
         seed, epoch = self._seed, self._epoch
         self._epoch += 1
-        return self.batches(seed, epoch)
+        return seed, epoch
+
+    def lots(self) -> Iterator[Lot] | None:
+        """What an iteration gives, many batches at once; None where it reads them one by one."""
+        return None
 
     def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch, from batch `start` on; those before it are not read.

@@ -127,6 +127,20 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(np.mean(labels == predicted_class(scores))) if defined else UNDEFINED
 
 
+def accuracy_of_batches(y_true: ArrayLike, y_pred: ArrayLike) -> list[float]:
+    """`accuracy` of each of several batches, y_true (B, N) or (B, N, C) and y_pred (B, N, …).
+
+    >>> accuracy_of_batches([[0, 1], [1, 1]], [[0.2, 0.7], [0.4, 0.8]])
+    [1.0, 0.5]
+    """
+    true, pred = np.asarray(y_true), np.asarray(y_pred)
+    if true.ndim != 2 or true.dtype.kind not in "iu" or np.isnan(pred).any():
+        return [accuracy(*batch) for batch in zip(true, pred, strict=True)]
+    labels, scores = _labels_and_scores(true.reshape(-1), pred.reshape(true.size, *pred.shape[2:]))
+    hits = (labels == predicted_class(scores)).reshape(true.shape)
+    return [float(np.mean(of_batch)) if len(of_batch) else UNDEFINED for of_batch in hits]
+
+
 def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Area under the ROC curve; for over two classes, the mean over those present, each against the rest.
 

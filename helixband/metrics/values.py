@@ -25,6 +25,19 @@ def mse(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(error @ error) / error.size if error.size else UNDEFINED
 
 
+def mse_of_batches(y_true: ArrayLike, y_pred: ArrayLike) -> list[float]:
+    """`mse` of each of several batches, (B, N, …).
+
+    >>> mse_of_batches([[1.0, 2.0], [0.0, 0.0]], [[1.0, 4.0], [1.0, 1.0]])
+    [2.0, 1.0]
+    """
+    true, pred = paired(y_true, y_pred)
+    if np.isnan(true).any():
+        return [mse(*batch) for batch in zip(true, pred, strict=True)]
+    errors = columns(true - pred)
+    return [float(error @ error) / error.size if error.size else UNDEFINED for error in errors]
+
+
 def pearson(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Pearson's correlation; of several columns, the mean over those where it is defined.
 

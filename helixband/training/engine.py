@@ -107,8 +107,8 @@ class Engine:
         """Whether the next batch is to be checked for broadcasting."""
         self._checked: set[tuple[str, Any]] = set()
         self._own: set[str] = set()
-        self.own_loss = False
-        """Whether `compute_loss` is a definition's own."""
+        self.ours: set[str] = set()
+        """Which of the methods that compute losses and metrics are those of our own classes."""
         self.one_logit: bool | None = None
         """Whether the last batch of a classification had one logit for each example, and not one a class."""
         self.scores_y_pred = False
@@ -158,6 +158,11 @@ class Engine:
         loss = weighted(criterion, y_pred_loss, y, weight)
         self.note(*loss)
         return loss.value
+
+    @property
+    def own_loss(self) -> bool:
+        """Whether `compute_loss` is a definition's own."""
+        return "compute_loss" not in self.ours
 
     def unseen(self, what: str, *parts: Any) -> bool:
         """Whether a computation has not been checked yet on parts of these shapes; it is from now on."""
@@ -306,7 +311,10 @@ class Engine:
         if not isinstance(given, tuple) or len(given) != 2:
             raise DefinitionError(f"{step} returned {type(given).__name__}; it has to return (loss, y_pred)")
         loss, y_pred = given
-        if y_pred is not None or step != "train_step" or self.has_train_metrics:
+        is_tensor = isinstance(y_pred, Tensor) and y_pred.ndim  # asked here, as it nearly always is one
+        if is_tensor and y_pred.shape[0] == rows:
+            pass
+        elif y_pred is not None or step != "train_step" or self.has_train_metrics:
             check_rows(y_pred, rows, step, self.giver(step))
         if (weighed := self.weighed(loss)) is not None:
             return weighed, y_pred

@@ -1,9 +1,10 @@
 """Where batches come from: what a generator yields, checked, cut to size, and as tensors on the device."""
 
+import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
-from helixband.generators.base import BatchGenerator
+from helixband.generators.base import BatchGenerator, Lot
 from helixband.nested import CONTAINERS, leaves, length, map_leaves
 
 Place = tuple[int, int] | None
@@ -86,6 +87,40 @@ def labelled(
                 "training and evaluation need labels"
             )
         yield batch[0], batch[1]
+
+
+class Fed(NamedTuple):
+    """A batch for training, on the host; `kept` is its y in arrays that stay as they are."""
+
+    x: Any
+    y: Any
+    weight: Any = None
+    kept: Any = None
+
+
+def for_training(
+    generator: Any, limit: int | None, split: Split | None, place: Place, keeps: bool
+) -> Iterator[Fed]:
+    """As `labelled`; with `keeps`, each batch has its labels for later, too."""
+    is_ours = isinstance(generator, BatchGenerator) and generator.labelled
+    lots = generator.lots() if is_ours and split is None and place is None else None
+    if lots is not None:
+        yield from islice(itertools.chain.from_iterable(map(_batches_of, lots)), limit)
+        return
+    for x, y, *weight in labelled(generator, limit, split, place):
+        yield Fed(x, y, weight[0] if weight else None, kept(y) if keeps else None)
+
+
+def _batches_of(lot: Lot) -> Iterator[Fed]:
+    """The batches of a lot, whose arrays become tensors all at once."""
+    starts = range(0, length(lot.x), lot.rows)
+    if isinstance(lot.x, np.ndarray) and isinstance(lot.y, np.ndarray):
+        of_y = [lot.y[start : start + lot.rows] for start in starts]
+        x, y = (torch.split(as_tensor(part), lot.rows) for part in (lot.x, lot.y))
+        return map(Fed, x, y, repeat(None), of_y)
+    slices = (itemgetter(slice(start, start + lot.rows)) for start in starts)
+    parts = ((map_leaves(cut, lot.x), map_leaves(cut, lot.y)) for cut in slices)
+    return (Fed(x, y, None, y) for x, y in parts)
 
 
 def told_unlabelled(generator: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from helixband import interruption
 from helixband.env import check_name
@@ -15,7 +15,7 @@ from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.feed import Split
-from helixband.training.meters import Loss, check_leaves, mean_of
+from helixband.training.meters import Loss, MetricMeter, check_leaves, mean_of
 from helixband.training.passes import Evaluated
 from helixband.training.result import joined, plain_numbers
 from helixband.training.weighting import split_of
@@ -76,13 +76,20 @@ def check_loss(model: Any, y_pred_loss: Any, y: Any) -> None:
     engine = model.engine
     engine.check_loss = False
     check_leaves(y_pred_loss, "the network", "y_pred or y_pred_loss")
-    if engine.unseen("loss", y_pred_loss, y):
+    if not _takes_pairs(model, y_pred_loss, y) and engine.unseen("loss", y_pred_loss, y):
         apart = functools.partial(engine.state.unmoved, model)
         weight, engine.sample_weight = engine.sample_weight, None  # which is of all rows
         try:
             broadcasting.check_loss(model.compute_loss, y_pred_loss, y, apart)
         finally:
             engine.sample_weight = weight
+
+
+def _takes_pairs(model: Any, y_pred_loss: Any, y: Any) -> bool:
+    """Whether the loss is one of torch's, by our own `compute_loss`, of two tensors of one shape."""
+    are_alike = isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y_pred_loss.shape == y.shape
+    is_of_torch = type(model.criterion).__module__ == nn.MSELoss.__module__
+    return are_alike and is_of_torch and not model.engine.own_loss
 
 
 def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss | None]]:
@@ -176,12 +183,20 @@ def _of_prediction(model: Any, y_pred: Any, y: Any) -> Evaluated:
     return _evaluated(model, {"y_pred": y_pred, "y_pred_loss": y_pred}, y)
 
 
+def meter_of(model: Any) -> Callable[[], MetricMeter] | None:
+    """What makes the meters of the model's training metrics; None where it has none."""
+    if not model.engine.has_train_metrics:
+        return None
+    of_batches = getattr(model, "_metrics_of_batches", None) if "train_metrics" in model.engine.ours else None
+    return functools.partial(MetricMeter, functools.partial(numbers, model, "train_metrics"), of_batches)
+
+
 def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]:
     """The metrics of the method of that name, as plain numbers."""
     engine, compute = model.engine, getattr(model, name)
     if engine.check_metrics:
         engine.check_metrics = False
-        if engine.unseen(name, y_true, y_pred):
+        if name not in engine.ours and engine.unseen(name, y_true, y_pred):
             apart = functools.partial(engine.state.unmoved, model)
             broadcasting.check_metrics(compute, y_true, y_pred, name, apart)
     found = plain_numbers(compute(y_true, y_pred), name)

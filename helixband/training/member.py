@@ -24,12 +24,12 @@ from helixband.results.directory import Row, Superseded, Trial
 from helixband.training.configuration import Config
 from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
-from helixband.training.feed import Place, kept, labelled, no_batch, to_device, trouble_in_data
+from helixband.training.feed import Fed, Place, for_training, labelled, no_batch, to_device, trouble_in_data
 from helixband.training.gradients import put_gradients
 from helixband.training.holdings import Opaque
 from helixband.training.iterators import Iterators, iterators_of
 from helixband.training.keeper import Keeper
-from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter, Metrics
+from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter
 from helixband.training.objects import is_stateful
 from helixband.training.result import joined
 from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
@@ -85,7 +85,7 @@ class Member:
     trial: Trial | None = None
     seed: int = 0
     limit: int | None = None
-    metrics: Metrics | None = None
+    metrics: Callable[[], MetricMeter] | None = None
     on_epoch: Callable[[Row], None] | None = None
     goes_on: bool = True
     """Whether a training that is stopped can be continued, as none of --debug is."""
@@ -147,8 +147,9 @@ class Member:
             set_epoch(self.train, self.seed, self.record.epoch)
             self.model.engine.begin_epoch()
             skips = self.model.engine.options.nan == "skip"
-            metrics = MetricMeter(self.metrics) if self.metrics is not None else None
-            batches = self._labelled()
+            metrics = self.metrics() if self.metrics is not None else None
+            keeps = metrics is not None or self._new_labels is not None
+            batches = for_training(self.train, self.limit, split_of(self.model), self._place, keeps)
             losses = LossMeter(looks=not skips, skips=skips)
             self._epoch = _Epoch(batches, metrics, self._new_labels, losses)
 
@@ -174,14 +175,12 @@ class Member:
             if epoch.losses.is_lost:
                 raise TrainingError(self._trouble(epoch.losses))
             if (found := next(epoch.batches, None)) is not None:
-                x, y, *weight = found
-                if epoch.metrics is not None or epoch.labels is not None:
-                    epoch.y_true = kept(y)
+                device, epoch.y_true = self.model.device, found.kept
                 if epoch.labels is not None:
-                    epoch.labels.add(epoch.y_true)
-                batch = to_device(x, self.model.device), to_device(y, self.model.device)
-                if weight:
-                    batch += (to_device(weight[0], self.model.device),)
+                    epoch.labels.add(found.kept)
+                batch = to_device(found.x, device), to_device(found.y, device)
+                if found.weight is not None:
+                    batch += (to_device(found.weight, device),)
         return batch
 
     def take(self, result: StepResult) -> None:
@@ -320,7 +319,7 @@ class Member:
 class _Epoch:
     """The batches of an epoch under way, and what the steps on them gave."""
 
-    batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
+    batches: Iterator[Fed] = field(default_factory=lambda: iter(()))
     metrics: MetricMeter | None = None
     labels: LabelCheck | None = None
     losses: LossMeter = field(default_factory=LossMeter)

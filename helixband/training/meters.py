@@ -31,6 +31,8 @@ LOOK_EVERY = 64
 """After so many steps there is a look at whether the loss of the last is finite."""
 
 Metrics = Callable[[Any, Any], dict[str, float]]
+MetricsOfBatches = Callable[[Any, Any], dict[str, list[float]]]
+"""Of y_true and y_pred of B batches, (B, N, …): the value of each batch by name."""
 
 
 class Loss(NamedTuple):
@@ -87,7 +89,7 @@ class LossMeter:
         self._next_look += LOOK_EVERY
         if self._flag is None or self._flag.has_come():
             self.is_lost = self._flag is not None and bool(self._flag.value)
-            self._flag = _Flag(~torch.isfinite(loss.value) & torch.as_tensor(loss.weight != 0))
+            self._flag = _Flag(loss)
 
     def __len__(self) -> int:
         """How many were added."""
@@ -137,13 +139,18 @@ class LossMeter:
 
 
 class _Flag:
-    """A truth on its way from the device."""
+    """Whether a loss counts and is not finite, on its way from the device."""
 
-    def __init__(self, value: Tensor) -> None:
-        self.value = value.to("cpu", non_blocking=True)
-        self._event = torch.cuda.Event() if value.is_cuda else None  # type: ignore[no-untyped-call]
-        if self._event is not None:
-            self._event.record()
+    def __init__(self, loss: Loss) -> None:
+        self.value: Tensor | bool
+        if not loss.value.is_cuda:
+            self._event = None
+            self.value = not math.isfinite(loss.value) and bool(loss.weight != 0)
+            return
+        is_lost = ~torch.isfinite(loss.value) & torch.as_tensor(loss.weight != 0)
+        self.value = is_lost.to("cpu", non_blocking=True)
+        self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._event.record()
 
     def has_come(self) -> bool:
         """Whether it can be read."""
@@ -211,10 +218,13 @@ class WholeSet:
 
 
 class MetricMeter:
-    """The metrics of single training batches, computed when enough of them wait, and at the end."""
+    """The metrics of single training batches, computed when enough of them wait, and at the end.
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    `of_batches(y_true, y_pred)` gives those of several batches of one shape at once, lists by name.
+    """
+
+    def __init__(self, metrics: Metrics, of_batches: MetricsOfBatches | None = None) -> None:
+        self._metrics, self._of_batches = metrics, of_batches
         self._waiting: list[tuple[Any, Any]] = []
         self._bytes = 0
         self._sums: dict[str, float] = {}
@@ -223,7 +233,7 @@ class MetricMeter:
     def add(self, y_true: Any, y_pred: Any) -> None:
         """Take a batch: the labels on the host, and the predictions on the device."""
         self._waiting.append((y_true, y_pred))
-        self._bytes += nbytes(y_pred)
+        self._bytes += y_pred.nbytes if isinstance(y_pred, Tensor) else nbytes(y_pred)
         if self._bytes > WAITING_BYTES:
             self._compute()
 
@@ -239,13 +249,36 @@ class MetricMeter:
         }
 
     def _compute(self) -> None:
-        for y_true, y_pred in self._waiting:
-            rows = length(y_true)
-            for name, value in self._metrics(to_numpy(y_true), to_numpy(y_pred)).items():
-                defined = not math.isnan(value)
-                self._sums[name] = self._sums.get(name, 0.0) + (value * rows if defined else 0.0)
-                self._weights[name] = self._weights.get(name, 0) + (rows if defined else 0)
-        self._waiting, self._bytes = [], 0
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if self._of_batches is not None and waiting:
+            # Its first batch is given alone: that is looked at for broadcasting.
+            self._take(length(waiting[0][0]), self._metrics(*map(to_numpy, waiting[0])))
+            for _, alike in itertools.groupby(waiting[1:], lambda batch: _shapes(*batch)):
+                self._compute_alike(list(alike))
+            return
+        for y_true, y_pred in waiting:
+            self._take(length(y_true), self._metrics(to_numpy(y_true), to_numpy(y_pred)))
+
+    def _compute_alike(self, batches: list[tuple[Any, Any]]) -> None:
+        true, pred = (to_numpy(_stacked(list(parts))) for parts in zip(*batches, strict=True))
+        assert self._of_batches is not None
+        of_batches = self._of_batches(true, pred)
+        for values in zip(*of_batches.values(), strict=True):
+            self._take(true.shape[1], dict(zip(of_batches, values, strict=True)))
+
+    def _take(self, rows: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            defined = not math.isnan(value)
+            self._sums[name] = self._sums.get(name, 0.0) + (value * rows if defined else 0.0)
+            self._weights[name] = self._weights.get(name, 0) + (rows if defined else 0)
+
+
+def _shapes(y_true: Any, y_pred: Any) -> Any:
+    return y_true.shape, y_pred.shape
+
+
+def _stacked(parts: list[Any]) -> Any:
+    return torch.stack(parts) if isinstance(parts[0], Tensor) else np.stack(parts)
 
 
 class LabelCheck:

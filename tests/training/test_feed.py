@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
+import batch_generator
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
 from helixband.training import feed, meters
 from helixband.training.feed import (
     as_tensor,
+    for_training,
     labelled,
     pieces,
     to_device,
     unlabelled,
 )
 from helixband.training.meters import Outputs
-
-CPU = torch.device("cpu")
 
 CPU = torch.device("cpu")
 
@@ -258,3 +258,62 @@ def test_what_is_joined_is_a_copy(kind: Any) -> None:
 def test_small_integers_count_as_the_floats_that_a_network_makes_of_them() -> None:
     x = np.zeros((4, 1 << 15), dtype=np.uint8)  # an eighth of a mebibyte a row as float32
     assert [len(piece) for (piece,) in pieces((x,), training_rows=1, device=CPU)] == [2, 2]
+
+
+# Many batches at once, for training.
+
+
+def trained_on(generator: Any, limit: int | None = None) -> list[tuple[Any, Any, Any]]:
+    batches = for_training(generator, limit, None, None, keeps=True)
+    return [to_numpy((batch.x, batch.y, batch.kept)) for batch in batches]
+
+
+@pytest.mark.parametrize(("n", "batch_size", "drop_last"), [(10, 4, False), (10, 4, True), (8, 4, False)])
+def test_training_sees_the_batches_that_an_iteration_gives(n: int, batch_size: int, drop_last: bool) -> None:
+    generator = MatrixBatchGenerator(
+        np.arange(n), np.arange(n) / 3, batch_size, shuffle=True, drop_last=drop_last
+    )
+    for epoch in range(2):  # the second is not set: each reading goes on to the next epoch
+        if not epoch:
+            generator.set_epoch(5, 0)
+        seen = trained_on(generator)
+        given = list(generator.batches(5, epoch))
+        assert len(seen) == len(given) == len(generator)
+        for (x, y, kept), (x_given, y_given) in zip(seen, given, strict=True):
+            assert x.tolist() == x_given.tolist()
+            assert y.dtype == np.float32 and y.tolist() == y_given.astype(np.float32).tolist()
+            assert kept.dtype == np.float64 and kept.tolist() == y_given.tolist()
+
+
+def test_lots_of_several_gathers_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_generator, "GATHER_BYTES", 64)
+    generator = MatrixBatchGenerator(np.arange(50.0), np.arange(50), 4, shuffle=True)
+    generator.set_epoch(1, 0)
+    seen = trained_on(generator, limit=7)
+    assert [x.tolist() for x, _, _ in seen] == [x.tolist() for x, _ in list(generator.batches(1, 0))[:7]]
+
+
+def test_lots_of_dicts_are_cut_part_by_part() -> None:
+    generator = MatrixBatchGenerator({"a": np.arange(5), "b": -np.arange(5)}, np.arange(5), 2, shuffle=True)
+    generator.set_epoch(1, 0)
+    for x, y, kept in trained_on(generator):
+        assert x["a"].tolist() == (-x["b"]).tolist() == y.tolist() == kept.tolist()
+
+
+def test_what_a_network_does_to_its_labels_does_not_reach_those_that_are_kept() -> None:
+    generator = MatrixBatchGenerator(np.arange(4.0), np.arange(4, dtype=np.float32), 2, shuffle=True)
+    for batch in for_training(generator, None, None, None, keeps=True):
+        to_device(batch.y, CPU).zero_()
+    generator.set_epoch(0, 0)
+    assert sorted(np.concatenate([kept for _, _, kept in trained_on(generator)]).tolist()) == [0, 1, 2, 3]
+
+
+class Doubled(MatrixBatchGenerator):
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Any:
+        for x, y in super().batches(seed, epoch, start):
+            yield 2 * x, y
+
+
+def test_a_class_that_iterates_in_a_way_of_its_own_is_read_so() -> None:
+    (batch,) = trained_on(Doubled(np.arange(3), np.arange(3), shuffle=True))
+    assert batch[0].tolist() == (2 * batch[1]).tolist()

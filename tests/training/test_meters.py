@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from helixband.metrics import accuracy, accuracy_of_batches, mse, mse_of_batches
 from helixband.training import meters
 from helixband.training.meters import Loss, LossMeter, MetricMeter
 
@@ -67,3 +68,39 @@ def test_metrics_that_wait_on_the_device_are_bounded(monkeypatch: pytest.MonkeyP
     assert seen == [10] * 3  # of 40 bytes each
     made.means()
     assert seen == [10] * 5
+
+
+def test_metrics_of_many_batches_are_those_of_each() -> None:
+    rng = np.random.default_rng(0)
+    sizes = [5, 5, 5, 3, 5]
+    batches = [(rng.normal(size=(n, 1)), torch.from_numpy(rng.normal(size=(n, 1)))) for n in sizes]
+    one_by_one = MetricMeter(lambda true, pred: {"mse": mse(true, pred)})
+    at_once = MetricMeter(
+        lambda true, pred: {"mse": mse(true, pred)}, lambda true, pred: {"mse": mse_of_batches(true, pred)}
+    )
+    for batch in batches:
+        one_by_one.add(*batch)
+        at_once.add(*batch)
+    assert at_once.means() == one_by_one.means()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_mse_of_batches_is_mse_of_each(missing: bool) -> None:
+    rng = np.random.default_rng(1)
+    true, pred = rng.normal(size=(4, 6, 2)), rng.normal(size=(4, 6, 2))
+    true[1, 2] = np.nan if missing else 0
+    assert mse_of_batches(true, pred) == [mse(*batch) for batch in zip(true, pred, strict=True)]
+
+
+@pytest.mark.parametrize("labels", ["index", "one-hot", "binary", "lost"])
+def test_accuracy_of_batches_is_accuracy_of_each(labels: str) -> None:
+    rng = np.random.default_rng(2)
+    true = rng.integers(0, 2 if labels == "binary" else 3, (4, 6))
+    pred = rng.random((4, 6)) if labels == "binary" else rng.random((4, 6, 3))
+    pred /= 1 if labels == "binary" else pred.sum(axis=-1, keepdims=True)
+    if labels == "one-hot":
+        true = np.eye(3)[true]
+    if labels == "lost":
+        pred[2, 1] = np.nan
+    expected = [accuracy(*batch) for batch in zip(true, pred, strict=True)]
+    assert np.array_equal(accuracy_of_batches(true, pred), expected, equal_nan=True)

@@ -12,6 +12,7 @@ from base_model import RegressionModel
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DefinitionError
 from helixband.results.directory import Trial
+from helixband.training.parts.update import zero_grad
 
 X = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
 DATA = MatrixBatchGenerator(X, 3 * X[:, 0] - X[:, 1], 20)
@@ -109,3 +110,29 @@ def test_predictions_that_nobody_looks_at_may_be_left_out() -> None:
         train_metrics = RegressionModel.__mro__[1].train_metrics  # type: ignore[assignment]
 
     assert len(trained(Unmeasured, 2).history) == 2
+
+
+class Counted(optim.SGD):
+    cleared = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        type(self).cleared += 1
+        super().zero_grad(set_to_none)
+
+
+def test_an_optimizer_that_clears_gradients_in_a_way_of_its_own_does_so() -> None:
+    class Clears(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(2, 1)
+            super().init_model(network, Counted(network.parameters(), 0.1))
+
+    Counted.cleared = 0
+    assert trained(Clears, 2).steps == Counted.cleared
+
+
+def test_gradients_are_cleared_as_torch_does() -> None:
+    network = nn.Linear(2, 1)
+    optimizer = optim.SGD(network.parameters(), 0.1)
+    network(torch.ones(1, 2)).sum().backward()
+    zero_grad(optimizer)
+    assert [parameter.grad for parameter in network.parameters()] == [None, None]
