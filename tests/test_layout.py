@@ -88,7 +88,7 @@ FILES = {
         "intervals",
     ],
     "losses": [
-        "base",
+        "base negative_binomial",
         "classes counts shapes",
         ".",
     ],

@@ -388,3 +388,22 @@ def test_a_prediction_of_nan_makes_every_metric_undefined(metric: Metric, form: 
     assert math.isfinite(metric(y_true, y_pred))
     y_pred[0] = NAN if y_pred.ndim == 1 else [NAN, *y_pred[0, 1:]]
     assert math.isnan(metric(y_true, y_pred))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mse("x", [1.0]), "y_true is 'x'; it has to be an array of numbers"),
+        (lambda: pearson([1.0, 2.0], {"a": 1}), "y_pred is {'a': 1}; it has to be an array of numbers"),
+        (lambda: mse([1.0], [1j]), r"y_pred is \[1j\]"),
+        (lambda: auroc([0, 1], ["a", "b"]), r"y_pred is \['a', 'b'\]"),
+        (lambda: accuracy([[1], [1, 2]], [1.0, 0.0]), r"y_true is \[\[1\], \[1, 2\]\]"),
+        (lambda: per_class("auroc", [0, 1], [0.1, 0.9]), "metric is 'auroc'; it has to be a function"),
+        (lambda: per_label(None, [[0, 1]], [[0.1, 0.9]]), "metric is None"),
+        (lambda: per_class(accuracy, [0, 1], [0.1, 0.9], names="ab"), "names is 'ab'; it has to be a list"),
+        (lambda: per_label(accuracy, [[0, 1]], [[0.1, 0.9]], names=[1, 2]), "names has 1; the name of each"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_told_by_name(call: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        call()

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from helixband.errors import DataError, DefinitionError
+from helixband.errors import DataError, DefinitionError, in_one_line
 
 SUM_TOLERANCE = 1e-3
 """So much may the parts of a distribution differ from 1 together."""
@@ -106,12 +106,36 @@ def beside(terms: Tensor, weight: Tensor) -> Tensor:
     return weight.reshape(-1, *[1] * (terms.ndim - 1))
 
 
-def at_least(name: str, value: float, least: float, below: float = math.inf) -> float:
+def at_least(name: str, value: Any, least: float, below: float = math.inf) -> float:
     """A parameter of a loss; raises `DefinitionError` where it is not in [least, below)."""
-    if not (isinstance(value, int | float | np.number) and least <= value < below):
+    if not (is_number(value) and least <= value < below):
         end = "" if below == math.inf else f", and below {below:g}"
-        raise DefinitionError(f"{name} is {value!r}; it has to be a number from {least:g}{end}")
+        raise DefinitionError(f"{name} is {in_one_line(value)}; it has to be a number from {least:g}{end}")
     return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def one_of(name: str, value: Any, *allowed: Any) -> Any:
+    """A parameter of a loss; raises `DefinitionError` where it is none of these."""
+    if not any(type(value) is type(each) and value == each for each in allowed):
+        told = " or ".join(map(repr, allowed))
+        raise DefinitionError(f"{name} is {in_one_line(value)}; it has to be {told}")
+    return value
+
+
+def numbers(name: str, given: Any, rule: str, dtype: torch.dtype | None = None) -> Tensor:
+    """A parameter of a loss that is one number or several; raises `DefinitionError` where it is none."""
+    try:
+        found = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DefinitionError(f"{name} is {in_one_line(given)}; {rule}") from error
+    if found.dtype == torch.bool or found.is_complex():
+        raise DefinitionError(f"{name} is {in_one_line(given)}; {rule}")
+    return found.to(dtype or torch.get_default_dtype())
 
 
 def check_range(y: NDArray[Any], least: float, most: float, rule: str) -> None:

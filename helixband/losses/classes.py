@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from helixband.errors import DataError, DefinitionError
-from helixband.losses.base import MaskedLoss, at_least, check_range
+from helixband.errors import DataError, DefinitionError, in_one_line
+from helixband.losses.base import MaskedLoss, at_least, check_range, is_number, numbers
 
 MISSING_CLASS = -100
 """The class index of a label that is missing, as torch's `ignore_index` has it."""
@@ -38,8 +38,10 @@ class BinaryFocalLoss(_BinaryLoss):
     def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
         super().__init__()
         self.gamma = at_least("gamma", gamma, 0)
-        if alpha is not None and not 0 <= alpha <= 1:
-            raise DefinitionError(f"alpha is {alpha!r}; it has to be the weight of the label 1, from 0 to 1")
+        if alpha is not None and not (is_number(alpha) and 0 <= alpha <= 1):
+            raise DefinitionError(
+                f"alpha is {in_one_line(alpha)}; it has to be the weight of the label 1, from 0 to 1"
+            )
         self.alpha = alpha
 
     def terms(self, input: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -127,6 +129,10 @@ class FocalLoss(_ClassLoss):
         super().__init__()
         self.gamma = at_least("gamma", gamma, 0)
         self.register_buffer("alpha", _weights("alpha", alpha))
+        if self.alpha is not None and self.alpha.ndim != 1:
+            raise DefinitionError(
+                f"alpha is {in_one_line(alpha)}; it has to be a weight for each class, (C,)"
+            )
 
     def terms(self, input: Tensor, target: Tensor, known: Tensor) -> Tensor:
         log_p, log_rest = _log_both(input)
@@ -169,7 +175,8 @@ def _log_both(logits: Tensor) -> tuple[Tensor, Tensor]:
 def _weights(name: str, given: ArrayLike | Tensor | None) -> Tensor | None:
     if given is None:
         return None
-    weights = torch.as_tensor(given, dtype=torch.get_default_dtype())
+    rule = "weights are finite, 0 or more, and not all 0"
+    weights = numbers(name, given, rule)
     if not (torch.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise DefinitionError(f"{name} is {weights.tolist()}; weights are finite, 0 or more, and not all 0")
+        raise DefinitionError(f"{name} is {weights.tolist()}; {rule}")
     return weights

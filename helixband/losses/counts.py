@@ -14,14 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helixband.errors import DefinitionError
-from helixband.losses.base import MaskedLoss, check_range, paired
+from helixband.losses.base import MaskedLoss, check_range, numbers, one_of, paired
+from helixband.losses.negative_binomial import NegativeBinomial
 
 Link = Literal["log", "softplus"]
 
-LEAST_LOG = -25.0
-"""A dispersion times a count or mean is taken for this at least: below it, the distribution is Poisson's."""
-MOST_LOG = 80.0
-"""The largest logarithm of which the exponential is taken, so that none is infinite in single precision."""
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -42,9 +39,7 @@ class PoissonLoss(_CountLoss):
 
     def __init__(self, link: Link = "log", full: bool = False) -> None:
         super().__init__()
-        if link not in ("log", "softplus"):
-            raise DefinitionError(f"link is {link!r}; it has to be 'log' or 'softplus'")
-        self.link, self.full = link, full
+        self.link, self.full = one_of("link", link, "log", "softplus"), one_of("full", full, True, False)
 
     def terms(self, input: Tensor, target: Tensor, known: Tensor) -> Tensor:
         input = input.where(known, 0.0)  # an exponential that overflows would have no gradient times 0
@@ -69,6 +64,8 @@ class NegativeBinomialLoss(_CountLoss):
     where a parameter of this loss begins, to be given to the optimizer: `[*network.parameters(),
     *loss.parameters()]`. As α goes to 0 it is the Poisson loss with `full=True`.
 
+    It has first derivatives alone, and the counts have none.
+
     Cameron and Trivedi 1986 (there NB2); Robinson and Smyth 2008 (edgeR); Lopez et al. 2018 (scVI; θ = 1/α).
     """
 
@@ -76,10 +73,11 @@ class NegativeBinomialLoss(_CountLoss):
 
     def __init__(self, dispersion: ArrayLike | Tensor | None = None, learned: bool = False) -> None:
         super().__init__()
-        given = None if dispersion is None else torch.as_tensor(dispersion, dtype=torch.get_default_dtype())
+        rule = "it has to be above 0, one number or one a column"
+        given = None if dispersion is None else numbers("dispersion", dispersion, rule)
         if given is not None and not bool((torch.isfinite(given) & (given > 0)).all()):
-            raise DefinitionError(f"dispersion is {given.tolist()}; it has to be above 0")
-        if learned and given is None:
+            raise DefinitionError(f"dispersion is {given.tolist()}; {rule}")
+        if one_of("learned", learned, True, False) and given is None:
             raise DefinitionError("learned needs a dispersion to begin with, for example dispersion=0.1")
         log = None if given is None else given.log()
         if learned and log is not None:
@@ -98,12 +96,13 @@ class NegativeBinomialLoss(_CountLoss):
 
     def terms(self, input: Tensor, target: Tensor, known: Tensor) -> Tensor:
         if self.log_dispersion is None:
-            log_mean, log_dispersion = input.where(known.unsqueeze(-1), 0.0).unbind(-1)
+            log_mean, log_dispersion = input.unbind(-1)
         else:
-            log_mean, log_dispersion = input.where(known, 0.0), self.log_dispersion
-        some = torch.where(target > 0, target, 1)
-        counts = _worse_mean(log_mean, log_dispersion, some) + _of_best_mean(log_dispersion, some)
-        return torch.where(target > 0, counts, _of_no_count(log_mean, log_dispersion))
+            log_mean, log_dispersion = input, self.log_dispersion.to(input.dtype)
+        found: Tensor = NegativeBinomial.apply(  # type: ignore[no-untyped-call]
+            log_mean, log_dispersion.expand_as(target), target
+        )
+        return found
 
     def prediction(self, input: Tensor) -> Tensor:
         """The mean μ."""
@@ -122,7 +121,7 @@ class MultinomialLoss(_CountLoss):
 
     def __init__(self, full: bool = False) -> None:
         super().__init__()
-        self.full = full
+        self.full = one_of("full", full, True, False)
 
     def counted(self, known: Tensor) -> Tensor:
         return known.any(-1)
@@ -151,62 +150,8 @@ def _of_best_rate(count: Tensor) -> Tensor:
     return torch.where(count > 10, HALF_LOG_TAU + 0.5 * count.log() + _stirling(count.clamp(min=10)), exact)
 
 
-def _of_best_mean(log_dispersion: Tensor, count: Tensor) -> Tensor:
-    """The negative binomial negative log-likelihood of a count above 0 at the mean that is the count."""
-    log_theta = -log_dispersion
-    theta = log_theta.clamp(max=MOST_LOG).exp()
-    wider = 0.5 * F.softplus(count.log() + log_dispersion)
-    return (
-        _of_best_rate(count)
-        + wider
-        + _remainder(theta, log_theta)
-        - _remainder(count + theta, torch.logaddexp(count.log(), log_theta))
-    )
-
-
-def _worse_mean(log_mean: Tensor, log_dispersion: Tensor, count: Tensor) -> Tensor:
-    """How much worse a mean is than the one that is the count: half the deviance, of a count above 0.
-
-    y (log1p(w (e^d − 1)) / w − d), with d = log μ − log y and w = α y / (1 + α y).
-    """
-    log_count = count.log()
-    away, log_wider = log_mean - log_count, log_count + log_dispersion
-    narrow = _of_narrow(away, log_wider.clamp(LEAST_LOG, 0))
-    return count * torch.where(log_wider > 0, _of_wide(away, log_wider.clamp(min=0)), narrow)
-
-
-def _of_narrow(away: Tensor, log_wider: Tensor) -> Tensor:
-    """The same for one count and α y up to 1: close to Poisson."""
-    log_w = F.logsigmoid(log_wider)
-    of_near = torch.log1p(log_w.exp() * torch.expm1(away.clamp(-1, 1)))
-    # Of a distant mean e^d would overflow, or 1 + w (e^d − 1) be rounded to 0.
-    of_far = torch.logaddexp(F.logsigmoid(-log_wider), log_w + away)
-    return torch.where(away.abs() > 1, of_far, of_near) * torch.exp(-log_w) - away
-
-
-def _of_wide(away: Tensor, log_wider: Tensor) -> Tensor:
-    """The same for one count and α y from 1: d is taken out of the logarithm, of which it is the most."""
-    of_near = torch.log1p(torch.sigmoid(-log_wider) * torch.expm1(-away.clamp(-1, 1)))
-    of_far = F.softplus(-log_wider - away) - F.softplus(-log_wider)
-    rest = torch.exp(-log_wider)
-    return away * rest + (1 + rest) * torch.where(away.abs() > 1, of_far, of_near)
-
-
-def _of_no_count(log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
-    """The negative binomial negative log-likelihood of a count of 0: log1p(α μ) / α."""
-    log_wider = (log_mean + log_dispersion).clamp(min=LEAST_LOG)
-    return F.softplus(log_wider) * torch.exp((log_mean - log_wider).clamp(max=MOST_LOG))
-
-
-def _remainder(x: Tensor, log_x: Tensor) -> Tensor:
-    """What Stirling's formula leaves out of log Γ(x): log Γ(x) − (x − ½) log x + x − ½ log 2π."""
-    small, log_small = x.clamp(max=10), log_x.clamp(max=math.log(10))
-    exact = torch.lgamma(small + 1) - (small + 0.5) * log_small + small - HALF_LOG_TAU
-    return torch.where(x > 10, _stirling(x.clamp(min=10)), exact)
-
-
 def _stirling(x: Tensor) -> Tensor:
-    """The first terms of the same, for x of 10 and more."""
+    """What Stirling's formula leaves out of log Γ(x), for x of 10 and more."""
     inverse = x.reciprocal()
     square = inverse * inverse
     return inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from helixband.errors import DefinitionError
-from helixband.losses.base import MaskedLoss, beside, check_distributions
+from helixband.errors import DefinitionError, in_one_line
+from helixband.losses.base import MaskedLoss, beside, check_distributions, is_number, numbers
 
 
 class KLDivergenceLoss(MaskedLoss):
@@ -45,11 +45,15 @@ def soft_bins(y: Tensor, edges: ArrayLike | Tensor, sigma: float) -> Tensor:
 
     Raises `DefinitionError` for edges that do not ascend, and a sigma that is not above 0.
     """
-    between = torch.as_tensor(edges, dtype=y.dtype, device=y.device)
+    if not isinstance(y, Tensor):
+        raise DefinitionError(f"y is {in_one_line(y)}; it has to be a tensor of values")
+    y = y if y.is_floating_point() else y.to(torch.get_default_dtype())
+    rule = "it has to be the values between bins, ascending"
+    between = numbers("edges", edges, rule, y.dtype).to(y.device)
     if between.ndim != 1 or not len(between) or not bool((between.diff() > 0).all()):
-        raise DefinitionError(f"edges is {between.tolist()}; it has to be the values between bins, ascending")
-    if not (math.isfinite(sigma) and sigma > 0):
-        raise DefinitionError(f"sigma is {sigma!r}; it has to be a standard deviation above 0")
+        raise DefinitionError(f"edges is {between.tolist()}; {rule}")
+    if not (is_number(sigma) and math.isfinite(sigma) and sigma > 0):
+        raise DefinitionError(f"sigma is {in_one_line(sigma)}; it has to be a standard deviation above 0")
     ends = torch.nn.functional.pad(between, (1, 1), value=torch.inf)
     ends[0] = -torch.inf
     z = (ends - y.unsqueeze(-1)) / sigma
@@ -72,6 +76,8 @@ class _SimilarityLoss(MaskedLoss):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        if type(dim) is not int:
+            raise DefinitionError(f"dim is {in_one_line(dim)}; it has to be the number of a dimension")
         self.dim = dim
         self.adds_up = dim != 0
 
@@ -163,9 +169,10 @@ class IgnoreMissing(MaskedLoss):
 
     def __init__(self, criterion: nn.Module) -> None:
         super().__init__()
-        if getattr(criterion, "reduction", None) != "mean":
+        if not isinstance(criterion, nn.Module) or getattr(criterion, "reduction", None) != "mean":
             raise DefinitionError(
-                f"IgnoreMissing takes a loss of torch's with the reduction 'mean', got {criterion!r}"
+                f"criterion is {in_one_line(criterion)}; IgnoreMissing takes a loss of torch's with the "
+                "reduction 'mean'"
             )
         self.criterion = copy.copy(criterion)
         self.criterion.reduction = "none"

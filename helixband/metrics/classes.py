@@ -2,16 +2,18 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from helixband.errors import DataError
+from helixband.errors import DataError, in_one_line
 from helixband.metrics.common import (
     UNDEFINED,
     Metric,
+    array,
+    check_metric,
     columns,
     disagreement,
     late_import,
@@ -34,7 +36,7 @@ def no_class_row(y: ArrayLike) -> int | None:
     >>> no_class_row([[0, 1], [1, 0]]), no_class_row([[0, 1], [1, 1]])
     (None, 1)
     """
-    y = np.asarray(y)
+    y = array("y", y)
     if y.ndim != 2 or y.shape[1] < 2:
         return None
     strange = ~(np.abs(y.sum(axis=1, dtype=np.float64) - 1) <= SUM_TOLERANCE)
@@ -53,7 +55,7 @@ def several_labels(y_true: ArrayLike, y_pred: ArrayLike) -> bool:
     >>> several_labels([[0, 1], [1, 0]], [[0.2, 0.7], [0.6, 0.6]])
     True
     """
-    true, pred = np.asarray(y_true), np.asarray(y_pred)
+    true, pred = array("y_true", y_true), array("y_pred", y_pred)
     if true.ndim != 2 or true.shape[1] < 2:
         return False
     if no_class_row(true) is not None:
@@ -78,7 +80,7 @@ def class_index(y: ArrayLike) -> NDArray[np.int64]:
     Raises `DataError` for several labels an example, rows of which do not sum to 1, and for other numbers
     that are not whole.
     """
-    y = np.asarray(y)
+    y = array("y", y)
     if (row := no_class_row(y)) is not None:
         raise DataError(
             f"row {row} of the labels is {y[row].tolist()}, which sums to {y[row].sum():g}: it is no class. "
@@ -105,7 +107,7 @@ def _no_index(value: float) -> DataError:
 
 def predicted_class(y_pred: ArrayLike) -> NDArray[np.int64]:
     """The class predicted, (N,) int64: the likelier of two from P(class 1) (N,), the likeliest of (N, C)."""
-    y_pred = np.asarray(y_pred)
+    y_pred = array("y_pred", y_pred)
     if y_pred.ndim == 2 and y_pred.shape[1] > 1:
         return np.asarray(y_pred.argmax(axis=1), dtype=np.int64)
     return (y_pred.reshape(-1) > 0.5).astype(np.int64)
@@ -180,6 +182,7 @@ def per_class(
     >>> per_class(accuracy, [0, 1], [[0.8, 0.2], [0.3, 0.7]], names=["helix", "sheet"])
     {'accuracy_helix': 1.0, 'accuracy_sheet': 1.0}
     """
+    check_metric(metric)
     labels, scores = _labels_and_scores(y_true, y_pred)
     if several_labels(y_true, y_pred):
         raise DataError(
@@ -191,16 +194,24 @@ def per_class(
         scores = np.column_stack([1 - scores, scores])
     classes = [f"class_{k}" for k in range(scores.shape[1])]
     if names is not None:
-        _check_names(names, len(classes), "classes")
+        names = _checked_names(names, len(classes), "classes")
         classes = [f"{_name_of(metric)}_{name}" for name in names]
     return {name: metric((labels == k).astype(np.int64), scores[:, k]) for k, name in enumerate(classes)}
 
 
-def _check_names(names: Sequence[str], number: int, what: str) -> None:
+def _checked_names(given: Iterable[str], number: int, what: str) -> list[str]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise DataError(
+            f"names is {in_one_line(given)}; it has to be a list of names, one for each of {what}"
+        )
+    names = list(given)
+    if strange := [each for each in names if not isinstance(each, str)]:
+        raise DataError(f"names has {in_one_line(strange[0])}; the name of each of {what} has to be a text")
     if len(names) != number:
         raise DataError(f"there are {len(names)} names for {number} {what}")
     if len(set(names)) < number:
         raise DataError(f"the names of the {what} are {', '.join(names)}; each has to be another one")
+    return names
 
 
 def _name_of(metric: Metric) -> str:
@@ -219,9 +230,10 @@ def per_label(
     >>> per_label(accuracy, [[0, 1], [1, math.nan]], [[0.2, 0.4], [0.9, 0.1]])
     {'label_0': 1.0, 'label_1': 0.0}
     """
+    check_metric(metric)
     true, pred = _labels_and_probabilities(y_true, y_pred)
-    names = [f"label_{k}" for k in range(true.shape[1])] if names is None else list(names)
-    _check_names(names, true.shape[1], "labels")
+    names = [f"label_{k}" for k in range(true.shape[1])] if names is None else names
+    names = _checked_names(names, true.shape[1], "labels")
     known = ~np.isnan(true)
     return {
         name: metric(true[known[:, k], k], pred[known[:, k], k]) if known[:, k].any() else UNDEFINED
@@ -258,7 +270,7 @@ def over_labels(
 
 def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
     def one(true: ArrayLike, pred: ArrayLike) -> float:
-        true = np.asarray(true) > 0.5
+        true = array("y_true", true) > 0.5
         defined = len(np.unique(true)) == 2 and np.isfinite(pred).all()
         return float(metric(true, pred)) if defined else UNDEFINED
 
@@ -276,13 +288,13 @@ def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float
 
 def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Class indexes (N,) and scores, (N,) of class 1 or (N, C)."""
-    labels, scores = class_index(y_true), np.asarray(y_pred)
+    labels, scores = class_index(array("y_true", y_true)), array("y_pred", y_pred)
     if scores.ndim == 2 and scores.shape[1] == 1:
         scores = scores.reshape(-1)
     if scores.ndim not in (1, 2) or len(labels) != len(scores):
         raise disagreement(y_true, y_pred)
     classes = 2 if scores.ndim == 1 else scores.shape[1]
-    true = np.asarray(y_true)
+    true = array("y_true", y_true)
     if classes > 2 and true.size == len(labels) and len(soft := true[labels.reshape(true.shape) != true]):
         raise _no_index(float(soft[0]))
     strange = labels[(labels < 0) | (labels >= classes)]
@@ -296,7 +308,7 @@ def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np
 
 def _check_probabilities(y_pred: ArrayLike) -> None:
     """Raise `DataError` where the predictions of several labels an example are no probabilities."""
-    if (strange := _no_probability(np.asarray(y_pred))) is not None:
+    if (strange := _no_probability(array("y_pred", y_pred))) is not None:
         raise DataError(
             f"y_pred holds {strange:g}, and has to hold the probabilities of several labels an example: "
             "apply torch.sigmoid to logits; for other scores use over_labels(metric, y_true, y_pred)"

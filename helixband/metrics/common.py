@@ -7,15 +7,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from helixband.errors import DataError
+from helixband.errors import DataError, in_one_line
 
 UNDEFINED = float("nan")
 Metric = Callable[[ArrayLike, ArrayLike], float]
 
 
+def array(name: str, given: ArrayLike) -> NDArray[Any]:
+    """Labels or predictions as an array of numbers; raises `DataError` where they are none."""
+    try:
+        found = np.asarray(given)
+        if found.dtype.kind not in "biufc":
+            found = found.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise _no_numbers(name, given) from error
+    if found.dtype.kind == "c":
+        raise _no_numbers(name, given)
+    return found
+
+
+def _no_numbers(name: str, given: ArrayLike) -> DataError:
+    return DataError(f"{name} is {in_one_line(given)}; it has to be an array of numbers")
+
+
+def check_metric(metric: Any) -> None:
+    """Raise `DataError` for what is no metric."""
+    if not callable(metric):
+        raise DataError(
+            f"metric is {in_one_line(metric)}; it has to be a function metric(y_true, y_pred), such as auroc"
+        )
+
+
 def paired(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both in one shape, (N, …) float64; as given they may differ in dimensions of size 1 alone."""
-    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    true = array("y_true", y_true).astype(np.float64, copy=False)
+    pred = array("y_pred", y_pred).astype(np.float64, copy=False)
     if true.shape == pred.shape:
         return true, pred
     if sizes(true) != sizes(pred):

@@ -32,6 +32,7 @@ from helixband.losses import (
     PoissonLoss,
     soft_bins,
 )
+from helixband.losses.negative_binomial import NegativeBinomial
 
 NAN = math.nan
 N, C, L = 13, 3, 5
@@ -158,6 +159,21 @@ def test_the_negative_binomial_loss_is_that_of_scipy() -> None:
     assert NegativeBinomialLoss(0.3)(outputs[..., 0], y).item() == pytest.approx(fixed, rel=1e-6)
 
 
+def test_the_negative_binomial_loss_has_the_slopes_of_torch_in_pieces_and_with_what_columns_share() -> None:
+    log_mean, y = normal(40, 1000).double(), counts(40, 1000).double()  # more than is computed at once
+    for shape in ((40, 1000), (1000,), ()):
+        found, expected = (
+            (log_mean.clone().requires_grad_(), torch.full(shape, -0.5).double().requires_grad_())
+            for _ in "ab"
+        )
+        NegativeBinomial.apply(found[0], found[1].expand(40, 1000), y).mean().backward()  # type: ignore
+        theirs = torch.distributions.NegativeBinomial(torch.exp(-expected[1]), logits=sum(expected))
+        (-theirs.log_prob(y).mean()).backward()
+        for one, other in zip(found, expected, strict=True):
+            assert one.grad is not None and other.grad is not None
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-14)
+
+
 def test_the_multinomial_loss_is_that_of_scipy() -> None:
     logits, y = normal(N, L), counts(N, L)
     p = logits.double().softmax(-1).numpy()
@@ -193,6 +209,8 @@ def test_soft_bins_are_shares_of_a_normal_distribution() -> None:
     bins = soft_bins(torch.tensor([1.2, NAN, 20.0], dtype=torch.float64), edges, 0.5)
     assert bins[0].tolist() == pytest.approx(np.diff(cdf).tolist(), rel=1e-9)
     assert bins[1].isnan().all()
+    whole = soft_bins(torch.tensor([1]), edges, 0.5)
+    assert whole.tolist() == soft_bins(torch.tensor([1.0]), edges, 0.5).tolist()
     upper = scipy.stats.norm.sf([1.5, 2.5], loc=20, scale=0.5)
     assert bins[2, 2].item() == pytest.approx(0.0, abs=1e-200)
     far = soft_bins(torch.tensor([-20.0]), edges, 0.5)[0]
@@ -573,6 +591,30 @@ def test_shapes_that_do_not_go_together_are_refused(loss: Any, input: Any, targe
         (lambda: IgnoreMissing(nn.MSELoss(reduction="sum")), "reduction 'mean'"),
         (lambda: soft_bins(torch.zeros(1), [1.0, 1.0], 1), "edges is .*ascending"),
         (lambda: soft_bins(torch.zeros(1), [1.0], 0), "sigma is 0"),
+        (lambda: BinaryFocalLoss("x"), "gamma is 'x'; it has to be a number from 0"),  # type: ignore[arg-type]
+        (lambda: BinaryFocalLoss(True), "gamma is True"),
+        (lambda: BinaryFocalLoss(alpha="x"), "alpha is 'x'; it has to be the weight"),  # type: ignore[arg-type]
+        (lambda: BinaryFocalLoss(alpha=[0.5]), r"alpha is \[0.5\]"),  # type: ignore[arg-type]
+        (lambda: FocalLoss(alpha="x"), "alpha is 'x'; weights are finite"),
+        (lambda: FocalLoss(alpha=[None]), r"alpha is \[None\]"),  # type: ignore[arg-type]
+        (lambda: FocalLoss(alpha=[True, False]), r"alpha is \[True, False\]"),
+        (lambda: FocalLoss(alpha=0.5), r"alpha is 0.5; it has to be a weight for each class, \(C,\)"),
+        (lambda: FocalLoss(None), "gamma is None"),  # type: ignore[arg-type]
+        (lambda: LabelSmoothingLoss("x"), "smoothing is 'x'"),  # type: ignore[arg-type]
+        (lambda: BinaryLabelSmoothingLoss([0.1]), r"smoothing is \[0.1\]"),  # type: ignore[arg-type]
+        (lambda: BinaryLabelSmoothingLoss(0.1, {"a": 1}), "pos_weight is {'a': 1}"),  # type: ignore[arg-type]
+        (lambda: PoissonLoss(["log"]), r"link is \['log'\]; it has to be 'log'"),  # type: ignore[arg-type]
+        (lambda: PoissonLoss(full="no"), "full is 'no'; it has to be True or False"),  # type: ignore[arg-type]
+        (lambda: MultinomialLoss(1), "full is 1; it has to be True or False"),  # type: ignore[arg-type]
+        (lambda: NegativeBinomialLoss("x"), "dispersion is 'x'; it has to be above 0"),
+        (lambda: NegativeBinomialLoss(0.1, "x"), "learned is 'x'; it has to be"),  # type: ignore[arg-type]
+        (lambda: PearsonLoss("x"), "dim is 'x'; it has to be the number"),  # type: ignore[arg-type]
+        (lambda: CosineLoss(0.5), "dim is 0.5"),  # type: ignore[arg-type]
+        (lambda: IgnoreMissing("x"), "criterion is 'x'; IgnoreMissing takes a loss"),  # type: ignore[arg-type]
+        (lambda: IgnoreMissing(Namespace(reduction="mean")), "criterion is Name"),  # type: ignore[arg-type]
+        (lambda: soft_bins([1.0], [1.0], 1), r"y is \[1.0\]; it has to be a tensor"),  # type: ignore[arg-type]
+        (lambda: soft_bins(torch.zeros(1), "x", 1), "edges is 'x'; it has to be the values"),
+        (lambda: soft_bins(torch.zeros(1), [1.0], "x"), "sigma is 'x'"),  # type: ignore[arg-type]
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(make: Callable[[], Any], message: str) -> None:
