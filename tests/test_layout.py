@@ -82,7 +82,8 @@ FILES = {
         "locks",
     ],
     "generators": [
-        "arrays base hdf5 sampling",
+        "arrays base hdf5",
+        "sampling",
         "mixtures sequences",
         "datasets fasta",
         "intervals",

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helixband.errors import DataError
+from helixband.errors import DataError, in_one_line
 from helixband.nested import CONTAINERS, like, map_leaves, zip_leaves
 from helixband.sequence.targets import LARGEST, NUMBER_CLASSES, check_type, is_finite, is_finite_or_nan
 
@@ -29,6 +29,34 @@ def to_numpy(nested: Any) -> Any:
     if not isinstance(nested, Tensor):
         return nested
     return (nested.float() if nested.dtype == torch.bfloat16 else nested).numpy(force=True)
+
+
+def weights_of_examples(given: Any, n_examples: int, where: str) -> NDArray[np.float64]:
+    """Weights of examples as an array, (N,); raises `DataError` for what is none.
+
+    They are one finite number from 0 for each example, some above 0.
+    """
+    try:
+        weights = np.asarray(to_numpy(given), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"the weights of {where} are {in_one_line(given)}; they have to be a number for each example, "
+            "(N,)"
+        ) from error
+    if weights.shape != (n_examples,):
+        raise DataError(
+            f"the weights of {where} have the shape {weights.shape}; there are {n_examples:,} examples, so "
+            f"it has to be ({n_examples},)"
+        )
+    strange = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(strange):
+        raise DataError(
+            f"in {where}, the weight of example {strange[0]} is {weights[strange[0]]}; weights are finite, "
+            "and 0 or more"
+        )
+    if n_examples and not weights.any():
+        raise DataError(f"all weights of {where} are 0, so that no example counts: leave such examples out")
+    return weights
 
 
 def concatenate(parts: list[Any]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
+from helixband.generators.arrays import weights_of_examples
 from helixband.nested import CONTAINERS
 
 Indexes = NDArray[np.int64]
@@ -31,14 +32,17 @@ def checked(sampling: Sampling, shuffle: bool, labels: Any, n_examples: int, nam
         return None
     if not shuffle:
         raise DataError(f"{name}: sampling is for training, in epochs that are drawn: pass shuffle=True too")
-    if isinstance(sampling, str):
+    if isinstance(sampling, str | dict):
         if sampling != "balanced":
             raise DataError(f"{name}: sampling is {sampling!r}; it has to be {AS_IN}")
         if labels is None:
             raise DataError(f"{name}: sampling='balanced' needs labels; there are none")
         classes(labels, name)
         return "balanced"
-    return _weights(sampling, n_examples, name)
+    try:
+        return weights_of_examples(sampling, n_examples, "sampling")
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error.__cause__
 
 
 def classes(labels: Any, name: str) -> Indexes:
@@ -81,27 +85,6 @@ def _no_classes(name: str, what: str) -> DataError:
         f"{name}: sampling='balanced' needs labels that are classes, one an example; it has labels {what}. "
         "Otherwise give a weight for each example, sampling=weights"
     )
-
-
-def _weights(given: ArrayLike, n_examples: int, name: str) -> NDArray[np.float64]:
-    try:
-        weights = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name}: sampling is {given!r}; it has to be {AS_IN}") from error
-    if weights.shape != (n_examples,):
-        raise DataError(
-            f"{name}: the weights of sampling have the shape {weights.shape}; there are {n_examples:,} "
-            f"examples, so it has to be ({n_examples},)"
-        )
-    strange = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(strange):
-        raise DataError(
-            f"{name}: the weight of example {strange[0]} is {weights[strange[0]]}; weights are finite, and 0 "
-            "or more"
-        )
-    if not weights.any():
-        raise DataError(f"{name}: all weights of sampling are 0, so no example can be drawn")
-    return weights
 
 
 def balanced(index: Indexes, rng: np.random.Generator) -> Indexes:

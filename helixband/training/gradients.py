@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def gradients_of(model: Any) -> dict[str, Tensor]:
+def kept_gradients(model: Any) -> dict[str, Tensor]:
     """The gradients that parameters have at the moment, by name, on the CPU."""
     return {
         name: parameter.grad.detach().to("cpu", copy=True)
@@ -16,7 +16,7 @@ def gradients_of(model: Any) -> dict[str, Tensor]:
 
 
 def put_gradients(model: Any, gradients: Mapping[str, Tensor]) -> None:
-    """Put back what `gradients_of` gave."""
+    """Put back what `kept_gradients` gave."""
     for name, parameter in _parameters_of(model):
         gradient = gradients.get(name)
         parameter.grad = None if gradient is None else gradient.to(parameter.device, copy=True)

@@ -10,12 +10,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helixband.errors import DataError, DefinitionError, in_one_line
-from helixband.generators.arrays import to_numpy
+from helixband.errors import DefinitionError, in_one_line
+from helixband.generators.arrays import weights_of_examples
 from helixband.losses.base import MaskedLoss, beside
 from helixband.nested import length
 from helixband.training import losses
@@ -39,25 +38,8 @@ def split(parts: Any, where: str) -> tuple[Any, ...]:
             f"split_batch returned {in_one_line(parts)}; it has to return (x, y) or (x, y, weight)"
         )
     if len(parts) == 3:
-        check_weights(parts[2], length(parts[1]), where)
+        weights_of_examples(parts[2], length(parts[1]), where)
     return tuple(parts)
-
-
-def check_weights(weight: Any, rows: int, where: str) -> None:
-    """Raise `DataError` for weights that are not one finite number from 0 for each row, some above 0."""
-    values = np.asarray(to_numpy(weight))
-    if values.shape != (rows,) or values.dtype.kind not in "biuf":
-        raise DataError(
-            f"{where} has weights of shape {values.shape}; for {rows} examples it has to be ({rows},)"
-        )
-    strange = ~((values >= 0) & np.isfinite(values))
-    if strange.any():
-        row = int(strange.argmax())
-        raise DataError(
-            f"row {row} of {where} has the weight {values[row]}; weights are finite numbers from 0"
-        )
-    if rows and not values.any():
-        raise DataError(f"all weights of {where} are 0, so that it trains nothing: leave such examples out")
 
 
 def weighted(criterion: Any, y_pred_loss: Any, y: Any, weight: Tensor) -> Loss:

@@ -171,10 +171,11 @@ def test_a_plain_criterion_takes_weights_by_a_third_parameter() -> None:
 @pytest.mark.parametrize(
     ("weights", "told"),
     [
-        (np.where(np.arange(20) == 9, -1, 1), "row 1 of batch 1 of Dicts has the weight -1"),
-        (np.where(np.arange(20) == 9, np.nan, 1), "row 1 of batch 1 of Dicts has the weight nan"),
+        (np.where(np.arange(20) == 9, -1, 1), "in batch 1 of Dicts, the weight of example 1 is -1"),
+        (np.where(np.arange(20) == 9, np.nan, 1), "in batch 1 of Dicts, the weight of example 1 is nan"),
         (np.arange(20) < 8, "all weights of batch 1 of Dicts are 0"),
-        (np.ones((20, 1)), r"batch 0 of Dicts has weights of shape \(8, 1\)"),
+        (np.array(["a"] * 20), "the weights of batch 0 of Dicts are .* a number for each example"),
+        (np.ones((20, 1)), r"the weights of batch 0 of Dicts have the shape \(8, 1\)"),
     ],
 )
 def test_weights_that_are_none_are_refused(weights: Any, told: str) -> None:

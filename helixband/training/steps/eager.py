@@ -5,7 +5,7 @@ from typing import Any
 
 from helixband.errors import DefinitionError
 from helixband.nested import length
-from helixband.training.gradients import gradients_of
+from helixband.training.gradients import kept_gradients
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 
@@ -41,7 +41,7 @@ class Eager:
         model = member.model
         state = model.engine.state.capture(model, member.train)
         # A step of ours begins without gradients; one of a definition may add to those of the last.
-        return state | ({"gradients": gradients_of(model)} if model.engine.own_step else {})
+        return state | ({"gradients": kept_gradients(model)} if model.engine.own_step else {})
 
 
 def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
