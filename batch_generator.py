@@ -158,6 +158,9 @@ class MatrixBatchGenerator(BatchGenerator):
         """All labels, (N, …), or None."""
         return self.Y
 
+    def is_data_alone(self) -> bool:
+        return type(self) is MatrixBatchGenerator and vars(self).keys() == _HELD
+
     def lots(self) -> Iterator[Lot] | None:
         return _lots_of(self, MatrixBatchGenerator, self._drawing, self.X, self.Y)
 
@@ -325,6 +328,10 @@ class H5pyBatchGenerator(BatchGenerator):
                 "it has to keep their number"
             )
         return x, y
+
+
+_HELD = vars(MatrixBatchGenerator(np.zeros(1))).keys()
+"""What such a generator holds, unless someone has put more on it."""
 
 
 def _cut(

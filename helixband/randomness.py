@@ -194,7 +194,10 @@ held = Held()
 
 
 def _variables_of(names: Mapping[str, Any], module: str) -> Iterator[tuple[str, Any]]:
-    """What a namespace of a module holds, that of its classes included; no modules, no classes of others."""
+    """What a namespace of a module holds, that of its classes included.
+
+    Not modules, classes of others, and functions that hold nothing themselves.
+    """
     for key, value in list(names.items()):
         if key.startswith("__") or isinstance(value, ModuleType):
             continue
@@ -202,7 +205,9 @@ def _variables_of(names: Mapping[str, Any], module: str) -> Iterator[tuple[str, 
             yield key, value
         elif value.__module__ == module:
             if isinstance(value, FunctionType):
-                yield key, value
+                closed = value.__code__.co_freevars not in ((), ("__class__",))
+                if closed or value.__defaults__ or value.__kwdefaults__ or vars(value):
+                    yield key, value
             else:
                 yield from ((f"{key}.{inner}", part) for inner, part in _variables_of(vars(value), module))
 

@@ -335,3 +335,13 @@ def test_drop_last_that_would_leave_nothing_or_means_nothing_is_refused(batch_si
     told = rf"drop_last=True leaves out .* batch_size is {batch_size}, and there are 3 examples"
     with pytest.raises(DataError, match=told):
         MatrixBatchGenerator(np.arange(3), batch_size=batch_size, drop_last=True)
+
+
+def test_a_generator_of_data_alone_says_so_unless_it_holds_more() -> None:
+    class Drawn(MatrixBatchGenerator):
+        pass
+
+    plain = MatrixBatchGenerator(np.zeros(3), np.zeros(3), 2, shuffle=True)
+    assert plain.is_data_alone() and not Drawn(np.zeros(3)).is_data_alone()
+    plain.rng = np.random.default_rng(0)  # type: ignore[attr-defined]
+    assert not plain.is_data_alone()

@@ -64,6 +64,10 @@ class BatchGenerator:
         """The next iteration has the order of this epoch. Without it, each iteration is the next epoch."""
         self._seed, self._epoch = seed, epoch
 
+    def is_data_alone(self) -> bool:
+        """Whether it holds nothing but data in memory and its settings, which no reading changes."""
+        return False
+
     def __len__(self) -> int:
         """The number of batches."""
         rows = self.batch_size or self.n_examples

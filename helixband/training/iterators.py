@@ -11,6 +11,7 @@ from typing import Any
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from helixband.errors import DefinitionError, HelixbandWarning
+from helixband.generators.base import BatchGenerator
 from helixband.training.holdings import Opaque, shown
 from helixband.training.objects import ATOMS, Nature, Path, is_opaque, is_stateful, nature, walk
 from helixband.training.plain import NotPlain, place_of
@@ -68,6 +69,8 @@ class Iterators:
 
 def iterators_of(name: str, root: Any) -> list[Opaque]:
     """The iterators and files that an object holds."""
+    if isinstance(root, BatchGenerator) and root.is_data_alone():
+        return []
     found = walk({name: root}, lambda value, path: is_opaque(value))
     natures = (Nature.OPAQUE, Nature.FILE)
     return [(path, root, value) for path, value in found if nature(value) in natures]

@@ -271,6 +271,9 @@ def attributes_of(model: Any, but: Iterable[str], parts: Iterable[Any]) -> dict[
 
 def set_epoch(generator: Any, seed: int, epoch: int) -> None:
     """Set the order of an epoch in our generators, and in all that has a `set_epoch`, as torch's samplers."""
+    if isinstance(generator, BatchGenerator) and generator.is_data_alone():
+        generator.set_epoch(seed, epoch)
+        return
     for _, holder in walk({"": generator}, lambda value, path: False):
         kind: Any = type(holder)
         if callable(getattr(kind, "set_epoch", None)):
@@ -290,7 +293,8 @@ def validation_numbers(generator: Any, seed: int, epoch: int, name: str = VAL) -
     puts back, for those that the generator holds, and for what else it holds that changes as it is read,
     which are put back here. Raises `DefinitionError` where something cannot be put back.
     """
-    with unchanged({name: generator}, _is_order) as sources:
+    is_data = isinstance(generator, BatchGenerator) and generator.is_data_alone()
+    with unchanged({} if is_data else {name: generator}, _is_order) as sources:
         randomness.seed_everything(randomness.derive_seed(seed, "validation", epoch))
         randomness.held.seed(randomness.derive_seed(seed, "validation", epoch))
         for number, source in enumerate(sources):
