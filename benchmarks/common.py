@@ -21,7 +21,7 @@ import torch  # noqa: E402
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """The flags of every benchmark."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--threads", type=int, default=1, help="threads of torch [%(default)s]")
     parser.add_argument("--cpu", action="store_true", help="use the CPU though there is a GPU")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")

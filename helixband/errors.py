@@ -108,6 +108,9 @@ class FlagParser(argparse.ArgumentParser):
 
     _given: tuple[str, ...] = ()
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)  # a new flag would change what a short form means
+
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
@@ -123,7 +126,11 @@ class FlagParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the command with exit code 2, and the message on standard error."""
-        super().error("; ".join([message, *filter(None, map(self._meant, self._given))]))
+        super().error(self.explained(message))
+
+    def explained(self, message: str) -> str:
+        """The message, and which flags may have been meant."""
+        return "; ".join([message, *filter(None, map(self._meant, self._given))])
 
     def _meant(self, word: str) -> str:
         """The flag that a misspelt one is nearest to, in words; "" of any other word."""
@@ -131,9 +138,10 @@ class FlagParser(argparse.ArgumentParser):
         word = word.partition("=")[0]
         if f"-{word}" in flags:
             return f"{word}: did you mean -{word}?"
-        if not re.match("--[A-Za-z]", word) or any(flag.startswith(word) for flag in flags):
+        if not re.match("--[A-Za-z]", word) or word in flags:
             return ""
         names = [flag.removeprefix("--") for flag in flags]
         form = word.removeprefix("--").lower().replace("_", "-")
-        near = difflib.get_close_matches(form, names, 1, cutoff=0.65)
+        near = [name for name in names if name.startswith(form)]
+        near = near or difflib.get_close_matches(form, names, 1, cutoff=0.65)
         return f"{word}: did you mean --{near[0]}?" if near else ""

@@ -87,7 +87,7 @@ def embed(tsv, target, out, batch):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("tsv", type=Path, help="a '>name SEQUENCE' a line")
     parser.add_argument("target", type=Path, help="a class a line: its index, or one-hot columns")
     parser.add_argument("out", type=Path, help="the files written are OUT.batch1, OUT.batch2, ...")

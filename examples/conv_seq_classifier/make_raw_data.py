@@ -86,7 +86,7 @@ def make_records(n, rng):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--out", type=Path, default="raw_data", help="folder to write to")
     out = parser.parse_args().out
 
