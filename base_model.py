@@ -109,6 +109,11 @@ class BaseModel:
         """The hyperparameters: `config` under its other name."""
         return self.config
 
+    @property
+    def hparams(self) -> Any:
+        """The hyperparameters as the definition's class `hparams` has them; schedules read as in `config`."""
+        return self.config.as_declared()
+
     epoch = _recorded("epoch", "How many epochs it is trained, those of earlier runs included.")
     steps = _recorded("steps", "How many optimizer steps it has taken, over all epochs.")
     history = _recorded("history", "One row an epoch: `epoch` (from 1), `train_*`, `val_*`, `reward`, `lr`.")

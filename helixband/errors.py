@@ -118,6 +118,11 @@ class FlagParser(argparse.ArgumentParser):
         self._given = tuple(sys.argv[1:] if args is None else args)
         return super().parse_known_args(self._given, namespace)
 
+    def flags_given(self) -> list[str]:
+        """The flags of this parser on the command line, by their long names."""
+        actions = [self._option_string_actions.get(word.partition("=")[0]) for word in self._given]
+        return [action.option_strings[-1] for action in actions if action is not None]
+
     def format_usage(self) -> str:
         """What has to be given, on one line."""
         needed = [action for action in self._actions if action.required]

@@ -133,7 +133,7 @@ FILES = {
     ],
     "run": [
         "flags runfile",
-        "context records",
+        "context hyperparameters records",
         "evaluation prediction replacement starting trained",
         "findings",
         "checks data_check",
@@ -145,6 +145,7 @@ FILES = {
         "executors executors.address executors.network executors.printed executors.task",
         "journal samplers.random samplers.prior executors.trial",
         "given samplers.density executors.process",
+        "space",
         "samplers.tpe executors.local executors.worker",
         "samplers executors.dask_plugin",
         "samplers.choice",

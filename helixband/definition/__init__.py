@@ -25,6 +25,7 @@ from helixband.definition.returned import check_labelled, holds_generators, is_p
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training.feed import number_of_batches
 from helixband.training.objects import found_in
@@ -67,10 +68,16 @@ class Definition:
                 faults += self._function_faults(name)
             elif near := self._misspelt(name, vars(self.module), optional=True):
                 faults.append(f"{near}: did you mean {name}?")
-        faults += self._model_faults()
+        faults += [*self._hparams_faults(), *self._model_faults()]
         if faults:
             listed = "".join(f"\n  - {fault}" for fault in faults)
             raise DefinitionError(f"{self.path} does not keep the contract of a definition:{listed}")
+
+    @property
+    def hparams(self) -> type[Hparams] | None:
+        """The class of its hyperparameters, where it has one."""
+        found = getattr(self.module, "hparams", None)
+        return found if _is_hparams(found) else None
 
     def function(self, name: str) -> Callable[..., Any] | None:
         """A function of the definition, or None."""
@@ -276,6 +283,23 @@ class Definition:
             return [f"{name} is a {type(function).__name__}; it has to be a function"]
         return signature_faults(function, name, call, FUNCTIONS[name])
 
+    def _hparams_faults(self) -> list[str]:
+        found, own = getattr(self.module, "hparams", None), vars(self.module)
+        if found is None or isinstance(found, ModuleType):  # as an import from a file hparams.py sets it
+            classes = _classes_of_hparams(own) or _classes_of_hparams(vars(found or self.module))
+            unused = [name for name in classes if name not in self._used]
+            if not unused:
+                return []
+            name = max(unused, key=lambda name: len(classes[name].fields()))
+            way = f"hparams = {name}" if name in own else f"from hparams import {name} as hparams"
+            return [f"{name} has hyperparameters, and no run looks at them; write {way}"]
+        if _is_hparams(found):
+            return []
+        return [
+            f"hparams is {in_one_line(found)} ({type(found).__name__}); it has to be a class derived "
+            "from helixband.hparams.Hparams, for example: from hparams import Everything as hparams"
+        ]
+
     def _model_faults(self) -> list[str]:
         model = getattr(self.module, "Model", None)
         if model is None:
@@ -352,6 +376,15 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
         account = (definition.traceback_of(error) or repr(error)).rstrip()
         raise DefinitionError(f"{path} raised as it was loaded:\n{account}") from error
     return definition
+
+
+def _classes_of_hparams(names: Mapping[str, Any]) -> dict[str, type[Hparams]]:
+    """Those of some names that declare hyperparameters."""
+    return {name: value for name, value in names.items() if _is_hparams(value) and value.fields()}
+
+
+def _is_hparams(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Hparams)
 
 
 def _file_of(cls: type[Any]) -> str:

@@ -51,7 +51,7 @@ def words(field: Hparam, value: Any) -> list[str]:
 
 
 def add_flags(parser: argparse.ArgumentParser, fields: Mapping[str, Hparam]) -> None:
-    """Add a flag for each hyperparameter, in one group a class; `given` reads what they give."""
+    """Add a flag for each hyperparameter, in one group a class; `texts` reads what they give."""
     owners: dict[type[Any], list[Hparam]] = {}
     for field in fields.values():
         owners.setdefault(field.owner, []).append(field)
@@ -80,16 +80,18 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def texts(parsed: argparse.Namespace) -> dict[str, str]:
+    """What the flags of hyperparameters give, by name, as it was written."""
+    return {name.removeprefix(_DEST): text for name, text in vars(parsed).items() if name.startswith(_DEST)}
+
+
 def given(
-    parsed: argparse.Namespace, assignments: Iterable[str], field_of: Callable[[str], Hparam]
+    by_flag: Mapping[str, str], assignments: Iterable[str], field_of: Callable[[str], Hparam]
 ) -> dict[str, Any]:
-    """The values that flags and `--set NAME=VALUE` give, by name; None stands for the default.
+    """The values that flags (`texts`) and `--set NAME=VALUE` give, by name; None stands for the default.
 
     Raises `UsageError` for an unknown name, for a value that does not fit, and for a name given both ways.
     """
-    by_flag = {
-        name.removeprefix(_DEST): text for name, text in vars(parsed).items() if name.startswith(_DEST)
-    }
     values = {name: field_of(name).read(text, f"--{dashed(name)}") for name, text in by_flag.items()}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")

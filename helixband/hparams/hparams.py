@@ -5,7 +5,7 @@ import difflib
 import inspect
 import random
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from helixband.errors import DefinitionError, UsageError
@@ -74,7 +74,7 @@ class Hparams(Mapping[str, Any]):
     def parser(cls) -> flags.HparamParser:
         """A parser with a flag for each hyperparameter, one group a class, and `--set NAME=VALUE`.
 
-        It raises `UsageError` for what is wrong. Its namespace is read by `flags.given`.
+        It raises `UsageError` for what is wrong. `flags.texts` reads its namespace.
         """
         parser = flags.HparamParser(prog=cls.__name__, formatter_class=argparse.RawDescriptionHelpFormatter)
         flags.add_flags(parser, cls._fields)
@@ -89,7 +89,7 @@ class Hparams(Mapping[str, Any]):
         """
         words = shlex.split(argv) if isinstance(argv, str) else argv
         parsed = cls.parser().parse_args(words)
-        return cls(flags.given(parsed, parsed.set, cls.field))
+        return cls(flags.given(flags.texts(parsed), parsed.set, cls.field))
 
     @classmethod
     def space(cls, fixed: Iterable[str] = ()) -> dict[str, Search]:
@@ -104,7 +104,7 @@ class Hparams(Mapping[str, Any]):
     @classmethod
     def draw(cls, source: random.Random, fixed: Mapping[str, Any] | None = None) -> Self:
         """Random values of what is searched, but for the fixed ones; of all others, the defaults."""
-        return cls({**drawn_from(cls.space(fixed or {}), source), **(fixed or {})})
+        return cls({**drawn_from(cls.space(fixed or {}), source.random), **(fixed or {})})
 
     # The values.
 
@@ -172,9 +172,9 @@ class Hparams(Mapping[str, Any]):
         return f"{type(self).__name__}({changed})"
 
 
-def drawn_from(space: Mapping[str, Search], source: random.Random) -> dict[str, Any]:
-    """A random value of each search; one number of the source for each."""
-    return {name: drawn(search, source.random()) for name, search in space.items()}
+def drawn_from(space: Mapping[str, Search], share: Callable[[], float]) -> dict[str, Any]:
+    """A random value of each search; `share` gives uniform numbers in [0, 1), one for each."""
+    return {name: drawn(search, share()) for name, search in space.items()}
 
 
 def log_scaled(space: Mapping[str, Search]) -> list[str]:

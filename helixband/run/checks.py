@@ -8,13 +8,14 @@ from helixband.errors import ResultsMismatch, UsageError, counted
 from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
+from helixband.run.hyperparameters import agrees, unheard, values_given
 from helixband.run.prediction import Prediction
 from helixband.run.trained import check_weights, no_model
 from helixband.search.executors.workers import check_workers
-from helixband.search.given import check_tries, distinct, fixed, read_tries
+from helixband.search.given import check_tries, distinct, read_tries
 from helixband.search.samplers.random import draw
 from helixband.search.schedules import one_round
-from helixband.training.configuration import canonical, read_config
+from helixband.search.space import configurations
 
 
 def asks_for_training(args: Namespace) -> bool:
@@ -22,24 +23,24 @@ def asks_for_training(args: Namespace) -> bool:
 
     A prediction by a model that is missing would else be one by a model that nobody asked for.
     """
-    asked = args.train or args.hyper or args.epoch or args.config or args.set or args.debug
+    asked = args.train or args.hyper or args.epoch or args.config or args.set or args.hparams or args.debug
     return bool(asked) or not (args.eval or args.predict or args.check)
 
 
 class Checks(Stage):
     """The flags, the data directory, the definition and the results, held against each other.
 
-    `fixed` is the configuration of --config and --set, or None.
+    `fixed` is the configuration of --config and --set, or None. With `hparams` it may be a part of one.
     """
 
     def __init__(self, context: Context, prediction: Prediction) -> None:
         super().__init__(context)
         self.prediction = prediction
-        values = read_config(self.args.config, self.args.set) if self.args.config or self.args.set else None
+        values = values_given(self.args, self.definition)
         self.fixed = None if self.args.hyper else values
         given = {"set": values, "with": self.args.training} if self.args.hyper else {}
         self.given: dict[str, Any] = {name: value for name, value in given.items() if value}
-        self.notes: list[str] = []
+        self.notes = unheard(self.args, self.definition)
 
     def run(self) -> None:
         """All checks in turn; raises `HelixbandError` where something is not as it should be."""
@@ -56,8 +57,8 @@ class Checks(Stage):
         self.run_file.check(self.definition, self.args.force)
         self._check_fixed()
         self._check_batch_size()
-        if "get_config" in self._needed():
-            draw(self.definition.module.get_config, 0)
+        if self._draws():
+            self._check_draw()
         if self.args.hyper:
             self._check_given()
         self.prediction.find_inputs()
@@ -102,7 +103,7 @@ class Checks(Stage):
         args, needed = self.args, dict[str, str]()
         if args.hyper or self.to_train():
             needed["get_train_generator"] = "--hyper" if args.hyper else "training"
-            if self.fixed is None:
+            if self.fixed is None and self.definition.hparams is None:
                 needed["get_config"] = "--hyper" if args.hyper else "training without --config or --set"
         if args.eval or args.check:
             flag = "--eval" if args.eval else "--check"
@@ -112,16 +113,35 @@ class Checks(Stage):
             needed.setdefault("get_train_generator", "--predict without a get_pred_generator")
         return needed
 
+    def _draws(self) -> bool:
+        """Whether this run draws a configuration."""
+        has_hparams, trains = self.definition.hparams is not None, bool(self.args.hyper or self.to_train())
+        return trains and (has_hparams or self.fixed is None)
+
+    def _check_draw(self) -> None:
+        """That configurations can be drawn, and that there is something to search."""
+        definition, kind = self.definition, self.definition.hparams
+        get_config = definition.function("get_config")
+        if self.args.hyper and kind is not None and not kind.space() and get_config is None:
+            raise UsageError(
+                f"--hyper: no hyperparameter of {definition.path} is searched; give those of class "
+                f"{kind.__name__} that are to be tuned a search=[…] or search=Range(…), or write get_config()"
+            )
+        values = (self.given.get("set") if self.args.hyper else self.fixed) or {}
+        config = draw(configurations(definition, values, self.args.seed, bool(self.args.hyper)), 0)
+        if kind is not None:
+            kind(config)
+
     def _check_given(self) -> None:
         """Values that are fixed, and configurations to begin with: of the space, and no more than trials."""
-        args, get_config = self.args, self.definition.module.get_config
-        path, values = vars(args)["try"], self.given.get("set", {})
-        fixed(get_config, values, args.seed)
-        if path is None:
+        args, values = self.args, self.given.get("set", {})
+        get_config = configurations(self.definition, values, args.seed, searches=True)
+        if (path := vars(args)["try"]) is None:
             return
-        tries = read_tries(path)
+        tries = read_tries(path, self.definition.hparams, values)
         check_tries(path, tries, get_config, values, args.seed)
-        self.given["try"], self.notes = distinct(tries)
+        self.given["try"], notes = distinct(tries)
+        self.notes += notes
         one_round_has = sum(
             rungs[0].configurations for rungs in one_round(args.schedule, args.epoch, args.eta)
         )
@@ -169,7 +189,7 @@ class Checks(Stage):
         stored = best.config()
         if not self.run_file.binding or self.fixed is None or stored is None:
             return
-        if canonical(stored) != canonical(self.fixed):  # true is no 1
+        if not agrees(self.definition, stored, self.fixed):
             raise ResultsMismatch(
                 f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
                 "choose another directory with --result"

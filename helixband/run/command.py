@@ -19,11 +19,15 @@ import sys
 from helixband import __version__, interruption
 from helixband.env import without_credentials
 from helixband.errors import FlagParser, HelixbandError, let_output_pass
+from helixband.hparams import Hparams
+from helixband.hparams.flags import add_flags, texts
 from helixband.outputs import FORMATS
+from helixband.run.flags import declares_hparams
 from helixband.search.samplers import SAMPLERS
 
 EPILOG = """\
 Finished work in the result directory is not repeated. Interrupted work continues where it stopped.
+--help with --model FILE lists the hyperparameters of that definition, each of which is a flag.
 docs/def.md explains how to write a definition, docs/results.md what the result directory contains.
 """
 
@@ -31,7 +35,7 @@ PACKAGES = tuple("torch numpy scipy h5py pyfaidx sklearn hyperopt rich matplotli
 """What every installation has, by the names of their imports."""
 
 
-def make_parser(program: str = "helixband") -> argparse.ArgumentParser:
+def make_parser(program: str = "helixband") -> FlagParser:
     """The flags of the command of this name.
 
     A default of None means: the value recorded in the result directory, or that of the help.
@@ -52,7 +56,8 @@ def make_parser(program: str = "helixband") -> argparse.ArgumentParser:
         "-t",
         "--train",
         action="store_true",
-        help="train one configuration, or train it on; --epoch, --config, --set and --debug ask for it too",
+        help="train one configuration, or train it on; --epoch, --config, --set, --debug and the flag of a "
+        "hyperparameter ask for it too",
     )
     add(
         "-y",
@@ -103,7 +108,7 @@ def make_parser(program: str = "helixband") -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="set a hyperparameter of the fixed configuration; with --hyper, fix it and tune the others; "
-        "may be repeated",
+        "may be repeated. Where the definition has hparams, --KEY VALUE does the same",
     )
     add(
         "--with",
@@ -243,17 +248,64 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
+class CommandLine:
+    """The words of a command, which are read in two steps: a definition can have flags of its own."""
+
+    def __init__(self, words: list[str], program: str) -> None:
+        self._words, self._program = words, program
+
+    def parse(self) -> argparse.Namespace:
+        """The flags of main.py; `hparams` says whether there are more, for the definition.
+
+        Ends the process for --help, and for a flag that there is not.
+        """
+        if {"-h", "--help"} & set(self._words) and (kind := self._kind_for_help()) is not None:
+            self._complete(kind).parse_args(self._words)
+        parser = make_parser(self._program)
+        args: argparse.Namespace
+        args, others = parser.parse_known_args(self._words)
+        if others and not declares_hparams(args.model):
+            parser.error(f"unrecognized arguments: {' '.join(others)}")
+        args.hparams, args.given = bool(others), parser.flags_given()
+        return args
+
+    def hyperparameters(self, kind: type[Hparams]) -> dict[str, str]:
+        """The texts that the flags of these hyperparameters give, by name."""
+        return texts(self._complete(kind).parse_args(self._words))
+
+    def _complete(self, kind: type[Hparams]) -> FlagParser:
+        parser = make_parser(self._program)
+        add_flags(parser, kind.fields())
+        return parser
+
+    def _kind_for_help(self) -> type[Hparams] | None:
+        """The class of the definition that --model names, where it has one."""
+        parser = FlagParser(add_help=False)
+        parser.add_argument("-f", "--model", nargs="?")
+        path = parser.parse_known_args(self._words)[0].model
+        if path is None or not declares_hparams(path):
+            return None
+        from helixband.definition import load_definition  # imports torch
+
+        return load_definition(path).hparams
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     let_output_pass()
-    args = make_parser(_program() if argv is None else "helixband").parse_args(argv)
+    line = CommandLine(sys.argv[1:] if argv is None else argv, _program() if argv is None else "helixband")
+    try:
+        args = line.parse()
+    except HelixbandError as error:  # of the definition whose hyperparameters --help was to list
+        print(f"error: {without_credentials(str(error))}", file=sys.stderr)
+        return error.exit_code
     args.command = _typed(argv)
     interruption.install()
     try:
         _check_packages()
         from helixband.run.experiment import run  # imports torch, which --help does without
 
-        run(args)
+        run(args, line.hyperparameters)
     except HelixbandError as error:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code

@@ -8,7 +8,7 @@ import shlex
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,8 +20,9 @@ from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.text import show_config, show_number
 from helixband.env import is_of_the_place, variables_read
-from helixband.errors import counted
+from helixband.errors import UsageError, counted
 from helixband.files import absolute, exists
+from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.best import best_state
 from helixband.results.directory import SINGLE, Results, Trial
@@ -31,6 +32,7 @@ from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.flags import check_flags
+from helixband.run.hyperparameters import single_configuration
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
@@ -38,17 +40,19 @@ from helixband.run.starting import FLAGS, Starting
 from helixband.run.trained import Trained, no_model
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import make_executor
-from helixband.search.given import fixed
 from helixband.search.journal import SearchJournal
 from helixband.search.run import FIRST_TRIALS, Search
-from helixband.search.samplers.random import call, draw, log_scaled
+from helixband.search.samplers.random import draw
+from helixband.search.space import configurations, log_scaled_names
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
 """What stays the same as long as a search goes on."""
 
 
-def run(args: Namespace) -> None:
+def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]]) -> None:
     """What the command line asks for, in the result directory.
+
+    `hyperparameters` gives the texts of the flags that a class of declared hyperparameters has.
 
     Raises `HelixbandError` for what the user can mend; with the traceback, where the definition raised.
     """
@@ -71,6 +75,10 @@ def run(args: Namespace) -> None:
         run_file = RunFile(results, binding=results.has_trained())
         run_file.settle(args)
         definition = load_definition(args.model, args.seed)
+        if args.hparams and definition.hparams is None:
+            definition.check({})  # which tells why
+            raise UsageError(f"{definition.path} has no hparams, and so no flags of its own; see --help")
+        args.hparams = hyperparameters(definition.hparams) if args.hparams and definition.hparams else {}
         try:
             experiment = Experiment(Context(args, definition, results, run_file, progress))
             with progress.shown():
@@ -197,7 +205,7 @@ class Experiment(Stage):
         configs: list[dict[str, Any]] = []  # --check alone has no model
         if searches:
             given = self.checks.given
-            get_config = fixed(self.definition.module.get_config, given.get("set", {}), args.seed)
+            get_config = configurations(self.definition, given.get("set", {}), args.seed, searches=True)
             seeds = (derive_seed(args.seed, "config", number, 0) for number in range(FIRST_TRIALS))
             configs = given.get("try") or [draw(get_config, seed) for seed in seeds]
         elif uses:
@@ -215,11 +223,8 @@ class Experiment(Stage):
 
     def _config(self, trial: Trial) -> dict[str, Any]:
         """The configuration of a trial, begun or new."""
-        config = (None if self._begins_anew else self.results.config_of(trial)) or self.checks.fixed
-        if config is None:
-            seed = derive_seed(self.args.seed, "config", SINGLE)
-            config = draw(self.definition.module.get_config, seed)
-        return config
+        begun = None if self._begins_anew else self.results.config_of(trial)
+        return begun or single_configuration(self.definition, self.checks.fixed, self.args.seed)
 
     def _mend_best(self) -> None:
         """Have `best_config` lead to the best trial, where a kill or somebody left it at another."""
@@ -291,7 +296,7 @@ class Experiment(Stage):
 
     def _record_scales(self) -> None:
         seed_everything(derive_seed(self.args.seed, "space", 0))
-        names = log_scaled(call(self.definition.module.get_config))
+        names = log_scaled_names(self.definition, self.checks.given.get("set", {}))
         if names is not None:
             self.run_file.record_log_scaled(names)
 

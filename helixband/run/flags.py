@@ -1,5 +1,6 @@
 """Flags that mean nothing without another one: they are refused, not ignored."""
 
+import ast
 from argparse import Namespace
 from collections.abc import Iterable
 
@@ -25,6 +26,29 @@ def check_flags(args: Namespace) -> None:
         _refuse(given(args, OF_PREDICTION), "for predictions alone; add --predict")
         if not args.eval:
             _refuse(given(args, ["mc_dropout"]), "for tests and predictions alone; add --eval or --predict")
+
+
+def declares_hparams(path: str) -> bool:
+    """Whether a definition may have `hparams`, from its text alone: it can be loaded only with torch.
+
+    Not where it cannot be read, which is told as it is loaded.
+    """
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            if getattr(node, "module", "") == "hparams" or {"hparams", "*"} & {
+                alias.asname or alias.name for alias in node.names
+            }:
+                return True
+        elif isinstance(node, ast.ClassDef) and node.name == "hparams":
+            return True
+        elif isinstance(node, ast.Name) and node.id == "hparams" and isinstance(node.ctx, ast.Store):
+            return True
+    return False
 
 
 def _refuse(flags: list[str], why: str) -> None:

@@ -128,6 +128,12 @@ class RunFile:
                 "anyway with --force (this keeps trained models, and repeats tests and predictions)"
                 f"{self._told_changes(definition)}"
             )
+        if (versions := self._changed_version(definition)) is not None:
+            raise ResultsMismatch(
+                f"{directory} was made with version {versions[0]} of the hyperparameters in hparams, and now "
+                f"it is version {versions[1]}: a default or a meaning is another. Choose another directory "
+                "with --result, or use --force, which keeps the values as they are stored"
+            )
         for name, (recorded, now) in self._changed_variables().items():
             raise ResultsMismatch(
                 f"{directory} was made with {name}={recorded} in the environment, and now it is {now}; "
@@ -192,7 +198,10 @@ class RunFile:
         """How the definition and the variables that it reads by `env` differ from the recorded ones."""
         if not self.binding:
             return []
-        told = [f"{name} was {old}, and is {new}" for name, (old, new) in self._changed_variables().items()]
+        changed: dict[str, tuple[Any, Any]] = dict(self._changed_variables())
+        if (versions := self._changed_version(definition)) is not None:
+            changed = {"the version of hparams": versions, **changed}
+        told = [f"{name} was {old}, and is {new}" for name, (old, new) in changed.items()]
         if self._is_another(definition):
             there = self._digest_there()
             kept = f"; the one before is kept as {self._results.kept_definition(there)}" if there else ""
@@ -207,7 +216,7 @@ class RunFile:
         if not self.binding:
             return
         self._replace_definition(definition)
-        if self._is_another(definition) or self._changed_variables():
+        if self.changes(definition):
             self._document["definition"] = _described(definition)
             self._document["os_environ"] = {}
             self._record_environment()
@@ -295,6 +304,12 @@ class RunFile:
         recorded = self._document.get("definition", {}).get("sha256") or self._digest_there()
         return recorded not in (None, definition.digest)
 
+    def _changed_version(self, definition: Definition) -> tuple[int, int] | None:
+        """The recorded version of the hyperparameters and that of now, where they differ."""
+        recorded = self._document.get("definition", {}).get("hparams")
+        now = definition.hparams.version if definition.hparams else recorded
+        return (recorded, now) if recorded is not None and recorded != now else None
+
     def _told_changes(self, definition: Definition) -> str:
         """The lines that differ from the recorded definition, the first few, where its copy is as it was."""
         if self._digest_there() != self._document.get("definition", {}).get("sha256"):
@@ -348,8 +363,9 @@ class RunFile:
         return _without_credentials(changed)
 
 
-def _described(definition: Definition) -> dict[str, str]:
-    return {"path": without_credentials(str(definition.path)), "sha256": definition.digest}
+def _described(definition: Definition) -> dict[str, Any]:
+    version = {"hparams": definition.hparams.version} if definition.hparams else {}
+    return {"path": without_credentials(str(definition.path)), "sha256": definition.digest, **version}
 
 
 def _without_credentials(variables: Mapping[str, T]) -> dict[str, T]:

@@ -18,9 +18,9 @@ from helixband.files import exists, read_object, remove_file
 from helixband.results import checkpoints
 from helixband.results.directory import Trial
 from helixband.run.context import Context, Stage
+from helixband.run.hyperparameters import agrees, single_configuration
 from helixband.run.runfile import file_digest
 from helixband.search.executors.trial import Trainer
-from helixband.training.configuration import canonical
 from helixband.training.keeper import table
 from helixband.training.start import RESUME, Match, Origin, Start
 from helixband.training.weights import read_weights
@@ -77,9 +77,9 @@ class Starting(Stage):
                 f"{self.origin}: it is not in the folder of a trial with a config.json; give the "
                 "configuration that it was trained with by --config or --set"
             )
-        state.config = config if state.config is None else state.config
-        assert state.config is not None
-        if config is not None and canonical(config) != canonical(state.config):
+        if state.config is None:
+            state.config = single_configuration(self.definition, config, self.args.seed)
+        if config is not None and not agrees(self.definition, state.config, config):
             raise ResultsMismatch(
                 f"{self.origin} was trained with the configuration {state.config}, not {config}; leave "
                 "--config and --set out"

@@ -18,12 +18,12 @@ from helixband.results.directory import Row, trial_name
 from helixband.search.executors.local import Executor, WorkerDied
 from helixband.search.executors.task import Document, Outcome, Task
 from helixband.search.executors.trial import Trainer
-from helixband.search.given import fixed
 from helixband.search.hopeless import Gains
 from helixband.search.journal import Place, SearchJournal
 from helixband.search.samplers.choice import make_sampler
 from helixband.search.samplers.evidence import Evidence
 from helixband.search.schedules import make_schedule, one_round, plan
+from helixband.search.space import configurations
 from helixband.training.ended import Ended
 from hyperband import Job, Result, Rung
 
@@ -72,7 +72,8 @@ class Search:
         self._plan = plan(kind, max_epochs, eta, settings["trials"], counts)
         self._tries: list[Document] = settings.get("try", [])
         self._fixed: Document = settings.get("set", {})
-        get_config = fixed(trainer.definition.module.get_config, self._fixed, settings["seed"])
+        self._fixed_by = "fixed" if trainer.definition.hparams else "fixed by --set"
+        get_config = configurations(trainer.definition, self._fixed, settings["seed"], searches=True)
         self._sampler = make_sampler(settings["sampler"], get_config, settings["seed"])
         lag = max(LAG, executor.capacity) if self._sampler.uses_evidence else None
         self._schedule = make_schedule(kind, self._plan, eta, self._suggest, lag)
@@ -97,7 +98,7 @@ class Search:
         scope = f"{settings['schedule']} to epoch {settings['max_epochs']}, eta {settings['eta']}"
         self._progress.say(f"search: {scope}, sampler {self._sampler.name}")
         if self._fixed:
-            self._progress.say(f"  fixed by --set: {show_config(self._fixed)}")
+            self._progress.say(f"  {self._fixed_by}: {show_config(self._fixed)}")
         if self._tries:
             several = len(self._tries) > 1
             which = f"trials are the {len(self._tries):,} configurations" if several else "trial has the one"

@@ -12,7 +12,7 @@ import re
 import shlex
 import tokenize
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -34,11 +34,18 @@ class MissingHyperparameter(DefinitionError, KeyError):
 class Config(Mapping[str, Any]):
     """A read-only mapping of hyperparameters; a schedule reads as its value of the moment.
 
-    `advice` is what to do where a name is missing, with {} for the name.
+    `advice` is what to do where a name is missing, with {} for the name. `declared` is the class of
+    hyperparameters of the definition, where it has one.
     """
 
-    def __init__(self, values: Mapping[str, Any] | None = None, advice: str = "") -> None:
-        self._advice = advice
+    def __init__(
+        self,
+        values: Mapping[str, Any] | None = None,
+        advice: str = "",
+        declared: Callable[[Mapping[str, Any]], Any] | None = None,
+    ) -> None:
+        self._advice, self._declared = advice, declared
+        self._as_declared: Any = None
         self._values = dict(values or {})
         self._now: tuple[int, int] | None = None
 
@@ -68,6 +75,19 @@ class Config(Mapping[str, Any]):
     def params(self) -> "Config":
         """The hyperparameters: this mapping itself."""
         return self
+
+    def as_declared(self) -> Any:
+        """The values of the moment, as the definition's class of hyperparameters has them.
+
+        Raises `DefinitionError` where it has none.
+        """
+        if self._declared is None:
+            raise DefinitionError(
+                "the definition declares no hyperparameters: it has no class hparams; read self.config"
+            )
+        if self._as_declared is None or self.scheduled():
+            self._as_declared = self._declared(dict(self))
+        return self._as_declared
 
     def scheduled(self) -> dict[str, float]:
         """The schedules at the moment, by name; of one in a dict or list, the path to it.
@@ -149,9 +169,13 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def from_json(document: Mapping[str, Any], advice: str = "") -> Config:
-    """The configuration that `to_json` wrote, its schedules made again; `advice` as `Config` takes it."""
-    return Config({key: _revive(value) for key, value in document.items()}, advice)
+def from_json(
+    document: Mapping[str, Any],
+    advice: str = "",
+    declared: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> Config:
+    """The configuration that `to_json` wrote, its schedules made again; the rest is as `Config` takes it."""
+    return Config({key: _revive(value) for key, value in document.items()}, advice, declared)
 
 
 def _revive(value: Any) -> Any:

@@ -31,6 +31,7 @@ OF_A_WHOLE = (
     "the model reads"
 )
 """What to do about a hyperparameter that a fixed configuration lacks."""
+NOT_DECLARED = ". The definition's class hparams declares what there is: add {} to it"
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
@@ -101,9 +102,12 @@ class Trainer:
     def _model(self, name: str, config: Document, plan: dict[str, Any]) -> BaseModel:
         known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
         seed_everything(self._seed(name))
-        flags = vars(self.args)
-        is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
-        made = from_json(config, OF_A_WHOLE if is_given else "")
+        flags, kind = vars(self.args), self.definition.hparams
+        if kind is not None:
+            made = from_json(kind(config).to_json(), NOT_DECLARED, kind)
+        else:
+            is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
+            made = from_json(config, OF_A_WHOLE if is_given else "")
         return self.definition.new_model(made, Namespace(**{**vars(self.args), **known}))
 
     @property
