@@ -185,7 +185,7 @@ FILES = {
 A dot is the folder's own `__init__.py`, where that imports by strings."""
 
 ROOMS, FLOORS_HIGH, IMPORTS = 26, 10, 108  # at most
-LINES = {"base_model": 490}  # and 400 of any other
+LINES = {"base_model": 495}  # and 400 of any other
 
 
 def module_files() -> dict[str, Path]:

@@ -17,7 +17,7 @@ class Range:
 
     With `log`, their logarithms are evenly spread. Of an int, `step` is 1 unless it is given.
 
-    >>> Range(1e-4, 1e-2, log=True).at(0.5)
+    >>> round(Range(1e-4, 1e-2, log=True).at(0.5), 9)
     0.001
     >>> [Range(0.0, 0.5, step=0.1).at(share) for share in (0, 0.5, 0.99)]
     [0.0, 0.3, 0.5]
@@ -52,10 +52,11 @@ class Range:
             return min(max(self._between(self.high, share), self.low), self.high)
         # In decimals, so that 0.1 + 2 * 0.1 is 0.3.
         low, step = Decimal(repr(self.low)), Decimal(repr(self.step))
-        count = (Decimal(repr(self.high)) - low) // step + 1
-        end = float(low + count * step)
-        number = min(int((self._between(end, share) - self.low) / self.step), int(count) - 1)
-        return type(self.low)(low + max(number, 0) * step)
+        count = int((Decimal(repr(self.high)) - low) // step) + 1
+        number = int(share * count)
+        if self.log:  # each value has the part of the scale up to the next one
+            number = int((self._between(float(low + count * step), share) - self.low) / self.step)
+        return type(self.low)(low + min(max(number, 0), count - 1) * step)
 
     def _between(self, high: Number, share: float) -> float:
         if self.log:

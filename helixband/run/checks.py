@@ -8,7 +8,7 @@ from helixband.errors import ResultsMismatch, UsageError, counted
 from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
-from helixband.run.hyperparameters import agrees, unheard, values_given
+from helixband.run.hyperparameters import agrees, completed_tries, unheard, values_given
 from helixband.run.prediction import Prediction
 from helixband.run.trained import check_weights, no_model
 from helixband.search.executors.workers import check_workers
@@ -138,7 +138,7 @@ class Checks(Stage):
         get_config = configurations(self.definition, values, args.seed, searches=True)
         if (path := vars(args)["try"]) is None:
             return
-        tries = read_tries(path, self.definition.hparams, values)
+        tries = completed_tries(path, read_tries(path), self.definition, values)
         check_tries(path, tries, get_config, values, args.seed)
         self.given["try"], notes = distinct(tries)
         self.notes += notes

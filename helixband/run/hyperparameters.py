@@ -1,6 +1,7 @@
 """The hyperparameters that a command line gives: by --config, by --set, and by the flags of a definition."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 
 from helixband.definition import Definition
 from helixband.errors import DefinitionError, UsageError
@@ -59,6 +60,21 @@ def agrees(definition: Definition, stored: Document, values: Document) -> bool:
     if (kind := definition.hparams) is None:
         return canonical(stored) == canonical(values)  # true is no 1
     return kind(stored) == kind({**stored, **values})
+
+
+def completed_tries(
+    path: str, tries: Sequence[Document], definition: Definition, values: Document
+) -> list[Document]:
+    """The configurations of --try; with `hparams`, what one leaves out has its fixed value or its default.
+
+    Raises `UsageError` for what does not fit.
+    """
+    if (kind := definition.hparams) is None:
+        return list(tries)
+    return [
+        _declared(kind, {**kind().to_json(), **values, **tried}, f"--try {path}: configuration {number}: ")
+        for number, tried in enumerate(tries, 1)
+    ]
 
 
 def _declared(kind: type[Hparams], values: Document, where: str) -> Document:

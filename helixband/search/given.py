@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from helixband.errors import DefinitionError, UsageError
-from helixband.hparams import Hparams
 from helixband.randomness import derive_seed
 from helixband.search.samplers.evidence import Document
 from helixband.search.samplers.random import call, draw, holds_expressions
@@ -55,11 +54,8 @@ def fixed(get_config: GetConfig, values: Document, seed: int) -> GetConfig:
     return narrowed
 
 
-def read_tries(path: str, kind: type[Hparams] | None, values: Document) -> list[Document]:
-    """The configurations of a JSON file: an object, or a list of them. Raises `UsageError` for another.
-
-    With the class of declared hyperparameters, what one leaves out has its fixed value or else its default.
-    """
+def read_tries(path: str) -> list[Document]:
+    """The configurations of a JSON file: an object, or a list of them. Raises `UsageError` for another."""
     found = read_document(path, "--try")
     entries = found if isinstance(found, list) else [found]
     if not entries:
@@ -70,13 +66,9 @@ def read_tries(path: str, kind: type[Hparams] | None, values: Document) -> list[
         if not isinstance(entry, dict):
             raise UsageError(f"{where} is {entry!r}; it has to be an object, key to value")
         try:
-            tried = dict(to_json(entry, where))
+            tries.append(dict(to_json(entry, where)))
         except DefinitionError as error:
             raise UsageError(str(error)) from error
-        try:
-            tries.append(kind({**values, **tried}).to_json() if kind else tried)
-        except UsageError as error:
-            raise UsageError(f"{where}: {error}") from error
     return tries
 
 

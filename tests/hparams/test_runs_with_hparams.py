@@ -154,7 +154,7 @@ def test_null_in_a_file_is_the_default(declared: Project) -> None:
 
 def test_a_name_of_main_is_reached_by_set_alone_and_that_is_said(declared: Project) -> None:
     found = declared.run("-ep", "1", "--seed", "3")
-    note = "note: --seed is a flag of main.py; the hyperparameter seed of Encoding is given by --set seed=… alone"
+    note = "note: --seed is a flag of main.py; the hyperparameter seed of Encoding is given by --set seed="
     assert note in found.out
     assert (config(declared)["seed"], declared.json("run.json")["settings"]["seed"]) == (None, 3)
 
