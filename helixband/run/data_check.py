@@ -226,6 +226,7 @@ class DataCheck(Stage):
             if TRAINING in batches:
                 trial.train(self._made[TRAINING], sizes(self._made[TRAINING]))
             trial.evaluate(self.args.mc_dropout)
+            trial.check_columns()
             trial.tell_metrics()
             if PREDICTION in self._made:
                 with found.of(PREDICTION):
@@ -243,6 +244,8 @@ class _Rehearsal:
         self._model, self._found, self._batches, self._strict = model, found, batches, strict
         self._place_of = place_of
         self._failed: set[Form] = set()
+        self._names: dict[str, list[str]] = {}
+        """The losses and metrics of each set, where all of them are known."""
         self._wrong_metrics: list[Fault] = []  # apart, for what is wrong with one set's hides no other's
 
     def train(self, generator: Iterable[Any], sizes: tuple[int, int] | None) -> None:
@@ -257,8 +260,8 @@ class _Rehearsal:
             model.as_member(generator, (), model.args.epoch)
             if model.engine.own_step:
                 return
-            y_true, y_pred = rehearsal.train(model, batch)
-            self._measure(TRAINING, "train_metrics", y_true, y_pred)
+            losses, y_true, y_pred = rehearsal.train(model, batch)
+            self._measure(TRAINING, "train_metrics", losses, y_true, y_pred)
             if isinstance(model, ClassificationModel):
                 self._compare_classes(generator, y_pred)
             if sizes and sizes[0] > sizes[1] and sizes[0] % sizes[1] == 1 and not model.args.debug:
@@ -277,8 +280,8 @@ class _Rehearsal:
                 continue
             before = len(self._found.faults)
             with self._found.of(where):
-                _, y_true, y_pred = rehearsal.evaluate(model, batch, passes if where == TEST else None)
-                self._measure(where, "eval_metrics", y_true, y_pred)
+                losses, y_true, y_pred = rehearsal.evaluate(model, batch, passes if where == TEST else None)
+                self._measure(where, "eval_metrics", losses, y_true, y_pred)
                 if where == TEST:
                     names_of(model, y_pred)
             if len(self._found.faults) > before:
@@ -289,7 +292,13 @@ class _Rehearsal:
         for fault in self._wrong_metrics:
             self._found.add(fault)
 
-    def _measure(self, where: str, name: str, y_true: Any, y_pred: Any) -> None:
+    def check_columns(self) -> None:
+        """What patience and schedulers look at is among the losses and metrics, as far as they are known."""
+        if VALIDATION in self._batches:
+            with self._found.of(MODEL):
+                rehearsal.check_columns(self._model, self._names.get(TRAINING), self._names.get(VALIDATION))
+
+    def _measure(self, where: str, name: str, losses: Iterable[str], y_true: Any, y_pred: Any) -> None:
         rows = f"on {length(y_true)} rows of {where}"
         try:
             values = judge.numbers(self._model, name, y_true, y_pred)
@@ -305,6 +314,7 @@ class _Rehearsal:
             told = f"{name} raised {type(error).__name__}: {error}, {rows}"
             self._found.notes.append(f"{told}\n  in {place}" if place else told)
             return
+        self._names[where] = [*losses, *values]
         if undefined := [metric for metric, value in values.items() if value != value]:
             self._found.notes.append(f"{', '.join(undefined)} of {name}: undefined {rows}")
 

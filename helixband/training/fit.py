@@ -6,7 +6,7 @@ from helixband import randomness
 from helixband.randomness import Stream
 from helixband.results.directory import Row
 from helixband.training.hooks import with_columns
-from helixband.training.member import Member
+from helixband.training.member import Member, Model
 from helixband.training.parts.schedule import learning_rate
 from helixband.training.passes import train_pass
 from helixband.training.result import Result, number
@@ -68,13 +68,17 @@ def _validated(member: Member) -> Row:
         result = with_columns(model, record.epoch + 1, result)
     reward = number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1
-    row = {"epoch": record.epoch, **result, "reward": reward}
-    scheduled = model.config.scheduled()
-    if model.optimizer is not None:
-        row |= learning_rate(model.optimizer)
-        scheduled = schedules.values(model.optimizer) | scheduled
-    row |= {f"hp_{name}": value for name, value in scheduled.items()}
+    row = {"epoch": record.epoch, **result, "reward": reward, **scheduled_values(model)}
     schedules.end_epoch(model.scheduler, row)
     if model.engine.patience is not None:
         model.engine.patience.check(row)
     return row
+
+
+def scheduled_values(model: Model) -> Row:
+    """The learning rates and the scheduled hyperparameters at the moment, as columns of a row."""
+    found, scheduled = {}, model.config.scheduled()
+    if model.optimizer is not None:
+        found = learning_rate(model.optimizer)
+        scheduled = model.engine.schedules.values(model.optimizer) | scheduled
+    return found | {f"hp_{name}": value for name, value in scheduled.items()}

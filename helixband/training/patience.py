@@ -1,7 +1,7 @@
 """Early stopping: when a metric has not improved for too long."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 
 from helixband.errors import DefinitionError
@@ -18,20 +18,21 @@ class Patience:
     def __init__(self, options: TrainingOptions) -> None:
         assert options.patience is not None
         self._epochs, self._gain = options.patience, options.patience_gain
-        self._metric, mode = options.patience_metric, options.patience_mode
-        if mode is None and self._metric != "reward" and not self._metric.endswith("loss"):
+        self.metric, mode = options.patience_metric, options.patience_mode
+        """The column that it looks at."""
+        if mode is None and self.metric != "reward" and not self.metric.endswith("loss"):
             raise DefinitionError(
-                f"patience_metric is {self._metric!r}: say whether it is to grow or to fall, with "
+                f"patience_metric is {self.metric!r}: say whether it is to grow or to fall, with "
                 "patience_mode='max' or 'min'"
             )
-        self._sign = 1 if (mode or ("max" if self._metric == "reward" else "min")) == "max" else -1
+        self._sign = 1 if (mode or ("max" if self.metric == "reward" else "min")) == "max" else -1
 
-    def check(self, row: Mapping[str, float]) -> None:
-        """Raise `DefinitionError` where an epoch does not have the column."""
-        if self._metric not in row:
-            near = get_close_matches(self._metric, row, 3, cutoff=0.4) or row
+    def check(self, columns: Collection[str]) -> None:
+        """Raise `DefinitionError` where an epoch, which has these columns, does not have that one."""
+        if self.metric not in columns:
+            near = get_close_matches(self.metric, columns, 3, cutoff=0.4) or columns
             raise DefinitionError(
-                f"patience_metric is {self._metric!r}, which an epoch does not have; nearest are: "
+                f"patience_metric is {self.metric!r}, which an epoch does not have; nearest are: "
                 f"{', '.join(near)}"
             )
 
@@ -39,7 +40,7 @@ class Patience:
         """Whether a training with these rows, one an epoch, ends."""
         best, best_epoch = -math.inf, 0
         for epoch, row in enumerate(rows, 1):
-            value = self._sign * row.get(self._metric, math.nan)
+            value = self._sign * row.get(self.metric, math.nan)
             if value > best + self._gain or (best == -math.inf and value > best):
                 best, best_epoch = value, epoch
         return len(rows) - best_epoch >= self._epochs

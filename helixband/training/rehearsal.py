@@ -6,7 +6,7 @@ module), and the generators, are afterwards as they were.
 
 import contextlib
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,7 +18,9 @@ from helixband.generators.arrays import to_numpy
 from helixband.nested import length, map_leaves
 from helixband.training import judge
 from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
+from helixband.training.fit import scheduled_values
 from helixband.training.hooks import prepared
+from helixband.training.parts.clip import Norms
 from helixband.training.reading import keeps_iterator
 from helixband.training.snapshot import left_as_it_was
 
@@ -49,8 +51,8 @@ class Unreadable(Exception):
     """A generator keeps an iterator, whose place cannot be put back."""
 
 
-def train(model: Any, batch: tuple[Any, ...]) -> tuple[Any, Any]:
-    """(y_true, y_pred) of one batch in training mode, its loss computed."""
+def train(model: Any, batch: tuple[Any, ...]) -> tuple[list[str], Any, Any]:
+    """(the names of its losses, y_true, y_pred) of one batch in training mode."""
     x, y, *weight = (to_device(part, model.device) for part in batch)
     y_true = to_numpy(kept(batch[1]))
     model.check_labels(y_true)
@@ -62,8 +64,31 @@ def train(model: Any, batch: tuple[Any, ...]) -> tuple[Any, Any]:
     model.engine.sample_weight = weight[0] if weight else None
     loss, (y_pred, _) = judge.training_loss(model, x, y)
     model.check_labels(y_true)  # again, as what the network gives is known now
-    model.engine.read((loss, y_pred), length(y), "train_step")
-    return y_true, to_numpy(map_leaves(torch.Tensor.detach, y_pred))
+    found, _ = model.engine.read((loss, y_pred), length(y), "train_step")
+    return ["loss", *(found.parts or ())], y_true, to_numpy(map_leaves(torch.Tensor.detach, y_pred))
+
+
+def check_columns(model: Any, trained: Collection[str] | None, validated: Collection[str] | None) -> None:
+    """Raise `DefinitionError` where patience or a scheduler looks at a column that no epoch's row will have.
+
+    Given are the names of losses and metrics of both sets, without their prefixes, or None where these are
+    not known. A definition's `on_epoch_end` may add any column.
+    """
+    engine = model.engine
+    if engine.own_epoch_end:
+        return
+    known = {"train": trained, "val": validated}
+    columns = ["epoch", *(f"{of}_{name}" for of, names in known.items() for name in names or ()), "reward"]
+    columns += [*Norms.columns(engine.options), *scheduled_values(model)]
+    columns += ["train_skipped"] if engine.options.nan == "skip" else []
+
+    def may_come(column: str) -> bool:
+        return known.get(column.partition("_")[0], ()) is None
+
+    if engine.patience is not None and not may_come(engine.patience.metric):
+        engine.patience.check(columns)
+    if not any(map(may_come, engine.schedules.columns(model.scheduler))):
+        engine.schedules.check(model.scheduler, columns)
 
 
 def evaluate(model: Any, batch: tuple[Any, ...], passes: int | None) -> tuple[dict[str, float], Any, Any]:

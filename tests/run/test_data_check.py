@@ -691,3 +691,63 @@ def test_a_forced_definition_that_fails_replaces_nothing(project: Project, fault
     assert failed.code != 0
     assert "it fails" in failed.err
     assert project.read("def.py") == before
+
+
+# Columns that a training looks at.
+
+OTHER_METRICS = """
+class Model(Model):
+    def eval_metrics(self, y_true, y_pred):
+        return {"mse": 1.0, "pearson": 0.5}
+"""
+PLATEAU = """
+import base_model
+class Model(Model):
+    def init_model(self):
+        super().init_model()
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer)
+        base_model.BaseModel.init_model(
+            self, self.network, self.criterion, self.optimizer, scheduler=scheduler, scheduler_metric="val_msee"
+        )
+"""
+ADDS_COLUMNS = """
+class Model(Model):
+    def on_epoch_end(self, row):
+        row["val_own"] = row["val_loss"]
+"""
+
+
+@pytest.mark.parametrize("flags", [SHORT, (*SHORT, "--hyper")], ids=["single", "search"])
+def test_a_column_that_no_epoch_will_have_is_told_before_any_work(
+    project: Project, flags: tuple[str, ...]
+) -> None:
+    project.define(OTHER_METRICS)
+    failed = project.run(*flags, "--with", "patience=1", "patience_metric=val_mes", "patience_mode=min")
+    assert failed.code == 2
+    assert "patience_metric is 'val_mes', which an epoch does not have; nearest are: val_mse" in failed.err
+    assert is_untouched(project)
+
+
+def test_the_column_of_a_scheduler_is_looked_for_too(project: Project) -> None:
+    project.define(OTHER_METRICS + PLATEAU)
+    failed = project.run(*SHORT)
+    assert failed.code == 2
+    assert "scheduler_metric is 'val_msee', and an epoch has: epoch, train_loss, " in failed.err
+    assert is_untouched(project)
+
+
+@pytest.mark.parametrize(
+    "metric", ["val_mse", "val_loss", "train_loss", "lr", "gradient_norm_L2", "train_skipped", "val_own"]
+)
+def test_columns_that_come_from_elsewhere_are_known(project: Project, metric: str) -> None:
+    project.define(OTHER_METRICS + (ADDS_COLUMNS if metric == "val_own" else ""))
+    options = ("patience=9", f"patience_metric={metric}", "patience_mode=min", "clip_norm=1.0", "nan=skip")
+    assert project.run(*SHORT, "--with", *options).code == 0
+
+
+def test_without_the_check_a_column_that_is_not_there_is_told_after_the_first_epoch(project: Project) -> None:
+    project.define(OTHER_METRICS)
+    options = ("patience=1", "patience_metric=val_mes", "patience_mode=min")
+    failed = project.run(*SHORT, "--no-data-check", "--with", *options)
+    assert failed.code != 0 and "which an epoch does not have; nearest are: val_mse" in failed.err
+    assert not is_untouched(project)

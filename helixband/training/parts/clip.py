@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from helixband.training.options import TrainingOptions
 from helixband.training.parts.update import gradients_of
 from helixband.training.schedules import Schedule
 
@@ -21,6 +22,12 @@ class Norms:
     def add(self, kind: str, norm: Tensor) -> None:
         """Take the norm of a step."""
         self._found.setdefault(f"gradient_norm_{kind}", []).append(norm.detach())
+
+    @staticmethod
+    def columns(options: TrainingOptions) -> list[str]:
+        """The columns that an epoch's row has under these options."""
+        kinds = {options.gradient_norm, "L2" if options.clip_norm is not None else None}
+        return [f"gradient_norm_{kind}" for kind in kinds if kind is not None]
 
     def means(self) -> dict[str, float]:
         """Their means over the epoch, those left out that are not finite, by the names of columns."""

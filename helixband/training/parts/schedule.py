@@ -1,6 +1,6 @@
 """What changes as training goes on: scheduled hyperparameters, and torch's schedulers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 
 from torch.optim import Optimizer
@@ -55,22 +55,34 @@ class Schedules:
 
     def end_epoch(self, scheduler: Any, row: Mapping[str, float]) -> None:
         """Step those that are stepped after an epoch, whose row has `train_*`, `val_*` and `reward`."""
+        self.check(scheduler, row)
         for each, interval in paired(scheduler, self.interval):
             if interval != "step":
                 self._step_epoch(each, row)
 
+    def columns(self, scheduler: Any) -> list[str]:
+        """The columns of an epoch's row that the schedulers look at."""
+        return [self._column(each) for each in schedulers(scheduler) if isinstance(each, ReduceLROnPlateau)]
+
+    def check(self, scheduler: Any, columns: Collection[str]) -> None:
+        """Raise `DefinitionError` where an epoch, which has these columns, lacks one of them."""
+        for name in self.columns(scheduler):
+            if name not in columns:
+                raise DefinitionError(f"scheduler_metric is {name!r}, and an epoch has: {', '.join(columns)}")
+
+    def _column(self, scheduler: ReduceLROnPlateau) -> str:
+        return self._metric or ("reward" if scheduler.mode == "max" else "val_loss")
+
     def _step_epoch(self, scheduler: LRScheduler | ReduceLROnPlateau, row: Mapping[str, float]) -> None:
         """Step a scheduler after an epoch.
 
-        Raises `DefinitionError` for a column that there is not, and where torch would take every value for an
-        improvement: one below 0 with a relative threshold.
+        Raises `DefinitionError` where torch would take every value for an improvement: one below 0 with a
+        relative threshold.
         """
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
             return
-        name = self._metric or ("reward" if scheduler.mode == "max" else "val_loss")
-        if name not in row:
-            raise DefinitionError(f"scheduler_metric is {name!r}, and an epoch has: {', '.join(row)}")
+        name = self._column(scheduler)
         value = row[name]
         if value < 0 and scheduler.threshold_mode == "rel" and scheduler.threshold > 0:
             raise DefinitionError(
