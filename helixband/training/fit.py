@@ -7,7 +7,7 @@ from helixband.randomness import Stream
 from helixband.results.directory import Row
 from helixband.training.hooks import with_columns
 from helixband.training.member import Member, Model
-from helixband.training.parts.schedule import learning_rate
+from helixband.training.parts.schedule import learning_rate, scheduled_options
 from helixband.training.passes import train_pass
 from helixband.training.result import Result, number
 from helixband.training.state import validation_numbers
@@ -64,6 +64,8 @@ def _validated(member: Member) -> Row:
     result |= model.engine.norms.means()
     if model.engine.update.skip is not None:
         result["train_skipped"] = model.engine.update.skip.count()
+    if model.engine.average is not None:
+        result["averaged"] = model.engine.average.count
     if model.engine.own_epoch_end:
         result = with_columns(model, record.epoch + 1, result)
     reward = number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
@@ -76,8 +78,9 @@ def _validated(member: Member) -> Row:
 
 
 def scheduled_values(model: Model) -> Row:
-    """The learning rates and the scheduled hyperparameters at the moment, as columns of a row."""
-    found, scheduled = {}, model.config.scheduled()
+    """The learning rates, and the scheduled hyperparameters and options, at the moment, by columns."""
+    found, time = {}, model.config.time
+    scheduled = scheduled_options(model.engine.options, time) | model.config.scheduled()
     if model.optimizer is not None:
         found = learning_rate(model.optimizer)
         scheduled = model.engine.schedules.values(model.optimizer) | scheduled

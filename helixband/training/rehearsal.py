@@ -81,6 +81,7 @@ def check_columns(model: Any, trained: Collection[str] | None, validated: Collec
     columns = ["epoch", *(f"{of}_{name}" for of, names in known.items() for name in names or ()), "reward"]
     columns += [*Norms.columns(engine.options), *scheduled_values(model)]
     columns += ["train_skipped"] if engine.options.nan == "skip" else []
+    columns += ["averaged"] if engine.average is not None else []
 
     def may_come(column: str) -> bool:
         return known.get(column.partition("_")[0], ()) is None

@@ -19,6 +19,11 @@ from helixband.errors import StorageError
 from helixband.files import make_folder
 from helixband.results.directory import Row
 
+SETS = {"train_": "train", "val_": "val"}
+"""By what the columns of a set begin with, its name; the curves of both are in one group."""
+GROUPS = ("lr", "hp", "gradient_norm")
+"""Other columns of a group: <group>_<name>."""
+
 
 class TensorBoardLog:
     """Scalars of each epoch under their names; a context manager, which does nothing without the package.
@@ -56,8 +61,7 @@ class TensorBoardLog:
         values = []
         for name, value in row.items():
             if name != "epoch" and math.isfinite(value):
-                part, _, metric = name.partition("_")
-                values.append({"tag": f"{metric}/{part}" if metric else name, "simple_value": value})
+                values.append({"tag": tag_of(name), "simple_value": value})
         self._write(step=int(row["epoch"]), summary={"value": values})
         self._writer.flush()
 
@@ -82,6 +86,21 @@ class TensorBoardLog:
         if self._writer is not None:
             with self._telling():
                 self._writer.close()
+
+
+def tag_of(column: str) -> str:
+    """The tag of a column of an epoch's row; what comes before the stroke is a group of charts.
+
+    >>> [tag_of(column) for column in ("train_loss", "val_loss", "lr", "lr_1", "hp_weight_decay", "reward")]
+    ['loss/train', 'loss/val', 'lr', 'lr/1', 'hp/weight_decay', 'reward']
+    """
+    for group, part in SETS.items():
+        if column.startswith(group):
+            return f"{column.removeprefix(group)}/{part}"
+    for group in GROUPS:
+        if column.startswith(f"{group}_"):
+            return f"{group}/{column.removeprefix(f'{group}_')}"
+    return column
 
 
 def _is_installed() -> bool:

@@ -707,7 +707,8 @@ class Model(Model):
         super().init_model()
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer)
         base_model.BaseModel.init_model(
-            self, self.network, self.criterion, self.optimizer, scheduler=scheduler, scheduler_metric="val_msee"
+            self, self.network, self.criterion, self.optimizer, scheduler=scheduler,
+            scheduler_metric="val_msee",
         )
 """
 ADDS_COLUMNS = """

@@ -184,9 +184,10 @@ class Trainer:
         with TensorBoardLog(self.results.logs(trial), trial.writing) as log:
 
             def report(row: Row) -> None:
-                log.add(row)
                 took = model.engine.record.seconds[-1:]  # none of a definition's own training
-                on_epoch(task.name, row | {"seconds": took[0]} if took else row)
+                row = row | {"seconds": took[0]} if took else row
+                log.add(row)
+                on_epoch(task.name, row)
 
             model.engine.is_hopeless = task.is_hopeless
             model.fit(train, val, task.epochs, trial, seed, report)

@@ -38,7 +38,8 @@ class Average:
         self.renews_batch_norm = has_any and (not self.by_step if renew is None else renew)
         self.total_epochs = 1
         """Of the whole training, of which the mean takes a share."""
-        self._count = 0
+        self.count = 0
+        """How many states of the weights were averaged."""
         self._averages: list[Tensor] = []
         """In the order of `_weights`."""
 
@@ -56,7 +57,7 @@ class Average:
     @property
     def begun(self) -> bool:
         """Whether there is an average yet."""
-        return self._count > 0
+        return self.count > 0
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -69,15 +70,15 @@ class Average:
     def end_epoch(self) -> None:
         """Take the weights at the end of an epoch into the mean, once that has begun."""
         if self._start is not None and self._moment()[0] >= int(self._start * self.total_epochs):
-            self._take(1 / (self._count + 1))
+            self._take(1 / (self.count + 1))
 
     def _take(self, share: float) -> None:
         weights: list[Tensor] = list(self._weights.values())
-        if self._count:
+        if self.count:
             torch._foreach_lerp_(self._averages, weights, share)
         else:
             self._averages = [weight.detach().clone() for weight in weights]
-        self._count += 1
+        self.count += 1
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -103,7 +104,7 @@ class Average:
     def state_dict(self) -> dict[str, Any]:
         """How many were averaged, and the averages by the names of the parameters."""
         averages = dict(zip(self._weights, self._averages, strict=True)) if self.begun else {}
-        return {"count": self._count, "averages": averages}
+        return {"count": self.count, "averages": averages}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave; raises `ValueError` where it is of another network."""
@@ -111,7 +112,7 @@ class Average:
         shapes = {name: value.shape for name, value in averages.items()}
         if averages and shapes != {name: value.shape for name, value in weights.items()}:
             raise ValueError("the averages are of other parameters than the network has")
-        self._count = state["count"]
+        self.count = state["count"]
         self._averages = [averages[name].to(weight.device) for name, weight in weights.items() if averages]
 
 

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from helixband.errors import DefinitionError, in_one_line
-from helixband.training.options import Interval, TrainingOptions
+from helixband.training.options import OPTIONS, Interval, TrainingOptions
 from helixband.training.schedules import Schedule
 
 
@@ -93,12 +93,15 @@ class Schedules:
 
 
 def learning_rate(optimizer: Optimizer) -> dict[str, float]:
-    """The learning rate of the first group as `lr`; where groups differ, `lr_<number>` of the others."""
+    """The learning rate of the first group of parameters as `lr`, of others as `lr_<number>`."""
     rates = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
-    found = {"lr": rates[0]} if rates else {}
-    if len(set(rates)) > 1:
-        found |= {f"lr_{number}": rate for number, rate in enumerate(rates[1:], 1)}
-    return found
+    return {f"lr_{number}" if number else "lr": rate for number, rate in enumerate(rates)}
+
+
+def scheduled_options(options: TrainingOptions, time: tuple[int, int]) -> dict[str, float]:
+    """The options that are schedules, with their values in this epoch and step, both from 0."""
+    values = {name: getattr(options, name) for name in OPTIONS}
+    return {name: value.at(*time) for name, value in values.items() if isinstance(value, Schedule)}
 
 
 def schedulers(scheduler: Any) -> list[Any]:
