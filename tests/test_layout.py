@@ -39,6 +39,7 @@ FLOORS = [
     {
         "display": "what a person sees while a run is under way",
         "generators": "batches of sequences and of HDF5 tables",
+        "jobs": "command lines of main.py sent away: this machine, SSH, Slurm; their status from files",
         "networks": "one-hot encoding and heads",
         "report": "the HTML report, exports, pictures of a region",
     },
@@ -96,6 +97,16 @@ FILES = {
         "hparams",
         ".",
     ],
+    "jobs": [
+        "code layout machine status templates",
+        "command job systems",
+        "schedulers ssh",
+        "looking making slurm",
+        "settings",
+        "jobs",
+        ".",
+        "__main__",
+    ],
     "losses": [
         "base negative_binomial",
         "classes counts shapes",
@@ -125,7 +136,7 @@ FILES = {
         "__main__",
     ],
     "results": [
-        "attempt checkpoints digests scored shapes",
+        "attempt checkpoints digests glance scored shapes",
         "journal",
         "trial",
         "directory",
@@ -184,7 +195,7 @@ FILES = {
 
 A dot is the folder's own `__init__.py`, where that imports by strings."""
 
-ROOMS, FLOORS_HIGH, IMPORTS = 26, 10, 108  # at most
+ROOMS, FLOORS_HIGH, IMPORTS = 27, 10, 111  # at most
 LINES = {"base_model": 495}  # and 400 of any other
 
 

@@ -45,7 +45,14 @@ RECORD: Shape = {
 
 PLAN: Shape = {"trial": str, "epochs": int, "steps_per_epoch": (int, None)}
 
-HISTORY: Shape = {"trial": str, "epochs": int, "checksums": [int], "written": str, "ended": str}
+HISTORY: Shape = {
+    "trial": str,
+    "epochs": int,
+    "checksums": [int],
+    "written": str,
+    "ended": str,
+    "reward": float,
+}
 
 METRICS: Shape = {...: (float, None)}
 

@@ -115,6 +115,8 @@ class Trial:
         checksums = [zlib.crc32(content), *before]
         facts = {"trial": self.id, "epochs": len(rows), "checksums": checksums, "written": written}
         facts |= {} if ended is None else {"ended": ended}
+        rewards = [row["reward"] for row in rows if math.isfinite(row.get("reward", math.nan))]
+        facts |= {"reward": max(rewards)} if rewards else {}
         with self.writing():
             write_document(self._history_facts, facts, sync=False)
             write_whole(self.history_file, content, sync=False)

@@ -1,0 +1,194 @@
+"""Jobs from a terminal.
+
+    python -m helixband.jobs submit --name first -- --model def.py --data data --epoch 20
+    python -m helixband.jobs submit --name lr --grid lr=1e-3,1e-4 --at-once 4 -- --model def.py --data data
+    python -m helixband.jobs status --watch
+    python -m helixband.jobs resume first
+
+What follows -- is a command line of main.py, without --result. Jobs run on this machine, or on the --host;
+there as processes (--shell), or in Slurm (--slurm).
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from helixband.errors import FlagParser, HelixbandError, UsageError, let_output_pass
+from helixband.jobs import Command, Jobs, Scheduler, Shell, SshOs, Table, grid
+from helixband.jobs.settings import read_settings, scheduler_from
+from helixband.jobs.status import OVER, SILENT_SECONDS
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of all subcommands."""
+    parser = FlagParser(
+        prog="python -m helixband.jobs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    kinds = parser.add_subparsers(dest="do", required=True, metavar="COMMAND", parser_class=FlagParser)
+    for name, told in (("create", "make jobs, and run nothing"), ("submit", "make jobs and have them run")):
+        add = _subcommand(kinds, name, told, "JOB: one that was created is submitted as it is").add_argument
+        add("--name", metavar="NAME", help="the job's name, a path such as first/lr=1e-3 (default: run)")
+        add("--replicates", metavar="K", type=int, default=1, help="K versions, each with a seed of its own")
+        add(
+            "--grid",
+            metavar="KEY=V,V…",
+            action="append",
+            default=[],
+            help="a job for each value of a hyperparameter, and for each combination where it is repeated",
+        )
+        if name == "create":
+            add("--print", action="store_true", help="show the script of the first job, and write nothing")
+        else:
+            _add_at_once(add)
+            add("--debug-first", action="store_true", help="a --debug run first; the job if that succeeded")
+    add = _subcommand(kinds, "status", "what became of jobs").add_argument
+    add("--watch", action="store_true", help="show it again and again, until all have ended")
+    add("--silent", metavar="S", type=float, default=SILENT_SECONDS, help=argparse.SUPPRESS)
+    add = _subcommand(kinds, "log", "the end of what jobs printed").add_argument
+    add("--lines", metavar="N", type=int, default=40, help="so many lines of each file (default: 40)")
+    _add_at_once(_subcommand(kinds, "resume", "submit jobs again that ended too early").add_argument)
+    _subcommand(kinds, "cancel", "end jobs that wait or run")
+    add = _subcommand(kinds, "fetch", "copy the folders of jobs to this machine").add_argument
+    add("--to", metavar="DIR", default="fetched", help="the folder to copy them to (default: fetched)")
+    return parser
+
+
+def _subcommand(kinds: Any, name: str, told: str, jobs: str = "the jobs (default: all)") -> Any:
+    parser = kinds.add_parser(name, help=told, description=told, allow_abbrev=False)
+    parser.add_argument("jobs", metavar="JOB", nargs="*", help=jobs)
+    add = parser.add_argument
+    add("--out", metavar="DIR", help="the folder of all jobs (default: as in jobs.toml, or out)")
+    add("--host", metavar="HOST", help="a machine of your ssh configuration (default: this one)")
+    add("--shell", action="store_true", help="run jobs as processes of the machine")
+    add(
+        "--slurm",
+        metavar="KEY=VALUE,…",
+        nargs="?",
+        const="",
+        help="run jobs in Slurm, with settings such as partition=gpu,time=4:00:00",
+    )
+    return parser
+
+
+def _add_at_once(add: Any) -> None:
+    add("--at-once", metavar="N", type=int, help="run at most so many jobs of a submission at the same time")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the flags say; the exit code."""
+    let_output_pass()
+    words = list(sys.argv[1:] if argv is None else argv)
+    own, command = (
+        (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    )
+    args = make_parser().parse_args(own)
+    try:
+        return _do(args, command)
+    except HelixbandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("the jobs go on; this command alone has ended", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _do(args: argparse.Namespace, command: list[str]) -> int:
+    jobs = _jobs(args)
+    if command and args.do not in ("create", "submit"):
+        raise UsageError(f"{args.do} takes no command line after --")
+    if args.do in ("resume", "cancel", "fetch") and not args.jobs:
+        raise UsageError(f"{args.do} needs the names of jobs; status shows them. '*' is all")
+    if args.do in ("create", "submit"):
+        return _make(jobs, args, command)
+    if args.do == "status":
+        return _show(jobs, args)
+    if args.do == "log":
+        print("\n".join(jobs.log(job.label, args.lines) for job in jobs.find(args.jobs)))
+    elif args.do == "resume":
+        print(jobs.resume(args.jobs, args.at_once))
+    elif args.do == "cancel":
+        print(jobs.cancel(args.jobs))
+    elif args.do == "fetch":
+        print(*(f"fetched to {path}" for path in jobs.fetch(args.jobs, args.to)), sep="\n")
+    return 0
+
+
+def _make(jobs: Jobs, args: argparse.Namespace, words: list[str]) -> int:
+    if bool(args.jobs) == bool(words):
+        raise UsageError(f"{args.do} needs a command line of main.py: {args.do} [flag …] -- --model def.py …")
+    if args.jobs:
+        if args.do == "create" or args.name or args.grid:
+            raise UsageError(
+                f"{args.do} {args.jobs[0]}: what is to be made comes after --, as -- --model def.py"
+            )
+        print(jobs.submit(jobs.find(args.jobs), at_once=args.at_once, debug_first=args.debug_first))
+        return 0
+    values = dict(map(_values, args.grid))
+    base = Command(args.name or "run", words)
+    commands = grid(base, **values) if values else [base]
+    if args.do == "create":
+        if args.print:
+            print(jobs.script(commands[0]), end="")
+            return 0
+        print(jobs.status([job.label for job in jobs.create(commands, args.replicates)]))
+        return 0
+    table = jobs.submit(commands, args.replicates, args.at_once, args.debug_first)
+    print(table)
+    return 1 if any(status.state == "error" for status in table) else 0
+
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    name, equals, values = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--grid {text}: give a hyperparameter and its values, as lr=1e-3,1e-4")
+    return name, [_value(value) for value in values.split(",")]
+
+
+def _value(text: str) -> Any:
+    """A number as it was written, so that a folder has the name that the user gave."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if json.dumps(value) == text else text
+
+
+def _show(jobs: Jobs, args: argparse.Namespace) -> int:
+    table = jobs.status(args.jobs, args.silent)
+    while args.watch and not all(status.state in OVER for status in table):
+        _draw(table)
+        time.sleep(2.0)
+        table = jobs.status(args.jobs, args.silent)
+    _draw(table) if args.watch else print(table)
+    return 0
+
+
+def _draw(table: Table) -> None:
+    """The table in the place of the one before; where there is no terminal, below it."""
+    print(f"\x1b[H\x1b[2J{table}" if sys.stdout.isatty() else f"{table}\n", flush=True)
+
+
+def _jobs(args: argparse.Namespace) -> Jobs:
+    machine = None
+    if args.host:
+        machine = SshOs(args.host, python=read_settings(args.host).ssh_python)
+    if args.shell and args.slurm is not None:
+        raise UsageError("--shell and --slurm: jobs run as processes or in Slurm; give one of them")
+    scheduler: Scheduler | None = Shell() if args.shell else None
+    if args.slurm is not None:
+        scheduler = scheduler_from(args.slurm)
+    return Jobs(args.out, machine, scheduler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

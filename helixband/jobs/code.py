@@ -1,0 +1,120 @@
+"""The code of a job: the folder of its definition, packed as it is now.
+
+That is what git tracks there, as it is on the disk, with Python files that git does not know yet; without
+git, the Python files. Equal files give an equal digest and an equal archive.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from helixband.errors import StorageError, UsageError
+
+LARGEST = 200 << 20
+"""Bytes of code, before they are packed."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """`archive`: a gzipped tar; `digest`: SHA-256 of its names and contents; `commit`: of git, or None;
+    `changed`: whether files differ from that commit; `files`: relative paths."""
+
+    archive: bytes
+    digest: str
+    commit: str | None
+    changed: bool
+    files: tuple[str, ...]
+
+    def facts(self) -> dict[str, str | bool | None]:
+        """What job.json has of it."""
+        return {"digest": self.digest, "commit": self.commit, "changed": self.changed}
+
+
+def pack_code(definition: Path, also: Collection[str] = ()) -> Code:
+    """The code beside a definition, and files `also` that are named relative to its folder.
+
+    Raises `UsageError` where there is no definition or the code is too large, `StorageError` for a file that
+    cannot be read.
+    """
+    if not definition.is_file():
+        raise UsageError(f"--model {definition}: there is no such file")
+    folder = definition.parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    listed = _git(folder, "ls-files", "-z")
+    if listed is not None:
+        new = _git(folder, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py") or ""
+        names = {name for name in (listed + new).split("\0") if name}
+    else:
+        names = set(_python_files(folder))
+    names |= {definition.name, *also}
+    contents = _read(folder, sorted(names))
+    digest = hashlib.sha256()
+    for name, (executable, content) in contents.items():
+        fields = [name.encode(errors="surrogateescape"), b"x" if executable else b"-", content]
+        for field in fields:
+            digest.update(f"{len(field)}\n".encode() + field)
+    changed = commit is not None and bool(_git(folder, "status", "--porcelain", "--", "."))
+    commit = commit.strip() if commit else None
+    return Code(_packed(contents), digest.hexdigest(), commit, changed, tuple(contents))
+
+
+def _python_files(folder: Path) -> list[str]:
+    """The Python files below a folder: of hidden folders and virtual environments none."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not Path(place, name, "pyvenv.cfg").exists()
+        ]
+        found += [
+            os.path.relpath(os.path.join(place, name), folder) for name in files if name.endswith(".py")
+        ]
+    return found
+
+
+def _read(folder: Path, names: list[str]) -> dict[str, tuple[bool, bytes]]:
+    """name -> (whether it is executable, content), in order; those that git knows and are gone left out."""
+    contents, total = {}, 0
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            total += path.stat().st_size
+            if total > LARGEST:
+                raise UsageError(
+                    f"the files in {folder} have more than {LARGEST >> 20} MB (up to {name}), and each job "
+                    "gets its code packed: keep data elsewhere, or untracked by git"
+                )
+            contents[name] = (os.access(path, os.X_OK), path.read_bytes())
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    return contents
+
+
+def _packed(contents: dict[str, tuple[bool, bytes]]) -> bytes:
+    """A gzipped tar without times and owners, so that equal files give equal bytes."""
+    tar_bytes = io.BytesIO()
+    with tarfile.open(fileobj=tar_bytes, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, (executable, content) in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755 if executable else 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return gzip.compress(tar_bytes.getvalue(), mtime=0)
+
+
+def _git(folder: Path, *argv: str) -> str | None:
+    """What git prints, or None where there is no git or no repository."""
+    try:
+        command = ["git", "-C", str(folder), *argv]
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return os.fsdecode(done.stdout) if done.returncode == 0 else None

@@ -1,0 +1,304 @@
+"""Jobs of a machine: made, submitted, watched, resumed, brought home."""
+
+import fnmatch
+import json
+import posixpath
+import secrets
+import time
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from helixband.errors import UsageError, counted, listed
+from helixband.jobs.command import Command
+from helixband.jobs.job import Job, read_job
+from helixband.jobs.layout import ARRAYS, SUBMISSIONS, VERSION, JobFolder, find_argv
+from helixband.jobs.looking import ask_schedulers, look_at
+from helixband.jobs.making import Codes, Plan, make_debug, make_jobs, who
+from helixband.jobs.schedulers import Attempt, Scheduler, check_done
+from helixband.jobs.settings import SCHEDULERS, read_settings
+from helixband.jobs.status import GOES_ON, OVER, SILENT_SECONDS, Status, Table, now
+from helixband.jobs.systems import LocalOs, Os
+
+
+class Jobs:
+    """The jobs in the folder `out` of a machine.
+
+    What `scheduler` and `out` leave open is as jobs.toml has it for the machine; without it, jobs are
+    processes of the machine (`Shell`), and `out` is the folder out.
+    """
+
+    def __init__(
+        self, out: str | None = None, os: Os | None = None, scheduler: Scheduler | None = None
+    ) -> None:
+        self.os: Os = LocalOs() if os is None else os
+        self._settings = read_settings(self.os.name)
+        self.out = posixpath.normpath(str(out or self._settings.out))
+        given = self._settings.make_scheduler() if scheduler is None else scheduler
+        self.scheduler = self._settings.complete(given)
+        if not self.os.is_here:
+            elsewhere = {"python": "python3", "program": ["-m", "helixband"]}
+            self.scheduler = self.scheduler.completed(elsewhere)
+
+    # Making
+
+    def create(self, commands: Command | Iterable[Command], replicates: int = 1) -> list[Job]:
+        """Make a new version of the job of each command, or as many as `replicates` says; run nothing.
+
+        Version n runs with `--seed n-1`, unless the command has a seed.
+        """
+        return self._create([each for each in _as_list(commands) for _ in range(replicates)], Codes())
+
+    def script(self, command: Command) -> str:
+        """The script that the first version of a command would have; nothing is written."""
+        plan = Plan(command, Codes().of(command), self._base())
+        return self.scheduler.script(plan.script(plan.folder(self._out(), 1)))
+
+    def _create(self, commands: Sequence[Command], codes: Codes) -> list[Job]:
+        plans = [Plan(command, codes.of(command), self._base()) for command in commands]
+        return make_jobs(self.os, self.scheduler, plans, self._out(), self._find_folders())
+
+    # Submitting
+
+    def submit(
+        self,
+        what: Command | Job | Iterable[Command | Job],
+        replicates: int = 1,
+        at_once: int | None = None,
+        debug_first: bool = False,
+        wait: float = 2.0,
+    ) -> Table:
+        """Have jobs run, `at_once` at a time, those of a grid as one array; their status, some seconds later.
+
+        A command whose job is there, of the same code, gets no new one: what is complete or at work is left,
+        and what failed is resumed in its folder. With `debug_first`, a run with `--debug` goes before each
+        new job, which follows once that has succeeded.
+        """
+        given = _as_list(what)
+        codes = Codes()
+        commands = [each for each in given if isinstance(each, Command)]
+        found = self._matching(commands, replicates, codes)
+        old = [job for jobs in found for job in jobs]
+        goes_on = {status.job for status in self._statuses(old) if status.state in GOES_ON}
+        short = [replicates - len(jobs) for jobs in found]
+        lacking = [each for each, n in zip(commands, short, strict=True) for _ in range(n)]
+        new = [each for each in given if isinstance(each, Job)] + self._create(lacking, codes)
+        resumed = [job for job in old if job.label in goes_on]
+        self._submit([*resumed, *new], at_once, {job.label for job in new} if debug_first else set())
+        return self._soon([*old, *new], wait)
+
+    def resume(self, names: str | Iterable[str], at_once: int | None = None, wait: float = 2.0) -> Table:
+        """Submit jobs again that ended before they were complete: each goes on in its folder.
+
+        Raises `UsageError` where one is complete or at work.
+        """
+        jobs = self.find(names)
+        for status in self._statuses(jobs):
+            if status.state not in GOES_ON:
+                raise UsageError(f"{status.job} is {status.state}: there is nothing to resume")
+        self._submit(jobs, at_once, set())
+        return self._soon(jobs, wait)
+
+    def _soon(self, jobs: Sequence[Job], wait: float) -> Table:
+        """The status after some seconds, or once all are over: so what fails at once is seen."""
+        until = time.monotonic() + wait
+        folders = [each for job in jobs for each in (job.folder, job.folder.debug)]
+        while True:
+            table = Table(self._statuses_of(folders, SILENT_SECONDS))
+            if time.monotonic() >= until or all(status.state in OVER for status in table):
+                return table
+            time.sleep(0.2)
+
+    def _submit(self, jobs: Sequence[Job], at_once: int | None, debug_first: Collection[str]) -> None:
+        if not jobs:
+            return
+        chains = [
+            [*([make_debug(self.os, self.scheduler, job)] if job.label in debug_first else []), job]
+            for job in jobs
+        ]
+        place = posixpath.join(
+            self._out(), ARRAYS, f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        )
+        folders = [[job.folder for job in chain] for chain in chains]
+        ids = self.scheduler.submit(self.os, folders, at_once, place)
+        submitted = [
+            job.submitted(self.scheduler.name, id, before)
+            for chain, own in zip(chains, ids, strict=True)
+            for job, id, before in zip(chain, own, [None, *own[:-1]], strict=True)
+        ]
+        self.os.write({job.folder.document: job.dumped() for job in submitted})
+        self._log_submission(submitted)
+
+    def _log_submission(self, jobs: Sequence[Job]) -> None:
+        line = {
+            "time": now(),
+            "by": who(),
+            "machine": self.os.name,
+            "scheduler": self.scheduler.name,
+            "jobs": {job.label: job.ids[-1] for job in jobs},
+        }
+        append = ["sh", "-c", 'cat >> "$1"', "append", posixpath.join(self._out(), SUBMISSIONS)]
+        check_done(self.os.run(append, (json.dumps(line) + "\n").encode()), "log the submission")
+
+    def _matching(self, commands: Sequence[Command], replicates: int, codes: Codes) -> list[list[Job]]:
+        """For each command the jobs that there are of it, of the same code, by version."""
+        if not commands:
+            return []
+        by_place: dict[tuple[str, str], list[Job]] = {}
+        for job in self.find():
+            if not job.folder.is_debug:
+                by_place.setdefault((job.document["definition"], job.document["name"]), []).append(job)
+        found, used = [], set[str]()
+        for command in commands:
+            digest = codes.of(command).digest
+            same = [
+                job
+                for job in by_place.get((command.flags.model.stem, command.name), [])
+                if job.is_of(list(command.words), digest) and job.label not in used
+            ]
+            found.append(same[:replicates])
+            used |= {job.label for job in found[-1]}
+        return found
+
+    # Looking
+
+    def find(self, names: str | Iterable[str] = ()) -> list[Job]:
+        """The jobs of these names: folders below `out`, with all that is in them, or patterns as x/*/y.
+
+        Without a name all. Raises `UsageError` for a name that no job has.
+        """
+        folders = self._find_folders()
+        folders = [each for folder in folders for each in (folder, folder.debug)]
+        wanted = [names] if isinstance(names, str) else list(names)
+        if wanted:
+            folders = [each for each in folders if self._fits(each, wanted)]
+        contents = self.os.read([folder.document for folder in folders])
+        jobs = [
+            read_job(folder, folder.under(self.out), contents[folder.document][1])
+            for folder in folders
+            if folder.document in contents
+        ]
+        for name in wanted:
+            if not any(self._fits(job.folder, [name]) for job in jobs):
+                raise UsageError(f"{self._told_place()} has no job {name!r}; {self._told_jobs()}")
+        return jobs
+
+    def status(self, names: str | Iterable[str] = (), silent: float = SILENT_SECONDS) -> Table:
+        """What became of jobs, from their files; of those that are `silent` for so many seconds, the
+        scheduler is asked."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        folders = [each for folder in self._find_folders() for each in (folder, folder.debug)]
+        if wanted:
+            folders = [each for each in folders if self._fits(each, wanted)]
+            if not folders:
+                raise UsageError(f"{self._told_place()} has no job {wanted[0]!r}; {self._told_jobs()}")
+        return Table(self._statuses_of(folders, silent))
+
+    def log(self, name: str, lines: int = 40) -> str:
+        """The end of what a job printed, and of its errors."""
+        parts = []
+        for job in self.find(name):
+            found = self.os.read([job.folder.out, job.folder.err], 1 << 18)
+            for path in (job.folder.out, job.folder.err):
+                text = found[path][1].decode(errors="replace").splitlines()[-lines:] if path in found else []
+                if text:
+                    parts.append("\n".join([f"== {job.label}/{posixpath.basename(path)}", *text]))
+        return "\n".join(parts) or f"{name} has printed nothing yet"
+
+    # Ending and bringing home
+
+    def cancel(self, names: str | Iterable[str]) -> Table:
+        """End jobs that wait or run; their results stay, and they can be resumed."""
+        jobs = self.find(names)
+        statuses = {each.job: each for each in self._statuses(jobs)}
+        going = [job for job in jobs if statuses[job.label].state in ("submitted", "running")]
+        if not going:
+            raise UsageError(f"none of {counted(len(jobs), 'job')} waits or runs: there is nothing to cancel")
+        # Before the scheduler is told, so that a job that is about to begin sees it.
+        lines = [f"{job.folder.path}\0cancel user {now()} {job.ids[-1]}\0" for job in going]
+        check_done(self.os.run(["bash", "-c", _APPEND], "".join(lines).encode()), "cancel the jobs")
+        for name in sorted({job.scheduler for job in going}):
+            own = [job for job in going if job.scheduler == name]
+            attempts = [Attempt(job.ids[-1], statuses[job.label].pid) for job in own]
+            self._scheduler_named(name).cancel(self.os, attempts)
+        return Table(self._statuses(going))
+
+    def fetch(self, names: str | Iterable[str], to: str | Path = "fetched") -> list[Path]:
+        """Copy the folders of jobs to this machine, below a folder; where they are now."""
+        target = []
+        for job in self.find(names):
+            if not job.folder.is_debug:  # it is in the folder of its job
+                target.append(Path(to) / job.label)
+                target[-1].mkdir(parents=True, exist_ok=True)
+                self.os.copy(job.folder.path, target[-1])
+        return target
+
+    # Within
+
+    def _statuses(self, jobs: Sequence[Job]) -> list[Status]:
+        """As it is now, whatever a scheduler has to be asked."""
+        return self._statuses_of([job.folder for job in jobs], silent=0.0) if jobs else []
+
+    def _statuses_of(self, folders: Sequence[JobFolder], silent: float) -> list[Status]:
+        found = look_at(self.os, folders, self.out)
+        statuses = ask_schedulers(self.os, found, silent, self._scheduler_named)
+        lost = [
+            seen.job.folder for seen, status in zip(found, statuses, strict=True) if status.state == "lost"
+        ]
+        # One may have ended between the two looks.
+        ended = {seen.status.job: seen.status for seen in look_at(self.os, lost, self.out)} if lost else {}
+        ended = {job: status for job, status in ended.items() if status.state in OVER}
+        return [ended.get(status.job, status) for status in statuses]
+
+    def _scheduler_named(self, name: str) -> Scheduler:
+        if name == self.scheduler.name:
+            return self.scheduler
+        if name not in SCHEDULERS:
+            raise UsageError(f"a job was submitted to {name!r}: give Jobs that scheduler")
+        return SCHEDULERS[name]()
+
+    def _find_folders(self) -> list[JobFolder]:
+        done = self.os.run(find_argv(self.out))
+        if done.code not in (0, 1):
+            check_done(done, f"look for jobs in {self.out}")
+        found = [JobFolder(path) for path in done.out.split("\0") if path]
+        numbered = [each for each in found if each.path.rpartition(VERSION)[2].isdecimal()]
+        return sorted(numbered, key=lambda each: (posixpath.dirname(each.path), each.version))
+
+    def _base(self) -> str:
+        """The folder on the machine that relative paths are from."""
+        if not hasattr(self, "_known_base"):
+            self._known_base = check_done(self.os.run(["pwd"]), "look where commands run").rstrip("\n")
+        return self._known_base
+
+    def _out(self) -> str:
+        """The folder of all jobs, from the root."""
+        return posixpath.join(self._base(), self.out)
+
+    def _fits(self, folder: JobFolder, names: Sequence[str]) -> bool:
+        label = folder.under(self.out)
+        places = [label, label.partition("/")[2]]  # with the name of the definition, or without
+        parts = [name.rstrip("/").removeprefix(f"{self.out}/") for name in names]
+        return any(
+            place == part or place.startswith(f"{part}/") or fnmatch.fnmatchcase(place, part)
+            for place in places
+            for part in parts
+        )
+
+    def _told_place(self) -> str:
+        return self.out if self.os.is_here else f"{self.os.name}:{self.out}"
+
+    def _told_jobs(self) -> str:
+        names = [folder.under(self.out) for folder in self._find_folders()]
+        return f"there are {listed(names, 5)}" if names else "there are none at all"
+
+
+_APPEND = r"""
+while IFS= read -r -d '' folder && IFS= read -r -d '' line; do
+    [ ! -d "$folder" ] || printf '%s\n' "$line" >> "$folder/job.events" || exit 1
+done
+"""
+
+
+def _as_list(what: Any) -> list[Any]:
+    return [what] if isinstance(what, Command | Job) else list(what)

@@ -1,0 +1,133 @@
+"""Makes the folders of jobs: a version that nobody else has, the script, the code."""
+
+import getpass
+import os as system
+import posixpath
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from helixband import __version__
+from helixband.jobs.code import Code, pack_code
+from helixband.jobs.command import Command
+from helixband.jobs.job import Job, read_job
+from helixband.jobs.layout import VERSION, JobFolder, folder_of
+from helixband.jobs.schedulers import Scheduler, Script
+from helixband.jobs.status import now
+from helixband.jobs.systems import Os
+
+
+class Codes:
+    """The code of definitions, packed once each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, tuple[str, ...]], Code] = {}
+
+    def of(self, command: Command) -> Code:
+        """The code of a command, as it was when this was asked first."""
+        key = command.flags.model.absolute(), tuple(sorted(command.flags.shipped().values()))
+        if key not in self._known:
+            self._known[key] = pack_code(*key)
+        return self._known[key]
+
+
+class Plan:
+    """A job that is to be made. `base`: the folder on its machine that relative paths are from."""
+
+    def __init__(self, command: Command, code: Code, base: str) -> None:
+        self.command, self.code, self._base = command, code, base
+        self.flags = command.flags
+
+    def folder(self, out: str, version: int) -> JobFolder:
+        """Where a version of the job is, below `out`."""
+        return folder_of(out, self.flags.model.stem, self.command.name, version)
+
+    def script(self, folder: JobFolder) -> Script:
+        """What the script is made of."""
+        name = f"{self.command.name}_{VERSION}{folder.version}"
+        data = posixpath.join(self._base, self.flags.data)
+        return Script(folder, name, self.flags.words(self._base, folder.version - 1), data)
+
+    def job(self, folder: JobFolder, out: str, scheduler: str) -> Job:
+        """The job of a version."""
+        script, seed = self.script(folder), self.flags.seed
+        document: dict[str, Any] = {
+            "helixband": __version__,
+            "name": self.command.name,
+            "version": folder.version,
+            "argv": self.command.words,
+            "words": list(script.argv),
+            "seed": folder.version - 1 if seed is None else seed,
+            "values": dict(self.command.values),
+            "definition": self.flags.model.stem,
+            "data": script.data,
+            "code": self.code.facts(),
+            "created": now(),
+            "by": who(),
+            "token": secrets.token_hex(8),
+            "scheduler": scheduler,
+            "ids": [],
+            "after": None,
+            "out": "job.out",
+            "err": "job.err",
+        }
+        return Job(folder, folder.under(out), document)
+
+
+def make_jobs(
+    os: Os, scheduler: Scheduler, plans: Sequence[Plan], out: str, there: Iterable[JobFolder]
+) -> list[Job]:
+    """A new version for each plan, below the folder `out`, an absolute path; `there`: the versions before.
+
+    A version is taken by its job.json, which replaces none: of two who make the same at once, each gets one.
+    """
+    for plan in plans:  # a script that cannot be made takes no version
+        scheduler.script(plan.script(plan.folder(out, 1)))
+    highest: dict[str, int] = {}
+    for folder in there:
+        parent = posixpath.dirname(folder.path)
+        highest[parent] = max(highest.get(parent, 0), folder.version)
+    made: dict[int, Job] = {}
+    while waiting := [number for number in range(len(plans)) if number not in made]:
+        wanted: dict[int, Job] = {}
+        for number in waiting:
+            parent = posixpath.dirname(plans[number].folder(out, 1).path)
+            highest[parent] = highest.get(parent, 0) + 1
+            wanted[number] = plans[number].job(
+                plans[number].folder(out, highest[parent]), out, scheduler.name
+            )
+        taken = set(
+            os.write({each.folder.document: each.dumped() for each in wanted.values()}, exclusive=True)
+        )
+        made |= {number: job for number, job in wanted.items() if job.folder.document not in taken}
+    files: dict[str, bytes] = {}
+    for number, job in sorted(made.items()):
+        files[job.folder.script] = scheduler.script(plans[number].script(job.folder)).encode()
+        files[job.folder.code] = plans[number].code.archive
+    os.write(files)
+    return [made[number] for number in range(len(plans))]
+
+
+def make_debug(os: Os, scheduler: Scheduler, job: Job) -> Job:
+    """The job that goes before another: the same with --debug; made, or there already."""
+    folder, document = job.folder.debug, job.document
+    argv = [*document["argv"], "--debug"]
+    debug = Job(folder, f"{job.label}/debug", {**document, "argv": argv, "ids": []})
+    if there := os.read([folder.document]):
+        return read_job(folder, debug.label, there[folder.document][1])
+    name = f"{document['name']}_{VERSION}{document['version']}_debug"
+    script = Script(folder, name, [*document["words"], "--debug"], document["data"])
+    code = os.read([job.folder.code])[job.folder.code][1]
+    content = {folder.script: scheduler.script(script).encode(), folder.code: code}
+    os.write({**content, folder.document: debug.dumped()})
+    return debug
+
+
+def who() -> str:
+    """The user and the machine that this runs on."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        user = str(system.getuid())
+    return f"{user}@{system.uname().nodename}"
