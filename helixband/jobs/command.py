@@ -51,13 +51,12 @@ class Command:
     @classmethod
     def of(cls, hparams: Any, argv: Sequence[str]) -> "Command":
         """The command line `argv` with these hyperparameters; the name is their path."""
-        return cls(hparams.path(), argv, dict(hparams), hparams)
+        return cls(hparams.path(), argv, hparams.to_json(), hparams)
 
     @property
     def words(self) -> list[str]:
         """The command line, with the hyperparameters in it."""
-        given = shlex.split(self.hparams.args()) if self.hparams is not None else []
-        return [*self.argv, *given]
+        return [*self.argv, *(self.hparams.argv() if self.hparams is not None else [])]
 
     @property
     def line(self) -> str:
@@ -142,31 +141,32 @@ def changes(base: Command, rows: Iterable[Mapping[str, Any]]) -> list[Command]:
 def sample(base: Command, n: int, seed: int = 0, **space: Any) -> list[Command]:
     """So many commands with random hyperparameters, the same for the same seed.
 
-    `space`: by name a list to choose from, or a function that draws a value with a `random.Random`. Without
-    it, what the classes of `base.hparams` declare with `search` is drawn.
+    `space`: by name a list to choose from, a Range, or a function that draws a value with a `random.Random`.
+    Without it, what the classes of `base.hparams` declare with `search` is drawn.
     """
-    drawn = space or _declared(base)
     generator = random.Random(seed)
-    draws = {name: _drawn_by(name, choice) for name, choice in drawn.items()}
+    if not space:
+        return [base.replace(**_declared(base, generator)) for _ in range(n)]
+    draws = {name: _drawn_by(name, choice) for name, choice in space.items()}
     return [base.replace(**{name: draw(generator) for name, draw in draws.items()}) for _ in range(n)]
 
 
-def _declared(base: Command) -> dict[str, Any]:
-    declared = {} if base.hparams is None else type(base.hparams).fields()
-    fields = declared.items() if isinstance(declared, Mapping) else ((each.name, each) for each in declared)
-    found = {name: each.search for name, each in fields if each.search is not None}
-    if not found:
+def _declared(base: Command, generator: random.Random) -> dict[str, Any]:
+    """What is searched of the hyperparameters of a command, drawn once."""
+    names = list(type(base.hparams).space()) if base.hparams is not None else []
+    if not names:
         raise UsageError(
             "nothing is declared to be searched: name what to draw, as in sample(…, lr=[0.1, 0.2])"
         )
-    return found
+    drawn = type(base.hparams).draw(generator)
+    return {name: drawn[name] for name in names}
 
 
 def _drawn_by(name: str, choice: Any) -> Callable[[random.Random], Any]:
     if callable(choice):
         return choice  # type: ignore[no-any-return]
-    if hasattr(choice, "draw"):
-        return choice.draw  # type: ignore[no-any-return]
+    if hasattr(choice, "at"):  # a Range of helixband.hparams
+        return lambda generator: choice.at(generator.random())
     values = _listed(name, choice)
     return lambda generator: generator.choice(values)
 

@@ -1,7 +1,5 @@
 """What a job runs, and lists of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import pytest
 from jobs_toys import command
 
 from helixband.errors import UsageError
+from helixband.hparams import Hparams, Range, hparam
 from helixband.jobs import Command, Jobs, changes, grid, sample
 
 BASE = Command("first", ["--model", "def.py", "--epoch", "3"])
@@ -43,47 +42,24 @@ def test_a_sample_is_the_same_for_the_same_seed() -> None:
     assert [each.name for each in first] == [each.name for each in again]
     assert [each.name for each in first] != [each.name for each in other]
     assert {each.values["units"] for each in first} <= {2, 4, 8}
+    assert all(1 <= each.values["x"] <= 2 for each in sample(BASE, 3, x=Range(1.0, 2.0)))
 
 
-@dataclass(frozen=True)
-class Toy(Mapping[str, Any]):
-    """Hyperparameters by name, as a job needs them: a path, flags, and others with other values."""
+class Toy(Hparams):
+    """Hyperparameters of the tests."""
 
-    lr: float = 0.5
-
-    @dataclass(frozen=True)
-    class Field:
-        search: list[float] | None
-
-    @classmethod
-    def fields(cls) -> dict[str, Any]:
-        return {"lr": cls.Field([0.1, 0.2])}
-
-    def __getitem__(self, name: str) -> Any:
-        return {"lr": self.lr}[name]
-
-    def __iter__(self) -> Any:
-        return iter(["lr"])
-
-    def __len__(self) -> int:
-        return 1
-
-    def path(self) -> str:
-        return f"v1/lr={self.lr:.2E}"
-
-    def args(self) -> str:
-        return f"--lr '{self.lr}'"
-
-    def replace(self, **values: float) -> "Toy":
-        return Toy(**values)
+    version = 1
+    lr: float = hparam(0.5, "learning rate", short="lr", search=[0.1, 0.2])
+    label: str = hparam("none", "a text", short="la")
 
 
 def test_hyperparameters_by_name_give_the_name_and_the_flags() -> None:
     base = Command.of(Toy(), ["--model", "def.py"])
-    assert (base.name, base.words) == ("v1/lr=5.00E-01", ["--model", "def.py", "--lr", "0.5"])
-    [found] = grid(base, lr=[0.25])
-    assert (found.name, found.line) == ("v1/lr=2.50E-01", "--model def.py --lr 0.25")
-    assert found.values == {"lr": 0.25}
+    assert (base.name, base.words) == ("v1", ["--model", "def.py"])
+    [found] = grid(base, lr=[0.25], label=["a b"])
+    assert (found.name, found.words) == (found.hparams.path(), [*base.argv, *found.hparams.argv()])
+    assert "lr=2.50E-01" in found.name and "a b" in found.words
+    assert found.values == {"lr": 0.25, "label": "a b"}
     assert {each.values["lr"] for each in sample(base, 9)} == {0.1, 0.2}
 
 
