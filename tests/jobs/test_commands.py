@@ -58,7 +58,7 @@ def test_hyperparameters_by_name_give_the_name_and_the_flags() -> None:
     assert (base.name, base.words) == ("v1", ["--model", "def.py"])
     [found] = grid(base, lr=[0.25], label=["a b"])
     assert (found.name, found.words) == (found.hparams.path(), [*base.argv, *found.hparams.argv()])
-    assert "lr=2.50E-01" in found.name and "a b" in found.words
+    assert "lr=2.50E-01" in found.name and "--label=a b" in found.words
     assert found.values == {"lr": 0.25, "label": "a b"}
     assert {each.values["lr"] for each in sample(base, 9)} == {0.1, 0.2}
 
