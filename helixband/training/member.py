@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import update_bn
 
 from helixband.errors import HelixbandWarning, StorageError, TrainingError
 from helixband.randomness import Stream, set_state
@@ -31,6 +30,7 @@ from helixband.training.iterators import Iterators, iterators_of
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter
 from helixband.training.objects import is_stateful
+from helixband.training.parts.average import renew_batch_norm
 from helixband.training.result import joined
 from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
 from helixband.training.weighting import split_of
@@ -232,9 +232,8 @@ class Member:
         train: Any = self.train
         state = train.state_dict() if is_stateful(train) else None
         with validation_numbers(self.train, self.seed, self.record.epoch, TRAIN):
-            found = self._labelled()
-            batches = ((to_device(x, self.model.device),) for x, *_ in found)
-            update_bn(batches, self.model.network)
+            batches = (to_device(x, self.model.device) for x, *_ in self._labelled())
+            renew_batch_norm(self.model, batches)
         if state is not None:
             train.load_state_dict(state)
 

@@ -29,7 +29,7 @@ def split_of(model: Any) -> Callable[[Any, str], tuple[Any, ...]] | None:
 
 
 def split(parts: Any, where: str) -> tuple[Any, ...]:
-    """(x, y) or (x, y, weight) that `split_batch` made of a batch, checked.
+    """(x, y) or (x, y, weight) that `split_batch` made of a batch, checked; weights as an array, (N,).
 
     Raises `DefinitionError` for anything else, and `DataError` for weights that are none.
     """
@@ -37,9 +37,8 @@ def split(parts: Any, where: str) -> tuple[Any, ...]:
         raise DefinitionError(
             f"split_batch returned {in_one_line(parts)}; it has to return (x, y) or (x, y, weight)"
         )
-    if len(parts) == 3:
-        weights_of_examples(parts[2], length(parts[1]), where)
-    return tuple(parts)
+    x, y, *weights = parts
+    return x, y, *(weights_of_examples(given, length(y), where) for given in weights)
 
 
 def weighted(criterion: Any, y_pred_loss: Any, y: Any, weight: Tensor) -> Loss:

@@ -94,6 +94,77 @@ def test_what_a_definition_froze_itself_stays_frozen() -> None:
     assert changed(model, 2) == ALL - {"encoder.0.bias"}
 
 
+class Plain(nn.Module):
+    """A normalisation without parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, affine=False))
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.encoder(x))
+        return found
+
+
+@pytest.mark.parametrize(
+    ("network", "freeze", "own", "means"),
+    [
+        (Plain, {"encoder.*": 1}, (), [0, 1]),
+        (Plain, {"encoder.0.*": 1}, (), [1, 2]),
+        (Net, {"encoder.1.bias": 1}, ("encoder.1.weight",), [0, 1]),
+        (Net, {"encoder.1.*": 1}, ("encoder.1.weight", "encoder.1.bias"), [0, 1]),
+        (Net, {"encoder.0.*": 1}, ("encoder.1.weight", "encoder.1.bias"), [1, 2]),
+    ],
+)
+def test_which_statistics_stay(
+    network: type[nn.Module], freeze: dict[str, int], own: tuple[str, ...], means: list[int]
+) -> None:
+    """`means`: in how many epochs, up to each, the statistics have changed."""
+    seen = []
+
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            made = network()
+            for name in own:
+                made.get_parameter(name).requires_grad_(False)
+            optimizer = optim.SGD(made.parameters(), 0.1)
+            super().init_model(made, optimizer=optimizer, training=TrainingOptions(freeze=freeze))
+
+        def get_hyperband_reward(self, result: Any) -> Any:
+            seen.append(int(self.network.get_buffer("encoder.1.num_batches_tracked")))
+            return super().get_hyperband_reward(result)
+
+    Model({}, Namespace(cpu=True)).fit(*data(), 2)
+    assert seen == [3 * epochs for epochs in means]  # 3 batches an epoch
+
+
+@pytest.mark.parametrize("average", [{"ema_decay": 0.9, "renew_batch_norm": True}, {"swa_start": 0.0}])
+def test_frozen_statistics_stay_where_those_of_averages_are_renewed(average: dict[str, Any]) -> None:
+    seen = []
+
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            network = Net()
+            nn.init.constant_(network.get_buffer("encoder.1.running_mean"), 3.0)
+            optimizer = optim.SGD(network.parameters(), 0.05)
+            options = TrainingOptions(freeze={"encoder.*": 2}, **average)
+            super().init_model(network, optimizer=optimizer, training=options)
+
+        def eval_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+            seen.append(self.network.get_buffer("encoder.1.running_mean").tolist())
+            encoded = self.network.get_submodule("encoder")(torch.tensor(X))
+            renewed = self.network.get_buffer("head.0.running_mean")  # each batch counts alike
+            assert renewed.tolist() == pytest.approx(encoded.mean(0).tolist(), abs=1e-5)
+            return {}
+
+    model = Model({}, Namespace(cpu=True))
+    model.fit(*data(), 2)
+    assert set(map(tuple, seen)) == {(3.0, 3.0, 3.0, 3.0)}
+    assert model.network.get_buffer("encoder.1.running_mean").tolist() == [3.0] * 4
+
+
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     whole = make({"encoder.*": 2}).fit(*data(), 4)
     trial = Results(tmp_path).trial("0000")
@@ -111,6 +182,10 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
         (
             {"encoder.*": 0},
             r"freeze is {'encoder\.\*': 0}; it has to be a dict of globs with numbers of epochs",
+        ),
+        (
+            {"*": 1, "encoder.*": 2},
+            r"freeze: all that 'encoder\.\*' matches belongs to the globs before it: put it before them",
         ),
         ("encoder.*", "it has to be a dict of globs with numbers of epochs from 1"),
     ],

@@ -168,6 +168,16 @@ def test_a_plain_criterion_takes_weights_by_a_third_parameter() -> None:
         fitted(Ignores, Dicts(Y, 8, WEIGHTS))
 
 
+@pytest.mark.parametrize("form", [list, tuple, torch.tensor, np.float64])
+def test_weights_may_be_in_any_form(form: Any) -> None:
+    class Listed(OfDicts):
+        def split_batch(self, batch: dict[str, Any]) -> tuple[Any, ...]:
+            return batch["inputs"], batch["labels"], form(batch["weights"].tolist())
+
+    expected = fitted(OfDicts, Dicts(Y, 8, WEIGHTS)).history
+    assert fitted(Listed, Dicts(Y, 8, WEIGHTS)).history == expected
+
+
 @pytest.mark.parametrize(
     ("weights", "told"),
     [

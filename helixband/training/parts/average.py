@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.constrain import Constrain
@@ -114,6 +114,26 @@ class Average:
             raise ValueError("the averages are of other parameters than the network has")
         self.count = state["count"]
         self._averages = [averages[name].to(weight.device) for name, weight in weights.items() if averages]
+
+
+@torch.no_grad()
+def renew_batch_norm(model: Any, batches: Iterable[Any]) -> None:
+    """Compute the statistics of the network's BatchNorm anew from batches of x, on the device.
+
+    It is `torch.optim.swa_utils.update_bn`, which leaves those that are frozen in evaluation mode.
+    """
+    model.engine.modes.train()
+    modules = [each for each in model.network.modules() if isinstance(each, _BatchNorm) and each.training]
+    momenta = [module.momentum for module in modules]
+    for module in modules:
+        module.reset_running_stats()
+        module.momentum = None  # a mean over the batches, each counting alike
+    try:
+        for x in batches:
+            model.forward(x)
+    finally:
+        for module, momentum in zip(modules, momenta, strict=True):
+            module.momentum = momentum
 
 
 def _copy(values: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
