@@ -96,6 +96,7 @@ FILES = {
         "flags labels",
         "hparams",
         ".",
+        "groups",
     ],
     "jobs": [
         "code layout machine status templates",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from helixband.display.plain import PlainProgress
 from helixband.display.progress import BracketCount, Job, Leader, Progress, RungCount
 from helixband.display.screen import Screen
-from helixband.display.text import show_config, show_number, show_row, shown_values
+from helixband.display.text import show_number, show_row, shown_values
 from helixband.results.directory import Row
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class LiveProgress(Progress):
         if lines.brackets:
             parts += [*gap, self._brackets(lines.brackets)]
         if lines.best:
-            parts += [*gap, _best_table(best[: lines.best])]
+            parts += [*gap, self._best_table(best[: lines.best])]
         if lines.failures:
             parts += [*gap, _line(f"{self.failures} failed, the last {self.last_failure}", "red")]
         return parts
@@ -179,6 +179,15 @@ class LiveProgress(Progress):
             table.add_row(Text(label), *cells)
         return table
 
+    def _best_table(self, best: list[Leader]) -> "Table":
+        table = _table("best trials")
+        table.add_column("reward", justify="right", no_wrap=True)
+        table.add_column("configuration")  # the one that gives way on a narrow terminal
+        for one in best:
+            name = f">{one.name}" if one.at_work else one.name
+            table.add_row(name, show_number(one.reward), _line(self.show_config(one.config)))
+        return table
+
     def _groups(self, lines: int) -> list[tuple[str, list[BracketCount]]]:
         """The brackets, where there are too many with those that finished and the last ones summed up."""
         every = [(f"bracket {n}/{len(self.brackets)}", [b]) for n, b in enumerate(self.brackets, 1)]
@@ -216,16 +225,6 @@ def _cell(rungs: list[RungCount]) -> "Text":
     if any(rung.running for rung in rungs):
         return Text(f">{ended}/{expected}", style="bold cyan")
     return Text(f"{ended}/{expected}", style="green" if ended == expected else "dim")
-
-
-def _best_table(best: list[Leader]) -> "Table":
-    table = _table("best trials")
-    table.add_column("reward", justify="right", no_wrap=True)
-    table.add_column("configuration")  # the one that gives way on a narrow terminal
-    for one in best:
-        name = f">{one.name}" if one.at_work else one.name
-        table.add_row(name, show_number(one.reward), _line(show_config(one.config)))
-    return table
 
 
 def _table(head: str) -> "Table":

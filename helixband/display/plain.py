@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from helixband.display.progress import Plan, Progress
-from helixband.display.text import first_line, show_config, show_number, show_row
+from helixband.display.text import first_line, show_number, show_row
 from helixband.results.directory import Row
 
 SECONDS_BETWEEN_LINES = 10
@@ -71,5 +71,5 @@ class PlainProgress(Progress):
             what += ", stopped as hopeless" if hopeless else ""
             stand = [f"{100 * self.done // max(1, self.total)} %", self.time_left()]
             told = [f"{self.place(job)}, trial {name}, to epoch {job.epochs}: {what}"]
-            told += [show_config(config)] * bool(config)
+            told += [self.show_config(config)] * bool(config)
             self.say(f"  {'  '.join(told)}  [{', '.join(filter(None, stand))}]")

@@ -130,6 +130,7 @@ class Progress:
         self.bases = 0.0  # that a window adds, where windows are counted
         self.failures = 0
         self.last_failure = ""
+        self.defaults: Mapping[str, Any] = {}  # of hyperparameters: they are not shown
         self.rewards: dict[str, tuple[float, Mapping[str, Any]]] = {}  # of the jobs that ended
         self._tried: set[str] = set()  # the trials with a result, be it a failure
         self._lock = threading.RLock()
@@ -146,6 +147,14 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line to the user."""
+
+    def show_config(self, config: Mapping[str, Any]) -> str:
+        """A configuration on one line, without what has its default."""
+        told = {name: value for name, value in config.items() if not self._is_default(name, value)}
+        return show_config(told) if told or not config else "the defaults"
+
+    def _is_default(self, name: str, value: Any) -> bool:
+        return name in self.defaults and value == self.defaults[name]
 
     def begin_search(self, plan: Plan) -> None:
         """A search of these brackets begins.
@@ -303,7 +312,7 @@ class Progress:
         for best in self.best()[:1]:
             at_work = ", still at work" if best.at_work else ""
             told = f"trial {best.name}{at_work}, reward {show_number(best.reward)}"
-            lines.append(f"best so far: {told}  {show_config(best.config)}")
+            lines.append(f"best so far: {told}  {self.show_config(best.config)}")
         return lines
 
     def time_left(self) -> str:

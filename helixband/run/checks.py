@@ -8,7 +8,7 @@ from helixband.errors import ResultsMismatch, UsageError, counted
 from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
-from helixband.run.hyperparameters import agrees, completed_tries, unheard, values_given
+from helixband.run.hyperparameters import agrees, completed_tries, part_of, unheard, values_given
 from helixband.run.prediction import Prediction
 from helixband.run.trained import check_weights, no_model
 from helixband.search.executors.workers import check_workers
@@ -191,6 +191,7 @@ class Checks(Stage):
             return
         if not agrees(self.definition, stored, self.fixed):
             raise ResultsMismatch(
-                f"the model in {best.path} has the configuration {stored}, not {self.fixed}; "
+                f"the model in {best.path} has the configuration "
+                f"{part_of(stored, self.fixed, self.definition)}, not {self.fixed}; "
                 "choose another directory with --result"
             )

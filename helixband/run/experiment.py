@@ -18,7 +18,7 @@ from base_model import choose_device
 from helixband import interruption
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
-from helixband.display.text import show_config, show_number
+from helixband.display.text import show_number
 from helixband.env import is_of_the_place, variables_read
 from helixband.errors import UsageError, counted
 from helixband.files import absolute, exists
@@ -32,7 +32,7 @@ from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.flags import check_flags
-from helixband.run.hyperparameters import single_configuration
+from helixband.run.hyperparameters import single_configuration, unsearched_defaults
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
@@ -124,6 +124,7 @@ class Experiment(Stage):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.progress.defaults = unsearched_defaults(self.definition)
         self.evaluation = Evaluation(context)
         self.prediction = Prediction(context)
         self.checks = Checks(context, self.prediction)
@@ -290,7 +291,7 @@ class Experiment(Stage):
         self.progress.end()
         self.progress.say("best trials:")
         for one in self.progress.best():
-            told = f"{one.name}  reward {show_number(one.reward)}  {show_config(one.config)}"
+            told = f"{one.name}  reward {show_number(one.reward)}  {self.progress.show_config(one.config)}"
             self.progress.say(f"  {told}")
         return finished
 
@@ -303,7 +304,7 @@ class Experiment(Stage):
     def _tell_best(self, trial: Trial) -> None:
         best, config = best_state(self.results, trial), self.results.config_of(trial) or {}
         reward = f"reward {show_number(best['reward'])} in epoch {best['epoch']}"
-        self.progress.say(f"best: trial {trial.id}, {reward}  {show_config(config)}")
+        self.progress.say(f"best: trial {trial.id}, {reward}  {self.progress.show_config(config)}")
         self._show_network(trial, config)
 
     def _train(self, trial: Trial) -> None:
@@ -311,7 +312,7 @@ class Experiment(Stage):
         self._prepare_training(trial)
         if trial.id == SINGLE:
             self.run_file.record_single(config, finished=False)
-        self.progress.say(f"training: {show_config(config)}")
+        self.progress.say(f"training: {self.progress.show_config(config)}")
         self._show_network(trial, config)
         self.starting.install()
         if exists(trial.history_file) and not trial.is_resumable:

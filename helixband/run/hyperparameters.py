@@ -44,6 +44,21 @@ def unheard(args: Namespace, definition: Definition) -> list[str]:
     ]
 
 
+def unsearched_defaults(definition: Definition) -> Document:
+    """The defaults of the declared hyperparameters that no search tunes: they go without saying."""
+    if (kind := definition.hparams) is None:
+        return {}
+    searched = kind.space()
+    return {name: value for name, value in kind().to_json().items() if name not in searched}
+
+
+def part_of(stored: Document, values: Document, definition: Definition) -> Document:
+    """What a stored configuration has of what is given, for a message; without `hparams`, all of it."""
+    if definition.hparams is None:
+        return stored
+    return {name: value for name, value in stored.items() if name in values}
+
+
 def single_configuration(definition: Definition, values: Document | None, seed: int) -> Document:
     """The configuration of a training without a search, with the values that are given.
 

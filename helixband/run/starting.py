@@ -18,7 +18,7 @@ from helixband.files import exists, read_object, remove_file
 from helixband.results import checkpoints
 from helixband.results.directory import Trial
 from helixband.run.context import Context, Stage
-from helixband.run.hyperparameters import agrees, single_configuration
+from helixband.run.hyperparameters import agrees, part_of, single_configuration
 from helixband.run.runfile import file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.training.keeper import table
@@ -81,8 +81,9 @@ class Starting(Stage):
             state.config = single_configuration(self.definition, config, self.args.seed)
         if config is not None and not agrees(self.definition, state.config, config):
             raise ResultsMismatch(
-                f"{self.origin} was trained with the configuration {state.config}, not {config}; leave "
-                "--config and --set out"
+                f"{self.origin} was trained with the configuration "
+                f"{part_of(state.config, config, self.definition)}, not {config}; leave --config, --set and "
+                "the flags of hyperparameters out"
             )
         return state.config
 

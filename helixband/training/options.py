@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -65,7 +66,9 @@ def from_0(value: Any) -> Any:
 
 
 def batches_or_share(value: Any) -> Any:
-    """A number of batches, an integer, or a share, a float."""
+    """A number of batches, an integer, or a share, a float; or the text of one, from a hyperparameter."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value):
+        value = int(value) if value.isdigit() else float(value)
     is_share = type(value) is float and 0 < value <= 1
     if not is_share and (type(value) is not int or value < 1):
         raise ValueError("it has to be a whole number of batches from 1, or a share with a point, up to 1.0")
@@ -109,7 +112,9 @@ def constraints_of(value: Any) -> Any:
 
 
 def epochs_by_glob(value: Any) -> Any:
-    """Numbers of epochs by globs."""
+    """Numbers of epochs by globs; or texts GLOB=EPOCHS, as a hyperparameter has them."""
+    if isinstance(value, list) and all(re.fullmatch(r".+=[0-9]{1,9}", str(each)) for each in value):
+        value = {glob: int(epochs) for glob, _, epochs in (each.rpartition("=") for each in value)}
     if not isinstance(value, Mapping) or not all(
         type(glob) is str and type(epochs) is int and epochs > 0 for glob, epochs in value.items()
     ):
@@ -147,8 +152,8 @@ class TrainingOptions:
     freeze: Mapping[str, int] | None = option(
         None,
         optional(epochs_by_glob),
-        'Parameters that are not trained in the first epochs, by globs on their names: {"encoder.*": 3}. The '
-        "first glob that matches a parameter counts.",
+        'Parameters that are not trained in the first epochs, by globs on their names: {"encoder.*": 3}, or '
+        '["encoder.*=3"]. The first glob that matches a parameter counts.',
     )
     ema_decay: float | None = option(
         None,
@@ -242,6 +247,15 @@ class TrainingOptions:
             raise DefinitionError(
                 "ema_decay and swa_start are both given: a training has one average or the other"
             )
+
+    @classmethod
+    def from_hparams(cls, hparams: Mapping[str, Any], **given: Any) -> "TrainingOptions":
+        """The options of their names that a mapping has, such as `self.hparams`; None is the default.
+
+        `given` are those that it has not, for example constraints.
+        """
+        named = {name: hparams[name] for name in OPTIONS if hparams.get(name) is not None}
+        return cls(**named, **given)
 
     def but(self, given: Mapping[str, Any]) -> "TrainingOptions":
         """These options, with other values for some."""

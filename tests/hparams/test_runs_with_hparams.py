@@ -65,6 +65,11 @@ def test_a_training_has_the_defaults(declared: Project) -> None:
     assert declared.json("run.json")["definition"]["hparams"] == 1
 
 
+def test_the_screen_has_what_is_searched_and_what_is_no_default(declared: Project) -> None:
+    told = declared.run("-ep", "1", "--n-layers", "2").out
+    assert "training: lr=0.02  units=4  n_layers=2\n" in told
+
+
 def test_flags_give_values(declared: Project) -> None:
     flags = ("--lr", "1e-2", "--n_layers", "3", "--optimizer=sgd", "--set", "seed=7", "--set", "units=8")
     assert declared.run("-ep", "1", *flags).code == 0
