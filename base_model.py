@@ -341,7 +341,8 @@ class BaseModel:
         """y_pred over the x of a generator, or of one array or tensor (N, …): NumPy (N, …)."""
         batches = [generator] if isinstance(generator, np.ndarray | Tensor) else generator
         rows, limit, giver = self.args.batch_size, self.batch_limit, self.engine.giver("predict_step")
-        return passes.predict(self.predict_step, batches, self.device, rows, limit, giver)
+        step = functools.partial(judge.prediction, self)
+        return passes.predict(step, batches, self.device, rows, limit, giver)
 
     def predict_mc(self, generator: Generator, samples: int) -> tuple[Any, Any]:
         """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""

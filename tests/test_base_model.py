@@ -194,6 +194,39 @@ def test_each_step_sets_its_own_mode() -> None:
     assert modes == ["train", "train", "eval"] * 2 + ["eval"]
 
 
+def test_steps_of_a_definitions_own_have_their_modes_too() -> None:
+    modes: list[str] = []
+
+    class Probe(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            modes.append("train" if self.training else "eval")
+            return super().forward(x)
+
+    class Own(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Sequential(Probe(3, 1))
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), lr=0.1))
+
+        def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            loss, y_pred = self.eval_step(x, y)
+            self.backward(loss)
+            self.optimizer_step()
+            return loss.detach(), y_pred.detach()
+
+        def eval_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            output = self.forward(x)
+            return self.compute_loss(output["y_pred_loss"], y), output["y_pred"]
+
+        def predict_step(self, x: Tensor) -> Tensor:
+            return self.forward(x)["y_pred"]
+
+    Own().predict(X)  # of a network that was only made
+    model = Own()
+    model.fit(MatrixBatchGenerator(X, Y, 20), MatrixBatchGenerator(X, Y), epochs=2)
+    model.predict(X)
+    assert modes == ["eval", *["train", "train", "eval"] * 2, "eval"]
+
+
 def test_evaluation_and_prediction_change_nothing() -> None:
     model = seeded(Regressor)
     before, state = weights(model), torch.get_rng_state()

@@ -171,7 +171,8 @@ class Engine:
         return len(self._checked) > seen
 
     def own(self, model: Any, step: str, x: Any, y: Any) -> Any:
-        """What a step of a definition's own gives, which is watched on the first batch of a pass."""
+        """What a step of a definition's own gives, in its mode; watched on the first batch of a pass."""
+        (self.modes.train if step == "train_step" else self.modes.eval)()
         guard = guard_of(x, y) if self.check_step else None
         if guard is None:
             return getattr(model, step)(x, y)

@@ -110,6 +110,12 @@ def batch(model: Any, x: Any, y: Any, weight: Tensor | None = None) -> Evaluated
     return _evaluated(model, output, y)
 
 
+def prediction(model: Any, x: Any) -> Any:
+    """The y_pred of one batch, in evaluation mode; a definition's own step need not set it."""
+    model.engine.modes.eval()
+    return model.predict_step(x)
+
+
 def _evaluated(model: Any, output: dict[str, Any], y: Any) -> Evaluated:
     loss = mean_loss(model, output["y_pred_loss"], y)
     known = model.engine.adds_up and model.engine.weighed(loss) is not None
