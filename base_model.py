@@ -340,9 +340,8 @@ class BaseModel:
     def predict(self, generator: Generator | Tensor | np.ndarray[Any, Any]) -> Any:
         """y_pred over the x of a generator, or of one array or tensor (N, …): NumPy (N, …)."""
         batches = [generator] if isinstance(generator, np.ndarray | Tensor) else generator
-        rows, limit, giver = self.args.batch_size, self.batch_limit, self.engine.giver("predict_step")
-        step = functools.partial(judge.prediction, self)
-        return passes.predict(step, batches, self.device, rows, limit, giver)
+        step, rows, giver = functools.partial(judge.prediction, self), self.args.batch_size, "predict_step"
+        return passes.predict(step, batches, self.device, rows, self.batch_limit, self.engine.giver(giver))
 
     def predict_mc(self, generator: Generator, samples: int) -> tuple[Any, Any]:
         """(mean, standard deviation) of y_pred over `samples` passes with dropout left on."""
