@@ -29,7 +29,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import Config, from_json
-from helixband.training.engine import Engine, Noted, take_parts
+from helixband.training.engine import Engine, take_parts
 from helixband.training.epochs import batches_used, check_sets
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit
@@ -233,13 +233,11 @@ class BaseModel:
         engine = self.engine
         engine.modes.train()
         loss, (y_pred, weighed) = engine.update(self, functools.partial(judge.training_loss, self, x, y))
-        detached = loss.detach()
-        engine.noted = weighed and Noted(detached, weighed.weight, detached._version, weighed.parts)
-        return detached, map_leaves(Tensor.detach, y_pred)
+        return engine.detached(loss, weighed), map_leaves(Tensor.detach, y_pred)
 
-    def backward(self, loss: Tensor) -> None:
-        """For a `train_step` of your own: the gradients of a batch's loss, under all training options."""
-        self.engine.update.backward(self, loss)
+    def backward(self, loss: Any) -> Tensor:
+        """For a `train_step` of your own, given what `compute_loss` gave: the gradients; its scalar."""
+        return judge.backward(self, loss)
 
     def optimizer_step(self, name: str | None = None) -> None:
         """For a `train_step` of your own, after `backward`: the update, by one of several optimizers."""

@@ -27,13 +27,16 @@ from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
 from helixband.training.parts.clip import Norms
 from helixband.training.parts.freeze import Freeze
-from helixband.training.parts.order import Part, after_update, before_update
+from helixband.training.parts.order import after_update, before_update
 from helixband.training.parts.schedule import Schedules, check_schedulers, check_totals
 from helixband.training.parts.skip import Skip
-from helixband.training.parts.update import Update, check_optimizer
+from helixband.training.parts.update import Part, Update, check_optimizer
 from helixband.training.patience import Patience
 from helixband.training.state import ModelState
 from helixband.training.weighting import weighted
+
+_CALL_THE_NETWORK = {"forward", "train_step", "eval_step", "predict_step"}
+"""Methods that may call parts of the network alone, where a definition has them itself."""
 
 
 @dataclass(eq=False)
@@ -146,6 +149,12 @@ class Engine:
             return None
         return Loss(loss, noted.weight, noted.parts)
 
+    def detached(self, loss: Tensor, weighed: Loss | None) -> Tensor:
+        """A loss without its gradient, of which is noted what is known of it with its weight."""
+        detached = loss.detach()
+        self.noted = weighed and Noted(detached, weighed.weight, detached._version, weighed.parts)
+        return detached
+
     def take_weight(self) -> Tensor | None:
         """The weights of the batch's examples, for a loss that uses them."""
         self.weight_used = True
@@ -239,7 +248,7 @@ class Engine:
             before_update(options, self.norms),
             self.after_update,
             options.accumulate,
-            precision.set_up(model.network, options.precision, model.device),
+            precision.set_up(model.network, options.precision, model.device, bool(own & _CALL_THE_NETWORK)),
             "on_before_step" in own,
             Skip() if options.nan == "skip" else None,
             isinstance(model.optimizer, Optimizers),

@@ -189,14 +189,18 @@ def no_batch(generator: Iterable[Any]) -> DataError:
     )
 
 
+def all_finite(nested: Any) -> bool:
+    """Whether no floating value of a batch's arrays is NaN or infinity."""
+    arrays = (np.asarray(leaf) for leaf in leaves(to_numpy(nested)))
+    return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
+
+
 def trouble_in_data(
     generator: Iterable[Any], limit: int | None, split: Split | None = None, place: Place = None
 ) -> str:
     """Why a loss is not finite, as far as the data tell. Nothing is looked for before that has happened."""
     for number, (x, y, *_) in enumerate(labelled(generator, limit, split, place)):
         for name, part in (("x", x), ("y", y)):
-            for leaf in leaves(to_numpy(part)):
-                values = np.asarray(leaf)
-                if values.dtype.kind == "f" and not np.isfinite(values).all():
-                    return f"{name} of batch {number} holds NaN or infinity: mend the data"
+            if not all_finite(part):
+                return f"{name} of batch {number} holds NaN or infinity: mend the data"
     return "the data are finite, so try a lower learning rate, or look for a log or division by 0"

@@ -34,8 +34,24 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
             "split_batch gives weights of examples, and compute_loss does not use them: call "
             "super().compute_loss(y_pred_loss, y) in it"
         )
+    return _noted(engine, given, length(y))
+
+
+def backward(model: Any, given: Any) -> Tensor:
+    """Add the gradients of what `compute_loss` gave in the step under way; the scalar of it, detached.
+
+    Where the step returns that, its weight and the losses of which it is the sum are known.
+    """
+    engine = model.engine
+    loss = _noted(engine, given, engine.rows)
+    engine.update.backward(model, loss)
+    detached: Tensor = engine.detached(loss, engine.weighed(loss))
+    return detached
+
+
+def _noted(engine: Any, given: Any, rows: int) -> Tensor:
     if isinstance(given, dict):
-        return _sum_of(engine, given, length(y))
+        return _sum_of(engine, given, rows)
     if isinstance(given, tuple):
         mean = mean_of(given)
         engine.note(*mean)
@@ -149,7 +165,8 @@ def _pass(
     model.engine.begin_pass()
 
     @torch.no_grad()
-    def loss_of(y_pred_loss: Any, y: Any) -> Loss:
+    def loss_of(y_pred_loss: Any, y: Any, weight: Tensor | None = None) -> Loss:
+        model.engine.sample_weight = weight
         loss = mean_loss(model, y_pred_loss, y)
         return model.engine.weighed(loss) or Loss(loss, 1)
 

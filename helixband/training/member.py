@@ -23,7 +23,16 @@ from helixband.results.directory import Row, Superseded, Trial
 from helixband.training.configuration import Config
 from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
-from helixband.training.feed import Fed, Place, for_training, labelled, no_batch, to_device, trouble_in_data
+from helixband.training.feed import (
+    Fed,
+    Place,
+    all_finite,
+    for_training,
+    labelled,
+    no_batch,
+    to_device,
+    trouble_in_data,
+)
 from helixband.training.gradients import put_gradients
 from helixband.training.holdings import Opaque
 from helixband.training.iterators import Iterators, iterators_of
@@ -138,6 +147,7 @@ class Member:
                 record.seconds = list(record.last.get("seconds", [math.nan] * record.epoch))
                 if "gradients" in record.last:
                     put_gradients(self.model, record.last["gradients"])
+                    self.model.engine.update.waits = record.last.get("waits", False)
                 self.keeper.go_on(record.last)
             self.end_if_done()
 
@@ -232,8 +242,9 @@ class Member:
         train: Any = self.train
         state = train.state_dict() if is_stateful(train) else None
         with validation_numbers(self.train, self.seed, self.record.epoch, TRAIN):
-            batches = (to_device(x, self.model.device) for x, *_ in self._labelled())
-            renew_batch_norm(self.model, batches)
+            skips = self.model.engine.options.nan == "skip"
+            found = (x for x, *_ in self._labelled() if not skips or all_finite(x))
+            renew_batch_norm(self.model, (to_device(x, self.model.device) for x in found))
         if state is not None:
             train.load_state_dict(state)
 

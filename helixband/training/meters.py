@@ -173,15 +173,18 @@ class WholeSet:
         self._bytes = 0
         self._has_terms = False
 
-    def add(self, y_pred_loss: Any, y: Any, loss: Tensor) -> None:
-        """Append those of one batch, which has this loss, unless they are too many already."""
+    def add(self, y_pred_loss: Any, y: Any, loss: Tensor, *weight: Tensor) -> None:
+        """Append those of one batch, which has this loss, unless they are too many already.
+
+        `weight` is that of its examples, (N,), where they have some.
+        """
         if self._first_loss is None:
             self._first_loss = loss
         self._bytes += nbytes(y_pred_loss) + nbytes(y)
         rows = length(y)
         self._has_terms |= any(leaf.ndim == 0 or 1 == len(leaf) != rows for leaf in leaves(y_pred_loss))
         if self._bytes <= WHOLE_SET_BYTES and not self._has_terms:
-            self._parts.append((y_pred_loss, y))
+            self._parts.append((y_pred_loss, y, *weight))
         else:
             self._parts = []
 
@@ -190,7 +193,7 @@ class WholeSet:
         """Whether there was no batch."""
         return self._first_loss is None
 
-    def loss(self, criterion: Callable[[Any, Any], Loss], name: str) -> Loss | None:
+    def loss(self, criterion: Callable[..., Loss], name: str) -> Loss | None:
         """The loss of the whole set of that name, or None with a warning where it cannot be known."""
         if self._bytes > WHOLE_SET_BYTES:
             why = f"have more than {WHOLE_SET_BYTES:,} bytes, too many for the criterion to see at once"
@@ -210,7 +213,7 @@ class WholeSet:
         )
         return None
 
-    def _is_of_outputs_alone(self, criterion: Callable[[Any, Any], Loss]) -> bool:
+    def _is_of_outputs_alone(self, criterion: Callable[..., Loss]) -> bool:
         """Whether the first batch has the loss that it had before the others came."""
         assert self._first_loss is not None
         before, now = float(self._first_loss), float(criterion(*self._parts[0]).value)

@@ -59,7 +59,7 @@ class Evaluated(NamedTuple):
 
 def evaluate(
     step: Callable[..., Evaluated],
-    criterion: Callable[[Any, Any], Loss],
+    criterion: Callable[..., Loss],
     generator: Iterable[Any],
     device: torch.device,
     training_rows: int,
@@ -73,7 +73,7 @@ def evaluate(
 
     Batches of more than `training_rows` examples are cut into pieces, so that the device's memory is bounded
     whatever the generator yields. The loss is the same for any pieces: it is put together from theirs, or is
-    `criterion(y_pred_loss, y)` of the whole set.
+    `criterion(y_pred_loss, y)` of the whole set, with a third argument where its examples have weights.
     """
     losses, true, predicted, whole = LossMeter(), Outputs(), Outputs(), WholeSet()
     for batch in labelled(generator, limit, split):
@@ -82,7 +82,7 @@ def evaluate(
             found = step(to_device(x, device), to_device(y, device), *given)
             losses.add(found.loss)
             if found.outputs is not None:
-                whole.add(*found.outputs, found.loss.value)
+                whole.add(*found.outputs, found.loss.value, *given)
             true.add(kept(y))
             predicted.add(found.y_pred)
     if not len(losses):

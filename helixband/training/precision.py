@@ -14,18 +14,23 @@ from helixband.nested import CONTAINERS, map_leaves
 
 DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 _ENTERED: list[Any] = []
-"""The autocasts of the networks that are at work, the innermost last."""
+"""The autocasts of the networks that are at work, the innermost last; None for a part of one at work."""
 
 
-def set_up(network: nn.Module, precision: str, device: torch.device) -> GradScaler | None:
+def set_up(
+    network: nn.Module, precision: str, device: torch.device, by_parts: bool = False
+) -> GradScaler | None:
     """Have the network compute in a precision; what scales its losses, where that is needed.
+
+    `by_parts`: a definition may call its parts alone.
 
     Raises `DefinitionError` where the device does not have it.
     """
     _check(precision, device)
     if precision in DTYPES:
-        network.register_forward_pre_hook(_Enter(device.type, DTYPES[precision]))
-        network.register_forward_hook(_leave, always_call=True)
+        for module in network.modules() if by_parts else (network,):
+            module.register_forward_pre_hook(_Enter(device.type, DTYPES[precision]))
+            module.register_forward_hook(_leave, always_call=True)
     return GradScaler(device.type) if precision == "16" else None
 
 
@@ -54,21 +59,25 @@ def _check(precision: str, device: torch.device) -> None:
 
 
 class _Enter:
-    """Turns autocast on before the network computes."""
+    """Turns autocast on before the network, or a part of it alone, computes."""
 
     def __init__(self, device: str, dtype: torch.dtype) -> None:
         self._device, self._dtype = device, dtype
 
     def __call__(self, network: nn.Module, args: Any) -> None:
-        autocast: Any = torch.autocast(self._device, self._dtype)
-        autocast.__enter__()
+        autocast: Any = None
+        if not _ENTERED:
+            autocast = torch.autocast(self._device, self._dtype)
+            autocast.__enter__()
         _ENTERED.append(autocast)
 
 
 def _leave(network: nn.Module, args: Any, output: Any) -> Any:
     """Turns it off again, after an error too, of which there is no output."""
-    if _ENTERED:
-        _ENTERED.pop().__exit__(None, None, None)
+    autocast = _ENTERED.pop() if _ENTERED else None
+    if autocast is None:
+        return output
+    autocast.__exit__(None, None, None)
     return _single(output)
 
 

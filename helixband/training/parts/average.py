@@ -25,7 +25,8 @@ class Average:
     """The average of a network's parameters. Buffers, such as statistics of BatchNorm, are not averaged.
 
     With `ema_decay` it is a moving average over optimizer steps: the first takes the weights as they are,
-    each later one decay times the average and (1 - decay) times the weights. With `swa_start` it is the mean
+    each later one decay times the average and (1 - decay) times the weights. Of several optimizers, those
+    count for a weight that update it. With `swa_start` it is the mean
     of the weights at the ends of the epochs after that share of all. In use, the constraints hold for it.
     """
 
@@ -40,8 +41,7 @@ class Average:
         """Of the whole training, of which the mean takes a share."""
         self.count = 0
         """How many states of the weights were averaged."""
-        self._averages: list[Tensor] = []
-        """In the order of `_weights`."""
+        self._averages: dict[str, Tensor] = {}
 
     @functools.cached_property
     def _weights(self) -> dict[str, nn.Parameter]:
@@ -52,7 +52,7 @@ class Average:
     @property
     def tensors(self) -> list[Tensor]:
         """The averages, which steps change in place."""
-        return self._averages
+        return list(self._averages.values())
 
     @property
     def begun(self) -> bool:
@@ -60,24 +60,27 @@ class Average:
         return self.count > 0
 
     @torch.no_grad()
-    def __call__(self) -> None:
-        """Take the weights after an optimizer step into a moving average."""
-        decay = self._decay
+    def __call__(self, stepped: Iterable[Tensor] | None = None) -> None:
+        """Take the weights after an optimizer step into a moving average; with `stepped`, those of these."""
+        decay, weights = self._decay, self._weights
         assert decay is not None
-        self._take(1 - (decay.at(*self._moment()) if isinstance(decay, Schedule) else decay))
+        if stepped is not None:
+            known = set(map(id, stepped))
+            weights = {name: weight for name, weight in weights.items() if id(weight) in known}
+        self._take(weights, 1 - (decay.at(*self._moment()) if isinstance(decay, Schedule) else decay))
 
     @torch.no_grad()
     def end_epoch(self) -> None:
         """Take the weights at the end of an epoch into the mean, once that has begun."""
         if self._start is not None and self._moment()[0] >= int(self._start * self.total_epochs):
-            self._take(1 / (self.count + 1))
+            self._take(self._weights, 1 / (self.count + 1))
 
-    def _take(self, share: float) -> None:
-        weights: list[Tensor] = list(self._weights.values())
-        if self.count:
-            torch._foreach_lerp_(self._averages, weights, share)
-        else:
-            self._averages = [weight.detach().clone() for weight in weights]
+    def _take(self, weights: Mapping[str, Tensor], share: float) -> None:
+        begun = {name: self._averages[name] for name in weights if name in self._averages}
+        if begun:
+            torch._foreach_lerp_(list(begun.values()), [weights[name] for name in begun], share)
+        new = {name: weight.detach().clone() for name, weight in weights.items() if name not in begun}
+        self._averages |= new
         self.count += 1
 
     @contextmanager
@@ -92,28 +95,29 @@ class Average:
         changed = [*self._weights.values(), *self._network.buffers()]
         with torch.no_grad():
             before = [value.detach().clone() for value in changed]
-            _copy(self._averages, changed)
+            for name, average in self._averages.items():
+                self._weights[name].copy_(average)
             if self._hold is not None:
                 self._hold()
         try:
             yield
         finally:
             with torch.no_grad():
-                _copy(before, changed)
+                for value, now in zip(before, changed, strict=True):
+                    now.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """How many were averaged, and the averages by the names of the parameters."""
-        averages = dict(zip(self._weights, self._averages, strict=True)) if self.begun else {}
+        averages = {name: self._averages[name] for name in self._weights if name in self._averages}
         return {"count": self.count, "averages": averages}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave; raises `ValueError` where it is of another network."""
         averages, weights = state["averages"], self._weights
-        shapes = {name: value.shape for name, value in averages.items()}
-        if averages and shapes != {name: value.shape for name, value in weights.items()}:
+        if any(name not in weights or weights[name].shape != each.shape for name, each in averages.items()):
             raise ValueError("the averages are of other parameters than the network has")
         self.count = state["count"]
-        self._averages = [averages[name].to(weight.device) for name, weight in weights.items() if averages]
+        self._averages = {name: each.to(weights[name].device) for name, each in averages.items()}
 
 
 @torch.no_grad()
@@ -134,8 +138,3 @@ def renew_batch_norm(model: Any, batches: Iterable[Any]) -> None:
     finally:
         for module, momentum in zip(modules, momenta, strict=True):
             module.momentum = momentum
-
-
-def _copy(values: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
-    for value, target in zip(values, targets, strict=False):
-        target.copy_(value)

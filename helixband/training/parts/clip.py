@@ -18,10 +18,13 @@ class Norms:
 
     def __init__(self) -> None:
         self._found: dict[str, list[Tensor]] = {}
+        self.optimizer: str | None = None
+        """Of several optimizers, the name of the one whose step it is."""
 
     def add(self, kind: str, norm: Tensor) -> None:
         """Take the norm of a step."""
-        self._found.setdefault(f"gradient_norm_{kind}", []).append(norm.detach())
+        name = f"gradient_norm_{kind}" + (f"_{self.optimizer}" if self.optimizer else "")
+        self._found.setdefault(name, []).append(norm.detach())
 
     @staticmethod
     def columns(options: TrainingOptions) -> list[str]:

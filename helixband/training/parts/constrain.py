@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor, nn
 
 from constraints import Constraint
 
@@ -15,7 +15,10 @@ class Constrain:
             (constraint, weight) for constraint in constraints for weight in constraint.weights(network)
         ]
 
-    def __call__(self) -> None:
-        """Change the weights, in place, so that each constraint holds."""
+    def __call__(self, stepped: Iterable[Tensor] | None = None) -> None:
+        """Change the weights, in place, so that each constraint holds; with `stepped`, those of these."""
+        # A weight may be a view of its parameter.
+        places = None if stepped is None else {each.untyped_storage().data_ptr() for each in stepped}
         for constraint, weight in self._pairs:
-            constraint.apply(weight)
+            if places is None or weight.untyped_storage().data_ptr() in places:
+                constraint.apply(weight)

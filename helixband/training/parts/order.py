@@ -1,16 +1,12 @@
 """The parts that a model uses, in their one order."""
 
-from collections.abc import Callable
-
 from torch import nn
 
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
 from helixband.training.parts.clip import ClipNorm, ClipValue, Measure, Norms
 from helixband.training.parts.constrain import Constrain
-from helixband.training.parts.update import OnGradients
-
-Part = Callable[[], None]
+from helixband.training.parts.update import OnGradients, Part
 
 
 def before_update(options: TrainingOptions, norms: Norms) -> list[OnGradients]:

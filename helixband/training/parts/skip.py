@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 class Skip:
@@ -14,6 +15,33 @@ class Skip:
     def __init__(self) -> None:
         self._finite: Tensor | None = None
         self._left_out: list[Tensor] = []
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._stepped: set[int] = set()
+
+    def begin(self, network: nn.Module) -> None:
+        """Keep the network's buffers as they are before a step: statistics of BatchNorm are of its data."""
+        buffers = [each for each in network.buffers() if not is_lazy(each)]
+        self._buffers = [(each, each.detach().clone()) for each in buffers]
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Set the buffers to what they were before the step."""
+        for buffer, before in self._buffers:
+            buffer.copy_(before)
+
+    @torch.no_grad()
+    def put_back_unless(self, is_taken: Tensor) -> None:
+        """As `put_back`, where the step is not to be taken; without waiting."""
+        for buffer, before in self._buffers:
+            buffer.copy_(torch.where(is_taken.to(buffer.device), buffer, before))
+
+    def has_stepped(self, parameters: Iterable[Tensor]) -> bool:
+        """Whether a step was taken for each of these parameters, so that there is all the state of one."""
+        return self._stepped.issuperset(map(id, parameters))
+
+    def note(self, parameters: Iterable[Tensor]) -> None:
+        """Take note of a step that is taken."""
+        self._stepped.update(map(id, parameters))
 
     def see(self, loss: Tensor) -> None:
         """Take the loss of a batch of the step under way."""
@@ -45,11 +73,10 @@ class Kept:
     def put_back_unless(self, is_taken: Tensor) -> None:
         """Undo the step where it is not to be taken; without waiting, where all the state is on the device.
 
-        State that the step made is set to 0, with which optimizers begin.
+        That goes where the step makes no state: the first is decided on before it is taken.
         """
         for each in self._tensors():
-            before = self._before.get(id(each))
-            before = torch.zeros_like(each) if before is None else before
+            before = self._before[id(each)]
             each.copy_(torch.where(is_taken.to(each.device), each, before))
 
     def _tensors(self) -> Iterable[Tensor]:

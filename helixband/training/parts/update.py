@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,15 @@ from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, HelixbandWarning
 from helixband.training.meters import Loss
 from helixband.training.optimizers import Optimizers
 from helixband.training.parts.skip import Kept, Skip
 
 Compute = Callable[[], tuple[Tensor, Any]]
 """A loss, and what else is known of it."""
+Part = Callable[[list[Tensor] | None], None]
+"""What follows an update; of several optimizers it gets the parameters that were updated, else None."""
 OnGradients = Callable[[list[Tensor], tuple[int, int]], None]
 """Changes or measures the gradients of parameters, in this epoch and optimizer step, both from 0."""
 
@@ -31,7 +34,7 @@ class Update:
     def __init__(
         self,
         before: list[OnGradients],
-        after: list[Callable[[], None]],
+        after: list[Part],
         accumulate: int = 1,
         scaler: GradScaler | None = None,
         calls_hook: bool = False,
@@ -48,8 +51,10 @@ class Update:
         """Whether it counts the optimizer steps itself, for not each batch is one."""
         self.was_called = False
         """Whether a step went through here, and not by other means of the definition."""
+        self.waits = False
+        """Whether there are gradients that no optimizer has had yet."""
+        self._backwards = self._steps = 0
         self._before, self._calls_hook = before, calls_hook
-        self._has_gradients = False
         self._stepped: set[str | None] = set()
         """The names of the optimizers that have had the gradients."""
         self._weight: float | Tensor | None = None
@@ -75,25 +80,44 @@ class Update:
                 _explain(optimizer, error)
                 raise
         else:
+            self.begin_step(model)
             found = compute()
             self.backward(model, found[0])
             self.step(model)
             return found
         for part in self.after:
-            part()
+            part(None)
         return found
 
     def begin_epoch(self) -> None:
         """Forget what an epoch left that did not come to its end."""
-        self.pending, self._total, self._has_gradients = 0, None, False
+        self.pending, self._total = 0, None
+        self._backwards = self._steps = 0
+
+    def begin_step(self, model: Any) -> None:
+        """Before the network sees the first batch of a step."""
+        if self.skip is not None and not self.pending and not self.waits:
+            self.skip.begin(model.network)
+
+    def end_epoch(self) -> None:
+        """Warn where a `train_step` computed gradients in the whole epoch, and no optimizer had them."""
+        if self._backwards and not self._steps:
+            warnings.warn(
+                f"train_step called self.backward(loss) {self._backwards} times in the epoch, and never "
+                "self.optimizer_step(): nothing was trained",
+                HelixbandWarning,
+                stacklevel=2,
+            )
 
     def backward(self, model: Any, loss: Tensor) -> None:
         """Add the gradients of the loss of a batch to those of the batches that wait with it."""
-        if not self._has_gradients:
+        self.was_called = True
+        self._backwards += 1
+        if not self.waits:
             if not self.pending:
                 zero_grad(model.optimizer)
             self._weight = _weight_of(model.engine, loss) if self.accumulate > 1 else None
-            self._has_gradients, self._stepped = True, set()
+            self.waits, self._stepped = True, set()
         if self.skip is not None:
             self.skip.see(loss)
         if self._weight is not None:
@@ -104,9 +128,10 @@ class Update:
 
     def step(self, model: Any, name: str | None = None) -> None:
         """Take the optimizer step, where as many batches wait as it takes; of several, one by its name."""
-        if not self._has_gradients and (name in self._stepped or not self._stepped):
+        if not self.waits and (name in self._stepped or not self._stepped):
             raise DefinitionError("optimizer_step() was called without backward(loss) before it")
-        self.was_called, self._has_gradients = True, False
+        self.waits = False
+        self._steps += 1
         self._stepped.add(name)
         if name is not None or isinstance(model.optimizer, Optimizers):
             self._step_one(model, name)
@@ -124,6 +149,7 @@ class Update:
                 f"optimizer_step({name!r}): a name goes with optimizer= as a dict of several"
             )
         optimizer = optimizers.step() if name is None else optimizers[name]
+        model.engine.norms.optimizer = name
         if name == optimizers.first:
             model.engine.record.steps += 1
         self._update(model, optimizer, _with_gradients(optimizer))
@@ -146,13 +172,16 @@ class Update:
         kept = None
         if self.skip is not None:
             is_taken = self.skip.decide(gradients_of(parameters))
-            if is_taken.is_cuda:
+            if is_taken.is_cuda and self.skip.has_stepped(parameters):
                 average = model.engine.average
                 kept = Kept(optimizer, average.tensors if average is not None else ())
             elif not is_taken:
+                self.skip.put_back()
                 if self.scaler is not None:
                     self.scaler.update()
                 return
+            else:
+                self.skip.note(parameters)
         self._change(model, parameters)
         if self.scaler is not None:
             self.scaler.step(optimizer)
@@ -163,10 +192,12 @@ class Update:
             except Exception as error:
                 _explain(optimizer, error)
                 raise
+        stepped = parameters if isinstance(model.optimizer, Optimizers) else None
         for part in self.after:
-            part()
-        if kept is not None:
+            part(stepped)
+        if kept is not None and self.skip is not None:
             kept.put_back_unless(is_taken)
+            self.skip.put_back_unless(is_taken)
 
     def _change(self, model: Any, parameters: list[Tensor]) -> None:
         if self._calls_hook:

@@ -26,6 +26,8 @@ class Eager:
                 update.finish(model)
                 if model.engine.schedules.by_step:
                     model.engine.schedules.step(model.scheduler)
+        if member.ended is None and model.engine.own_step:
+            update.end_epoch()
         self._members.remove(member)
 
     def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
@@ -41,7 +43,8 @@ class Eager:
         model = member.model
         state = model.engine.state.capture(model, member.train)
         # A step of ours begins without gradients; one of a definition may add to those of the last.
-        return state | ({"gradients": kept_gradients(model)} if model.engine.own_step else {})
+        own = {"gradients": kept_gradients(model), "waits": model.engine.update.waits}
+        return state | (own if model.engine.own_step else {})
 
 
 def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
@@ -59,7 +62,11 @@ def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
         y_true = y
     engine.sample_weight = weight
     engine.rows = rows = length(y)  # before the step, in which a definition may change it
-    given = engine.own(model, "train_step", x, y) if engine.own_step else model.train_step(x, y)
+    if engine.own_step:
+        engine.update.begin_step(model)
+        given = engine.own(model, "train_step", x, y)
+    else:
+        given = model.train_step(x, y)
     loss, y_pred = engine.read(given, rows, "train_step")
     if engine.own_step and not (engine.update.was_called or engine.update.is_plain):
         raise DefinitionError(

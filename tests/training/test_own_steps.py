@@ -1,0 +1,353 @@
+"""Steps of a definition's own: their mode, their losses, when they update, and what they update."""
+
+import math
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+from base_model import BaseModel, RegressionModel, TrainingOptions
+from batch_generator import MatrixBatchGenerator
+from constraints import MaxNormConstraint
+from helixband.errors import HelixbandWarning
+from helixband.results.directory import Trial
+from helixband.training.parts.average import Average
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(24, 3)).astype(np.float32)
+Y = (X @ np.array([1.0, 2.0, -1.0], np.float32))[:, None]
+CPU = Namespace(cpu=True, batch_size=8)
+
+
+def train_set(rows: int = 8) -> MatrixBatchGenerator:
+    return MatrixBatchGenerator(X, Y, rows)
+
+
+def val_set() -> MatrixBatchGenerator:
+    return MatrixBatchGenerator(X, Y)
+
+
+class Own(RegressionModel):
+    """A linear model with a `train_step` of its own."""
+
+    options = TrainingOptions()
+
+    def init_model(self) -> None:  # type: ignore[override]
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        optimizer = optim.SGD(network.parameters(), 0.05, momentum=0.9)
+        super().init_model(network, nn.MSELoss(), optimizer, training=self.options)
+
+    def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        output = self.forward(x)
+        loss = self.backward(self.compute_loss(output["y_pred_loss"], y))
+        self.optimizer_step()
+        return loss, output["y_pred"].detach()
+
+
+# Modes.
+
+
+def test_steps_of_ones_own_are_in_the_mode_of_their_kind() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    class Looks(Own):
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            seen.append(("train", self.network.training))
+            return super().train_step(x, y)
+
+        def eval_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            seen.append(("eval", self.network.training))
+            y_pred = self.network(x)
+            return ((y_pred - y) ** 2).mean(), y_pred
+
+        def predict_step(self, x: Any) -> Any:
+            seen.append(("predict", self.network.training))
+            return self.network(x).detach()
+
+    model = Looks({}, CPU)
+    model.fit(train_set(), val_set(), 2)
+    model.network.train()
+    model.predict([X])
+    assert set(seen) == {("train", True), ("eval", False), ("predict", False)}
+
+
+def test_a_step_of_ones_own_trains_as_the_one_it_copies() -> None:
+    class Default(Own):
+        train_step = RegressionModel.train_step  # type: ignore[assignment]
+
+    own, default = Own({}, CPU), Default({}, CPU)
+    assert own.fit(train_set(), val_set(), 3) == default.fit(train_set(), val_set(), 3)
+
+
+# Losses.
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_backward_takes_what_compute_loss_gives(accumulate: int) -> None:
+    class Sums(Own):
+        options = TrainingOptions(accumulate=accumulate)
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return ((y_pred_loss - y) ** 2).sum(), y.numel()
+
+    class Named(Own):
+        options = TrainingOptions(accumulate=accumulate)
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return {"error": (((y_pred_loss - y) ** 2).sum(), y.numel()), "zero": y.mean() * 0}
+
+    class Plain(Own):
+        options = TrainingOptions(accumulate=accumulate)
+
+    plain, sums, named = (kind({}, CPU).fit(train_set(), val_set(), 2)[-1] for kind in (Plain, Sums, Named))
+    assert sums["train_loss"] == pytest.approx(plain["train_loss"], rel=1e-6)
+    assert named["train_error"] == pytest.approx(plain["train_loss"], rel=1e-6)
+    assert named["train_zero"] == 0
+
+
+@pytest.mark.parametrize("rows", [8, 10])
+@pytest.mark.parametrize("kind", ["scaled", "named"])
+def test_weights_of_examples_hold_for_losses_that_the_whole_set_tells(rows: int, kind: str) -> None:
+    weights = RNG.random(24).astype(np.float32) * 3
+
+    class Weighted:
+        def __iter__(self) -> Any:
+            for start in range(0, 24, rows):
+                part = slice(start, start + rows)
+                yield X[part], Y[part], weights[part]
+
+    class Scaled(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            torch.manual_seed(0)
+            network = nn.Linear(3, 1)
+            super().init_model(network, nn.MSELoss(), optim.SGD(network.parameters(), 0.0))
+
+        def split_batch(self, batch: Any) -> tuple[Any, ...]:
+            x, y, weight = batch
+            return x, y, weight
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            loss = super().compute_loss(y_pred_loss, y)
+            return 2 * loss if kind == "scaled" else {"error": loss, "one": loss * 0 + 1}
+
+    model = Scaled({}, CPU)
+    (row,) = model.fit(Weighted(), Weighted(), 1)
+    error = ((model.predict([X]) - Y) ** 2)[:, 0]
+    mean = (error * weights).sum() / weights.sum()
+    assert row["val_loss"] == pytest.approx(2 * mean if kind == "scaled" else mean + 1, rel=1e-5)
+
+
+# When they update.
+
+
+class EveryFifth(Own):
+    """Updates after five batches, which epochs of three do not hold."""
+
+    options = TrainingOptions(clip_norm=0.5)
+
+    def init_model(self) -> None:
+        super().init_model()
+        self.count = 0
+
+    def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        y_pred = self.network(x)
+        loss = self.backward(((y_pred - y) ** 2).mean())
+        self.count += 1
+        if self.count % 5 == 0:
+            self.optimizer_step()
+        return loss, y_pred.detach()
+
+
+@pytest.mark.filterwarnings("ignore:train_step called self.backward")
+def test_a_step_may_update_after_several_batches_across_epochs() -> None:
+    model = EveryFifth({}, CPU)
+    model.fit(train_set(), val_set(), 4)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    optimizer = optim.SGD(network.parameters(), 0.05, momentum=0.9)
+    for number in range(12):
+        x, y = (torch.from_numpy(part[8 * (number % 3) :][:8]) for part in (X, Y))
+        ((network(x) - y) ** 2).mean().backward()
+        if number % 5 == 4:
+            nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert model.engine.record.last is not None
+    for name, value in network.state_dict().items():
+        assert torch.equal(model.engine.record.last["network"][name], value), name
+
+
+@pytest.mark.filterwarnings("ignore:train_step called self.backward")
+def test_gradients_that_wait_at_the_end_of_an_epoch_are_kept(tmp_path: Path) -> None:
+    whole = EveryFifth({}, CPU)
+    whole.fit(train_set(), val_set(), 4)
+    for epochs in range(1, 5):
+        resumed = EveryFifth({}, CPU)
+        resumed.fit(train_set(), val_set(), epochs, Trial(tmp_path))
+    assert resumed.history == whole.history
+
+
+def test_a_step_that_never_updates_is_told() -> None:
+    class Forgets(Own):
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            y_pred = self.network(x)
+            return self.backward(((y_pred - y) ** 2).mean()), y_pred.detach()
+
+    with pytest.warns(HelixbandWarning, match=r"called self.backward\(loss\) 3 times.*nothing was trained"):
+        Forgets({}, CPU).fit(train_set(), val_set(), 1)
+
+
+# Several optimizers.
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        self.critic = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.generator(x)
+        return made
+
+
+def losses_of(network: Any, x: Tensor, y: Tensor) -> Any:
+    """(critic's loss, a function of the generator's)."""
+    fake = network.generator(x)
+    return (
+        network.critic(fake.detach()) ** 2
+    ).mean(), lambda: ((fake - y) ** 2).mean() + 0.01 * network.critic(fake).mean()
+
+
+def optimizers_of(network: Any) -> dict[str, optim.Optimizer]:
+    return {name: optim.SGD(getattr(network, name).parameters(), 0.1) for name in ("critic", "generator")}
+
+
+def alternating(**options: Any) -> BaseModel:
+    class Alternating(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            torch.manual_seed(0)
+            network = Pair()
+            training = TrainingOptions(**options)
+            super().init_model(network, nn.MSELoss(), optimizers_of(network), training=training)
+
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            of_critic, of_generator = losses_of(self.network, x, y)
+            self.backward(of_critic)
+            self.optimizer_step("critic")
+            loss = self.backward(of_generator())
+            self.optimizer_step("generator")
+            return loss, self.network(x).detach()
+
+    return Alternating({}, CPU)
+
+
+def test_an_average_moves_once_for_each_step_of_a_weights_own_optimizer() -> None:
+    model = alternating(ema_decay=0.9)
+    model.fit(train_set(), val_set(), 1)
+    torch.manual_seed(0)
+    network = Pair()
+    optimizers, average = optimizers_of(network), {}
+    for start in range(0, 24, 8):
+        x, y = torch.from_numpy(X[start : start + 8]), torch.from_numpy(Y[start : start + 8])
+        of_critic, of_generator = losses_of(network, x, y)
+        for name, loss in (("critic", lambda loss=of_critic: loss), ("generator", of_generator)):
+            network.zero_grad()
+            loss().backward()
+            optimizers[name].step()
+        for name, weight in network.named_parameters():
+            now = weight.detach().clone()
+            average[name] = average[name].lerp(now, 0.1) if name in average else now
+    for name, weight in model.network.named_parameters():
+        torch.testing.assert_close(weight.detach(), average[name])
+
+
+def test_a_constraint_holds_after_the_steps_of_its_own_optimizer() -> None:
+    model = alternating(constraints=[MaxNormConstraint(0.2, "generator.*")])
+    model.fit(train_set(), val_set(), 1)
+    norms = torch.linalg.vector_norm(model.network.generator[0].weight, dim=1)  # type: ignore[index, union-attr]
+    assert (norms <= 0.2 + 1e-6).all()
+
+
+def test_gradient_norms_are_those_of_each_optimizer() -> None:
+    (row,) = alternating(gradient_norm="L2").fit(train_set(), val_set(), 1)
+    assert {"gradient_norm_L2_critic", "gradient_norm_L2_generator"} < row.keys()
+
+
+# Steps that are left out.
+
+
+def test_a_step_that_is_left_out_leaves_the_statistics_of_batchnorm() -> None:
+    x = X.copy()
+    x[10] = np.nan  # in the second of three batches
+
+    class Skips(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            torch.manual_seed(0)
+            network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+            optimizer = optim.SGD(network.parameters(), 0.05)
+            super().init_model(network, optimizer, training=TrainingOptions(nan="skip", ema_decay=0.5))
+
+    with_nan = Skips({}, CPU)
+    row = with_nan.fit(MatrixBatchGenerator(x, Y, 8, allow_nan=True), val_set(), 1)[0]
+    assert row["train_skipped"] == 1 and math.isfinite(row["val_loss"])
+    without = Skips({}, CPU)
+    kept = np.r_[0:8, 16:24]
+    expected = without.fit(MatrixBatchGenerator(X[kept], Y[kept], 8), val_set(), 1)[0]
+    assert row["val_loss"] == expected["val_loss"]
+
+
+def test_statistics_are_renewed_without_batches_that_are_not_finite() -> None:
+    x = X.copy()
+    x[10] = np.nan
+
+    class Renews(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            torch.manual_seed(0)
+            network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+            options = TrainingOptions(nan="skip", ema_decay=0.5, renew_batch_norm=True)
+            super().init_model(network, optim.SGD(network.parameters(), 0.05), training=options)
+
+    row = Renews({}, CPU).fit(MatrixBatchGenerator(x, Y, 8, allow_nan=True), val_set(), 1)[0]
+    assert math.isfinite(row["val_loss"])
+
+
+def test_an_average_is_not_begun_by_a_step_that_is_left_out() -> None:
+    network = nn.Linear(2, 1)
+    average = Average(TrainingOptions(ema_decay=0.9), network, lambda: (0, 0))
+    average([network.weight])
+    network.weight.data.zero_()
+    average([network.bias])
+    assert list(average.state_dict()["averages"]) == ["weight", "bias"]
+    with average.in_use():
+        assert network.weight.any()
+
+
+# Precision.
+
+
+def test_parts_of_a_network_that_a_step_calls_compute_in_its_precision() -> None:
+    seen = set()
+
+    class Parts(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+            network[0].register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+            optimizer = optim.SGD(network.parameters(), 0.05)
+            super().init_model(network, optimizer, training=TrainingOptions(precision="bf16"))
+
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            hidden = self.network[0](x)  # type: ignore[index]
+            assert hidden.dtype == torch.float32
+            y_pred = self.network[1](hidden)  # type: ignore[index]
+            loss = self.backward(((y_pred - y) ** 2).mean())
+            self.optimizer_step()
+            return loss, y_pred.detach()
+
+    Parts({}, CPU).fit(train_set(), val_set(), 1)
+    assert seen == {torch.bfloat16}
