@@ -155,6 +155,10 @@ class Engine:
         self.noted = weighed and Noted(detached, weighed.weight, detached._version, weighed.parts)
         return detached
 
+    def weight_of(self, rows: int) -> int | Tensor:
+        """The weight of a batch among others, as far as its loss does not tell: that of its examples."""
+        return rows if self.sample_weight is None else self.sample_weight.sum()
+
     def take_weight(self) -> Tensor | None:
         """The weights of the batch's examples, for a loss that uses them."""
         self.weight_used = True
@@ -333,7 +337,7 @@ class Engine:
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = f"a loss of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise DefinitionError(f"the step returned {shape}; it has to be a scalar tensor, the mean loss")
-        return Loss(loss, rows), y_pred
+        return Loss(loss, self.weight_of(rows)), y_pred
 
 
 def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any) -> None:

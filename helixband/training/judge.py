@@ -70,8 +70,9 @@ def _sum_of(engine: Any, named: dict[str, Any], rows: int) -> Tensor:
         if isinstance(given, tuple):
             parts[name] = mean_of(given)
         elif isinstance(given, Tensor) and not given.ndim:
-            parts[name] = Loss(given, rows)
-            engine.adds_up = False
+            weighed = engine.weighed(given)
+            parts[name] = weighed or Loss(given, engine.weight_of(rows))
+            engine.adds_up = engine.adds_up and weighed is not None
         else:
             shape = tuple(given.shape) if isinstance(given, Tensor) else in_one_line(given)
             raise DefinitionError(
@@ -83,7 +84,7 @@ def _sum_of(engine: Any, named: dict[str, Any], rows: int) -> Tensor:
         raise DefinitionError(f"compute_loss returned {what}: give each loss a name of its own")
     total = torch.stack([part.value for part in parts.values()]).sum()
     detached = {name: Loss(part.value.detach(), part.weight) for name, part in parts.items()}
-    engine.note(total, rows, detached)
+    engine.note(total, engine.weight_of(rows), detached)
     return total
 
 

@@ -289,7 +289,7 @@ def _with_gradients(optimizer: Any) -> list[Tensor]:
 def _weight_of(engine: Any, loss: Tensor) -> float | Tensor | None:
     """The weight of a batch's loss among others, by default its rows; None of a sum."""
     weighed: Loss | None = engine.weighed(loss)
-    return int(engine.rows) if weighed is None else weighed.weight
+    return engine.weight_of(engine.rows) if weighed is None else weighed.weight
 
 
 @functools.cache
