@@ -55,8 +55,7 @@ __all__ = [
 Generator = Iterable[Any]
 Number = int | float | np.number[Any]
 
-DEFAULT_ARGS = {"batch_size": 100, "cpu": False, "debug": False, "seed": 0, "training": {}}
-DEFAULT_ARGS |= {"keep_checkpoints": 0}
+DEFAULT_ARGS = dict(batch_size=100, cpu=False, debug=False, seed=0, training={}, keep_checkpoints=0)
 DEFAULT_ARGS |= {"steps_per_epoch": 1, "total_epochs": 1}  # of a model that is made without data
 DEBUG_BATCHES = 2
 PER_LABEL = 20
@@ -143,6 +142,7 @@ class BaseModel:
         scheduler_interval: Interval | Sequence[Interval] | None = None,
         scheduler_metric: str | None = None,
         training: TrainingOptions | None = None,
+        **other: Any,
     ) -> None:
         """Take the parts of the model. A definition overrides it without arguments and ends in this one.
 
@@ -154,7 +154,7 @@ class BaseModel:
         """
         take_parts(self, network, criterion, optimizer)
         self.scheduler = scheduler
-        keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric}
+        keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric, **other}
         options = as_options(training).with_keywords(constraints=constraints, **keywords)
         own = {name for name, method in vars(BaseModel).items() if getattr(type(self), name) is not method}
         computes = ("compute_loss", "train_metrics", "eval_metrics")

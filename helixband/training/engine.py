@@ -24,6 +24,7 @@ from helixband.training.meters import Loss, check_rows, mean_of
 from helixband.training.modes import Modes
 from helixband.training.optimizers import Optimizers
 from helixband.training.options import TrainingOptions
+from helixband.training.parameters import check_settings
 from helixband.training.parts.average import Average
 from helixband.training.parts.clip import Norms
 from helixband.training.parts.freeze import Freeze
@@ -354,8 +355,10 @@ def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any) -> None
     criterion = criterion or model.default_criterion
     optimizer = Optimizers(optimizer) if isinstance(optimizer, dict) else optimizer
     _check_part(model, "network", network, isinstance(network, nn.Module))
-    _check_part(model, "criterion", criterion, callable(criterion))
+    _check_part(model, "criterion", criterion, callable(criterion) and not isinstance(criterion, type))
     _check_part(model, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
+    for each in optimizer.each if isinstance(optimizer, Optimizers) else filter(None, [optimizer]):
+        check_settings(each)
     model.network = network.to(model.device)
     model.criterion = criterion.to(model.device) if isinstance(criterion, nn.Module) else criterion
     model.optimizer = optimizer

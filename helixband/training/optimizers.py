@@ -36,6 +36,11 @@ class Optimizers(Optimizer):
         return self._by_name[name]
 
     @property
+    def each(self) -> list[Optimizer]:
+        """The optimizers, in their order."""
+        return list(self._by_name.values())
+
+    @property
     def names(self) -> str:
         """What they are called."""
         return ", ".join(self._by_name)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from constraints import Constraint
 from helixband.errors import DefinitionError, UsageError, in_one_line
 
@@ -101,9 +103,12 @@ def text(value: Any) -> Any:
 
 def constraints_of(value: Any) -> Any:
     """Constraints, as a tuple: an iterator can be read once."""
+    if not isinstance(value, Iterable):
+        raise ValueError("it has to be a list of constraints, for example [MaxNormConstraint(3.0)]")
     constraints = tuple(value)
     for constraint in constraints:
-        if not all(callable(getattr(constraint, name, None)) for name in ("weights", "apply")):
+        is_constraint = all(callable(getattr(constraint, name, None)) for name in ("weights", "apply"))
+        if isinstance(constraint, type) or not is_constraint:
             raise DefinitionError(
                 f"constraints has {in_one_line(constraint)}; each has to be a constraint, "
                 "for example MaxNormConstraint(3.0)"
@@ -131,8 +136,15 @@ def option(default: Any, rule: Rule, help: str, of_objects: bool = False) -> Any
 class TrainingOptions:
     """What a training does besides forward, backward and update; `OPTIONS` has the help of each field.
 
-    Raises `DefinitionError` for a value that its field does not take.
+    Raises `DefinitionError` for a name that is none, and for a value that its field does not take.
     """
+
+    def __new__(cls, *values: Any, **given: Any) -> "TrainingOptions":
+        for name in [name for name in given if name not in OPTIONS]:
+            raise DefinitionError(
+                f"TrainingOptions got {name}=…: {_meant(name)}There are: {', '.join(OPTIONS)}"
+            )
+        return super().__new__(cls)
 
     constraints: Iterable[Constraint] = option(
         (), constraints_of, "Rules that hold for the weights after each optimizer step.", of_objects=True
@@ -235,6 +247,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name, each in OPTIONS.items():
             value = getattr(self, name)
+            value = value.item() if isinstance(value, np.generic) else value
             try:
                 object.__setattr__(self, name, each.metadata["rule"](value))
             except ValueError as error:
@@ -264,8 +277,14 @@ class TrainingOptions:
     def with_keywords(self, **given: Any) -> "TrainingOptions":
         """These options, with those that `init_model` takes as keywords of its own.
 
-        Raises `DefinitionError` where one is given both ways.
+        Raises `DefinitionError` where one is given both ways, and for another name.
         """
+        for name in [name for name in given if name not in KEYWORDS]:
+            if name in OPTIONS:
+                told = f"give it as training=TrainingOptions({name}=…)"
+            else:
+                told = f"{_meant(name, INIT_MODEL)}It takes {', '.join(INIT_MODEL)}"
+            raise DefinitionError(f"super().init_model got {name}=…: {told}")
         given = {name: value for name, value in given.items() if value not in (None, ())}
         if twice := [name for name in given if getattr(self, name) != OPTIONS[name].default]:
             raise DefinitionError(
@@ -281,6 +300,18 @@ class TrainingOptions:
 
 OPTIONS = {each.name: each for each in dataclasses.fields(TrainingOptions)}
 """The fields by name; `metadata` has the `help` of each."""
+
+
+KEYWORDS = ("constraints", "scheduler_interval", "scheduler_metric")
+"""Options that `init_model` takes as keywords of its own, too."""
+INIT_MODEL = ("network", "criterion", "optimizer", "scheduler", *KEYWORDS, "training")
+"""What it takes."""
+
+
+def _meant(name: str, names: Iterable[str] = OPTIONS) -> str:
+    """The nearest name, in words; "" where none is near."""
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), [*names], 1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def as_options(training: Any) -> TrainingOptions:
@@ -306,7 +337,8 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def read_options(assignments: Sequence[str], read: Callable[[str], Any]) -> dict[str, Any]:
     """The options of `name=value` texts, whose values `read` reads.
 
-    Raises `UsageError` for a name that there is not, with the nearest, and for a value that does not fit.
+    Raises `UsageError` for a name that there is not, with the nearest, for one that is given twice, and for a
+    value that does not fit.
     """
     found: dict[str, Any] = {}
     for assignment in assignments:
@@ -314,11 +346,11 @@ def read_options(assignments: Sequence[str], read: Callable[[str], Any]) -> dict
         if not name or not equals:
             raise UsageError(f"--with takes name=value, got {assignment!r}")
         if name not in OPTIONS:
-            near = difflib.get_close_matches(name.lower().replace("-", "_"), OPTIONS, 1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"--with {assignment}: {meant}There are: {', '.join(_on_command_line())}")
+            raise UsageError(f"--with {assignment}: {_meant(name)}There are: {', '.join(_on_command_line())}")
         if name not in _on_command_line():
             raise UsageError(f"--with {assignment}: {name} holds objects; give it in init_model")
+        if name in found:
+            raise UsageError(f"--with {assignment}: {name} is given twice; give it once")
         try:
             found[name] = getattr(TrainingOptions(**{name: read(value)}), name)
         except (ValueError, DefinitionError) as error:

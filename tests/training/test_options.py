@@ -1,8 +1,10 @@
 """The options of a training: what a definition and a command line may give."""
 
+import inspect
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from torch import nn, optim
@@ -11,7 +13,7 @@ from base_model import BaseModel, TrainingOptions
 from constraints import Constraint, MaxNormConstraint
 from helixband.errors import DefinitionError, UsageError
 from helixband.training.configuration import read_value
-from helixband.training.options import OPTIONS, differences, read_options
+from helixband.training.options import INIT_MODEL, OPTIONS, differences, read_options
 
 
 def made(**given: Any) -> BaseModel:
@@ -86,3 +88,60 @@ def test_the_documentation_has_the_help_of_each_option() -> None:
     assert rows == [
         (name, str(each.default), each.metadata["help"].replace("\n", " ")) for name, each in OPTIONS.items()
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"clip_norm": 1.0}, "got clip_norm=…: give it as training=TrainingOptions(clip_norm=…)"),
+        (
+            {"schedular": None},
+            "got schedular=…: did you mean scheduler? It takes network, criterion, optimizer",
+        ),
+        ({"constraints": MaxNormConstraint(1.0)}, "it has to be a list of constraints, for example ["),
+        (
+            {"constraints": [MaxNormConstraint]},
+            "constraints has <class 'constraints.MaxNormConstraint'>; each ",
+        ),
+        ({"scheduler": optim.lr_scheduler.StepLR}, "StepLR'> as a scheduler to super().init_model; it takes"),
+    ],
+)
+def test_what_init_model_does_not_take_is_told(given: Any, told: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(told)):
+        made(**given)
+
+
+def test_a_message_names_what_init_model_takes() -> None:
+    *names, others = list(inspect.signature(BaseModel.init_model).parameters)[1:]
+    assert (set(names), others) == (set(INIT_MODEL), "other")
+
+
+def test_an_option_that_there_is_not_is_told_with_the_nearest() -> None:
+    given: dict[str, Any] = {"clipnorm": 1.0}
+    with pytest.raises(
+        DefinitionError, match=r"TrainingOptions got clipnorm=…: did you mean clip_norm\? There"
+    ):
+        TrainingOptions(**given)
+
+
+def test_a_criterion_is_an_object() -> None:
+    class Model(BaseModel):
+        def init_model(self) -> None:
+            super().init_model(nn.Linear(2, 1), nn.MSELoss)
+
+    with pytest.raises(DefinitionError, match="MSELoss'> as the criterion to super"):
+        Model()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given: dict[str, Any] = {
+        "accumulate": np.int64(2),
+        "clip_norm": np.float32(0.5),
+        "limit_val": np.float64(0.5),
+    }
+    assert TrainingOptions(**given) == TrainingOptions(accumulate=2, clip_norm=0.5, limit_val=0.5)
+
+
+def test_an_option_is_given_once_on_the_command_line() -> None:
+    with pytest.raises(UsageError, match="--with accumulate=2: accumulate is given twice"):
+        read_options(["accumulate=4", "accumulate=2"], read_value)

@@ -1,9 +1,12 @@
 """Parameters by globs on their names."""
 
+import re
+from typing import Any
+
 import pytest
 from torch import nn, optim
 
-from base_model import parameter_groups
+from base_model import BaseModel, parameter_groups
 from helixband.errors import DefinitionError
 from helixband.training.schedules import LinearSchedule
 
@@ -52,3 +55,39 @@ def test_what_is_not_trained_needs_no_glob() -> None:
     net = network()
     net["encoder"].requires_grad_(False)
     assert len(parameter_groups(net, {"head.*": 1e-3})) == 1
+
+
+@pytest.mark.parametrize("rate", [-1e-3, float("nan"), float("inf"), True, {"lr": "1e-3"}, {"lr": -1.0}])
+def test_a_learning_rate_that_is_none_is_refused(rate: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"the learning rate .* for '\*'; it has to be a number from 0"):
+        parameter_groups(nn.Linear(2, 1), {"*": rate})
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"learning_rate": 1.0}, "has learning_rate=1.0, which SGD does not read: did you mean lr?"),
+        ({"weight_deacy": 0.1}, "has weight_deacy=0.1, which SGD does not read: did you mean weight_decay?"),
+        ({"WD": 0.1}, "has WD=0.1, which SGD does not read: did you mean weight_decay?"),
+    ],
+)
+def test_a_misspelt_setting_of_a_group_is_told(given: dict[str, float], told: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(f"group 1 of the parameters {told}")):
+        made(given)
+
+
+def test_a_group_may_have_more_than_the_optimizer_reads() -> None:
+    groups = made({"name": "bias", "lr_scale": 0.5, "initial_lr": 0.1}).optimizer.param_groups
+    assert (groups[1]["name"], groups[1]["lr_scale"]) == ("bias", 0.5)
+
+
+def made(settings: dict[str, Any]) -> Any:
+    """A model whose second group of parameters has these settings."""
+
+    class Model(BaseModel):
+        def init_model(self) -> None:
+            network = nn.Linear(2, 1)
+            groups = parameter_groups(network, {"weight": 0.1, "bias": settings})
+            super().init_model(network, nn.MSELoss(), optim.SGD(groups, lr=0.1))
+
+    return Model()

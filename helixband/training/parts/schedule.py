@@ -126,7 +126,7 @@ def check_schedulers(scheduler: Any, options: TrainingOptions, counts_steps: boo
     """
     found, interval = schedulers(scheduler), options.scheduler_interval
     for each in found:
-        if not callable(getattr(each, "step", None)):
+        if isinstance(each, type) or not callable(getattr(each, "step", None)):
             raise DefinitionError(
                 f"init_model passed {in_one_line(each)} as a scheduler to super().init_model; it takes "
                 "schedulers of torch.optim.lr_scheduler, one or a list of them"
