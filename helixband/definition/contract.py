@@ -36,6 +36,10 @@ METHODS = {
     "on_epoch_end": ("self", "row"),
     "backward": ("self", "loss"),
     "optimizer_step": ("self",),
+    "fit": ("self", "train", "val", "epochs", "trial", "seed", "on_epoch"),
+    "evaluate": ("self", "generator"),
+    "predict": ("self", "generator"),
+    "predict_mc": ("self", "generator", "samples"),
 }
 OTHER_NAMES = {
     "get_val_generator": {"get_valid_generator", "get_validation_generator", "get_dev_generator"},
@@ -77,6 +81,16 @@ HOOKS = {
     "test_dataloader": "get_test_generator(data_dir) gives the data",
     "predict_dataloader": "get_pred_generator(pred_path) gives the data",
     **dict.fromkeys(
+        ("backward", "optimizer_step"),
+        "a train_step of your own calls self.backward(loss) and self.optimizer_step(); on_before_step(self) "
+        "may change the gradients before each update",
+    ),
+    **dict.fromkeys(
+        ("save", "load", "as_member", "evaluate_mc"),
+        "a run keeps the states of a training itself, and evaluates the test set with eval_step and "
+        "eval_metrics",
+    ),
+    **dict.fromkeys(
         [f"on_{part}_{end}" for part in ("train", "training", "validation") for end in ("start", "end")]
         + [f"on_{part}_epoch_{end}" for part in ("train", "validation") for end in ("start", "end")]
         + [f"on_{part}_batch_{end}" for part in ("train", "validation") for end in ("start", "end")]
@@ -85,7 +99,7 @@ HOOKS = {
         "train_step and eval_step get each batch, eval_metrics and get_hyperband_reward each epoch",
     ),
 }
-"""Methods that other packages call, for which there is no other name here, and what to do instead."""
+"""Methods that no run calls, of other packages and of ours, and what to do instead."""
 ATTRIBUTES = ("class_names", "label_names", "default_criterion")
 """What a class Model may have besides methods."""
 STEMS = {
@@ -123,8 +137,8 @@ def misspelt(name: str, names: Collection[str], defined: Collection[str], option
 def uncalled(model: type[BaseModel], unused: Mapping[str, Any]) -> list[str]:
     """What is wrong with those of a Model's methods and attributes that its definition does not refer to.
 
-    They are names of outputs that another kind of model has, near misses of attributes, and methods that
-    other packages call.
+    They are names of outputs that another kind of model has, near misses of attributes, and methods that no
+    run calls.
     """
     faults = []
     wrong, right = "label_names", "class_names"

@@ -264,6 +264,16 @@ class Model(Model):
                     "super().init_model in init_model",
                 ),
                 (
+                    "backward",
+                    "Model.backward: no run calls it; a train_step of your own calls self.backward(loss) and "
+                    "self.optimizer_step(); on_before_step(self) may change the gradients before each update",
+                ),
+                (
+                    "save",
+                    "Model.save: no run calls it; a run keeps the states of a training itself, and evaluates "
+                    "the test set with eval_step and eval_metrics",
+                ),
+                (
                     "on_train_epoch_end",
                     "Model.on_train_epoch_end: no run calls it; train_step and eval_step get each batch, "
                     "eval_metrics and get_hyperband_reward each epoch",
@@ -273,6 +283,15 @@ class Model(Model):
         (
             "class Model(Model):\n    def train_step(self, batch): ...\n",
             "Model.train_step takes (self, batch); it is called as Model.train_step(self, x, y)",
+        ),
+        (
+            "class Model(Model):\n    def optimizer_step(self, closure): ...\n"
+            "    def train_step(self, x, y): self.optimizer_step()\n",
+            "Model.optimizer_step takes (self, closure); it is called as Model.optimizer_step(self)",
+        ),
+        (
+            "class Model(Model):\n    def evaluate(self): ...\n",
+            "Model.evaluate takes (self); it is called as Model.evaluate(self, generator)",
         ),
     ],
 )
@@ -295,6 +314,9 @@ def test_a_fault_is_told_with_what_to_do(load: Load, extra: str, fault: str) -> 
         "def get_training_generator(data_dir): ...\ndef get_configs(): ...\n",
         "def get_trained_weights(): ...\n",
         "class Model(Model):\n    def metrics(self, y_true, y_pred): ...\n",
+        "class Model(Model):\n    def optimizer_step(self, name=None): super().optimizer_step(name)\n"
+        "    def train_step(self, x, y): self.optimizer_step()\n",
+        "class Model(Model):\n    def fit(self, *arguments): return super().fit(*arguments)\n",
         "class Model(Model):\n    @staticmethod\n    def eval_metrics(y_true, y_pred): ...\n",
         "class Model(Model):\n    def train_step_a(self, x, y): ...\n"
         "    def train_step(self, x, y): return self.train_step_a(x, y)\n",
