@@ -1,18 +1,31 @@
 """Our own groups: they fit together, mirror what they are for, and keep their meaning."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
 from base_model import TrainingOptions
 from helixband.errors import DefinitionError
 from helixband.hparams import Hparams
+from helixband.hparams.flags import FLAGS_OF_MAIN
 from helixband.hparams.groups import GROUPS, Optimizing, Training
 from helixband.training.options import OPTIONS
 from helixband.training.schedules import LinearSchedule
 
+LIGHTNING = """
+accelerator strategy devices num_nodes precision logger callbacks fast_dev_run max_epochs min_epochs max_steps
+min_steps max_time limit_train_batches limit_val_batches limit_test_batches limit_predict_batches
+overfit_batches val_check_interval check_val_every_n_epoch num_sanity_val_steps log_every_n_steps
+enable_checkpointing enable_progress_bar enable_model_summary accumulate_grad_batches gradient_clip_val
+gradient_clip_algorithm deterministic benchmark inference_mode use_distributed_sampler profiler detect_anomaly
+barebones plugins sync_batchnorm reload_dataloaders_every_n_epochs default_root_dir enable_autolog_hparams
+model_registry
+"""
+"""The arguments of its Trainer, as of 2.6."""
 VERSIONS = Path(__file__).with_name("versions")
 
 
@@ -96,3 +109,24 @@ def test_the_path_of_another_version_is_another() -> None:
         version = 2
 
     assert (Optimizing(lr=0.1).path(), Raised(lr=0.1).path()) == ("v1/lr=1.00E-01", "v2/lr=1.00E-01")
+
+
+def test_the_table_of_lightnings_arguments_names_what_there_is() -> None:
+    page = (ROOT / "docs" / "hparams.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.partition("| Lightning | here |")[2].splitlines()[2:]]
+    theirs = [name for row in rows for name in re.findall("`(\\w+)`", row[0])]
+    assert sorted(theirs) == sorted(LIGHTNING.split())
+    ours = {name for row in rows for name in re.findall("`((?:--)?[a-z_-]+)`", row[1])}
+    ours -= {"train_step"}  # a method
+    flags = {f"--{name}" for name in FLAGS_OF_MAIN}
+    assert {name for name in ours if name.startswith("--")} <= flags
+    assert {name for name in ours if not name.startswith("--")} <= Training.fields().keys()
+
+
+def test_the_example_of_paths_holds() -> None:
+    page = (ROOT / "docs" / "hparams.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall("```python\n(.*?)```", page, re.S)[:1]:
+        exec(block, names)
+    for call, path in re.findall(r">>> (Everything\(.*\)\.path\(\))\n'(.*)'", page):
+        assert eval(call, names) == path
