@@ -110,6 +110,7 @@ class FlagParser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)  # a new flag would change what a short form means
+        self._negative_number_matcher = re.compile(r"-\.?[0-9]")  # -1e-3 is a value, too
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -287,6 +287,7 @@ def test_words_give_values() -> None:
         "tags": ["a,b"],
     }
     assert Everything.parse([]) == Everything()
+    assert Everything.parse("--lr -1e-3 --kernels -3,5").changed() == {"lr": -1e-3, "kernels": [-3, 5]}
 
 
 def test_args_are_quoted_for_a_shell() -> None:

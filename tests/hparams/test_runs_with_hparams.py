@@ -1,11 +1,13 @@
 """Runs of a definition that declares its hyperparameters."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT, Project
 
@@ -361,6 +363,39 @@ def test_a_file_hparams_of_another_purpose_is_left_alone(project: Project) -> No
 def test_hyperparameters_of_the_definitions_own_use_are_left_alone(declared: Project) -> None:
     declared.define("\nfrom hparams import Encoding\nUNITS = Encoding().units\n")
     assert declared.run("--dry-run").code == 0
+
+
+def test_the_class_can_stand_in_the_definition_itself(project: Project) -> None:
+    project.define()
+    source = project.definition.read_text()
+    declared = """
+
+from helixband.hparams import Hparams, hparam
+
+
+class hparams(Hparams):
+    lr: float = hparam(0.02, "learning rate")
+    units: int = hparam(4, "hidden units")
+"""
+    project.definition.write_text(f"from __future__ import annotations\n\n{source}{declared}")
+    assert project.run("-ep", "1", "--units", "6", "--lr", "0.01").code == 0
+    assert config(project) == {"lr": 0.01, "units": 6}
+
+
+def test_the_example_takes_its_hyperparameters_as_flags(project: Project) -> None:
+    for name in ("hparams.py", "named_model.py", "reg_model.py"):
+        shutil.copy(ROOT / "examples/function_regressor" / name, project.path)
+    for name, rows in {"train": 40, "test": 20}.items():
+        for part, columns in {"X": 10, "Y": 1}.items():
+            values = np.column_stack([np.arange(rows), np.random.default_rng(0).random((rows, columns))])
+            np.savetxt(project.data / f"{part}_{name}.csv", values, delimiter=",", header="x", comments="")
+    project.definition = project.path / "named_model.py"
+    flags = ("--hidden-units", "32", "--optimizer", "sgd", "--clip-norm", "1", "--limit-train", "1")
+    assert project.run("-ep", "1", "--eval", *flags).code == 0
+    table = project.read("best_config/train_results.csv")
+    assert "gradient_norm" in table.partition("\n")[0]  # as clipping has it in the row
+    assert config(project)["hidden_units"] == 32
+    assert project.run("--eval", "--clip-norm", "2").code == 2
 
 
 def test_a_wrong_declaration_is_told_with_its_place(declared: Project) -> None:
