@@ -29,7 +29,6 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m helixband.jobs",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     kinds = parser.add_subparsers(dest="do", required=True, metavar="COMMAND", parser_class=FlagParser)
     for name, told in (("create", "make jobs, and run nothing"), ("submit", "make jobs and have them run")):
@@ -61,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _subcommand(kinds: Any, name: str, told: str, jobs: str = "the jobs (default: all)") -> Any:
-    parser = kinds.add_parser(name, help=told, description=told, allow_abbrev=False)
+    parser = kinds.add_parser(name, help=told, description=told)
     parser.add_argument("jobs", metavar="JOB", nargs="*", help=jobs)
     add = parser.add_argument
     add("--out", metavar="DIR", help="the folder of all jobs (default: as in jobs.toml, or out)")

@@ -149,8 +149,8 @@ def judge_silent(status: Status, known: Mapping[str, str], events: Sequence[Even
 
 def _outcome(attempt: Sequence[Event], errors: bytes) -> tuple[str, str]:
     """(state, why) by the events of the last attempt."""
-    if any(event.what == "requeue" and event.detail == "-" for event in attempt):
-        return "submitted", "it reached its time limit, and goes on by itself"
+    if [event.detail for event in attempt if event.what == "requeue"] == ["-"]:
+        return "submitted", f"it was stopped ({_signal(attempt)}), and goes on by itself"
     code = next((event.detail for event in reversed(attempt) if event.what == "exit"), None)
     if code is None:
         return "running", ""

@@ -17,16 +17,18 @@ end() {{  # the exit code; whatever ends this script ends here
     cd /
     [ -z "$work" ] || rm -rf "$work"
     event exit "$1"
-    if [ {requeue} = yes ] && [ "$asked_by" = USR1 ] && [ "$1" != 0 ] && [ -n "$SLURM_JOB_ID" ]; then
+    if [ "$goes_on" = yes ] && [ "$1" != 0 ] && [ -n "$SLURM_JOB_ID" ]; then
         event requeue -
         scontrol requeue "$SLURM_JOB_ID" || event requeue refused
     fi
 }}
 
 stop() {{  # by a signal: the run ends as by SIGTERM, and keeps its last epoch
-    asked_by=$1 interrupted=yes
+    interrupted=yes
     [ -z "$run" ] || kill -TERM "$run" 2> /dev/null
-    event signal "$1:$(reason)"
+    why=$(reason)
+    event signal "$1:$why"
+    [ "$1" != USR1 ] && [ "$why" != TIMEOUT ] || goes_on={requeue}
     [ -n "$run" ] || exit 143
 }}
 

@@ -40,7 +40,7 @@ for each in words:
         os.kill(os.getpid(), signal.SIGKILL)
     if each == "do=fail_once" and len(open(results / "runs").readlines()) == 1:
         sys.exit(1)
-    if each == "do=wait":
+    if each == "do=wait" or each == "do=wait_once" and len(open(results / "runs").readlines()) == 1:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         pathlib.Path(results / "starts").write_text(str(os.getpid()))
         os.replace(results / "starts", results / "waits")

@@ -1,0 +1,169 @@
+"""Jobs from a terminal."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from jobs_toys import command, main_in
+
+from helixband.jobs.__main__ import main
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a definition, and a jobs.toml that has the main.py of the tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    set_up(f'[here]\npython = "{sys.executable}"\nprogram = ["{main_in(tmp_path)}"]\n')
+    command(tmp_path)
+    return tmp_path
+
+
+def set_up(text: str) -> None:
+    path = Path(os.environ["XDG_CONFIG_HOME"], "helixband", "jobs.toml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+RUN = ["--", "--model", "code/def.py", "--data", "data"]
+
+
+def said(capsys: Any, *words: str) -> tuple[int, str]:
+    """(exit code, output and errors) of a command."""
+    capsys.readouterr()
+    try:
+        code = main(words)
+    except SystemExit as exit:
+        code = int(exit.code or 0)
+    return code, "".join(capsys.readouterr())
+
+
+def test_a_job_goes_from_submit_to_fetch(place: Path, capsys: Any) -> None:
+    code, text = said(capsys, "submit", "--name", "lr", "--grid", "lr=1e-3,0.1", *RUN, "--set", "do=")
+    assert code == 0 and "def/lr/lr=1e-3/version_1" in text
+    for _ in range(100):
+        code, text = said(capsys, "status")
+        if "2 complete" in text:
+            break
+        time.sleep(0.1)
+    assert text.splitlines()[-1].startswith("2 complete: nothing")
+    assert said(capsys, "log", "lr/lr=0.1")[1] == (
+        "== def/lr/lr=0.1/version_1/job.out\nat work ['def.py', 'helper.py'] ['x.fa']\n"
+    )
+    assert said(capsys, "fetch", "lr", "--to", "home")[1].splitlines() == [
+        "fetched to home/def/lr/lr=0.1/version_1",
+        "fetched to home/def/lr/lr=1e-3/version_1",
+    ]
+
+
+def test_a_job_that_fails_at_once_shows_its_error(place: Path, capsys: Any) -> None:
+    code, text = said(capsys, "submit", *RUN, "--set", "do=fail")
+    assert code == 1
+    assert "ValueError: no such thing" in text and "error: look at log, mend the cause" in text
+    assert said(capsys, "cancel", "run") == (
+        2,
+        "error: none of 1 job waits or runs: there is nothing to cancel\n",
+    )
+
+
+def test_create_print_writes_nothing(place: Path, capsys: Any) -> None:
+    code, text = said(capsys, "create", "--print", "--slurm", "partition=gpu,time=1:00:00", *RUN)
+    assert code == 0 and text.startswith("#!/bin/bash\n#SBATCH --job-name=run_version_1\n")
+    assert "#SBATCH --partition=gpu\n#SBATCH --time=1:00:00\n" in text
+    assert not (place / "out").exists()
+
+
+def test_what_was_created_is_submitted_by_its_name(place: Path, capsys: Any) -> None:
+    code, text = said(capsys, "create", "--replicates", "2", *RUN, "--set", "do=")
+    assert code == 0 and "2 created: submit it" in text
+    code, text = said(capsys, "submit", "run/version_2")
+    assert code == 0 and "def/run/version_2" in text and "version_1" not in text
+
+
+def test_watch_ends_with_the_jobs(place: Path, capsys: Any) -> None:
+    said(capsys, "submit", *RUN, "--set", "do=")
+    code, text = said(capsys, "status", "--watch")
+    assert code == 0 and "1 complete" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["submit"], "submit needs a command line of main.py"),
+        (["create", "x", *RUN], "create needs a command line of main.py"),
+        (["submit", "x", "--grid", "lr=1"], "what is to be made comes after --"),
+        (["submit", "x"], "out has no job 'x'; there are none at all"),
+        (["submit", "--grid", "lr", *RUN], "--grid lr: give a hyperparameter and its values"),
+        (["submit", "--slurm", "part=x", *RUN], "--slurm part=x: give name=value, with a name of account, "),
+        (["submit", "--slurm", "cpus=x", *RUN], "--slurm cpus=x: 'x' is no value of cpus"),
+        (["submit", "--slurm", "", "--shell", *RUN], "give one of them"),
+        (["submit", "--name", "a\nb", *RUN], "has a control character"),
+        (["submit", "--", "--model", "none.py"], "none.py: there is no such file"),
+        (["status", *RUN], "status takes no command line after --"),
+        (["resume"], "resume needs the names of jobs"),
+        (["statu"], "invalid choice: 'statu'"),
+        (["status", "--wat"], "unrecognized arguments: --wat"),
+    ],
+)
+def test_wrong_usage_is_told(words: list[str], told: str, place: Path, capsys: Any) -> None:
+    code, text = said(capsys, *words)
+    assert code == 2 and told in text
+    assert not (place / "out").exists()
+
+
+def test_without_sbatch_that_is_told_and_the_script_kept(
+    place: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "bin").mkdir()
+    for name in ("find", "pwd", "git", "sh", "bash"):
+        (place / "bin" / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(place / "bin"))
+    code, text = said(capsys, "submit", "--slurm", "", *RUN)
+    assert code == 2 and "there is no sbatch on here: submit from a login node" in text
+    assert Path(text.strip().rpartition(": ")[2]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[here]\npyton = 'x'\n", "[here] has pyton, which is no setting; did you mean python?"),
+        ("[here]\npython = 3\n", "[here] python is 3, which is of another type"),
+        ("[here]\nscheduler = 'pbs'\n", "scheduler = 'pbs'; there are shell, slurm"),
+        (
+            "[here.slurm]\npartitio = 'x'\n",
+            "[here.slurm] has partitio, which is no setting; did you mean partition?",
+        ),
+        ("here = 3\n", "here is 3, and has to be a section: [here]"),
+        ("[here\n", "jobs.toml cannot be read: "),
+    ],
+)
+def test_a_wrong_jobs_toml_is_told(text: str, told: str, place: Path, capsys: Any) -> None:
+    set_up(text)
+    code, words = said(capsys, "status")
+    assert code == 2 and told in words
+
+
+def test_jobs_toml_has_what_a_machine_needs(place: Path, capsys: Any) -> None:
+    set_up(
+        '[here]\nscheduler = "slurm"\nout = "else"\nsetup = "module load cuda"\n'
+        '[here.slurm]\npartition = "gpu"\ngpus = 1\n[other]\nout = "there"\n'
+    )
+    text = said(capsys, "create", "--print", "--slurm", "gpus=2", *RUN)[1]
+    assert "#SBATCH --partition=gpu\n#SBATCH --gpus=2\n" in text
+    assert "\nmodule load cuda\n" in text and "/else/def/run/version_1 ||" in text
+    assert "#SBATCH --gpus=1\n" in said(capsys, "create", "--print", *RUN)[1]
+
+
+def test_the_import_is_light() -> None:
+    code = (
+        "import sys, json, helixband.jobs, helixband.jobs.__main__\n"
+        "print(json.dumps([name for name in ('torch', 'numpy', 'hyperopt', 'rich') if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
