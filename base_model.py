@@ -28,7 +28,7 @@ from helixband.networks.heads import (
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import forward_errors, judge, losses, monte_carlo, passes
-from helixband.training.configuration import Config, from_json
+from helixband.training.configuration import AsDeclared, Config, from_json
 from helixband.training.engine import Engine, take_parts
 from helixband.training.epochs import batches_used, check_sets
 from helixband.training.feed import choose_device, number_of_batches
@@ -108,10 +108,7 @@ class BaseModel:
         """The hyperparameters: `config` under its other name."""
         return self.config
 
-    @property
-    def hparams(self) -> Any:
-        """The hyperparameters as the definition's class `hparams` has them; schedules read as in `config`."""
-        return self.config.as_declared()
+    hparams = AsDeclared()
 
     epoch = _recorded("epoch", "How many epochs it is trained, those of earlier runs included.")
     steps = _recorded("steps", "How many optimizer steps it has taken, over all epochs.")

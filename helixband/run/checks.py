@@ -4,7 +4,7 @@ import os
 from argparse import Namespace
 from typing import Any
 
-from helixband.errors import ResultsMismatch, UsageError, counted
+from helixband.errors import DefinitionError, ResultsMismatch, UsageError, counted
 from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
@@ -129,8 +129,11 @@ class Checks(Stage):
             )
         values = (self.given.get("set") if self.args.hyper else self.fixed) or {}
         config = draw(configurations(definition, values, self.args.seed, bool(self.args.hyper)), 0)
-        if kind is not None:
-            kind(config)
+        try:
+            if kind is not None:
+                kind(config)
+        except UsageError as error:  # what hyperopt drew
+            raise DefinitionError(f"{definition.path}: get_config() drew {config}: {error}") from error
 
     def _check_given(self) -> None:
         """Values that are fixed, and configurations to begin with: of the space, and no more than trials."""

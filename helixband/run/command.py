@@ -283,7 +283,7 @@ class CommandLine:
         parser = FlagParser(add_help=False)
         parser.add_argument("-f", "--model", nargs="?")
         path = parser.parse_known_args(self._words)[0].model
-        if path is None or not declares_hparams(path):
+        if path is None or not os.path.isfile(path) or not declares_hparams(path):
             return None
         from helixband.definition import load_definition  # imports torch
 

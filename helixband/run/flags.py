@@ -31,13 +31,13 @@ def check_flags(args: Namespace) -> None:
 def declares_hparams(path: str) -> bool:
     """Whether a definition may have `hparams`, from its text alone: it can be loaded only with torch.
 
-    Not where it cannot be read, which is told as it is loaded.
+    It may also where it cannot be read, which is told as it is loaded.
     """
     try:
         with open(path, "rb") as file:
             tree = ast.parse(file.read())
     except (OSError, SyntaxError, ValueError, RecursionError):
-        return False
+        return True
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             if getattr(node, "module", "") == "hparams" or {"hparams", "*"} & {

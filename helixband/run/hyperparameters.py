@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from helixband.definition import Definition
-from helixband.errors import DefinitionError, UsageError
+from helixband.errors import DefinitionError, ResultsMismatch, UsageError
 from helixband.hparams import Hparams
 from helixband.hparams.flags import dashed, given, has_flag
 from helixband.randomness import derive_seed
@@ -74,7 +74,12 @@ def agrees(definition: Definition, stored: Document, values: Document) -> bool:
     """Whether a stored configuration has what is given; with `hparams`, that may be a part of it."""
     if (kind := definition.hparams) is None:
         return canonical(stored) == canonical(values)  # true is no 1
-    return kind(stored) == kind({**stored, **values})
+    try:
+        return kind(stored) == kind({**stored, **values})
+    except UsageError as error:
+        raise ResultsMismatch(
+            f"the configuration {stored}, which is stored, does not fit the definition's hparams: {error}"
+        ) from error
 
 
 def completed_tries(

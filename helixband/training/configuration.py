@@ -112,6 +112,16 @@ class Config(Mapping[str, Any]):
         self._now = (epoch, step)
 
 
+class AsDeclared:
+    """The hyperparameters of a model as the definition's class `hparams` has them, schedules as in `config`.
+
+    It is no property, so that a definition can set an attribute `hparams` of its own.
+    """
+
+    def __get__(self, model: Any, owner: type[Any] | None = None) -> Any:
+        return self if model is None else model.config.as_declared()
+
+
 _EXACT = {bool, int, str, type(None)}
 
 

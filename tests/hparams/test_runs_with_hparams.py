@@ -184,6 +184,14 @@ def test_help_with_a_model_lists_them_by_class(declared: Project) -> None:
     assert "--hyper" in told
 
 
+def test_a_definition_that_cannot_be_read_is_told(declared: Project) -> None:
+    declared.definition.write_text("def (")
+    assert "def.py, line 1" in declared.run("--lr", "1").err
+    declared.definition.unlink()
+    assert "cannot read the definition" in declared.run("--lr", "1").err
+    assert declared.run("--help").code == 0
+
+
 def test_help_of_a_broken_definition_tells_its_fault(declared: Project) -> None:
     declared.define(USE + "\n1 / 0\n")
     found = declared.run("--help")
@@ -250,6 +258,36 @@ def test_a_hyperparameter_that_came_later_has_its_default(declared: Project) -> 
     assert "later" not in config(declared)
 
 
+def test_a_stored_name_that_is_no_longer_declared_is_told(declared: Project) -> None:
+    assert declared.run("-ep", "1").code == 0
+    write_hparams(declared, HPARAMS.replace("n_layers", "n_blocks"))
+    found = declared.run("--eval")
+    assert (found.code, "Everything has no hyperparameter 'n_layers'; it has" in found.err) == (2, True)
+    assert "the configuration of trial single does not fit the definition's hparams" in found.err
+
+
+def test_a_model_may_have_an_attribute_hparams_of_its_own(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def init_model(self):
+        self.hparams = {"lr": 0.5}
+        super().init_model()
+        print("its own:", self.hparams)
+""")
+    assert "its own: {'lr': 0.5}" in project.run("-ep", "1").out
+
+
+def test_a_definition_without_hparams_says_so(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def init_model(self):
+        super().init_model()
+        self.hparams.lr
+""")
+    found = project.run("-ep", "1")
+    assert (found.code, "it has no class hparams; read self.config" in found.err) == (2, True)
+
+
 # Searches.
 
 
@@ -292,6 +330,16 @@ def test_get_config_goes_before_what_is_searched(declared: Project) -> None:
     drawn = trials(declared)
     assert all(0.001 <= one["lr"] <= 0.002 and one["optimizer"] == "sgd" for one in drawn)
     assert all(set(one) == set(ALL) for one in drawn)
+
+
+def test_what_hyperopt_draws_is_checked_before_any_work(declared: Project) -> None:
+    declared.define(
+        f"{USE}\nfrom hyperopt import hp\n"
+        "def get_config():\n    return {'units': hp.quniform('units', 2, 8, 1)}\n"
+    )
+    found = declared.run(*SEARCH, "1")
+    assert (found.code, "it has to be a whole number" in found.err) == (2, True)
+    assert "get_config() drew {" in found.err
 
 
 def test_get_config_can_return_declared_names_alone(declared: Project) -> None:

@@ -14,7 +14,8 @@ import torch
 from base_model import BaseModel
 from helixband.definition import Definition
 from helixband.env import without_credentials
-from helixband.errors import HelixbandError, ResultsMismatch, StorageError
+from helixband.errors import DefinitionError, HelixbandError, ResultsMismatch, StorageError, UsageError
+from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.attempt import Superseded
 from helixband.results.best import best_state
@@ -104,7 +105,7 @@ class Trainer:
         seed_everything(self._seed(name))
         flags, kind = vars(self.args), self.definition.hparams
         if kind is not None:
-            made = from_json(kind(config).to_json(), NOT_DECLARED, kind)
+            made = from_json(_declared(kind, config, name), NOT_DECLARED, kind)
         else:
             is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
             made = from_json(config, OF_A_WHOLE if is_given else "")
@@ -206,6 +207,15 @@ class Trainer:
         if isinstance(error, HelixbandError):
             return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))
+
+
+def _declared(kind: type[Hparams], config: Document, name: str) -> Document:
+    """A configuration with all values; raises `DefinitionError` for one that the class does not take."""
+    try:
+        return kind(config).to_json()
+    except UsageError as error:
+        of = f"the configuration of trial {name}" if name else "a configuration that was drawn"
+        raise DefinitionError(f"{of} does not fit the definition's hparams: {error}") from error
 
 
 def best_of(rewards: Sequence[float]) -> tuple[float, int]:
