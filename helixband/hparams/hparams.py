@@ -64,7 +64,7 @@ class Hparams(Mapping[str, Any]):
             return cls._fields[name]
         near = [field.name for field in cls._fields.values() if field.short == name]
         form = str(name).lower().replace("-", "_")
-        near = near or difflib.get_close_matches(form, cls._fields, 1, cutoff=0.5)
+        near = near or difflib.get_close_matches(form, cls._fields, 1)
         meant = f"did you mean {near[0]}? It" if near else "it"
         raise UsageError(
             f"{cls.__name__} has no hyperparameter {name!r}; {meant} has {', '.join(cls._fields) or 'none'}"

@@ -263,7 +263,7 @@ def test_a_stored_name_that_is_no_longer_declared_is_told(declared: Project) -> 
     write_hparams(declared, HPARAMS.replace("n_layers", "n_blocks"))
     found = declared.run("--eval")
     assert (found.code, "Everything has no hyperparameter 'n_layers'; it has" in found.err) == (2, True)
-    assert "the configuration of trial single does not fit the definition's hparams" in found.err
+    assert "'n_layers': 1, 'name': '', 'seed': None} does not fit the definition's hparams" in found.err
 
 
 def test_a_model_may_have_an_attribute_hparams_of_its_own(project: Project) -> None:

@@ -105,7 +105,7 @@ class Trainer:
         seed_everything(self._seed(name))
         flags, kind = vars(self.args), self.definition.hparams
         if kind is not None:
-            made = from_json(_declared(kind, config, name), NOT_DECLARED, kind)
+            made = from_json(_declared(kind, config), NOT_DECLARED, kind)
         else:
             is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
             made = from_json(config, OF_A_WHOLE if is_given else "")
@@ -209,13 +209,13 @@ class Trainer:
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))
 
 
-def _declared(kind: type[Hparams], config: Document, name: str) -> Document:
+def _declared(kind: type[Hparams], config: Document) -> Document:
     """A configuration with all values; raises `DefinitionError` for one that the class does not take."""
     try:
         return kind(config).to_json()
     except UsageError as error:
-        of = f"the configuration of trial {name}" if name else "a configuration that was drawn"
-        raise DefinitionError(f"{of} does not fit the definition's hparams: {error}") from error
+        told = f"the configuration {config} does not fit the definition's hparams: {error}"
+        raise DefinitionError(told) from error
 
 
 def best_of(rewards: Sequence[float]) -> tuple[float, int]:
