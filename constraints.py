@@ -77,8 +77,8 @@ class MaxNormConstraint(Constraint):
     """
 
     def __init__(self, max_norm: float, glob: str = "*") -> None:
-        # As the first argument can be meant for the glob.
-        if not (isinstance(max_norm, int | float | np.number) and max_norm > 0):
+        # As the first argument can be meant for the glob. A schedule would not change here.
+        if not ((type(max_norm) in (int, float) or isinstance(max_norm, np.number)) and max_norm > 0):
             raise DefinitionError(
                 f"MaxNormConstraint: max_norm is {max_norm!r}; it has to be a number above 0, as in "
                 "MaxNormConstraint(3.0, 'conv*')"

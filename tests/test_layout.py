@@ -176,8 +176,9 @@ FILES = {
     ],
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
+        "schedules",
         "options parameters precision result start weights",
-        "broadcasting epochs hooks parts parts.constrain parts.skip schedules steps tensorboard weighting",
+        "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",
         "parts.clip patience",
         "parts.order",

@@ -29,7 +29,7 @@ from helixband.training.parts.average import Average
 from helixband.training.parts.clip import Norms
 from helixband.training.parts.freeze import Freeze
 from helixband.training.parts.order import after_update, before_update
-from helixband.training.parts.schedule import Schedules, check_schedulers, check_totals
+from helixband.training.parts.schedule import Schedules, check_optimizers, check_schedulers, check_totals
 from helixband.training.parts.skip import Skip
 from helixband.training.parts.update import Part, Update, check_optimizer
 from helixband.training.patience import Patience
@@ -243,6 +243,7 @@ class Engine:
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         check_schedulers(model.scheduler, options, self.asked_steps)
+        check_optimizers(model.scheduler, model.optimizer, self.own_step)
         self.freeze = Freeze(model.network, options.freeze, self.modes) if options.freeze else None
         is_averaged = options.ema_decay is not None or options.swa_start is not None
         self.average = Average(options, model.network, self.record.moment) if is_averaged else None
@@ -316,6 +317,7 @@ class Engine:
             batches = min(batches, limit)
         steps = None if batches is None else -(-batches // accumulate)
         check_totals(scheduler, self.schedules.interval, epochs, steps)
+        self.schedules.check_values(epochs, steps)
 
     def giver(self, step: str) -> str:
         """What gives the predictions of a step: the step where it is a definition's own, else the network."""

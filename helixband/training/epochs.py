@@ -1,5 +1,6 @@
 """How many batches an epoch or a set has, where it is not all of them."""
 
+import math
 from typing import Any
 
 from helixband.errors import DefinitionError
@@ -35,7 +36,16 @@ def limited(limit: float | None, batches: int | None, name: str) -> int | None:
             f"{name} is {limit}, a share of a set whose generator has no length: give it __len__, the "
             "number of its batches, or a number of batches as an integer"
         )
-    return max(1, int(limit * batches))
+    return max(1, whole_share(limit, batches))
+
+
+def whole_share(share: float, number: int) -> int:
+    """A share of a whole number, rounded down; a share with up to nine digits is taken as it is written.
+
+    >>> int(0.29 * 100), whole_share(0.29, 100), whole_share(1 / 3, 3), whole_share(0.299, 100)
+    (28, 29, 1, 29)
+    """
+    return math.floor(round(share * number, 9))
 
 
 def check_sets(options: TrainingOptions, generator: Any, val: Any) -> None:

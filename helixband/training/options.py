@@ -11,6 +11,7 @@ import numpy as np
 
 from constraints import Constraint
 from helixband.errors import DefinitionError, UsageError, in_one_line
+from helixband.training.schedules import Schedule
 
 Interval = Literal["epoch", "step"]
 
@@ -42,7 +43,7 @@ def whole(least: int) -> Rule:
 
 
 def above(limit: float) -> Rule:
-    """A finite number above a limit, or a schedule that begins above it."""
+    """A finite number above a limit."""
 
     def read(value: Any) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -127,9 +128,13 @@ def epochs_by_glob(value: Any) -> Any:
     return dict(value)
 
 
-def option(default: Any, rule: Rule, help: str, of_objects: bool = False) -> Any:
-    """A field of `TrainingOptions`; one `of_objects` cannot be written on a command line."""
-    return field(default=default, metadata={"rule": rule, "help": help, "of_objects": of_objects})
+def option(default: Any, rule: Rule, help: str, of_objects: bool = False, may_change: bool = False) -> Any:
+    """A field of `TrainingOptions`.
+
+    One `of_objects` cannot be written on a command line; one that `may_change` can be a schedule.
+    """
+    told = {"rule": rule, "help": help, "of_objects": of_objects, "may_change": may_change}
+    return field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,7 @@ class TrainingOptions:
         optional(between_0_and_1),
         "Keep an exponential moving average of the weights over the optimizer steps, with this decay, for "
         "example 0.999. The network is validated and used with it.",
+        may_change=True,
     )
     swa_start: float | None = option(
         None,
@@ -213,10 +219,16 @@ class TrainingOptions:
         1, whole(1), "How many batches make an optimizer step; --batch-size is that of one of them."
     )
     clip_value: float | None = option(
-        None, optional(above(0)), "Each element of the gradients is brought into [-clip_value, clip_value]."
+        None,
+        optional(above(0)),
+        "Each element of the gradients is brought into [-clip_value, clip_value].",
+        may_change=True,
     )
     clip_norm: float | None = option(
-        None, optional(above(0)), "The L2 norm of all gradients is brought to this, where it is above."
+        None,
+        optional(above(0)),
+        "The L2 norm of all gradients is brought to this, where it is above.",
+        may_change=True,
     )
     gradient_norm: Literal["L1", "L2", "max"] | None = option(
         None,
@@ -249,6 +261,8 @@ class TrainingOptions:
             value = getattr(self, name)
             value = value.item() if isinstance(value, np.generic) else value
             try:
+                if isinstance(value, Schedule) and not each.metadata["may_change"]:
+                    raise ValueError("it stays the same during a training, and cannot be a schedule")
                 object.__setattr__(self, name, each.metadata["rule"](value))
             except ValueError as error:
                 raise DefinitionError(f"{name} is {in_one_line(value)}; {error}") from None
@@ -269,6 +283,18 @@ class TrainingOptions:
         """
         named = {name: hparams[name] for name in OPTIONS if hparams.get(name) is not None}
         return cls(**named, **given)
+
+    def at(self, name: str, moment: tuple[int, int]) -> Any:
+        """The value of an option in an epoch and at a step, both from 0.
+
+        Raises `DefinitionError` where a schedule has left what the field takes.
+        """
+        value = getattr(self, name)
+        return (
+            value.within(OPTIONS[name].metadata["rule"], name, moment)
+            if isinstance(value, Schedule)
+            else value
+        )
 
     def but(self, given: Mapping[str, Any]) -> "TrainingOptions":
         """These options, with other values for some."""

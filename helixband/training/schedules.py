@@ -11,9 +11,10 @@ training goes on; `config["lr"]` read during training gives the value of that mo
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from helixband.errors import UsageError
+from helixband.errors import DefinitionError, UsageError
 
 UNITS = ("epoch", "step")
 WARMUP = {"warmup": 0, "warmup_start": 0.0}
@@ -75,6 +76,20 @@ class Schedule(float):
     def at(self, epoch: int, step: int = 0) -> float:
         """The value in `epoch` at optimizer step `step`, the latter counted over the whole training."""
         return self._at(epoch if self.unit == "epoch" else step, self.parameters)
+
+    def within(self, rule: Callable[[float], Any], name: str, moment: tuple[int, int]) -> float:
+        """The value in an epoch and at a step, both from 0, of what is called `name`.
+
+        Raises `DefinitionError` where `rule` raises `ValueError` for it.
+        """
+        value = self.at(*moment)
+        try:
+            rule(value)
+        except ValueError as error:
+            epoch, step = moment
+            when = f"epoch {epoch + 1}" if self.unit == "epoch" else f"step {step + 1}"
+            raise DefinitionError(f"{name} is {self!r}, which is {value!r} in {when}; {error}") from None
+        return value
 
     def to_json(self) -> dict[str, Any]:
         """`{"__schedule__": name, "unit": …, parameters…}`; `from_json` reads it back."""

@@ -17,6 +17,7 @@ from base_model import RegressionModel, TrainingOptions
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DefinitionError
 from helixband.results.directory import Results
+from helixband.training.epochs import limited
 
 X = np.arange(28, dtype=np.float32).reshape(28, 1) / 28
 Y = 2 * X
@@ -107,6 +108,17 @@ def test_training_is_limited_to_batches_or_a_share(limit: float, steps: int) -> 
     model = make(limit_train=limit)
     model.fit(*data(), 2)
     assert model.steps == 2 * steps
+
+
+def test_a_share_is_rounded_down_from_what_is_written() -> None:
+    assert [limited(share, 100, "limit_val") for share in (0.29, 0.57, 0.299, 0.001, 1.0)] == [
+        29,
+        57,
+        29,
+        1,
+        100,
+    ]
+    assert limited(1 / 3, 3, "limit_val") == 1
 
 
 def test_validation_is_limited_too() -> None:

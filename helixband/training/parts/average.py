@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from helixband.training.epochs import whole_share
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.constrain import Constrain
-from helixband.training.schedules import Schedule
 
 Moment = Callable[[], tuple[int, int]]
 """The epoch and the optimizer step of now, both from 0."""
@@ -32,9 +32,9 @@ class Average:
 
     def __init__(self, options: TrainingOptions, network: nn.Module, moment: Moment) -> None:
         self._network, self._moment = network, moment
-        self._decay, self._start = options.ema_decay, options.swa_start
+        self._options = options
         self._hold = Constrain(options.constraints, network) if options.constraints else None
-        self.by_step = self._decay is not None
+        self.by_step = options.ema_decay is not None
         renew, has_any = options.renew_batch_norm, any(isinstance(m, _NormBase) for m in network.modules())
         self.renews_batch_norm = has_any and (not self.by_step if renew is None else renew)
         self.total_epochs = 1
@@ -62,17 +62,17 @@ class Average:
     @torch.no_grad()
     def __call__(self, stepped: Iterable[Tensor] | None = None) -> None:
         """Take the weights after an optimizer step into a moving average; with `stepped`, those of these."""
-        decay, weights = self._decay, self._weights
-        assert decay is not None
+        weights = self._weights
         if stepped is not None:
             known = set(map(id, stepped))
             weights = {name: weight for name, weight in weights.items() if id(weight) in known}
-        self._take(weights, 1 - (decay.at(*self._moment()) if isinstance(decay, Schedule) else decay))
+        self._take(weights, 1 - self._options.at("ema_decay", self._moment()))
 
     @torch.no_grad()
     def end_epoch(self) -> None:
         """Take the weights at the end of an epoch into the mean, once that has begun."""
-        if self._start is not None and self._moment()[0] >= int(self._start * self.total_epochs):
+        start = self._options.swa_start
+        if start is not None and self._moment()[0] >= whole_share(start, self.total_epochs):
             self._take(self._weights, 1 / (self.count + 1))
 
     def _take(self, weights: Mapping[str, Tensor], share: float) -> None:

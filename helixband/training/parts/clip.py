@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.update import gradients_of
-from helixband.training.schedules import Schedule
 
 KINDS = {"L1": 1.0, "L2": 2.0, "max": math.inf}
 """The norms of all gradients as one vector, by what they are called."""
@@ -56,22 +55,19 @@ class Measure:
 class ClipValue:
     """Brings each element of the gradients into [-limit, limit]."""
 
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
+    def __init__(self, options: TrainingOptions) -> None:
+        self._options = options
 
     def __call__(self, parameters: list[Tensor], time: tuple[int, int]) -> None:
-        nn.utils.clip_grad_value_(parameters, _at(self._limit, time))
+        nn.utils.clip_grad_value_(parameters, self._options.at("clip_value", time))
 
 
 class ClipNorm:
     """Scales the gradients so that their L2 norm, as one vector, is at most the limit; keeps it as it was."""
 
-    def __init__(self, limit: float, norms: Norms) -> None:
-        self._limit, self._norms = limit, norms
+    def __init__(self, options: TrainingOptions, norms: Norms) -> None:
+        self._options, self._norms = options, norms
 
     def __call__(self, parameters: list[Tensor], time: tuple[int, int]) -> None:
-        self._norms.add("L2", nn.utils.clip_grad_norm_(parameters, _at(self._limit, time)))
-
-
-def _at(limit: float, time: tuple[int, int]) -> float:
-    return limit.at(*time) if isinstance(limit, Schedule) else limit
+        limit = self._options.at("clip_norm", time)
+        self._norms.add("L2", nn.utils.clip_grad_norm_(parameters, limit))

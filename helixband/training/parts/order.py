@@ -18,9 +18,9 @@ def before_update(options: TrainingOptions, norms: Norms) -> list[OnGradients]:
     if options.gradient_norm is not None and not (options.gradient_norm == "L2" and options.clip_norm):
         parts.append(Measure(options.gradient_norm, norms))
     if options.clip_value is not None:
-        parts.append(ClipValue(options.clip_value))
+        parts.append(ClipValue(options))
     if options.clip_norm is not None:
-        parts.append(ClipNorm(options.clip_norm, norms))
+        parts.append(ClipNorm(options, norms))
     return parts
 
 

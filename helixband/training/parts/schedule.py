@@ -1,5 +1,6 @@
 """What changes as training goes on: scheduled hyperparameters, and torch's schedulers."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from helixband.errors import DefinitionError, in_one_line
+from helixband.training.optimizers import Optimizers
 from helixband.training.options import OPTIONS, Interval, TrainingOptions
 from helixband.training.schedules import Schedule
 
@@ -18,12 +20,16 @@ class Schedules:
     """
 
     def __init__(self, optimizer: Optimizer | None, options: TrainingOptions) -> None:
-        self._scheduled = [
-            (index, name, value)
-            for index, group in enumerate(optimizer.param_groups if optimizer else [])
-            for name, value in group.items()
-            if isinstance(value, Schedule)
-        ]
+        groups = list(enumerate(optimizer.param_groups if optimizer else []))
+        values = [(index, name, value) for index, group in groups for name, value in group.items()]
+        self._scheduled = [each for each in values if isinstance(each[2], Schedule)]
+        for _, name, value in values:
+            if isinstance(value, tuple | list) and any(isinstance(each, Schedule) for each in value):
+                raise DefinitionError(
+                    f"{name} of the optimizer is {in_one_line(value)}; a schedule has to be the whole value "
+                    f"of a hyperparameter, and not a part of it: give {name} numbers"
+                )
+        self._options = options
         self.empty = not self._scheduled
         self.interval = options.scheduler_interval
         """As the definition gave it, or None."""
@@ -34,7 +40,21 @@ class Schedules:
     def set(self, optimizer: Optimizer, epoch: int, step: int) -> None:
         """Give each hyperparameter its value in this epoch and step, both from 0."""
         for index, name, schedule in self._scheduled:
-            optimizer.param_groups[index][name] = schedule.at(epoch, step)
+            optimizer.param_groups[index][name] = _hyperparameter(schedule, name, (epoch, step))
+
+    def check_values(self, epochs: int, steps: int | None) -> None:
+        """Raise `DefinitionError` where a schedule leaves what its option or optimizer takes.
+
+        It is looked at in each of `epochs`, at the first and the last of `steps`, if their number is known.
+        """
+        if not self._scheduled and not scheduled_options(self._options, (0, 0)):
+            return
+        for epoch in range(epochs):
+            first, last = epoch * (steps or 0), (epoch + 1) * (steps or 0) - 1
+            for moment in ((epoch, first), (epoch, max(first, last))):
+                scheduled_options(self._options, moment)
+                for _, name, schedule in self._scheduled:
+                    _hyperparameter(schedule, name, moment)
 
     def values(self, optimizer: Optimizer) -> dict[str, float]:
         """The scheduled hyperparameters but the learning rate at the moment, by name.
@@ -99,9 +119,25 @@ def learning_rate(optimizer: Optimizer) -> dict[str, float]:
 
 
 def scheduled_options(options: TrainingOptions, time: tuple[int, int]) -> dict[str, float]:
-    """The options that are schedules, with their values in this epoch and step, both from 0."""
-    values = {name: getattr(options, name) for name in OPTIONS}
-    return {name: value.at(*time) for name, value in values.items() if isinstance(value, Schedule)}
+    """The options that are schedules, with their values in this epoch and step, both from 0.
+
+    Raises `DefinitionError` for a value that its option does not take.
+    """
+    scheduled = [name for name in OPTIONS if isinstance(getattr(options, name), Schedule)]
+    return {name: options.at(name, time) for name in scheduled}
+
+
+def _hyperparameter(schedule: Schedule, name: str, moment: tuple[int, int]) -> float:
+    """The value of an optimizer's hyperparameter; torch holds that at the beginning against its own rules.
+
+    Raises `DefinitionError` where it is not finite, or below 0 and did not begin there.
+    """
+
+    def rule(value: float) -> None:
+        if not math.isfinite(value) or value < min(0.0, schedule):
+            raise ValueError("it has to be a finite number from 0 on")
+
+    return schedule.within(rule, f"{name} of the optimizer", moment)
 
 
 def schedulers(scheduler: Any) -> list[Any]:
@@ -117,6 +153,42 @@ def paired(scheduler: Any, interval: Any) -> list[tuple[Any, Interval | None]]:
     if isinstance(interval, tuple):
         return list(zip(found, cast("tuple[Interval, ...]", interval), strict=True))
     return [(each, interval) for each in found]
+
+
+def check_optimizers(scheduler: Any, optimizer: Optimizer | None, own_step: bool) -> None:
+    """Raise `DefinitionError` for a scheduler that would change nothing, or what a schedule changes.
+
+    A definition's `own_step` may step a single optimizer that the model does not know.
+    """
+    groups = [id(group) for group in optimizer.param_groups] if optimizer is not None else []
+    may_be_other = optimizer is None or (own_step and not isinstance(optimizer, Optimizers))
+    for each in schedulers(scheduler):
+        its = getattr(each, "optimizer", None)
+        if not isinstance(its, Optimizer):
+            continue
+        kind = type(each).__name__
+        if not may_be_other and not any(id(group) in groups for group in its.param_groups):
+            raise DefinitionError(
+                f"{kind} is made for another optimizer ({type(its).__name__}) than super().init_model got, "
+                "so it would change nothing: make it for the optimizer that you pass"
+            )
+        if name := _scheduled_by_both(each, its):
+            raise DefinitionError(
+                f"{name} of the optimizer is a schedule, and {kind} changes it, too: give the optimizer a "
+                "number, or leave the scheduler out"
+            )
+
+
+def _scheduled_by_both(scheduler: Any, optimizer: Optimizer) -> str | None:
+    """A hyperparameter which is a schedule, and which a scheduler sets: the learning rate, or momentum."""
+    cycles = any(getattr(each, "cycle_momentum", False) for each in _with_inner(scheduler))
+    names = {"lr": "lr", "initial_lr": "lr"} | ({"momentum": "momentum"} if cycles else {})
+    # A scheduler may have put its first value in the place of a schedule; then only the defaults have it.
+    for values in (*optimizer.param_groups, optimizer.defaults):
+        for name, told in names.items():
+            if isinstance(values.get(name), Schedule):
+                return told
+    return None
 
 
 def check_schedulers(scheduler: Any, options: TrainingOptions, counts_steps: bool) -> None:
