@@ -27,18 +27,17 @@ from helixband.networks.heads import (
 )
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
-from helixband.training import forward_errors, judge, losses, monte_carlo, passes
+from helixband.training import distributed, forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import AsDeclared, Config, from_json
 from helixband.training.engine import Engine, take_parts
 from helixband.training.epochs import batches_used, check_sets
 from helixband.training.feed import choose_device, number_of_batches
-from helixband.training.fit import fit
+from helixband.training.fit import fit_one
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions, as_options
 from helixband.training.parameters import parameter_groups
 from helixband.training.result import Result
 from helixband.training.state import ModelState
-from helixband.training.steps.eager import Eager
 
 __all__ = [
     "BaseModel",
@@ -286,7 +285,7 @@ class BaseModel:
         Raises `TrainingError` where the loss is not finite; the last good epoch is kept.
         """
         member = self.as_member(train, val, epochs, trial, seed, on_epoch)
-        fit([member], Eager())
+        fit_one(member)
         member.raise_error()
         return self.engine.record.history
 
@@ -305,6 +304,7 @@ class BaseModel:
         epochs_in_all = getattr(self.args, "epoch", None) or epochs
         batches, debug = number_of_batches(train), self.batch_limit
         check_sets(self.engine.options, train, val)
+        distributed.check(self, train)
         self.engine.check_plan(self.scheduler, epochs_in_all, batches, debug)
         return Member(
             model=self,

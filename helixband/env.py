@@ -65,6 +65,7 @@ _concealed: dict[bytes, bytes] = {}
 _OF_THE_PLACE = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|PBS|LSB|LSF|SGE|OMPI|PMI|PMIX|FLUX|DASK|_CONDOR|KUBERNETES|SSH|XDG_SESSION)_.*|"
     r"(CUDA|NVIDIA|ROCR|HIP)_VISIBLE_DEVICES|ZE_AFFINITY_MASK|TMPDIR|TEMPDIR|TMP|TEMP|HOSTNAME|JOB_ID|NSLOTS|"
+    r"(TORCHELASTIC|TORCH_NCCL)_.*|(LOCAL_|GROUP_|ROLE_|)(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|"
     r"PWD|OLDPWD|SHLVL|TERM|COLUMNS|LINES"
 )
 
@@ -201,6 +202,12 @@ def is_secret(key: str, value: Any) -> bool:
     (True, False, False)
     """
     return _SECRET.fullmatch(key) is not None and isinstance(value, str) and len(value) >= SURE_LENGTH
+
+
+def number_of_processes() -> int:
+    """How many processes torchrun has started for this run; 1 without it."""
+    told = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return int(os.environ["WORLD_SIZE"]) if all(os.environ.get(name) for name in told) else 1
 
 
 def is_of_the_place(name: str) -> bool:

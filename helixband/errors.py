@@ -6,18 +6,21 @@
     ├── DefinitionError       2   a def.py that breaks its contract
     ├── DataError             1   input that cannot be read, or has the wrong content
     ├── TrainingError         1   a training that failed: NaN, a reward that is not a number
-    └── StorageError          1   a result that cannot be written or read back
+    ├── StorageError          1   a result that cannot be written or read back
+    └── ProcessError          …   another process of the same training failed; its exit code
 
 Every message says what was wrong, where, the offending value, and what to do. An exception of another
 kind is a bug of Helixband or of the definition, and shows its traceback.
 """
 
 import argparse
+import contextlib
 import difflib
 import io
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 LONGEST_TEXT = 100
@@ -31,6 +34,17 @@ def let_output_pass() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def told_once() -> Iterator[None]:
+    """Of the processes that torchrun starts with one command line, let the first tell of it alone."""
+    is_first = os.environ.get("RANK", "0") == "0"
+    streams = () if is_first else (contextlib.redirect_stdout, contextlib.redirect_stderr)
+    with contextlib.ExitStack() as stack:
+        for redirect in streams:
+            stack.enter_context(redirect(io.StringIO()))
+        yield
 
 
 def counted(number: int, noun: str) -> str:
@@ -101,6 +115,14 @@ class StorageError(HelixbandError):
 
     It concerns the whole run, never one trial, so a search stops on it.
     """
+
+
+class ProcessError(HelixbandError):
+    """Another process of the same training failed, with this exit code, or was killed."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class FlagParser(argparse.ArgumentParser):

@@ -4,6 +4,8 @@ import os
 from argparse import Namespace
 from typing import Any
 
+from base_model import BaseModel
+from helixband.env import number_of_processes
 from helixband.errors import DefinitionError, ResultsMismatch, UsageError, counted
 from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
@@ -57,6 +59,7 @@ class Checks(Stage):
         self.run_file.check(self.definition, self.args.force)
         self._check_fixed()
         self._check_batch_size()
+        self._check_processes()
         if self._draws():
             self._check_draw()
         if self.args.hyper:
@@ -178,6 +181,15 @@ class Checks(Stage):
             raise ResultsMismatch(
                 f"{trial.path} was trained with --batch-size {recorded}, not {self.args.batch_size}; "
                 "give the same one, or another directory with --result"
+            )
+
+    def _check_processes(self) -> None:
+        """Several processes train by Helixband's own `fit` alone."""
+        model: Any = getattr(self.definition.module, "Model", None)
+        if number_of_processes() > 1 and self.to_train() and getattr(model, "fit", None) is not BaseModel.fit:
+            raise DefinitionError(
+                "Model.fit is the definition's own, and several processes train by Helixband's alone: leave "
+                "it out, or train without torchrun"
             )
 
     def _check_data_directory(self) -> None:

@@ -18,7 +18,7 @@ import sys
 
 from helixband import __version__, interruption
 from helixband.env import without_credentials
-from helixband.errors import FlagParser, HelixbandError, let_output_pass
+from helixband.errors import FlagParser, HelixbandError, let_output_pass, told_once
 from helixband.hparams import Hparams
 from helixband.hparams.flags import add_flags, texts
 from helixband.outputs import FORMATS
@@ -93,7 +93,7 @@ def make_parser(program: str = "helixband") -> FlagParser:
         "--batch-size",
         metavar="N",
         type=_positive,
-        help="the number of examples in a training batch (default: 100)",
+        help="the number of examples in a training batch, over all processes of torchrun (default: 100)",
     )
     add(
         "--seed",
@@ -295,7 +295,8 @@ def main(argv: list[str] | None = None) -> int:
     let_output_pass()
     line = CommandLine(sys.argv[1:] if argv is None else argv, _program() if argv is None else "helixband")
     try:
-        args = line.parse()
+        with told_once():
+            args = line.parse()
     except HelixbandError as error:  # of the definition whose hyperparameters --help was to list
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code

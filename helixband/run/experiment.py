@@ -20,7 +20,7 @@ from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.text import show_number
 from helixband.env import is_of_the_place, variables_read
-from helixband.errors import UsageError, counted
+from helixband.errors import ProcessError, UsageError, counted
 from helixband.files import absolute, exists
 from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
@@ -32,6 +32,8 @@ from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.flags import check_flags
+from helixband.run.following import Work as Training
+from helixband.run.following import accompanied, begin, follow, leading, under_torchrun
 from helixband.run.hyperparameters import single_configuration, unsearched_defaults
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
@@ -44,6 +46,7 @@ from helixband.search.journal import SearchJournal
 from helixband.search.run import FIRST_TRIALS, Search
 from helixband.search.samplers.random import draw
 from helixband.search.space import configurations, log_scaled_names
+from helixband.training.processes import joined
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
 """What stays the same as long as a search goes on."""
@@ -56,7 +59,19 @@ def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, st
 
     Raises `HelixbandError` for what the user can mend; with the traceback, where the definition raised.
     """
+    with joined() as ours:
+        if ours is None:
+            _run(args, hyperparameters)
+        elif ours.rank:
+            follow(ours)
+        else:
+            with leading(ours):
+                _run(args, hyperparameters)
+
+
+def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]]) -> None:
     check_flags(args)
+    told = begin(args)
     progress = make_progress(args.quiet)
     args.directory = os.getcwd()
     args.data = absolute(args.data)  # whatever folder a definition changes to
@@ -82,12 +97,16 @@ def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, st
         try:
             experiment = Experiment(Context(args, definition, results, run_file, progress))
             with progress.shown():
+                if told:
+                    progress.say(told)
                 try:
                     experiment.run()
                 except KeyboardInterrupt:
                     for line in [*progress.summary(), f"go on with: {_command(args)}"]:
                         progress.say(line)
                     raise
+        except ProcessError:
+            raise
         except (Exception, SystemExit) as error:
             interruption.check()  # what a worker's end by the same signal would hide
             explained = definition.explain(error)
@@ -97,11 +116,14 @@ def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, st
 
 
 def _command(args: Namespace) -> str:
-    """What goes on with a run that is stopped, for a shell in the same folder."""
+    """What goes on with a run that is stopped, for a shell in the same folder.
+
+    One of several processes can be gone on with by any number of them.
+    """
     # Another value of these is refused, and they may have been given for this command alone.
     given = {name: text for name, text in variables_read().items() if name in os.environ}
     assignments = [f"{name}={shlex.quote(text)}" for name, text in given.items() if not is_of_the_place(name)]
-    return " ".join([*assignments, shlex.join(args.command)])
+    return " ".join([*assignments, shlex.join(under_torchrun(args.command))])
 
 
 @contextlib.contextmanager
@@ -318,7 +340,9 @@ class Experiment(Stage):
         if exists(trial.history_file) and not trial.is_resumable:
             self.progress.say(f"  checkpoints are missing of {trial.path}; it is trained from its beginning")
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
-        model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
+        is_new = trial.plan() is None or not trial.is_resumable
+        with accompanied(Training(args, trial.id, config, args.epoch, None if is_new else trial.plan())):
+            model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
         self.progress.end()
         self.results.set_best(trial)
         if trial.id == SINGLE:

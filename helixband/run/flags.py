@@ -4,6 +4,7 @@ import ast
 from argparse import Namespace
 from collections.abc import Iterable
 
+from helixband.env import number_of_processes
 from helixband.errors import UsageError
 
 OF_SEARCH = ("trials", "try", "time_budget", "workers", "trials_per_gpu", "cluster")
@@ -20,6 +21,12 @@ def given(args: Namespace, names: Iterable[str]) -> list[str]:
 
 def check_flags(args: Namespace) -> None:
     """Raise `UsageError` for flags that do not go together; before defaults are filled in."""
+    if args.hyper and number_of_processes() > 1:
+        raise UsageError(
+            f"--hyper trains many configurations, and torchrun starts {number_of_processes()} processes for "
+            "one training: search without torchrun, by --workers N with a GPU for each, and train the best "
+            "one on with it, by --epoch without --hyper"
+        )
     if not args.hyper:
         _refuse(given(args, OF_SEARCH), "for a search alone; add --hyper")
     if not args.predict:

@@ -15,6 +15,7 @@ from helixband.losses.base import MaskedLoss
 from helixband.results.directory import Row
 from helixband.training import precision
 from helixband.training.broadcasting import signature
+from helixband.training.distributed import Shared
 from helixband.training.ended import Ended
 from helixband.training.epochs import batches_used, limited
 from helixband.training.feed import number_of_batches
@@ -133,6 +134,8 @@ class Engine:
         """Whether the losses that `compute_loss` gave last can be put together from those of batches."""
         self.rows = 0
         """The examples of the batch of the step under way."""
+        self.shared: Shared | None = None
+        """The part of this process in a training by several; None of one alone."""
         self.noted: Noted | None = None
         """What is known of the loss that was computed last; nothing where its weight is not."""
 

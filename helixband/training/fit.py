@@ -11,6 +11,7 @@ from helixband.training.parts.schedule import learning_rate, scheduled_options
 from helixband.training.passes import train_pass
 from helixband.training.result import Result, number
 from helixband.training.state import validation_numbers
+from helixband.training.steps.spread import stepper_of
 from helixband.training.steps.stepper import Stepper
 
 
@@ -34,6 +35,12 @@ def fit(members: Sequence[Member], stepper: Stepper) -> None:
                 member.keeper.flush()
         for member in members:
             member.end()
+
+
+def fit_one(member: Member) -> None:
+    """Train one member, by this process alone or by all that torchrun has started."""
+    with stepper_of(member) as stepper:
+        fit([member], stepper)
 
 
 def close_epoch(member: Member, stepper: Stepper) -> None:
@@ -71,6 +78,8 @@ def _validated(member: Member) -> Row:
     reward = number(model.get_hyperband_reward(Result(result)), "get_hyperband_reward")
     record.epoch += 1
     row = {"epoch": record.epoch, **result, "reward": reward, **scheduled_values(model)}
+    if model.engine.shared is not None:  # what is decided by it, all processes decide alike
+        row = model.engine.shared.same(row)
     schedules.end_epoch(model.scheduler, row)
     if model.engine.patience is not None:
         model.engine.patience.check(row)

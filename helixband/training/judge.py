@@ -83,8 +83,9 @@ def _sum_of(engine: Any, named: dict[str, Any], rows: int) -> Tensor:
         what = "the name 'loss', which their sum has" if parts else "a dict without a loss"
         raise DefinitionError(f"compute_loss returned {what}: give each loss a name of its own")
     total = torch.stack([part.value for part in parts.values()]).sum()
-    detached = {name: Loss(part.value.detach(), part.weight) for name, part in parts.items()}
-    engine.note(total, engine.weight_of(rows), detached)
+    if engine.shared is None:  # else each is put together with those of the other processes
+        parts = {name: Loss(part.value.detach(), part.weight) for name, part in parts.items()}
+    engine.note(total, engine.weight_of(rows), parts)
     return total
 
 
@@ -172,8 +173,9 @@ def _pass(
         return model.engine.weighed(loss) or Loss(loss, 1)
 
     rows, limit, evaluated = model.args.batch_size, model.batch_limit, functools.partial(step, model)
+    shared = model.engine.shared
     try:
-        return passes.evaluate(evaluated, loss_of, generator, model.device, rows, limit, split)
+        return passes.evaluate(evaluated, loss_of, generator, model.device, rows, limit, split, shared)
     finally:
         model.engine.sample_weight = None
 

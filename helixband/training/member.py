@@ -138,6 +138,9 @@ class Member:
                 record.best = checkpoints.load(trial.best_checkpoint, trial.id)
                 # Of the two files the best is written first, so it can be ahead of the last, never behind.
                 record.best_epoch, record.best_reward = record.best["epoch"], record.best["reward"]
+            if (shared := self.model.engine.shared) is not None:
+                found = shared.same((record.last, record.best_epoch, record.best_reward))
+                record.last, record.best_epoch, record.best_reward = found
             if record.last is not None:
                 where = f"the last state of trial {trial.id}" if trial else "the last state"
                 self.model.engine.state.restore(self.model, record.last, self.train, where)
@@ -146,9 +149,12 @@ class Member:
                 record.history = list(record.last["history"])
                 record.seconds = list(record.last.get("seconds", [math.nan] * record.epoch))
                 if "gradients" in record.last:
-                    put_gradients(self.model, record.last["gradients"])
+                    has_all = shared is None or shared.is_first
+                    put_gradients(self.model, record.last["gradients"] if has_all else {})
                     self.model.engine.update.waits = record.last.get("waits", False)
                 self.keeper.go_on(record.last)
+            if shared is not None:
+                shared.begin()
             self.end_if_done()
 
     def begin_epoch(self) -> None:
@@ -156,11 +162,11 @@ class Member:
         with self.turn:
             set_epoch(self.train, self.seed, self.record.epoch)
             self.model.engine.begin_epoch()
-            skips = self.model.engine.options.nan == "skip"
+            skips, waits = self.model.engine.options.nan == "skip", self.model.engine.shared is not None
             metrics = self.metrics() if self.metrics is not None else None
             keeps = metrics is not None or self._new_labels is not None
             batches = for_training(self.train, self.limit, split_of(self.model), self._place, keeps)
-            losses = LossMeter(looks=not skips, skips=skips)
+            losses = LossMeter(looks=not skips, skips=skips, waits=waits)
             self._epoch = _Epoch(batches, metrics, self._new_labels, losses)
 
     @property
@@ -184,7 +190,10 @@ class Member:
         with self.turn:
             if epoch.losses.is_lost:
                 raise TrainingError(self._trouble(epoch.losses))
-            if (found := next(epoch.batches, None)) is not None:
+            found, shared = next(epoch.batches, None), self.model.engine.shared
+            if shared is not None:
+                found = shared.next_rows(found)
+            if found is not None:
                 device, epoch.y_true = self.model.device, found.kept
                 if epoch.labels is not None:
                     epoch.labels.add(found.kept)
@@ -242,9 +251,11 @@ class Member:
         train: Any = self.train
         state = train.state_dict() if is_stateful(train) else None
         with validation_numbers(self.train, self.seed, self.record.epoch, TRAIN):
-            skips = self.model.engine.options.nan == "skip"
-            found = (x for x, *_ in self._labelled() if not skips or all_finite(x))
-            renew_batch_norm(self.model, (to_device(x, self.model.device) for x in found))
+            skips, shared = self.model.engine.options.nan == "skip", self.model.engine.shared
+            batches = (Fed(*batch) for batch in self._labelled() if not skips or all_finite(batch[0]))
+            if shared is not None and shared.synchronises:
+                batches = (shared.rows(batch) for batch in batches)
+            renew_batch_norm(self.model, (to_device(batch.x, self.model.device) for batch in batches))
         if state is not None:
             train.load_state_dict(state)
 

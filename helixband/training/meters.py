@@ -63,16 +63,17 @@ def mean_of(given: tuple[Any, ...]) -> Loss:
 class LossMeter:
     """The loss of a set, put together from those of its batches.
 
-    One that `looks` sees now and then, without waiting for the device, whether a loss is not finite. One that
-    `skips` leaves out batches whose loss is not finite, if there are others.
+    One that `looks` sees now and then, without waiting for the device, whether a loss is not finite; one that
+    `waits` does so at the same step in each process. One that `skips` leaves out batches whose loss is not
+    finite, if there are others.
     """
 
-    def __init__(self, looks: bool = False, skips: bool = False) -> None:
+    def __init__(self, looks: bool = False, skips: bool = False, waits: bool = False) -> None:
         self._losses: list[Loss] = []
         self._parts: dict[str, LossMeter] = {}
         self._next_look = LOOK_EVERY if looks else 0
         self._flag: _Flag | None = None
-        self._skips = skips
+        self._skips, self._waits = skips, waits
         self.is_lost = False
         """Whether it has seen a loss that counts and is not finite."""
 
@@ -87,6 +88,8 @@ class LossMeter:
 
     def _look(self, loss: Loss) -> None:
         self._next_look += LOOK_EVERY
+        if self._flag is not None and self._waits:
+            self._flag.wait()
         if self._flag is None or self._flag.has_come():
             self.is_lost = self._flag is not None and bool(self._flag.value)
             self._flag = _Flag(loss)
@@ -155,6 +158,11 @@ class _Flag:
     def has_come(self) -> bool:
         """Whether it can be read."""
         return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
+
+    def wait(self) -> None:
+        """Wait until it can be read."""
+        if self._event is not None:
+            self._event.synchronize()
 
 
 def _to_host(scalars: list[Tensor]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import torch
 from helixband import interruption
 from helixband.errors import DataError
 from helixband.nested import length
+from helixband.training.distributed import Shared
 from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.member import Member
 from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet, check_rows
@@ -65,6 +66,7 @@ def evaluate(
     training_rows: int,
     limit: int | None = None,
     split: Split | None = None,
+    shared: Shared | None = None,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a whole set, the latter as NumPy arrays (N, …).
 
@@ -76,15 +78,21 @@ def evaluate(
     `criterion(y_pred_loss, y)` of the whole set, with a third argument where its examples have weights.
     """
     losses, true, predicted, whole = LossMeter(), Outputs(), Outputs(), WholeSet()
-    for batch in labelled(generator, limit, split):
-        for x, y, *weight in pieces(batch, training_rows, device):
-            given = [to_device(each, device) for each in weight]
-            found = step(to_device(x, device), to_device(y, device), *given)
-            losses.add(found.loss)
-            if found.outputs is not None:
-                whole.add(*found.outputs, found.loss.value, *given)
-            true.add(kept(y))
-            predicted.add(found.y_pred)
+    batches = labelled(generator, limit, split)
+    cut = (piece for batch in batches for piece in pieces(batch, training_rows, device))
+
+    def evaluated(*piece: Any) -> Evaluated:
+        return step(*(to_device(part, device) for part in piece))
+
+    results = ((piece, evaluated(*piece)) for piece in cut)
+    for (_, y, *weight), found in results if shared is None else shared.evaluated(evaluated, cut):
+        losses.add(found.loss)
+        if found.outputs is not None:
+            y_pred_loss, labels = found.outputs
+            given = (to_device(each, device) for each in weight)
+            whole.add(y_pred_loss, labels, found.loss.value, *given)
+        true.add(kept(y))
+        predicted.add(found.y_pred)
     if not len(losses):
         raise no_batch(generator)
     is_known = whole.empty or len(losses) == 1

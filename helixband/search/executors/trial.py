@@ -127,6 +127,11 @@ class Trainer:
         trial.begin_attempt()
         return self._train(trial, Task(name, config, epochs, floors), on_epoch)[0]
 
+    def take_part(self, name: str, config: Document, epochs: int, plan: Document | None) -> None:
+        """Train with the process that called `train` so; nothing is written here."""
+        train, val = self.definition.training_data(self.args.data, self.args.batch_size)
+        self._model(name, config, plan or self.plan(train)).fit(train, val, epochs, seed=self._seed(name))
+
     def attempt(self, task: Task, on_epoch: Report) -> Outcome:
         """As `train`, but whatever goes wrong with the trial is its outcome, with a traceback in error.txt.
 

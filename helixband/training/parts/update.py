@@ -12,6 +12,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from helixband.errors import DefinitionError, HelixbandWarning
+from helixband.training.distributed import Shared
 from helixband.training.meters import Loss
 from helixband.training.optimizers import Optimizers
 from helixband.training.parts.skip import Kept, Skip
@@ -45,16 +46,20 @@ class Update:
         self.accumulate, self.scaler = accumulate, scaler
         self.pending = 0
         """Batches whose gradients wait for the next optimizer step."""
-        self.is_plain = not (before or scaler or calls_hook or skip or several) and accumulate == 1
+        does_more = before or scaler or calls_hook or skip or several
+        self.is_plain = self._is_plain_alone = not does_more and accumulate == 1
         """Whether nothing happens between backward and update."""
         self.counts = several or accumulate > 1
         """Whether it counts the optimizer steps itself, for not each batch is one."""
+        self.shared: Shared | None = None
+        """Where several processes train together: what adds up their losses and gradients."""
         self.was_called = False
         """Whether a step went through here, and not by other means of the definition."""
         self.waits = False
         """Whether there are gradients that no optimizer has had yet."""
         self._backwards = self._steps = 0
         self._before, self._calls_hook = before, calls_hook
+        self._is_added_up = False
         self._stepped: set[str | None] = set()
         """The names of the optimizers that have had the gradients."""
         self._weight: float | Tensor | None = None
@@ -89,6 +94,11 @@ class Update:
             part(None)
         return found
 
+    def share(self, shared: Shared | None) -> None:
+        """Add up losses and gradients of several processes; with None, of this one alone."""
+        self.shared = shared
+        self.is_plain = self._is_plain_alone and shared is None
+
     def begin_epoch(self) -> None:
         """Forget what an epoch left that did not come to its end."""
         self.pending, self._total = 0, None
@@ -113,10 +123,16 @@ class Update:
         """Add the gradients of the loss of a batch to those of the batches that wait with it."""
         self.was_called = True
         self._backwards += 1
+        weight = None
+        if self.shared is not None:
+            loss, weight, _ = self.shared.whole(_weighed(model.engine, loss))
+        elif self.accumulate > 1 and not self.waits:
+            weight = _weighed(model.engine, loss).weight
         if not self.waits:
             if not self.pending:
                 zero_grad(model.optimizer)
-            self._weight = _weight_of(model.engine, loss) if self.accumulate > 1 else None
+                self._is_added_up = False
+            self._weight = weight if self.accumulate > 1 else None
             self.waits, self._stepped = True, set()
         if self.skip is not None:
             self.skip.see(loss)
@@ -142,6 +158,12 @@ class Update:
         if self.pending >= self.accumulate:
             self.finish(model)
 
+    def _add_up(self, optimizer: Any) -> None:
+        """Add the gradients of the other processes, where there are some, once for all optimizers."""
+        if self.shared is not None and not self._is_added_up:
+            self._is_added_up = True
+            self.shared.add_up(optimizer)
+
     def _step_one(self, model: Any, name: str | None) -> None:
         optimizers = model.optimizer
         if not isinstance(optimizers, Optimizers):
@@ -152,11 +174,13 @@ class Update:
         model.engine.norms.optimizer = name
         if name == optimizers.first:
             model.engine.record.steps += 1
+        self._add_up(optimizers)
         self._update(model, optimizer, _with_gradients(optimizer))
 
     def finish(self, model: Any) -> None:
         """Take the optimizer step with what waits, which may be less than usual at the end of an epoch."""
         optimizer, total = model.optimizer, self._total
+        self._add_up(optimizer)
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         parameters = _with_gradients(optimizer)
@@ -212,12 +236,17 @@ class Update:
             zero_grad(optimizer)
             with torch.enable_grad():
                 found = compute()
-                found[0].backward()  # type: ignore[no-untyped-call]
+                loss = found[0]
+                if self.shared is not None:
+                    loss = self.shared.whole(_weighed(model.engine, loss)).value
+                loss.backward()  # type: ignore[no-untyped-call]
+            if self.shared is not None:
+                self.shared.add_up(optimizer)
             if not self.is_plain:
                 self._change(model, _with_gradients(optimizer))
             given.append(found)
             del given[1:]
-            return found[0]
+            return loss
 
         self.was_called = True
         try:
@@ -286,10 +315,10 @@ def _with_gradients(optimizer: Any) -> list[Tensor]:
     return [each for group in groups for each in group["params"] if each.grad is not None]
 
 
-def _weight_of(engine: Any, loss: Tensor) -> float | Tensor | None:
-    """The weight of a batch's loss among others, by default its rows; None of a sum."""
+def _weighed(engine: Any, loss: Tensor) -> Loss:
+    """A batch's loss with its weight among others, by default its rows."""
     weighed: Loss | None = engine.weighed(loss)
-    return engine.weight_of(engine.rows) if weighed is None else weighed.weight
+    return Loss(loss, engine.weight_of(engine.rows)) if weighed is None else weighed
 
 
 @functools.cache

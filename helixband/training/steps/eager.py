@@ -35,7 +35,7 @@ class Eager:
         for member, batch in zip(self._members, batches, strict=True):
             result = None
             with member.turn:
-                result = _step(member, *batch)
+                result = step_of(member, *batch)
             results.append(result)
         return results
 
@@ -47,7 +47,8 @@ class Eager:
         return state | (own if model.engine.own_step else {})
 
 
-def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
+def step_of(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
+    """Train a member on one batch, in its turn."""
     model, engine = member.model, member.model.engine
     record, schedules = engine.record, engine.schedules
     if not schedules.empty and model.optimizer is not None:
@@ -71,8 +72,8 @@ def _step(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
     if engine.own_step and not (engine.update.was_called or engine.update.is_plain):
         raise DefinitionError(
             "train_step is the definition's own, and updates by other means than Helixband's, which training "
-            "options and on_before_step need: write self.backward(loss) for loss.backward() and "
-            "self.optimizer_step() for self.optimizer.step(), and leave out zero_grad()"
+            "options, on_before_step and several processes need: write self.backward(loss) for "
+            "loss.backward() and self.optimizer_step() for self.optimizer.step(), and leave out zero_grad()"
         )
     engine.sample_weight = None
     if schedules.by_step:
