@@ -148,7 +148,7 @@ class BaseModel:
         (network, optimizer), too. `scheduler` is one or a list. `training` says what a training does besides;
         `constraints`, `scheduler_interval` and `scheduler_metric` are options of it, too.
         """
-        take_parts(self, network, criterion, optimizer)
+        take_parts(self, network, criterion, optimizer, type(self).compute_loss.__module__ != __name__)
         self.scheduler = scheduler
         keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric, **other}
         options = as_options(training).with_keywords(constraints=constraints, **keywords)

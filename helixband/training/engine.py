@@ -20,7 +20,7 @@ from helixband.training.ended import Ended
 from helixband.training.epochs import batches_used, limited
 from helixband.training.feed import number_of_batches
 from helixband.training.guard import guard_of, watched_step
-from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
+from helixband.training.losses import Weigher, divided, divisor, none_given, parameter_names, weigher
 from helixband.training.meters import Loss, check_rows, mean_of
 from helixband.training.modes import Modes
 from helixband.training.optimizers import Optimizers
@@ -346,8 +346,10 @@ class Engine:
         return Loss(loss, self.weight_of(rows)), y_pred
 
 
-def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any) -> None:
+def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any, own_loss: bool) -> None:
     """Put what `init_model` passed on the model, on its device; a model may have a criterion by default.
+
+    One with a `compute_loss` of its own needs none.
 
     Raises `DefinitionError` for something else than the part of its place.
     """
@@ -357,7 +359,7 @@ def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any) -> None
         )
     if isinstance(criterion, Optimizer) and model.default_criterion is not None and optimizer is None:
         criterion, optimizer = None, criterion
-    criterion = criterion or model.default_criterion
+    criterion = criterion or model.default_criterion or (none_given if own_loss else None)
     optimizer = Optimizers(optimizer) if isinstance(optimizer, dict) else optimizer
     _check_part(model, "network", network, isinstance(network, nn.Module))
     _check_part(model, "criterion", criterion, callable(criterion) and not isinstance(criterion, type))

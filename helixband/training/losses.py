@@ -32,6 +32,14 @@ def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target, reduction="none")
 
 
+def none_given(input: Any, target: Any) -> Tensor:
+    """The criterion of a model that has a `compute_loss` of its own, and got none."""
+    raise DefinitionError(
+        "compute_loss calls super().compute_loss, which calls the criterion, and init_model gave none: pass "
+        "one to super().init_model(network, criterion, optimizer)"
+    )
+
+
 def label_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """The mean binary cross-entropy of logits (N, …) over the labels that are known: NaN is a missing one."""
     total, weight = label_losses(logits, target)

@@ -314,3 +314,32 @@ def test_named_losses_of_passes_with_dropout_are_their_means() -> None:
     found = model.evaluate_mc(Dicts(), 3)
     assert found["loss"] == pytest.approx(found["error"] + found["size"])
     assert found["size_std"] > 0
+
+
+def test_a_model_with_a_loss_of_its_own_needs_no_criterion() -> None:
+    class Own(BaseModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = nn.Linear(3, 1)
+            super().init_model(network, optimizer=torch.optim.SGD(network.parameters(), 0.1))
+
+        def compute_loss(self, y_pred_loss: Tensor, y: Tensor) -> Tensor:
+            return (y_pred_loss - y).square().mean()
+
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    data = MatrixBatchGenerator(x, x[:, :1], 8)
+    row = Own({}, Namespace(cpu=True)).fit(data, data, 1)[0]
+    assert row["train_loss"] > row["val_loss"] > 0
+
+    class Asks(Own):
+        def compute_loss(self, y_pred_loss: Tensor, y: Tensor) -> Tensor:
+            return 2 * super(Own, self).compute_loss(y_pred_loss, y)
+
+    with pytest.raises(DefinitionError, match="compute_loss calls super.*and init_model gave none"):
+        Asks({}, Namespace(cpu=True)).fit(data, data, 1)
+
+    class Without(BaseModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            super().init_model(nn.Linear(3, 1))
+
+    with pytest.raises(DefinitionError, match="passed None as the criterion"):
+        Without({}, Namespace(cpu=True))
