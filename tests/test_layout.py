@@ -39,7 +39,6 @@ FLOORS = [
     {
         "display": "what a person sees while a run is under way",
         "generators": "batches of sequences and of HDF5 tables",
-        "jobs": "command lines of main.py sent away: this machine, SSH, Slurm; their status from files",
         "networks": "one-hot encoding and heads",
         "report": "the HTML report, exports, pictures of a region",
     },
@@ -56,7 +55,10 @@ FLOORS = [
         "definition": "a def.py: loaded, checked for the functions it needs, called",
         "outputs": "predictions as files",
     },
-    {"search": "the search over configurations: samplers, schedules, executors"},
+    {
+        "jobs": "command lines of main.py sent away: this machine, SSH, Slurm; their status from files",
+        "search": "the search over configurations: samplers, schedules, executors",
+    },
     {"run": "flags, the stages of a run, exit codes"},
     {"main": "the command: main.py in a checkout, `python -m helixband` anywhere"},
 ]
@@ -102,7 +104,7 @@ FILES = {
         "code layout machine status templates",
         "command job systems",
         "schedulers ssh",
-        "looking making slurm",
+        "collecting looking making slurm",
         "settings",
         "jobs",
         ".",
@@ -125,7 +127,7 @@ FILES = {
         "rows",
         "arrays bigwig parts table",
         ".",
-        "formats whole",
+        "formats merging whole",
         "windows",
     ],
     "report": [

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from helixband.errors import FlagParser, HelixbandError, UsageError, let_output_pass
+from helixband.files import write_whole
 from helixband.jobs import Command, Jobs, Scheduler, Shell, SshOs, Table, grid
 from helixband.jobs.settings import read_settings, scheduler_from
 from helixband.jobs.status import OVER, SILENT_SECONDS
@@ -56,6 +57,10 @@ def make_parser() -> argparse.ArgumentParser:
     _subcommand(kinds, "cancel", "end jobs that wait or run")
     add = _subcommand(kinds, "fetch", "copy the folders of jobs to this machine").add_argument
     add("--to", metavar="DIR", default="fetched", help="the folder to copy them to (default: fetched)")
+    add = _subcommand(kinds, "collect", "one table of hyperparameters and results").add_argument
+    add("--output", metavar="FILE", help="write the table to this file (default: print it)")
+    add("--predictions", metavar="INPUT", help="merge what jobs predicted on --chromosomes of this input")
+    add("--to", metavar="DIR", default=".", help="the folder of the merged predictions (default: .)")
     return parser
 
 
@@ -119,7 +124,20 @@ def _do(args: argparse.Namespace, command: list[str]) -> int:
         print(jobs.cancel(args.jobs))
     elif args.do == "fetch":
         print(*(f"fetched to {path}" for path in jobs.fetch(args.jobs, args.to)), sep="\n")
+    elif args.do == "collect":
+        _collect(jobs, args)
     return 0
+
+
+def _collect(jobs: Jobs, args: argparse.Namespace) -> None:
+    if args.predictions:
+        merged = jobs.collect_predictions(args.predictions, args.jobs, args.to)
+        print(*(f"written to {path}" for path in merged), sep="\n")
+    elif args.output:
+        write_whole(args.output, jobs.collect(args.jobs))
+        print(f"written to {args.output}")
+    else:
+        print(jobs.collect(args.jobs), end="")
 
 
 def _make(jobs: Jobs, args: argparse.Namespace, words: list[str]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.errors import UsageError, counted, listed
+from helixband.jobs.collecting import collected
 from helixband.jobs.command import Command
 from helixband.jobs.job import Job, read_job
 from helixband.jobs.layout import ARRAYS, SUBMISSIONS, VERSION, JobFolder, find_argv
@@ -232,6 +233,27 @@ class Jobs:
                 target[-1].mkdir(parents=True, exist_ok=True)
                 self.os.copy(job.folder.path, target[-1])
         return target
+
+    def collect(self, names: str | Iterable[str] = ()) -> str:
+        """A table (TSV) of hyperparameters and results, a line a job: what it lacks is an empty cell."""
+        jobs = [job for job in self.find(names) if not job.folder.is_debug]
+        return collected(self.os, jobs, self._statuses(jobs))
+
+    def collect_predictions(
+        self, name: str, names: str | Iterable[str] = (), to: str | Path = "."
+    ) -> list[Path]:
+        """Put together what jobs predicted on the input `name`, each on --chromosomes of its own.
+
+        The files are those of one run, byte for byte.
+
+        Raises `UsageError` where the jobs are on another machine, and as `merge_predictions` does.
+        """
+        from helixband.outputs.merging import merge_predictions  # imports NumPy
+
+        if not self.os.is_here:
+            raise UsageError(f"the predictions are on {self.os.name}: fetch the jobs, and collect from there")
+        jobs = [job for job in self.find(names) if not job.folder.is_debug]
+        return merge_predictions([Path(job.folder.results) for job in jobs], name, Path(to))
 
     # Within
 

@@ -43,7 +43,8 @@ class WindowPredictor:
     by value: it is meant for scores of a window, not for profiles along it. With `mc_dropout`, it is the
     mean of so many passes with dropout left on, and there is their standard deviation. `seed` is the root
     of what is random in that. `renamed`: what records are called in the outputs, by name, where they are
-    called otherwise there.
+    called otherwise there. `chosen`, int64 (N,): the windows that are wanted, in order; None for all. Their
+    predictions are, bit for bit, those that they have among all.
     """
 
     model: BaseModel
@@ -52,6 +53,7 @@ class WindowPredictor:
     mc_dropout: int | None = None
     seed: int = 0
     renamed: Mapping[str, str] = field(default_factory=dict)
+    chosen: NDArray[np.int64] | None = None
 
     def facts(self) -> dict[str, Any]:
         """What a prediction depends on that is known here, for `Parts`."""
@@ -77,8 +79,9 @@ class WindowPredictor:
         )
 
     def regions(self, first: int, last: int) -> Regions:
-        """Where the windows [first, last) are; of both strands the strand is "."."""
-        names, starts, ends, strands = self.data.regions(np.arange(first, last))
+        """Where the windows [first, last) of those wanted are; of both strands the strand is "."."""
+        wanted = np.arange(first, last) if self.chosen is None else self.chosen[first:last]
+        names, starts, ends, strands = self.data.regions(wanted)
         names = [self.called(name) for name in names] if self.renamed else names
         return names, starts, ends, ["."] * len(names) if self.both_strands else strands
 
@@ -117,19 +120,19 @@ def predict_windows(
     other strand; `HelixbandError` where a package that a format needs is not installed; `StorageError` where
     something cannot be written.
     """
-    store, total = predictor.data.store, predictor.data.n_examples
+    store, chunks = predictor.data.store, _Chunks(predictor, chunk_bases)
+    total = int(chunks.ends[-1])
     if predictor.both_strands:
         check_strands(store)
     chosen = find_formats(formats)
     for each in chosen:
         each.check_installed()
-    chunks = _chunk_ends(predictor.data, chunk_bases)
-    parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, chunks)
+    parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, chunks.ends)
     tell = on_chunk or (lambda done, total: None)
     tell(parts.done, total)
     while parts.done < total:
         interruption.check()
-        chunk = predictor.predict(parts.done, parts.next_end)
+        chunk = chunks.predict(parts.done, parts.next_end)
         check_formats(chosen, {key: array.ndim for key, array in chunk.items()})
         parts.append(chunk)
         store.forget_pages()
@@ -170,8 +173,10 @@ def record_lengths(data: SequenceBatchGenerator) -> NDArray[np.int64] | None:
     return lengths
 
 
-def on_chromosomes(data: SequenceBatchGenerator, names: Sequence[str]) -> SequenceBatchGenerator:
-    """The windows on these chromosomes, as headers name them where they are regions, or of these records.
+def on_chromosomes(data: SequenceBatchGenerator, names: Sequence[str]) -> NDArray[np.int64]:
+    """The windows on these chromosomes, as headers name them where they are regions, or these records.
+
+    int64 (N,), in order.
 
     Raises `DataError` for a name that there is not, with those that are near.
     """
@@ -187,7 +192,13 @@ def on_chromosomes(data: SequenceBatchGenerator, names: Sequence[str]) -> Sequen
     chosen = np.flatnonzero(np.isin(numbers, list(number_of.values())))
     if not len(chosen):
         raise DataError(f"--chromosomes {','.join(names)}: no window of {data.store.path} is on these")
-    return data.part(chosen)
+    return chosen
+
+
+def part_of(chosen: NDArray[np.int64], total: int) -> dict[str, Any]:
+    """Which windows of a `total` some are: `windows`, [first, last) of each run, and `of` how many."""
+    runs = np.split(chosen, np.flatnonzero(np.diff(chosen) != 1) + 1)
+    return {"windows": [[int(run[0]), int(run[-1]) + 1] for run in runs], "of": total}
 
 
 def bases_of_window(data: SequenceBatchGenerator) -> float:
@@ -199,6 +210,31 @@ def bases_of_window(data: SequenceBatchGenerator) -> float:
     names, starts, ends, _ = data.regions(np.arange(data.n_examples))
     merged = Intervals.make(names, starts, ends).merged()
     return float((merged.end - merged.start).sum() / data.n_examples)
+
+
+class _Chunks:
+    """The chunks of the windows that are wanted: of each chunk of all windows, those in it.
+
+    `ends`, int64 (chunks,): the wanted window that each ends before. A chunk is predicted with all its
+    windows, as the pieces that a network gets together, and random numbers, set the last bits.
+    """
+
+    def __init__(self, predictor: WindowPredictor, chunk_bases: int) -> None:
+        self._predictor = predictor
+        self._all = _chunk_ends(predictor.data, chunk_bases)
+        chosen = predictor.chosen
+        ends = self._all if chosen is None else np.unique(np.searchsorted(chosen, self._all))
+        self.ends: NDArray[np.int64] = ends[ends > 0]
+
+    def predict(self, first: int, last: int) -> dict[str, NDArray[Any]]:
+        """The arrays of the wanted windows [first, last), which are a chunk."""
+        chosen = self._predictor.chosen
+        if chosen is None:
+            return self._predictor.predict(first, last)
+        number = int(np.searchsorted(self._all, chosen[first], side="right"))
+        start = int(self._all[number - 1]) if number else 0
+        arrays = self._predictor.predict(start, int(self._all[number]))
+        return {name: array[chosen[first:last] - start] for name, array in arrays.items()}
 
 
 def _chunk_ends(data: SequenceBatchGenerator, chunk_bases: int) -> NDArray[np.int64]:

@@ -10,6 +10,12 @@ _SINGLE = "trials/single/train_results.json"
 _BEST = "best_config/train_results.json"
 _JOURNAL = "search/journal.jsonl"
 
+_CONFIG = "best_config/config.json"
+_TEST = "test_result.json"
+
+OUTCOME = (_CONFIG, _TEST)
+"""What is read, whole, of a run that is done: its hyperparameters, and its metrics of the test set."""
+
 FILES = (_RUN, _SINGLE, _BEST, _JOURNAL)
 """What is read of a result directory: of each file the last bytes alone, some thousands."""
 
@@ -44,8 +50,13 @@ def glance(contents: Mapping[str, bytes]) -> Glance:
         if isinstance(number, int):
             trials = max(trials or 0, number + 1)
     epochs = documents.get(_RUN, {}).get("settings", {}).get("epoch")
-    reward = (single if trials is None else best).get("reward")
+    reward = (single or best if trials is None else best).get("reward")
     return Glance(None if trials is not None else single.get("epochs"), epochs, trials, reward)
+
+
+def outcome(contents: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(hyperparameters, metrics of the test set) from what `OUTCOME` have; {} of what is not there."""
+    return _document(contents.get(_CONFIG, b"")), _document(contents.get(_TEST, b""))
 
 
 def _document(content: bytes) -> dict[str, Any]:

@@ -38,6 +38,7 @@ AUDIT: Shape = {
 RECORD: Shape = {
     "facts": {**_WEIGHTS, "path": str},
     "formats": [str],
+    "part": {"windows": [[int]], "of": int},
     "outputs": [str],
     "begun": [str],
     "digests": {...: str},

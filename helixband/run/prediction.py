@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -27,6 +28,7 @@ from helixband.outputs.windows import (
     bases_of_window,
     check_strands,
     on_chromosomes,
+    part_of,
     predict_windows,
     record_lengths,
     try_windows,
@@ -189,17 +191,20 @@ class Prediction(Stage):
         record: Record,
         formats: Collection[str],
     ) -> list[Path]:
-        args = self.args
+        args, chosen = self.args, None
         if args.chromosomes:
-            data = on_chromosomes(data, args.chromosomes)
+            chosen = on_chromosomes(data, args.chromosomes)
+            record.part = part_of(chosen, data.n_examples)
         if args.debug:
-            data = data.part(np.arange(min(data.n_examples, DEBUG_BATCHES * args.batch_size)))
-        lengths = record_lengths(data)
-        what = counted(data.n_examples, "window" if lengths is None else "record")
+            some = np.arange(data.n_examples) if chosen is None else chosen
+            data, chosen = data.part(some[: DEBUG_BATCHES * args.batch_size]), None
+        wanted = data if chosen is None else data.part(chosen)
+        lengths = record_lengths(wanted)
+        what = counted(wanted.n_examples, "window" if lengths is None else "record")
         extent = data.length if lengths is None else f"up to {lengths.max()}"
         self.progress.say(f"predict: {what} of {extent} bases of {name}")
-        predictor = self._predictor(model, data, self._renamed(data))
-        self.progress.begin_windows(bases_of_window(data))
+        predictor = replace(self._predictor(model, data, self._renamed(data)), chosen=chosen)
+        self.progress.begin_windows(bases_of_window(wanted))
         written = predict_windows(
             predictor, self.results, name, record.facts, formats, self.progress.windows, record.begin
         )

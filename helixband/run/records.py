@@ -117,6 +117,7 @@ class Record:
 
     `facts`: what these depend on; `formats` and `outputs`: what is done of the same, none after others, with
     a SHA-256 of each output in `digests`;
+    `part`: which windows of all these are, with --chromosomes, as `windows.part_of` says it;
     `begun` there: the files that a run set out to write, which are removed where it did not come to an end.
     """
 
@@ -133,6 +134,7 @@ class Record:
         self.outputs = outputs if same else []
         self._digests: dict[str, str] = dict(found.get("digests", {})) if same else {}
         self._old = {*outputs, *begun}.difference(self.outputs)
+        self.part: dict[str, Any] = dict(found.get("part", {})) if same else {}
 
     def has(self, formats: Collection[str]) -> bool:
         """Whether these are done; raises `StorageError` where an output is not as it was written."""
@@ -183,7 +185,8 @@ class Record:
             key: sorted(map(self._inside, files)) for key, files in (("outputs", outputs), ("begun", begun))
         }
         digests = {path: self._digests[path] for path in paths["outputs"] if path in self._digests}
-        return {"facts": self.facts, "formats": sorted(formats), **paths, "digests": digests}
+        document = {"facts": self.facts, "formats": sorted(formats), **paths, "digests": digests}
+        return {**document, "part": self.part} if self.part else document
 
 
 def _heads(file: str) -> Iterator[str]:

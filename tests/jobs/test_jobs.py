@@ -326,3 +326,36 @@ def test_jobs_survive_the_process_that_submitted_them(tmp_path: Path, jobs: Jobs
     until(jobs.status, lambda status: Path(f"out/{status.job}/results/waits").exists())
     jobs.cancel("first")
     until(jobs.status, lambda status: status.state == "cancelled")
+
+
+def test_hyperparameters_and_results_are_one_table(jobs: Jobs) -> None:
+    base = do("")
+    made = [
+        Command("a", base.argv, {"lr": 0.001, "label": "x\ty"}),
+        Command("b", [*base.argv, "--epoch", "2"]),
+    ]
+    jobs.submit(made, wait=20.0)
+    ended(jobs)
+    for job, config, metrics in zip(
+        jobs.find(), ({"lr": 0.001}, {"units": [2]}), ({"mse": 0.5}, {}), strict=True
+    ):
+        best = Path(job.folder.results, "best_config")
+        best.mkdir()
+        (best / "config.json").write_text(json.dumps(config))
+        (best / "train_results.json").write_text('{"epochs": 2, "reward": -1.5}')
+        Path(job.folder.results, "test_result.json").write_text(json.dumps(metrics))
+    assert jobs.collect().splitlines() == [
+        "job\tstate\treward\thp_lr\thp_label\thp_units\ttest_mse",
+        'def/a/version_1\tcomplete\t-1.5\t0.001\t"x\\ty"\t\t0.5',
+        "def/b/version_1\tcomplete\t-1.5\t\t\t[2]\t",
+    ]
+    assert jobs.collect("a").count("\n") == 2
+
+
+def test_predictions_are_merged_where_their_files_are(jobs: Jobs, monkeypatch: Any) -> None:
+    jobs.create(do(""))
+    with pytest.raises(UsageError, match="is no result directory|there is no directory"):
+        jobs.collect_predictions("g.fa")
+    monkeypatch.setattr(LocalOs, "is_here", False)
+    with pytest.raises(UsageError, match="the predictions are on here: fetch the jobs"):
+        jobs.collect_predictions("g.fa")
