@@ -29,6 +29,7 @@ from helixband.search.executors.task import Document
 from helixband.search.executors.trial import Trainer
 from helixband.training import judge, rehearsal, snapshot
 from helixband.training.feed import Split, sizes
+from helixband.training.result import joined
 from helixband.training.weighting import split_of
 
 SECONDS = 5.0
@@ -302,6 +303,7 @@ class _Rehearsal:
         rows = f"on {length(y_true)} rows of {where}"
         try:
             values = judge.numbers(self._model, name, y_true, y_pred)
+            joined(dict.fromkeys(losses, 0.0), values)
         except HelixbandError:
             raise
         except Exception as error:

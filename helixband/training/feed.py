@@ -1,8 +1,9 @@
 """Where batches come from: what a generator yields, checked, cut to size, and as tensors on the device."""
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice, repeat
+from numbers import Real
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -36,6 +37,10 @@ def as_tensor(leaf: Any) -> Tensor:
     """An array or tensor as a tensor that a network takes: floating values in torch's default dtype."""
     if not isinstance(leaf, Tensor):
         array = np.asarray(leaf)
+        if array.dtype.kind not in "biufc":
+            raise DataError(
+                f"a batch holds an array of the type {array.dtype}; a network takes numbers: encode it"
+            )
         if array.dtype.kind == "u" and array.itemsize > 1:
             array = array.astype(np.int64)  # torch computes with no other unsigned type than uint8
         elif not (array.dtype.isnative and array.flags.writeable and array.flags.forc):
@@ -77,16 +82,30 @@ def labelled(
         raise DataError(told_unlabelled(generator))
     source = iter(generator) if place is None else generator.stream(*place)
     for number, batch in enumerate(islice(source, limit)):
+        where = f"batch {number} of {type(generator).__name__}"
         if split is not None:
-            yield split(batch, f"batch {number} of {type(generator).__name__}")
+            batch = split(batch, where)
+            if len(batch) > 1:  # else it is left as it is
+                _check_form(batch, where)
+            yield batch
             continue
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             kind = type(batch).__name__
-            raise DataError(
-                f"batch {number} of {type(generator).__name__} is a {kind}, not a pair (x, y): "
-                "training and evaluation need labels"
-            )
+            raise DataError(f"{where} is a {kind}, not a pair (x, y): training and evaluation need labels")
+        _check_form(batch, where)
         yield batch[0], batch[1]
+
+
+def _check_form(batch: Sequence[Any], where: str) -> None:
+    """Raise `DataError` where x or y are numbers or texts in a list, which is one of several arrays."""
+    for name, part in zip("xy", batch, strict=False):
+        if isinstance(part, CONTAINERS) and isinstance(next(leaves(part), None), Real | str | bytes):
+            is_number = isinstance(next(leaves(part)), Real)
+            what, of = ("numbers", "") if is_number else ("texts", " of numbers")
+            raise DataError(
+                f"{name} of {where} is a {type(part).__name__} of {what}; make it an array{of}, np.array(…). "
+                "A list, tuple or dict holds several arrays"
+            )
 
 
 class Fed(NamedTuple):

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from helixband import interruption
-from helixband.env import check_name
 from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.nested import leaves, length
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.feed import Split
 from helixband.training.meters import Loss, MetricMeter, check_leaves, mean_of
 from helixband.training.passes import Evaluated
-from helixband.training.result import joined, plain_numbers
+from helixband.training.result import joined, named, plain_numbers
 from helixband.training.weighting import split_of
 
 
@@ -56,17 +55,24 @@ def _noted(engine: Any, given: Any, rows: int) -> Tensor:
         mean = mean_of(given)
         engine.note(*mean)
         return mean.value
-    loss: Tensor = given
-    return loss
+    if not isinstance(given, Tensor) or given.ndim:
+        shape = f"of shape {tuple(given.shape)}" if isinstance(given, Tensor) else in_one_line(given)
+        raise DefinitionError(
+            f"the loss is {shape}; compute_loss has to return, and backward takes, a scalar tensor, "
+            "(sum, weight), or a dict of these by name"
+        )
+    return given
 
 
-def _sum_of(engine: Any, named: dict[str, Any], rows: int) -> Tensor:
+def _sum_of(engine: Any, losses: dict[str, Any], rows: int) -> Tensor:
     """The sum of named losses; the engine has noted each.
 
-    Raises `DefinitionError` for what is neither a scalar nor (sum, weight), and for a name that is taken.
+    Raises `DefinitionError` for what is neither a scalar nor (sum, weight), and for a name that is none or
+    taken.
     """
     parts: dict[str, Loss] = {}
-    for name, given in named.items():
+    for name, given in losses.items():
+        named(name, "compute_loss")
         if isinstance(given, tuple):
             parts[name] = mean_of(given)
         elif isinstance(given, Tensor) and not given.ndim:
@@ -114,6 +120,11 @@ def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss |
     """The loss of a batch, with y_pred and, where its weight is known, the loss with its weight."""
     output = model.forward(x)
     loss = mean_loss(model, output["y_pred_loss"], y)
+    if not loss.requires_grad:
+        raise DefinitionError(
+            "the loss depends on no parameter that is trained: compute it from what the network gave, "
+            "without detach(), item() and no_grad()"
+        )
     return loss, (output["y_pred"], model.engine.weighed(loss))
 
 
@@ -225,10 +236,7 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
         if name not in engine.ours and engine.unseen(name, y_true, y_pred):
             apart = functools.partial(engine.state.unmoved, model)
             broadcasting.check_metrics(compute, y_true, y_pred, name, apart)
-    found = plain_numbers(compute(y_true, y_pred), name)
-    for metric in found:
-        check_name(f"a metric of {name}", metric)
-    return found
+    return plain_numbers(compute(y_true, y_pred), name)
 
 
 def _by_definition(model: Any, x: Any, y: Any, weight: Tensor | None = None) -> Evaluated:

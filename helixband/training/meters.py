@@ -56,6 +56,12 @@ def mean_of(given: tuple[Any, ...]) -> Loss:
         raise DefinitionError(
             f"compute_loss returned the sum {in_one_line(total)}; it has to be a scalar tensor"
         )
+    is_number = isinstance(weight, int | float | np.number) and weight >= 0
+    if not is_number and not (isinstance(weight, Tensor) and not weight.ndim):
+        raise DefinitionError(
+            f"compute_loss returned the weight {in_one_line(weight)}; it has to be a number from 0, or a "
+            "scalar tensor"
+        )
     weight = torch.as_tensor(weight, device=total.device).detach()
     return Loss(total / torch.where(weight == 0, 1, weight), weight)
 
