@@ -259,6 +259,7 @@ class _Rehearsal:
         before = len(self._found.faults)
         with self._found.of(TRAINING):
             model.as_member(generator, (), model.args.epoch)
+            self._found.notes += rehearsal.without_effect(model)
             if model.engine.own_step:
                 return
             losses, y_true, y_pred = rehearsal.train(model, batch)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
 from helixband.generators.arrays import concatenate, to_numpy
+from helixband.losses.base import is_number
 from helixband.nested import CONTAINERS, leaves, length, named_leaves, nbytes
 
 WAITING_BYTES = 1 << 26
@@ -52,16 +53,12 @@ def mean_of(given: tuple[Any, ...]) -> Loss:
     if len(given) != 2:
         raise DefinitionError(f"compute_loss returned {len(given)} values; it has to return (sum, weight)")
     total, weight = given
-    if not isinstance(total, Tensor) or total.ndim:
-        raise DefinitionError(
-            f"compute_loss returned the sum {in_one_line(total)}; it has to be a scalar tensor"
-        )
-    is_number = isinstance(weight, int | float | np.number) and weight >= 0
-    if not is_number and not (isinstance(weight, Tensor) and not weight.ndim):
-        raise DefinitionError(
-            f"compute_loss returned the weight {in_one_line(weight)}; it has to be a number from 0, or a "
-            "scalar tensor"
-        )
+    is_scalar = isinstance(total, Tensor) and not total.ndim
+    fits = not weight.ndim if isinstance(weight, Tensor) else is_number(weight) and weight >= 0
+    if not is_scalar or not fits:
+        wrong = f"the weight {in_one_line(weight)}" if is_scalar else f"the sum {in_one_line(total)}"
+        right = "a number from 0, or a scalar tensor" if is_scalar else "a scalar tensor"
+        raise DefinitionError(f"compute_loss returned {wrong}; it has to be {right}")
     weight = torch.as_tensor(weight, device=total.device).detach()
     return Loss(total / torch.where(weight == 0, 1, weight), weight)
 

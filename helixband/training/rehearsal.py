@@ -21,6 +21,7 @@ from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_
 from helixband.training.fit import scheduled_values
 from helixband.training.hooks import prepared
 from helixband.training.parts.clip import Norms
+from helixband.training.parts.schedule import schedulers
 from helixband.training.reading import keeps_iterator
 from helixband.training.snapshot import left_as_it_was
 
@@ -90,6 +91,27 @@ def check_columns(model: Any, trained: Collection[str] | None, validated: Collec
         engine.patience.check(columns)
     if not any(map(may_come, engine.schedules.columns(model.scheduler))):
         engine.schedules.check(model.scheduler, columns)
+
+
+def without_effect(model: Any) -> list[str]:
+    """What is said of training options that change nothing for this model."""
+    options, average = model.engine.options, model.engine.average
+    if average is None:
+        renews = "neither ema_decay nor swa_start is given"
+    else:
+        renews = "" if average.renews_batch_norm else "the network has no BatchNorm"
+    looks = model.engine.schedules.columns(model.scheduler)
+    reasons = {
+        "scheduler_interval": "" if schedulers(model.scheduler) else "the model has no scheduler",
+        "scheduler_metric": "" if looks else "the model has no ReduceLROnPlateau",
+        "renew_batch_norm": renews if options.renew_batch_norm else "",
+        **dict.fromkeys(
+            ("patience_metric", "patience_mode", "patience_gain"),
+            "" if options.patience else "patience is not given",
+        ),
+    }
+    given = options.described()
+    return [f"{name} has no effect: {why}" for name, why in reasons.items() if why and name in given]
 
 
 def evaluate(model: Any, batch: tuple[Any, ...], passes: int | None) -> tuple[dict[str, float], Any, Any]:

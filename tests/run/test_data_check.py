@@ -752,3 +752,28 @@ def test_without_the_check_a_column_that_is_not_there_is_told_after_the_first_ep
     failed = project.run(*SHORT, "--no-data-check", "--with", *options)
     assert failed.code != 0 and "which an epoch does not have; nearest are: val_mse" in failed.err
     assert not is_untouched(project)
+
+
+def test_a_named_loss_and_a_metric_of_one_name_are_told(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def compute_loss(self, y_pred_loss, y):
+        return {"mse": super().compute_loss(y_pred_loss, y)}
+""")
+    failed = project.run(*SHORT, "--dry-run")
+    assert failed.code == 2
+    assert "mse is a loss that compute_loss names, and a metric: call one of them otherwise" in failed.err
+    assert not project.results.exists()
+
+
+def test_options_without_effect_are_noted(project: Project) -> None:
+    given = ("scheduler_interval=step", "patience_mode=max", "renew_batch_norm=true", "patience_gain=0")
+    noted = project.run(*SHORT, "--dry-run", "--with", *given)
+    assert noted.code == 0
+    assert [line for line in noted.out.splitlines() if line.startswith("note")] == [
+        "note: scheduler_interval has no effect: the model has no scheduler",
+        "note: renew_batch_norm has no effect: neither ema_decay nor swa_start is given",
+        "note: patience_mode has no effect: patience is not given",
+    ]
+    whole = project.run(*SHORT, "--dry-run", "--with", "patience=3", "patience_mode=max", "ema_decay=0.9")
+    assert "note" not in whole.out
