@@ -118,6 +118,8 @@ def _account(error: BaseException, definition: list[Definition]) -> str:
             error = each.explain(error)
     if isinstance(error, HelixbandError):
         return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by a signal, perhaps because process 0 was killed; the same command goes on from here"
     return "".join(traceback.format_exception(error)).rstrip()
 
 

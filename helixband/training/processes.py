@@ -34,9 +34,9 @@ LONGEST = timedelta(days=7)
 PAUSE = 0.05
 """Seconds between two looks into the store."""
 PATIENCE = 3.0
-"""Seconds in which process 0 says that it is ending, if it is alive."""
+"""Seconds in which process 0 says that it is ending where connections break, if it is alive."""
 LAST_WORK = 25.0
-"""Seconds in which it ends then; after 30 torchrun kills what is left."""
+"""Seconds in which it comes to its next exchange, and then to its end; after 30 torchrun kills the rest."""
 
 
 class Processes:
@@ -47,8 +47,6 @@ class Processes:
         self._store = store
         self._host: Any = None
         """The group for values on the host; None while there are no connections."""
-        self._device: Any = None
-        """That for tensors on the device, if it is not the default one."""
 
     @property
     def are_connected(self) -> bool:
@@ -73,7 +71,7 @@ class Processes:
     def end(self, code: int) -> None:
         """Say that process 0 ends with this exit code, and close its connections."""
         self._store.set("end", str(code))
-        self._close()
+        self._close(early=code != 0)
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # the store ends with this process
             for rank in range(1, self.count):
                 self._comes(f"process {rank} has seen it", PATIENCE)
@@ -93,8 +91,9 @@ class Processes:
             why = pickle.dumps((self.rank, exit_code(error), account, interrupt))
             self._store.set("failed", why)  # type: ignore[arg-type]
         _let_go(error)
-        self._close()
-        if self._comes("ending", PATIENCE) or self._has("end"):
+        self._close(early=True)
+        seconds = PATIENCE if isinstance(error, ProcessError) else LAST_WORK
+        if self._comes("ending", seconds) or self._has("end"):
             if self._comes("end", LAST_WORK):
                 self._code_of_end()
             return None
@@ -138,16 +137,20 @@ class Processes:
             )
             # Not the default group: torch holds that in arguments of its functions, so that it stays open.
             self._host = dist.new_group(backend="gloo", timeout=LONGEST)
-            self._device = None if on_gpu else self._host
         yield  # an error leaves them open until its reason is told
+        self.largest([0])  # nobody closes them while another is still waiting for something
         self._close()
 
-    def _close(self) -> None:
+    def _close(self, early: bool = False) -> None:
         if self._host is not None:
-            host, self._host, self._device = self._host, None, None
+            host, self._host = self._host, None
             dist.destroy_process_group(host)  # first: on it the others wait, and find it closed
-            if dist.is_initialized():
+            if not early:  # else nccl would wait for what the others have not sent
                 dist.destroy_process_group()
+
+    def _group(self, tensor: Tensor) -> Any:
+        """The group for tensors on a device; None is torch's default one."""
+        return None if tensor.is_cuda else self._host
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -185,14 +188,14 @@ class Processes:
     def sum(self, tensor: Tensor) -> None:
         """Put the sum of all processes' tensors into each of them, on their devices."""
         with self._explained():
-            dist.all_reduce(tensor, group=self._device)
+            dist.all_reduce(tensor, group=self._group(tensor))
 
     def gathered(self, tensor: Tensor) -> list[Tensor]:
         """The tensors of all processes, of one shape, on the device."""
         flat = tensor.contiguous().flatten().view(torch.uint8)  # not every kind of number can be sent
         parts = [torch.empty_like(flat) for _ in range(self.count)]
         with self._explained():
-            dist.all_gather(parts, flat, group=self._device)
+            dist.all_gather(parts, flat, group=self._group(flat))
         return [part.view(tensor.dtype).view(tensor.shape) for part in parts]
 
     @torch.no_grad()
@@ -200,7 +203,7 @@ class Processes:
         """Give a tensor the values that it has in process 0."""
         flat = tensor.detach().contiguous().flatten().view(torch.uint8)
         with self._explained():
-            dist.broadcast(flat, 0, group=self._device)
+            dist.broadcast(flat, 0, group=self._group(flat))
         tensor.copy_(flat.view(tensor.dtype).view(tensor.shape))
 
     def largest(self, numbers: list[int]) -> list[int]:

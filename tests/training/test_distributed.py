@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import shared_recipes
 import torch
+import torch.distributed as dist
 from conftest import ROOT, Project, untimed
 from torch import nn, optim
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
@@ -21,12 +23,13 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from base_model import RegressionModel
 from batch_generator import MatrixBatchGenerator
 from helixband.env import number_of_processes
-from helixband.errors import DataError, DefinitionError, UsageError
+from helixband.errors import DataError, DefinitionError, ProcessError, UsageError
 from helixband.randomness import Stream
 from helixband.run.flags import check_flags
 from helixband.training import distributed
 from helixband.training.distributed import Shared
 from helixband.training.feed import Fed
+from helixband.training.processes import Processes, exit_code
 
 SCRIPT = Path(shared_recipes.__file__)
 
@@ -137,21 +140,24 @@ def test_what_goes_wrong_in_one_process_the_first_tells(project: Project) -> Non
     assert first[2].endswith("in check_labels: these labels are wrong\n")
 
 
-def test_a_signal_to_one_process_stops_all(project: Project) -> None:
-    project.define(
-        PLAIN
-        + """
-    def on_epoch_end(self, row):
-        import os, signal, time
-        if os.environ["RANK"] == "1" and self.epoch == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(9)
-"""
-    )
-    first, second = ended([project.start("--epoch", "4", env=place) for place in places()])
-    assert (first[0], second) == (143, (143, "", ""))
-    assert first[2] == "stopped by SIGTERM; the same command goes on from here\n"
-    assert len(history(project)) == 1
+def test_a_signal_to_one_process_stops_all() -> None:
+    store = dist.HashStore()
+    first, second = Processes(store, 0, 2), Processes(store, 1, 2)
+    assert first.failure() is None
+    store.set("ending", "")  # as process 0 says when it finds the connections closed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("helixband.training.processes.LAST_WORK", 0.0)
+        assert second.fail(KeyboardInterrupt(signal.SIGTERM), "") is None
+    found = first.failure()
+    assert isinstance(found, KeyboardInterrupt)
+    assert (found.args, exit_code(found)) == ((signal.SIGTERM,), 143)
+
+
+def test_a_process_tells_its_error_itself_where_the_first_is_gone() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("helixband.training.processes.PATIENCE", 0.0)
+        told = [Processes(dist.HashStore(), rank, 3).fail(ProcessError("why"), "why") for rank in (1, 2)]
+    assert told == ["why", None]
 
 
 class Alone:
