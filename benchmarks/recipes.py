@@ -1,5 +1,7 @@
 """Train public recipes by a plain PyTorch loop and by a def.py, in turn in one process, and compare both.
 
+The last of them trains in two processes, which torchrun starts.
+
 Each recipe is in recipe_files/: NAME.py, the def.py, and NAME_loop.py. Both take their network and their
 simulated data from the same two files, and begin with the same weights and random numbers. Both validate
 after each epoch, with the same metrics, and keep the best weights; the def.py also keeps its checkpoints and
@@ -7,9 +9,14 @@ its history on disk. The losses of all steps have to be equal: bit by bit if bot
 else to 1e-4.
 """
 
+import argparse
 import ast
+import contextlib
 import gc
+import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +30,7 @@ from common import load_script, make_parser, report, setting, table
 
 from helixband.randomness import seed_everything
 from helixband.results.directory import Trial
+from helixband.training.processes import joined
 
 FILES = Path(__file__).resolve().parent / "recipe_files"
 sys.path.insert(0, str(FILES))
@@ -39,15 +47,17 @@ RECIPES = {
     "masked_mpra": False,
     "adversarial": True,
     "ema_mixup": True,
+    "two_processes": False,
 }
 """Each with whether both ways compute their losses in the same order of operations."""
+BY_TORCHRUN = {"two_processes"}
 CLOSE = 1e-4
 """So close are the others, relative to the loss."""
 
 
 class Trained(NamedTuple):
     losses: list[float]
-    """Of each step."""
+    """Of each step; of each epoch, where several processes train."""
     val_losses: list[float]
     weights: dict[str, torch.Tensor]
     """Of the best epoch."""
@@ -60,6 +70,8 @@ def by_loop(name: str, epochs: int) -> Trained:
     began = time.process_time()
     losses, history, weights = loop.train(epochs)
     seconds = time.process_time() - began
+    if name in BY_TORCHRUN:
+        losses = [row["train_loss"] for row in history]
     return Trained(losses, [row["val_loss"] for row in history], weights, seconds)
 
 
@@ -83,8 +95,14 @@ def by_definition(name: str, epochs: int, notes_losses: bool = False) -> Trained
             _note_losses(model)
         train = definition.get_train_generator(directory, simulated.BATCH_SIZE)
         val = definition.get_val_generator(directory)
-        history = model.fit(train, val, epochs, Trial(Path(directory) / "trial"), simulated.SEED)
+        trial = Trial(Path(directory) / "trial")
+        with joined() as ours, ours.connected(model.device) if ours else contextlib.nullcontext():
+            history = model.fit(
+                train, val, epochs, trial if not ours or not ours.rank else None, simulated.SEED
+            )
         seconds = time.process_time() - began
+    if name in BY_TORCHRUN:
+        NOTED[:] = [row["train_loss"] for row in history]
     return Trained([*NOTED], [row["val_loss"] for row in history], model.network.state_dict(), seconds)
 
 
@@ -103,9 +121,27 @@ def _note_losses(model: Any) -> None:
     model.train_step = noted
 
 
+def by_torchrun(name: str, way: str, epochs: int) -> Trained:
+    """What the first of two processes has of a training in one of the ways."""
+    flags = ["--nproc-per-node=2", __file__, name, "--way", way, "--epochs", str(epochs)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *flags]
+    sizes = f"--examples={simulated.SIZES['train']}"
+    done = subprocess.run([*command, sizes], stdout=subprocess.PIPE, check=True, text=True)
+    return Trained(**json.loads(done.stdout), weights={})
+
+
+WAYS = {"loop": by_loop, "definition": by_definition}
+
+
+def trained(name: str, way: str, epochs: int, notes_losses: bool = False) -> Trained:
+    if name in BY_TORCHRUN:
+        return by_torchrun(name, way, epochs)
+    return by_definition(name, epochs, notes_losses) if way == "definition" else by_loop(name, epochs)
+
+
 def difference(name: str, epochs: int) -> dict[str, Any]:
     """How far the losses of both are from each other."""
-    loop, ours = by_loop(name, epochs), by_definition(name, epochs, notes_losses=True)
+    loop, ours = (trained(name, way, epochs, notes_losses=True) for way in WAYS)
     pairs = (loop.losses, ours.losses), (loop.val_losses, ours.val_losses)
     alike = all(len(one) == len(other) for one, other in pairs)
     most = (
@@ -117,7 +153,7 @@ def difference(name: str, epochs: int) -> dict[str, Any]:
         torch.equal(value, ours.weights[key]) for key, value in loop.weights.items()
     )
     return {
-        "steps": len(loop.losses),
+        "steps": epochs * -(-simulated.SIZES["train"] // simulated.BATCH_SIZE),
         "bit_equal": are_equal,
         "largest_difference": most,
         "as_wanted": (are_equal or not RECIPES[name]) and most <= CLOSE,
@@ -147,7 +183,7 @@ def measure(name: str, epochs: int, rounds: int) -> dict[str, Any]:
     times = []
     for _ in range(rounds):
         gc.collect()
-        times.append((by_loop(name, epochs).cpu_seconds, by_definition(name, epochs).cpu_seconds))
+        times.append([trained(name, way, epochs).cpu_seconds for way in WAYS])
     return found | {
         "cpu_over_loop": statistics.median(ours / loop for loop, ours in times),
         "loop_seconds": statistics.median(loop for loop, _ in times),
@@ -161,11 +197,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="times that each is timed [%(default)s]")
     parser.add_argument("--epochs", type=int, default=2, help="epochs of a training [%(default)s]")
     parser.add_argument("--examples", type=int, default=1600, help="training examples [%(default)s]")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # of a process that torchrun starts
     args = parser.parse_args()
     if unknown := set(args.recipes) - RECIPES.keys():
         parser.error(f"there is no recipe {min(unknown)}; there are {', '.join(RECIPES)}")
     torch.set_num_threads(args.threads)
     simulated.SIZES |= {"train": args.examples, "val": max(args.examples // 4, 100)}
+    if args.way is not None:
+        found = WAYS[args.way](args.recipes[0], args.epochs)
+        if os.environ["RANK"] == "0":
+            parts = found.losses, found.val_losses, found.cpu_seconds
+            print(json.dumps(dict(zip(("losses", "val_losses", "cpu_seconds"), parts, strict=True))))
+        return 0
     results = {name: measure(name, args.epochs, args.rounds) for name in args.recipes or RECIPES}
     document = {"setting": setting(torch.device("cpu")), "rounds": args.rounds, "recipes": results}
     report(document, [table(HEAD, [_row(name, one) for name, one in results.items()])], args.json)

@@ -23,6 +23,14 @@ def deepsea(outputs):
     )  # fmt: skip
 
 
+def plain_cnn(outputs):
+    """Convolutions alone: what several processes train as one does, without BatchNorm and dropout."""
+    return nn.Sequential(
+        block(4, 24, 9, 4, norm=False), block(24, 32, 9, 5, norm=False), nn.Flatten(),
+        nn.Linear(320, 64), nn.ReLU(), nn.Linear(64, outputs),
+    )  # fmt: skip
+
+
 def basset(outputs):
     """Kelley et al. 2016: convolutions with batch normalisation; also for DeepSTARR and others."""
     return nn.Sequential(
