@@ -157,7 +157,7 @@ def replacing(
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(path, ending)
+        remove_left_over(path, ending)
         with _new_file(path, ending) as file:
             temporary = file.name
             yield file
@@ -229,8 +229,8 @@ def _new_file(path: Path, ending: str) -> io.BufferedRandom:
         file.close()  # another took it for left over before it was locked
 
 
-def _remove_left_over(path: Path, ending: str) -> None:
-    """Remove the new files of processes that were killed: those that nobody has locked.
+def remove_left_over(path: Path, ending: str = ".tmp") -> None:
+    """Remove the new files for `path` of processes that were killed: those that nobody has locked.
 
     A folder of very many files is not looked through for each one that is written to it.
     """

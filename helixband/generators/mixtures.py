@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,13 @@ class MixedBatchGenerator(BatchGenerator):
 
     def __init__(
         self,
-        generators: Sequence[BatchGenerator],
-        shares: Sequence[float],
+        generators: Iterable[BatchGenerator],
+        shares: Iterable[float],
         batch_size: int | None,
         drop_last: bool = False,
         n_examples: int | None = None,
     ) -> None:
+        generators, shares = list(generators), list(shares)
         _check(generators, shares, batch_size)
         total = sum(generator.n_examples for generator in generators)
         if n_examples is not None and (not isinstance(n_examples, int | np.integer) or n_examples < 1):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from helixband.files import (
     read_whole,
     remove_file,
     remove_folder,
+    remove_left_over,
     size_of,
     write_document,
     write_json,
@@ -206,11 +208,18 @@ class Trial:
         return self.last_checkpoint.with_name(f"{_EPOCH}{epoch:04d}.pt")
 
     def forget_epochs(self, last: int) -> None:
-        """Remove the kept states of the epochs up to `last`; for the writer of checkpoints, in `writing`."""
-        for file in self.last_checkpoint.parent.glob(f"{_EPOCH}*.pt"):
-            number = file.stem.removeprefix(_EPOCH)
-            if number.isdecimal() and int(number) <= last:
+        """Remove the kept states of the epochs up to `last`; for the writer of checkpoints, in `writing`.
+
+        Those that a killed process did not write to the end are removed, too.
+        """
+        for file in list(self.last_checkpoint.parent.glob(f"*{_EPOCH}*.pt*")):
+            found = re.fullmatch(rf"{_EPOCH}(\d+)\.pt|\.({_EPOCH}(\d+)\.pt)\..+", file.name)
+            if found is None or int(found[1] or found[3]) > last:
+                continue
+            if found[1]:
                 remove_file(file)
+            else:
+                remove_left_over(file.with_name(found[2]))
 
     def resumable_epochs(self) -> int:
         """How many epochs a training goes on from: none where its checkpoints were deleted."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from helixband.env import credential_in
-from helixband.errors import ResultsMismatch, StorageError, UsageError
+from helixband.errors import ResultsMismatch, StorageError, UsageError, counted
 from helixband.files import exists, read_object, remove_file
 from helixband.results import checkpoints
 from helixband.results.directory import Trial
@@ -143,7 +143,9 @@ class Starting(Stage):
             checkpoints.save_together({file: {**kept, "trial": trial.id} for file, kept in states.items()})
         trial.write_history(table(state.last))
         self._state = None
-        self.progress.say(f"  it goes on from epoch {state.last['epoch']} of {self.origin}")
+        told = f"  it goes on from epoch {state.last['epoch']} of {self.origin}"
+        ended = state.last.get("ended")
+        self.progress.say(f"{told}, where it ended by itself ({ended}): it is complete" if ended else told)
 
     # The file.
 
@@ -183,7 +185,8 @@ class Starting(Stage):
         if self.run_file.binding and read.sha256 != origin.sha256:
             raise ResultsMismatch(f"{origin}: {_ANOTHER_FILE.format(there=self.results.path)}")
         self.origin, self._is_read = replace(origin, sha256=read.sha256), True
-        self.notes.append(f"{origin.flag}: {origin.file} is {read.kind} with {len(read.tensors):,} tensors")
+        size = counted(len(read.tensors), "tensor")
+        self.notes.append(f"{origin.flag}: {origin.file} is {read.kind} with {size}")
         return Start(self.origin, lambda: read.tensors)
 
     def _is_kept(self, origin: Origin) -> bool:

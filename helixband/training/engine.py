@@ -169,11 +169,12 @@ class Engine:
         return self.sample_weight
 
     def weighted_loss(self, criterion: Any, y_pred_loss: Any, y: Any) -> Tensor:
-        """The loss of a batch whose examples have weights, noted."""
+        """The loss of a batch whose examples have weights, noted if the losses of batches add up."""
         weight = self.take_weight()
         assert weight is not None
         loss = weighted(criterion, y_pred_loss, y, weight)
-        self.note(*loss)
+        if self.masked is None or self.masked.adds_up:
+            self.note(*loss)
         return loss.value
 
     @property

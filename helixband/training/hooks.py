@@ -13,10 +13,11 @@ RESERVED = ("epoch", "reward", "seconds", "lr", "lr_", "hp_")
 """Columns of an epoch's row that come after `on_epoch_end`, and what others begin with."""
 
 
-def prepared(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
+def prepared(model: Any, x: Any, y: Any, weight: Any = None) -> tuple[Any, Any]:
     """The batch that `prepare_batch` made of (x, y), on the device.
 
-    Raises `DefinitionError` for something else than (x, y) of as many examples each.
+    Raises `DefinitionError` for something else than (x, y) of as many examples each, and of another number of
+    examples than have a weight.
     """
     made = model.prepare_batch(x, y)
     if not isinstance(made, tuple | list) or len(made) != 2:
@@ -32,6 +33,11 @@ def prepared(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
     if length(x) != length(y):
         raise DefinitionError(
             f"prepare_batch returned {length(x)} examples in x and {length(y)} in y; it has to be as many"
+        )
+    if weight is not None and length(y) != len(weight):
+        raise DefinitionError(
+            f"prepare_batch returned {length(y)} examples, and split_batch gave weights of {len(weight)}: "
+            "return as many, in their order"
         )
     return x, y
 

@@ -60,7 +60,7 @@ def train(model: Any, batch: tuple[Any, ...]) -> tuple[list[str], Any, Any]:
     model.engine.begin_pass()
     model.engine.modes.train()
     if model.engine.own_prepare:
-        x, y = prepared(model, x, y)
+        x, y = prepared(model, x, y, *weight)
         y_true = to_numpy(kept(y))
     model.engine.sample_weight = weight[0] if weight else None
     loss, (y_pred, _) = judge.training_loss(model, x, y)

@@ -46,7 +46,9 @@ def weighted(criterion: Any, y_pred_loss: Any, y: Any, weight: Tensor) -> Loss:
 
     Raises `DefinitionError` for a criterion that cannot take them.
     """
-    if isinstance(criterion, MaskedLoss) and criterion.adds_up:
+    if isinstance(criterion, MaskedLoss) and not criterion.adds_up:
+        return Loss(criterion(y_pred_loss, y, weight), weight.sum())
+    if isinstance(criterion, MaskedLoss):
         return mean_of(criterion.sum_and_weight(y_pred_loss, y, weight))
     if criterion is losses.label_cross_entropy:
         return mean_of(losses.label_losses(y_pred_loss, y, of_examples=weight))
@@ -54,7 +56,7 @@ def weighted(criterion: Any, y_pred_loss: Any, y: Any, weight: Tensor) -> Loss:
         terms = _without_reduction(criterion)(y_pred_loss, y)
         total, counts = (terms * beside(terms, weight)).sum(), _counts(weigh, y_pred_loss, y)
         return Loss(total, None) if counts is None else mean_of((total, (counts * weight).sum()))
-    if not isinstance(criterion, nn.Module) and _takes_weight(criterion):
+    if _takes_weight(criterion):
         names = losses.parameter_names(criterion)
         given = {names[0]: y, names[1]: y_pred_loss} if names else {}
         mean = criterion(**given, weight=weight) if names else criterion(y_pred_loss, y, weight=weight)
@@ -96,6 +98,7 @@ def _without_reduction(criterion: Any) -> Callable[..., Tensor]:
 
 def _takes_weight(criterion: Any) -> bool:
     try:
-        return "weight" in inspect.signature(criterion).parameters
+        called = criterion.forward if isinstance(criterion, nn.Module) else criterion
+        return "weight" in inspect.signature(called).parameters
     except (TypeError, ValueError):
         return False

@@ -106,7 +106,7 @@ def _weights_in(content: Any, where: str) -> tuple[str, dict[str, Tensor]]:
     if not isinstance(content, Mapping):
         raise UsageError(f"{where} holds a {type(content).__name__}; it has to hold weights by their names")
     if isinstance(content.get("format"), int) and isinstance(content.get("network"), Mapping):
-        checkpoints.check_format(content, where)
+        checkpoints.check_format(content, "it")
         return "a checkpoint of Helixband", _tensors(content["network"])
     entries = [key for key in ENTRIES if _tensors(content.get(key))]
     if entries:

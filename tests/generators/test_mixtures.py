@@ -78,6 +78,12 @@ def test_sets_keep_their_sampling_and_their_nesting() -> None:
         assert (x["a"][x["a"] < 50] % 2 == 1).all()
 
 
+def test_sets_may_come_from_an_iterator() -> None:
+    sets = [MatrixBatchGenerator(np.full((4, 1), each), np.zeros(4), 2, shuffle=True) for each in (1.0, 2.0)]
+    mixed = MixedBatchGenerator(iter(sets), iter([0.5, 0.5]), 4)
+    assert sorted(np.concatenate([x for x, _ in mixed])[:, 0].tolist()) == [1.0] * 4 + [2.0] * 4
+
+
 def test_sequences_are_mixed(tmp_path: Path) -> None:
     for name, letter in (("a", "A"), ("c", "C")):
         text = "".join(f">{name}{k}\n{letter * 5}\n" for k in range(8))

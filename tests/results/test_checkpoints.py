@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, and read without running code."""
 
 import errno
+import fcntl
 import os
 import pickle
 import resource
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from helixband.errors import StorageError
 from helixband.results import checkpoints
+from helixband.results.directory import Results
 
 CONTENT = {"epoch": 3, "reward": -0.5, "network": {"weight": torch.arange(100.0)}, "history": [{"loss": 1.5}]}
 
@@ -195,3 +197,18 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path) -> Non
     torch.save({"format": 1, "network": Code(tmp_path / "proof")}, tmp_path / "a.pt")
     refuses(tmp_path / "a.pt", "it holds more than tensors, numbers, strings and containers of them")
     assert not (tmp_path / "proof").exists()
+
+
+def test_what_a_killed_process_left_of_an_epoch_goes_with_the_epoch(tmp_path: Path) -> None:
+    trial = Results(tmp_path).trial("0000")
+    folder = trial.last_checkpoint.parent
+    folder.mkdir(parents=True)
+    names = ["last.pt", ".last.pt.a1.tmp"]
+    names += [name for epoch in "239" for name in (f"epoch-000{epoch}.pt", f".epoch-000{epoch}.pt.a1.tmp")]
+    for name in names:
+        (folder / name).write_bytes(b"")
+    with open(folder / ".epoch-0002.pt.a1.tmp") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process is writing it
+        trial.forget_epochs(3)
+    kept = [".epoch-0002.pt.a1.tmp", ".epoch-0009.pt.a1.tmp", ".last.pt.a1.tmp", "epoch-0009.pt", "last.pt"]
+    assert sorted(path.name for path in folder.iterdir()) == kept

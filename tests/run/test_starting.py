@@ -531,3 +531,14 @@ def test_the_latest_epochs_are_kept_as_recorded(project: Project) -> None:
     assert kept() == ["epoch-0003.pt", "epoch-0004.pt"]
     project.run(*SHORT, "--epoch", "5", "--keep-checkpoints", "1")
     assert kept() == ["epoch-0005.pt"]
+
+
+def test_a_state_that_ended_by_itself_is_told(project: Project) -> None:
+    project.run(*SHORT, "--epoch", "9", "--with", "patience=1", "patience_gain=9")
+    state = Path(shutil.move(project.results, project.path / "before")) / "trials/single/checkpoints/last.pt"
+    given = ("--with", "patience=1", "patience_gain=9", "--batch-size", "20")
+    ran = project.run(*given, "--epoch", "12", "--resume-from", str(state))
+    assert ran.code == 0, ran.err
+    assert (
+        f"epoch 2 of --resume-from {state}, where it ended by itself (patience): it is complete\n" in ran.out
+    )

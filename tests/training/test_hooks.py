@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from base_model import BaseModel, ClassificationModel, MultiLabelModel, RegressionModel, TrainingOptions
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DataError, DefinitionError
-from helixband.losses import PoissonLoss
+from helixband.losses import PearsonLoss, PoissonLoss
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3)).astype(np.float32)
@@ -343,3 +343,31 @@ def test_a_model_with_a_loss_of_its_own_needs_no_criterion() -> None:
 
     with pytest.raises(DefinitionError, match="passed None as the criterion"):
         Without({}, Namespace(cpu=True))
+
+
+def test_weights_hold_for_a_correlation_of_the_whole_set() -> None:
+    model = fitted(type("Model", (OfDicts,), {"made_criterion": PearsonLoss()}), Dicts(Y, 8, WEIGHTS))
+    predicted = model.predict([X])[:, 0].astype(np.float64)
+    covariance = np.cov(predicted, Y[:, 0], aweights=WEIGHTS)
+    r = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    assert model.history[-1]["val_loss"] == pytest.approx(1 - r, abs=1e-5)
+
+
+def test_a_module_takes_weights_by_a_third_parameter() -> None:
+    class Squares(nn.Module):
+        def forward(self, input: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+            return ((input - target).square()[:, 0] * weight).sum() / weight.sum()
+
+    model = fitted(type("Model", (OfDicts,), {"made_criterion": Squares()}), Dicts(Y, 8, WEIGHTS))
+    expected = fitted(OfDicts, Dicts(Y, 8, WEIGHTS))
+    assert model.history[-1]["val_loss"] == pytest.approx(expected.history[-1]["val_loss"], abs=1e-6)
+
+
+def test_prepared_examples_have_the_weights_in_their_order() -> None:
+    class Doubled(OfDicts):
+        def prepare_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.cat([x, x]), torch.cat([y, y])
+
+    told = "prepare_batch returned 16 examples, and split_batch gave weights of 8: return as many"
+    with pytest.raises(DefinitionError, match=told):
+        fitted(Doubled, Dicts(Y, 8, WEIGHTS))

@@ -59,7 +59,7 @@ def step_of(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
         record.steps += 1
     y_true = None
     if engine.own_prepare:
-        x, y = prepared(model, x, y)
+        x, y = prepared(model, x, y, weight)
         y_true = y
     engine.sample_weight = weight
     engine.rows = rows = length(y)  # before the step, in which a definition may change it
