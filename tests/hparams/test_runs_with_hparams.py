@@ -446,6 +446,45 @@ def test_the_example_takes_its_hyperparameters_as_flags(project: Project) -> Non
     assert project.run("--eval", "--clip-norm", "2").code == 2
 
 
+TRAINING = """
+from helixband.hparams import hparam
+from helixband.hparams.groups import Training
+
+
+class hparams(Training):
+    lr: float = hparam(0.02, "learning rate")
+    units: int = hparam(4, "hidden units")
+"""
+
+
+def test_an_option_that_the_model_does_not_take_is_told(declared: Project) -> None:
+    declared.define(TRAINING)
+    assert declared.run("-ep", "1", "--dry-run").code == 0
+    found = declared.run("-ep", "1", "--clip-norm", "1")
+    told = "the hyperparameter clip_norm is 1.0, and the model is trained with the default: give training="
+    assert (found.code, told in found.err) == (2, True)
+    assert declared.run("-ep", "1", "--clip-norm", "1", "--with", "clip_norm=2").code == 0
+
+
+def test_options_of_the_command_line_go_before_those_of_hparams(declared: Project) -> None:
+    declared.define(
+        TRAINING
+        + """
+from base_model import TrainingOptions
+
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Linear(3, 1)
+        options = TrainingOptions.from_hparams(self.hparams)
+        super().init_model(network, nn.MSELoss(), optim.Adam(network.parameters()), training=options)
+        print("clipped to", self.engine.options.clip_norm, "and", self.engine.options.clip_value)
+"""
+    )
+    found = declared.run("-ep", "1", "--clip-norm", "1", "--clip-value", "3", "--with", "clip_norm=2")
+    assert found.code == 0, found.err
+    assert "clipped to 2.0 and 3.0" in found.out
+
+
 def test_a_wrong_declaration_is_told_with_its_place(declared: Project) -> None:
     (declared.path / "hparams.py").write_text(HPARAMS.replace('"hidden units"', '""'))
     found = declared.run()

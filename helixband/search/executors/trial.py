@@ -5,7 +5,7 @@ import math
 import os
 import traceback
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from helixband.definition import Definition
 from helixband.env import without_credentials
 from helixband.errors import DefinitionError, HelixbandError, ResultsMismatch, StorageError, UsageError
 from helixband.hparams import Hparams
+from helixband.hparams.groups import Training
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.attempt import Superseded
 from helixband.results.best import best_state
@@ -24,6 +25,7 @@ from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training.configuration import from_json
 from helixband.training.ended import Ended
 from helixband.training.feed import number_of_batches
+from helixband.training.options import TrainingOptions
 from helixband.training.start import Start
 from helixband.training.tensorboard import TensorBoardLog
 
@@ -109,7 +111,10 @@ class Trainer:
         else:
             is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
             made = from_json(config, OF_A_WHOLE if is_given else "")
-        return self.definition.new_model(made, Namespace(**{**vars(self.args), **known}))
+        model = self.definition.new_model(made, Namespace(**{**vars(self.args), **known}))
+        if kind is not None and issubclass(kind, Training):
+            _check_options(kind(made), model, flags.get("training") or {})
+        return model
 
     @property
     def _epochs(self) -> int:
@@ -221,6 +226,22 @@ def _declared(kind: type[Hparams], config: Document) -> Document:
     except UsageError as error:
         told = f"the configuration {config} does not fit the definition's hparams: {error}"
         raise DefinitionError(told) from error
+
+
+def _check_options(hparams: Training, model: BaseModel, given: Mapping[str, Any]) -> None:
+    """Raise `DefinitionError` where an option among the hyperparameters is not the model's.
+
+    `given` are those of --with, which go before.
+    """
+    wanted = TrainingOptions.from_hparams(hparams).described()
+    has = model.engine.options.described()
+    for name in wanted.keys() - given.keys():
+        if has.get(name) != wanted[name]:
+            raise DefinitionError(
+                f"the hyperparameter {name} is {wanted[name]}, and the model is trained with "
+                f"{has.get(name, 'the default')}: give training=TrainingOptions.from_hparams(self.hparams) "
+                "to super().init_model"
+            )
 
 
 def best_of(rewards: Sequence[float]) -> tuple[float, int]:
