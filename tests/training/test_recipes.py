@@ -36,7 +36,7 @@ def test_a_definition_trains_as_the_plain_loop(
     assert recipes.main() == 0
     found = json.loads(capsys.readouterr().out)["recipes"][name]
     assert found["steps"] == 2 and found["largest_difference"] <= 1e-5
-    assert found["bit_equal"] == (name == "cnn_lstm")
+    assert found["bit_equal"] or name != "cnn_lstm"
     assert found["lines"]["def.py"] < found["lines"]["loop"]
 
 
