@@ -177,10 +177,11 @@ class Processes:
             return failure
         if self.rank and self._has("end"):
             return ProcessError("process 0 has ended", int(self._store.get("end")))
-        first = str(error).partition("\n")[0]
+        is_closed = "by peer" in str(error)
+        told = "" if is_closed else f" ({str(error).partition(chr(10))[0]})"
         return ProcessError(
-            f"a process of this training ended without a word, as one that is killed or has no memory left "
-            f"({first}); the same command goes on from the last epoch that was kept"
+            f"a process of this training ended without a word, as one that is killed or has no memory "
+            f"left{told}; the same command goes on from the last epoch that was kept"
         )
 
     # Exchanges. All processes call the same ones in the same order.
