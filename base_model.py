@@ -231,9 +231,9 @@ class BaseModel:
         loss, (y_pred, weighed) = engine.update(self, functools.partial(judge.training_loss, self, x, y))
         return engine.detached(loss, weighed), map_leaves(Tensor.detach, y_pred)
 
-    def backward(self, loss: Any) -> Tensor:
+    def backward(self, loss: Any, retain_graph: bool = False) -> Tensor:
         """For a `train_step` of your own, given what `compute_loss` gave: the gradients; its scalar."""
-        return judge.backward(self, loss)
+        return judge.backward(self, loss, retain_graph)
 
     def optimizer_step(self, name: str | None = None) -> None:
         """For a `train_step` of your own, after `backward`: the update, by one of several optimizers."""

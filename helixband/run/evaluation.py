@@ -21,6 +21,8 @@ from helixband.randomness import derive_seed, seed_everything
 from helixband.results.scored import reason_to_leave_out, write_scored
 from helixband.run.context import Context, Stage
 from helixband.training import judge
+from helixband.training.feed import Pairs
+from helixband.training.weighting import split_of
 
 UNLIKE = "unlike_"
 LIMITED = "limited_to_batches"
@@ -173,7 +175,10 @@ class Evaluation(Stage):
             return {"missing": "the test was limited to a part of the set (limit_test)"}
         classes = {"classes": True, "numbers": False}.get(_kind(model))
         try:
-            found = marks(self._train(), test, classes)
+            train, split = self._train(), split_of(model)
+            if split is not None:
+                train, test = Pairs(train, split), Pairs(test, split)
+            found = marks(train, test, classes)
         except (HelixbandError, OSError) as error:  # the model can be tested where its training data are not
             missing = f"the training data cannot be read, or the test data not again ({error})"
             return {"missing": without_credentials(missing)}

@@ -76,11 +76,13 @@ def labelled(
 
     `split` makes (x, y), or (x, y, weight), of batches of another form; it is told where they are from.
 
-    Raises `DataError` for a generator that says it is not `labelled`, and for a batch that is no pair.
+    Raises `DataError` for a generator that says it is not `labelled`, for a batch that is no pair, and for a
+    stream that ends.
     """
     if getattr(generator, "labelled", True) is False:
         raise DataError(told_unlabelled(generator))
     source = iter(generator) if place is None else generator.stream(*place)
+    number = -1
     for number, batch in enumerate(islice(source, limit)):
         where = f"batch {number} of {type(generator).__name__}"
         if split is not None:
@@ -94,6 +96,24 @@ def labelled(
             raise DataError(f"{where} is a {kind}, not a pair (x, y): training and evaluation need labels")
         _check_form(batch, where)
         yield batch[0], batch[1]
+    if place is not None and limit is not None and number + 1 < limit:
+        raise DataError(
+            f"{type(generator).__name__}.stream ended after {number + 1} of the {limit} batches of an epoch; "
+            "it has to yield batches without end"
+        )
+
+
+class Pairs:
+    """The (x, y) of a generator whose batches `split` makes into (x, y) or (x, y, weight)."""
+
+    labelled = True
+
+    def __init__(self, generator: Iterable[Any], split: Split) -> None:
+        self._generator, self._split = generator, split
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for x, y, *_ in labelled(self._generator, split=self._split):
+            yield x, y
 
 
 def _check_form(batch: Sequence[Any], where: str) -> None:

@@ -36,14 +36,14 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     return _noted(engine, given, length(y))
 
 
-def backward(model: Any, given: Any) -> Tensor:
+def backward(model: Any, given: Any, retain_graph: bool = False) -> Tensor:
     """Add the gradients of what `compute_loss` gave in the step under way; the scalar of it, detached.
 
     Where the step returns that, its weight and the losses of which it is the sum are known.
     """
     engine = model.engine
     loss = _noted(engine, given, engine.rows)
-    engine.update.backward(model, loss)
+    engine.update.backward(model, loss, retain_graph)
     detached: Tensor = engine.detached(loss, engine.weighed(loss))
     return detached
 

@@ -85,6 +85,7 @@ class Model(Model):
     done = project.run("--set", "lr=0.01", "--set", "units=4", "-ep", "1", "--eval", "--predict", "x.fa")
     assert (done.code, done.err) == (0, "")
     assert project.json("test_result.json")["loss"] > 0
+    assert project.json("baselines.json").keys() == {"mean_mse"}
 
 
 def test_a_hook_that_is_misspelt_is_told(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from base_model import RegressionModel
+from base_model import RegressionModel, TrainingOptions
 from helixband.errors import DataError, DefinitionError, HelixbandError
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2) / 10
@@ -187,3 +188,40 @@ def test_a_prepared_batch_is_of_tensors(given: Any, message: str) -> None:
 )
 def test_a_batch_is_of_arrays(given: Any, message: str) -> None:
     told(DataError, message, split_batch=lambda _, batch: given(*batch))
+
+
+def test_a_stream_that_ends_is_told() -> None:
+    class Ending:
+        def stream(self, seed: int, start: int) -> Iterator[tuple[Any, Any]]:
+            return iter([(X, Y)] * max(0, 3 - start))
+
+        def __iter__(self) -> Iterator[tuple[Any, Any]]:
+            return self.stream(0, 0)
+
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(2, 1)
+            optimizer = optim.SGD(network.parameters(), lr=0.1)
+            super().init_model(network, optimizer, training=TrainingOptions(epoch_steps=2))
+
+    model = Model({}, Namespace(cpu=True))
+    message = "Ending.stream ended after 1 of the 2 batches of an epoch; it has to yield batches without end"
+    with pytest.raises(DataError, match=message):
+        model.fit(Ending(), [(X, Y)], 3)
+    assert model.epoch == 1
+
+
+def test_a_graph_may_be_kept_for_another_backward() -> None:
+    def train_step(self: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.forward(x)["y_pred"]
+        loss = (output - y).square().mean()
+        self.backward(loss, retain_graph=True)
+        self.backward(loss)
+        self.optimizer_step()
+        return loss.detach(), output.detach()
+
+    def doubled(_: Any, y_pred: Tensor, y: Tensor) -> Tensor:
+        return 2 * (y_pred - y).square().mean()
+
+    found, expected = row_of(train_step=train_step), row_of(compute_loss=doubled)
+    assert found["val_mse"] == pytest.approx(expected["val_mse"], abs=1e-6)

@@ -119,7 +119,7 @@ class Update:
                 stacklevel=2,
             )
 
-    def backward(self, model: Any, loss: Tensor) -> None:
+    def backward(self, model: Any, loss: Tensor, retain_graph: bool = False) -> None:
         """Add the gradients of the loss of a batch to those of the batches that wait with it."""
         self.was_called = True
         self._backwards += 1
@@ -140,7 +140,7 @@ class Update:
             loss = loss * self._weight
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
 
     def step(self, model: Any, name: str | None = None) -> None:
         """Take the optimizer step, where as many batches wait as it takes; of several, one by its name."""
