@@ -22,6 +22,8 @@ def install() -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
+        if number == signal.SIGTERM and number in _pending:
+            return  # schedulers send several, and what the run stores after the first is not to be disturbed
         _pending.append(number)
         raise KeyboardInterrupt(number)
 

@@ -30,6 +30,8 @@ from helixband.run import command  # noqa: E402
 from helixband.search.executors.printed import Printed  # noqa: E402
 
 LONG = (
+    "tests/jobs/test_jobs_slurm.py",
+    "tests/jobs/test_jobs_ssh.py",
     "tests/search/executors/test_cluster.py",
     "tests/search/executors/test_cluster_slurm.py",
     "tests/search/executors/test_cluster_ssh.py",
@@ -39,7 +41,7 @@ LONG = (
     "tests/search/executors/test_worker_process.py",
 )
 """Where several workers share the tests, the files of those that take seconds come first."""
-APART = LONG[4:]
+APART = LONG[6:]
 """The tests of these share nothing, and each goes to whichever worker is free; other files stay whole."""
 
 for _name in ("COLUMNS", "LINES"):  # as a shell or a library set them: a terminal tells its size itself

@@ -82,3 +82,18 @@ def test_a_run_that_was_stopped_stops_no_later_one_in_its_process(
     monkeypatch.setattr("helixband.run.experiment.run", interrupted)
     assert project.run().code == 130
     interruption.check()
+
+
+def test_a_second_sigterm_does_not_disturb_what_the_first_began() -> None:
+    interruption.install()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # as schedulers send several
+        assert interruption.asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)  # a person who has waited enough
+    finally:
+        interruption.forget()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)

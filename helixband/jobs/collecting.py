@@ -11,7 +11,10 @@ from helixband.results.glance import OUTCOME, outcome
 
 
 def collected(os: Os, jobs: Sequence[Job], statuses: Sequence[Status]) -> str:
-    """A table of tab-separated columns: job, state, reward, `hp_<name>` and `test_<metric>`."""
+    """A table of tab-separated columns: job, state, reward, `hp_<name>` and `test_<metric>`.
+
+    A column that is empty in all lines is left out.
+    """
     contents = os.read([f"{job.folder.results}/{name}" for job in jobs for name in OUTCOME])
     states = {status.job: status for status in statuses}
     rows = []
@@ -24,7 +27,10 @@ def collected(os: Os, jobs: Sequence[Job], statuses: Sequence[Status]) -> str:
         row: dict[str, Any] = {"job": job.label, "state": status.state, "reward": status.glance.reward}
         row |= {f"hp_{name}": value for name, value in {**job.document["values"], **config}.items()}
         rows.append(row | {f"test_{name}": value for name, value in metrics.items()})
-    found = dict.fromkeys(name for row in rows for name in row)
+    always = ("job", "state", "reward")
+    found = dict.fromkeys(
+        [*always, *(name for row in rows for name, value in row.items() if value is not None)]
+    )
     columns = sorted(found, key=lambda name: name.startswith("hp_") + 2 * name.startswith("test_"))
     lines = [columns, *([_cell(row, name) for name in columns] for row in rows)]
     return "".join("\t".join(map(_plain, line)) + "\n" for line in lines) if rows else ""

@@ -259,18 +259,20 @@ class Jobs:
 
     def _statuses(self, jobs: Sequence[Job]) -> list[Status]:
         """As it is now, whatever a scheduler has to be asked."""
-        return self._statuses_of([job.folder for job in jobs], silent=0.0) if jobs else []
+        if not jobs:
+            return []
+        statuses = self._statuses_of([job.folder for job in jobs], silent=0.0)
+        lost = {status.job for status in statuses if status.state == "lost"}
+        folders = [job.folder for job in jobs if job.label in lost]
+        # One may have ended between the look at its files and the answer of its scheduler.
+        again = {seen.status.job: seen.status for seen in look_at(self.os, folders, self.out)} if lost else {}
+        ended = {label: status for label, status in again.items() if status.state in OVER}
+        return [ended.get(status.job, status) for status in statuses]
 
     def _statuses_of(self, folders: Sequence[JobFolder], silent: float) -> list[Status]:
+        """In one round trip, and one more for each scheduler that is asked."""
         found = look_at(self.os, folders, self.out)
-        statuses = ask_schedulers(self.os, found, silent, self._scheduler_named)
-        lost = [
-            seen.job.folder for seen, status in zip(found, statuses, strict=True) if status.state == "lost"
-        ]
-        # One may have ended between the two looks.
-        ended = {seen.status.job: seen.status for seen in look_at(self.os, lost, self.out)} if lost else {}
-        ended = {job: status for job, status in ended.items() if status.state in OVER}
-        return [ended.get(status.job, status) for status in statuses]
+        return ask_schedulers(self.os, found, silent, self._scheduler_named)
 
     def _scheduler_named(self, name: str) -> Scheduler:
         if name == self.scheduler.name:

@@ -18,7 +18,6 @@ from helixband.outputs.rows import BLOCK_BYTES
 from helixband.results.directory import RECORD, existing_results
 
 MERGED = (".npy", ".tsv")
-OF_THE_PART = ("chromosomes", "path")
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def _read(path: Path, name: str) -> _Part:
 def _check_same(one: _Part, other: _Part) -> None:
     """Raise `DataError` where two parts are of different models, inputs or flags."""
     facts = [
-        {key: value for key, value in part.record["facts"].items() if key not in OF_THE_PART}
+        {key: value for key, value in part.record["facts"].items() if key != "chromosomes"}
         for part in (one, other)
     ]
     of = [part.record["part"]["of"] for part in (one, other)]

@@ -36,7 +36,8 @@ AUDIT: Shape = {
 }
 
 RECORD: Shape = {
-    "facts": {**_WEIGHTS, "path": str},
+    "facts": {**_WEIGHTS, "path": str, "content": str},
+    "seen": {"path": str, "file": [int]},
     "formats": [str],
     "part": {"windows": [[int]], "of": int},
     "outputs": [str],

@@ -34,6 +34,7 @@ from helixband.outputs.windows import (
     try_windows,
 )
 from helixband.randomness import derive_seed, seed_everything
+from helixband.results.digests import content_digest, file_digest, is_same_content
 from helixband.run.context import Context, Stage
 from helixband.run.flags import OF_PREDICTION, OF_WINDOWS, given
 from helixband.run.records import SUFFIX, Record, Records
@@ -164,13 +165,15 @@ class Prediction(Stage):
         self, name: str, path: str, facts: Mapping[str, Any]
     ) -> tuple[Record, SequenceBatchGenerator | None]:
         """What is recorded of an input, and its windows, where the training data say what these are."""
-        facts = {**facts, "path": without_credentials(absolute(path)), "file": file_facts(path)}
+        seen = {"path": without_credentials(absolute(path)), "file": file_facts(path)}
+        known = self._records.content(name, seen)
+        facts = {**facts, "content": known or content_digest(path)}
         facts |= {"stride": self.args.stride, "both_strands": self.args.both_strands}
         facts |= {key: value for key, value in self._naming_facts().items() if value}
         windows = None if self._own_generator else self._windows_like_training(path)
         if windows is not None:
             facts["sequences"] = windows.store.digest  # of a BED file the genome
-        return Record(self._records, self.results, name, facts), windows
+        return Record(self._records, self.results, name, facts, seen), windows
 
     def _is_windowed(self, data: Iterable[Any]) -> TypeGuard[SequenceBatchGenerator]:
         """Whether an input is predicted on window by window."""
@@ -228,8 +231,9 @@ class Prediction(Stage):
     def _naming_facts(self) -> dict[str, Any]:
         """What the outputs depend on in --chromosomes and --names."""
         names = self.args.names
-        table = file_facts(names) if names and names not in NAMINGS else None
-        return {"chromosomes": self.args.chromosomes, "names": names, "names_file": table}
+        is_file = names and names not in NAMINGS
+        naming = {"names_file": file_digest(Path(names))} if is_file else {"names": names}
+        return {"chromosomes": self.args.chromosomes, **naming}
 
     def _renamed(self, data: SequenceBatchGenerator) -> dict[str, str]:
         """What records are called in the outputs, where --names has it otherwise than the input."""
@@ -314,8 +318,8 @@ class Prediction(Stage):
                     )
                 if found.setdefault(name, path) != path:
                     raise UsageError(f"--predict: {found[name]} and {path} would both be named {name}")
-                earlier = self._records.of(name).get("facts", {}).get("path", path)
-                if os.path.exists(earlier) and not os.path.samefile(earlier, path):
+                earlier = self._records.seen(name).get("path", path)
+                if os.path.exists(earlier) and not is_same_content(earlier, path):
                     raise UsageError(
                         f"--predict: {path} would be named {name}, as {earlier} was; rename it, or choose "
                         "another directory with --result"

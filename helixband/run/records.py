@@ -1,6 +1,6 @@
 """What was done of the predictions on each input: a record beside the outputs, stored in lots.
 
-    predictions/<input>.record.json   facts, formats, outputs and begun, as `Record` has them
+    predictions/<input>.record.json   facts, seen, formats, outputs and begun, as `Record` has them
 
 A record that says what is done is written after its outputs are on the disk, so that neither a kill nor a
 crash leaves one that says too much. An earlier version kept all of them in run.json; these are moved.
@@ -49,6 +49,17 @@ class Records:
             raise StorageError(
                 f"{error}. Once it is deleted, the input {name} is predicted again, if it is asked for"
             ) from error
+
+    def seen(self, name: str) -> dict[str, Any]:
+        """Where the file of an input was when its record was written, and what told it from others there."""
+        found = self.of(name)
+        facts = found.get("facts", {})  # which an earlier version had this in
+        return dict(found.get("seen") or {key: facts[key] for key in ("path", "file") if key in facts})
+
+    def content(self, name: str, seen: dict[str, Any]) -> str | None:
+        """The digest of an input's content that is recorded, where its file is the one that was seen then."""
+        same = self.seen(name) == seen
+        return self.of(name).get("facts", {}).get("content") if same else None
 
     def begin(self, name: str, document: dict[str, Any], replaces: bool) -> None:
         """Store what an input has before its outputs are written.
@@ -115,21 +126,28 @@ class Records:
 class Record:
     """The record of the predictions on one input, held against what they would be now.
 
-    `facts`: what these depend on; `formats` and `outputs`: what is done of the same, none after others, with
-    a SHA-256 of each output in `digests`;
+    `facts`: what these depend on, the input by its content; `seen`: where its file was; `formats` and
+    `outputs`: what is done of the same, none after others, with a SHA-256 of each output in `digests`;
     `part`: which windows of all these are, with --chromosomes, as `windows.part_of` says it;
     `begun` there: the files that a run set out to write, which are removed where it did not come to an end.
     """
 
-    def __init__(self, records: Records, results: Results, name: str, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, records: Records, results: Results, name: str, facts: dict[str, Any], seen: dict[str, Any]
+    ) -> None:
         self._records, self._results, self._name = records, results, name
-        self.facts = facts
+        self.facts, self._seen = facts, seen
         found = records.of(name)
+        before = dict(found.get("facts", {}))
+        if {
+            key: before.pop(key, None) for key in seen
+        } == seen:  # of an earlier version, which knew no content
+            before["content"] = facts["content"]
         outputs, begun = (
             [results.inside(path, records.path(name)) for path in found.get(key, ())]
             for key in ("outputs", "begun")
         )
-        same = found.get("facts") == facts and all(exists(output) for output in outputs)
+        same = before == facts and all(exists(output) for output in outputs)
         self.formats: set[str] = set(found.get("formats", ())) if same else set()
         self.outputs = outputs if same else []
         self._digests: dict[str, str] = dict(found.get("digests", {})) if same else {}
@@ -185,7 +203,13 @@ class Record:
             key: sorted(map(self._inside, files)) for key, files in (("outputs", outputs), ("begun", begun))
         }
         digests = {path: self._digests[path] for path in paths["outputs"] if path in self._digests}
-        document = {"facts": self.facts, "formats": sorted(formats), **paths, "digests": digests}
+        document = {
+            "facts": self.facts,
+            "seen": self._seen,
+            "formats": sorted(formats),
+            **paths,
+            "digests": digests,
+        }
         return {**document, "part": self.part} if self.part else document
 
 

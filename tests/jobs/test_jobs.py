@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from jobs_toys import command, shell, states, until
 
 from helixband.errors import HelixbandError, UsageError
@@ -359,3 +361,26 @@ def test_predictions_are_merged_where_their_files_are(jobs: Jobs, monkeypatch: A
     monkeypatch.setattr(LocalOs, "is_here", False)
     with pytest.raises(UsageError, match="the predictions are on here: fetch the jobs"):
         jobs.collect_predictions("g.fa")
+
+
+def test_a_machine_of_the_users_own_as_the_docs_have_it(tmp_path: Path, jobs: Jobs, monkeypatch: Any) -> None:
+    text = (ROOT / "docs" / "jobs.md").read_text()
+    names: dict[str, Any] = {}
+    exec(
+        next(
+            code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Container" in code
+        ),
+        names,
+    )
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text('#!/bin/sh\nshift 3\nexec "$@"\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    own = Jobs(os=names["Container"]("trainer"), scheduler=shell(tmp_path))
+    assert [job.folder.version for job in own.create(do(""), replicates=2)] == [1, 2]
+    own.submit(own.find("first/version_1"), wait=0)
+    until(lambda: own.status("first/version_1"), lambda status: status.state == "complete")
+    assert own.os.write({f"{tmp_path}/bin/docker": b"x"}, exclusive=True) == [f"{tmp_path}/bin/docker"]
+    own.fetch("first/version_1", "home")
+    assert Path("home/def/first/version_1/results/runs").exists()

@@ -1,6 +1,8 @@
 """The stage that predicts: done once for the same facts, checked first, and nothing left of other facts."""
 
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ from conftest import Project
 from test_sequence_runs import DEFINITION, sequences, write
 
 from helixband.errors import StorageError
+from helixband.files import read_document, write_document
+from helixband.results.digests import content_digest
 
 OF_INTERVALS = (
     DEFINITION
@@ -376,3 +380,60 @@ def test_parts_of_one_name_are_told_before_anything_is_written(project: Project)
     assert refused.code == 2
     assert "y_pred has two parts that would both be named 'a.b'; rename one" in refused.err
     assert not (project.results / "predictions").exists()
+
+
+def moved(project: Project, name: str) -> Path:
+    """The data of a project, copied elsewhere: other inodes, and other times."""
+    place = Path(shutil.copytree(project.data, project.path / name))
+    for path in place.iterdir():
+        os.utime(path, (1000, 1000))
+    return place
+
+
+def test_an_input_is_known_by_its_content_wherever_it_is(trained: Project) -> None:
+    assert trained.run("--predict", "new.fa").code == 0
+    place = moved(trained, "node1")
+    shutil.rmtree(trained.data)
+    run = trained.run("--data", str(place), "--predict", "new.fa")
+    assert (run.code, "new.fa is done already" in run.out) == (0, True)
+    other = Path(shutil.copytree(place, trained.path / "node2"))  # while the place before is still there
+    run = trained.run("--data", str(other), "--predict", "new.fa")
+    assert (run.code, "new.fa is done already" in run.out) == (0, True)
+
+
+def test_an_input_of_other_content_is_predicted_again_whatever_its_times(trained: Project) -> None:
+    assert trained.run("--predict", "new.fa").code == 0
+    path = trained.data / "new.fa"
+    before, text = path.stat(), path.read_text()
+    path.write_text(text.replace("A", "C", 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "is done already" not in trained.run("--predict", "new.fa").out
+
+
+def test_the_digest_of_an_input_is_not_computed_again_where_its_file_is_the_same(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trained.run("--predict", "new.fa").code == 0
+    monkeypatch.setattr("helixband.run.prediction.content_digest", None)
+    assert "new.fa is done already" in trained.run("--predict", "new.fa").out
+
+
+def test_a_record_of_an_earlier_version_which_had_the_place_still_counts(trained: Project) -> None:
+    assert trained.run("--predict", "new.fa").code == 0
+    path = trained.results / "predictions" / "new.fa.record.json"
+    record = read_document(path)
+    del record["facts"]["content"]
+    record["facts"] |= record.pop("seen")
+    write_document(path, record)
+    assert "new.fa is done already" in trained.run("--predict", "new.fa").out
+    os.utime(trained.data / "new.fa")
+    assert "is done already" not in trained.run("--predict", "new.fa").out
+
+
+def test_a_folder_is_an_input_of_its_files(tmp_path: Path) -> None:
+    for name in "xy":
+        (tmp_path / name / "a").mkdir(parents=True)
+        (tmp_path / name / "a" / "b").write_text("1")
+    assert content_digest(tmp_path / "x") == content_digest(tmp_path / "y")
+    (tmp_path / "y" / "a" / "b").rename(tmp_path / "y" / "a" / "c")
+    assert content_digest(tmp_path / "x") != content_digest(tmp_path / "y")
