@@ -1,14 +1,17 @@
-"""Dicts, tuples and lists of leaves."""
+"""Dicts, tuples, lists and dataclasses of leaves."""
 
-from collections import OrderedDict, namedtuple
+import copy
+from collections import Counter, OrderedDict, defaultdict, namedtuple
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helixband.nested import leaves, length, map_leaves, zip_leaves
+from helixband.nested import items, leaves, length, map_leaves, named_leaves, nbytes, zip_leaves
 
 Pair = namedtuple("Pair", ["left", "right"])
 
@@ -74,3 +77,109 @@ def test_mapping_keeps_the_structure_and_the_order(nested: Any) -> None:
 def test_the_length_is_that_of_the_first_leaf() -> None:
     assert length(np.zeros((3, 5))) == 3
     assert length({"a": (np.zeros((3, 5)), np.zeros(3))}) == 3
+
+
+class ByAttribute(OrderedDict[str, Any]):
+    """As the outputs of many libraries: items are attributes, too."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        super().__setattr__(key, value)
+
+
+class OneNamespace(dict[str, Any]):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.__dict__ = self
+
+
+class ReadsItems(dict[str, Any]):
+    __getattr__ = dict.get
+    __setattr__ = dict.__setitem__
+
+
+class TakesAnother(dict[str, Any]):
+    """Made of something else than its items, and has more than these."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+@dataclass
+class Record:
+    a: Any
+    b: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    a: Any
+    doubled: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "doubled", 2 * self.a)
+
+
+def in_meters(**values: Any) -> TakesAnother:
+    made = TakesAnother("m")
+    made.update(values)
+    return made
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        ByAttribute(a=1, b=2),
+        OneNamespace(a=1, b=2),
+        ReadsItems(a=1, b=2),
+        in_meters(a=1, b=2),
+        defaultdict(list, a=1, b=2),
+        Counter(a=1, b=2),
+        OrderedDict(a=1, b=2),
+        Record(1, 2),
+    ],
+    ids=lambda nested: type(nested).__name__,
+)
+def test_what_is_made_is_of_the_kind_of_what_it_is_made_of(nested: Any) -> None:
+    before = copy.copy(dict(items(nested)))
+    tenfold = map_leaves(lambda leaf: 10 * leaf, nested)
+    zipped = zip_leaves(sum, [nested, tenfold])
+    for made, values in ((tenfold, {"a": 10, "b": 20}), (zipped, {"a": 11, "b": 22})):
+        assert type(made) is type(nested)
+        assert dict(items(made)) == values
+        if not type(nested).__module__.startswith("collections"):
+            assert {"a": made.a, "b": made.b} == values
+    assert dict(items(nested)) == before
+    assert list(named_leaves({"x": nested})) == [(".x.a", 1), (".x.b", 2)]
+    assert list(leaves([nested, 3])) == [1, 2, 3]
+
+
+def test_what_else_a_container_holds_stays() -> None:
+    made = map_leaves(str, in_meters(a=1))
+    assert (made.unit, made.a) == ("m", "1")
+    assert map_leaves(str, defaultdict(list, a=1))["more"] == []
+    frozen = map_leaves(lambda leaf: leaf + 1, Frozen(1))
+    assert (frozen.a, frozen.doubled) == (2, 3)
+    both = map_leaves(lambda leaf: leaf + 1, Record([1, 2], Record(3, ByAttribute(a=4))))
+    assert (both.a, both.b.a, both.b.b.a) == ([2, 3], 4, 5)
+
+
+def test_what_torch_gives_by_name_keeps_its_names() -> None:
+    found = map_leaves(torch.Tensor.float, torch.max(torch.tensor([[1, 3, 2]]), 1))
+    assert (found.values.tolist(), found.indices.tolist()) == ([3.0], [1.0])
+    assert found.indices.dtype is torch.float32
+
+
+def test_a_class_is_a_leaf_though_its_objects_are_not() -> None:
+    assert map_leaves(str, Record) == str(Record)
+    assert length(Record(np.zeros((3, 2)))) == 3
+
+
+def test_a_field_that_is_none_is_no_part() -> None:
+    assert list(leaves(Record(None, 1))) == [1]
+    assert map_leaves(str, Record(None, 1)) == Record(None, "1")
+    assert zip_leaves(sum, [Record(1), Record(2)]) == Record(3)
+    assert nbytes({"a": Record(np.zeros(3), np.zeros(2))}) == 40

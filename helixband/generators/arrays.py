@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from helixband.errors import DataError, in_one_line
-from helixband.nested import CONTAINERS, like, map_leaves, zip_leaves
+from helixband.nested import is_nested, items, like, map_leaves, zip_leaves
 from helixband.sequence.targets import LARGEST, NUMBER_CLASSES, check_type, is_finite, is_finite_or_nan
 
 Admits = Callable[[NDArray[Any]], NDArray[np.bool_]]
@@ -24,7 +24,7 @@ CHECKED_BYTES = 8 << 20
 
 def to_numpy(nested: Any) -> Any:
     """Tensors and arrays, nested or not, as NumPy arrays; bfloat16, which NumPy lacks, as float32."""
-    if isinstance(nested, CONTAINERS):
+    if is_nested(nested):
         return map_leaves(to_numpy, nested)
     if not isinstance(nested, Tensor):
         return nested
@@ -68,11 +68,9 @@ def concatenate(parts: list[Any]) -> Any:
 
 def as_arrays(nested: Any, name: str, admits: Admits | None, first_row: int = 0) -> Any:
     """Arrays and tensors as they are, anything else (lists of numbers) as arrays; checked."""
-    if isinstance(nested, dict):
-        return {key: as_arrays(value, f"{name}[{key!r}]", admits, first_row) for key, value in nested.items()}
-    if isinstance(nested, tuple):
-        parts = enumerate(nested)
-        return like(nested, [as_arrays(part, f"{name}[{i}]", admits, first_row) for i, part in parts])
+    if is_nested(nested) and not isinstance(nested, list):
+        parts = items(nested)
+        return like(nested, [as_arrays(part, f"{name}[{key!r}]", admits, first_row) for key, part in parts])
     array = nested if isinstance(nested, np.ndarray | Tensor) else _array(nested, name)
     values = _values(array, name)
     if values.ndim == 0 or values.dtype.kind not in "biuf":

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError
 from helixband.generators.arrays import weights_of_examples
-from helixband.nested import CONTAINERS
+from helixband.nested import is_nested
 
 Indexes = NDArray[np.int64]
 Sampling = Literal["balanced"] | ArrayLike | None
@@ -50,7 +50,7 @@ def classes(labels: Any, name: str) -> Indexes:
 
     Raises `DataError` for other labels, and where one of the classes has no example.
     """
-    y = np.asarray(labels) if not isinstance(labels, CONTAINERS) else np.zeros((0, 0, 0))
+    y = np.asarray(labels) if not is_nested(labels) else np.zeros((0, 0, 0))
     if y.ndim == 2 and y.shape[1] > 1:
         if not (np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()):
             raise _no_classes(name, f"of shape {y.shape}, whose rows are not one-hot")
@@ -63,9 +63,7 @@ def classes(labels: Any, name: str) -> Indexes:
         index = flat.astype(np.int64)
         number = int(index.max()) + 1 if index.min() >= 0 else 0  # −1 and 1 are classes, too
     else:
-        raise _no_classes(
-            name, "of several parts" if isinstance(labels, CONTAINERS) else f"of shape {y.shape}"
-        )
+        raise _no_classes(name, "of several parts" if is_nested(labels) else f"of shape {y.shape}")
     present = np.unique(index)
     if len(present) == 1:
         raise DataError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator, Lot
-from helixband.nested import CONTAINERS, leaves, length, map_leaves
+from helixband.nested import is_nested, leaves, length, map_leaves
 
 Place = tuple[int, int] | None
 """The seed of a stream, and the number of the batch with which to begin."""
@@ -57,14 +57,14 @@ def to_device(nested: Any, device: torch.device) -> Any:
 
     On the CPU they are copies too: a network that works in place must not change the generator's data.
     """
-    if isinstance(nested, CONTAINERS):
+    if not isinstance(nested, Tensor) and is_nested(nested):
         return map_leaves(lambda leaf: to_device(leaf, device), nested)
     return as_tensor(nested).to(device, non_blocking=True, copy=True)
 
 
 def kept(nested: Any) -> Any:
     """A copy on the host, for later: a generator may use its arrays again for the next batch."""
-    if isinstance(nested, CONTAINERS):
+    if is_nested(nested):
         return map_leaves(kept, nested)
     return nested.clone() if isinstance(nested, Tensor) else np.array(nested)
 
@@ -119,7 +119,7 @@ class Pairs:
 def _check_form(batch: Sequence[Any], where: str) -> None:
     """Raise `DataError` where x or y are numbers or texts in a list, which is one of several arrays."""
     for name, part in zip("xy", batch, strict=False):
-        if isinstance(part, CONTAINERS) and isinstance(next(leaves(part), None), Real | str | bytes):
+        if is_nested(part) and isinstance(next(leaves(part), None), Real | str | bytes):
             is_number = isinstance(next(leaves(part)), Real)
             what, of = ("numbers", "") if is_number else ("texts", " of numbers")
             raise DataError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from helixband.errors import in_one_line
-from helixband.nested import CONTAINERS, length, shapes
+from helixband.nested import is_nested, length, shapes
 from helixband.networks.one_hot import OneHot
 
 _UNKNOWN = object()
@@ -33,7 +33,7 @@ def account_of_criterion(y_pred_loss: Any, y: Any, error: Exception) -> str:
     """The note for an error that the criterion raised."""
     told = f"in the criterion; {_told_shape('its input', y_pred_loss)}; {_told_shape('its target', y)}"
     kind = type(y_pred_loss).__name__
-    if isinstance(y_pred_loss, CONTAINERS) and (f"not {kind}" in str(error) or f"'{kind}'" in str(error)):
+    if is_nested(y_pred_loss) and (f"not {kind}" in str(error) or f"'{kind}'" in str(error)):
         told += (
             f"; the network returned a {kind}, which this criterion does not take: return the part that it "
             "takes, or a dict of y_pred, which is reported, and y_pred_loss, which the criterion gets"
@@ -43,7 +43,7 @@ def account_of_criterion(y_pred_loss: Any, y: Any, error: Exception) -> str:
 
 def _told_shape(name: str, nested: Any) -> str:
     """The shape and type of an array or tensor, or those of all that are nested, as part of a sentence."""
-    if isinstance(nested, CONTAINERS):
+    if is_nested(nested):
         return f"{name} is {_shapes(nested)}"
     if not hasattr(nested, "shape"):
         return f"{name} is {in_one_line(nested)}"

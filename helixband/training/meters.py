@@ -17,7 +17,7 @@ from torch import Tensor
 from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
 from helixband.generators.arrays import concatenate, to_numpy
 from helixband.losses.base import is_number
-from helixband.nested import CONTAINERS, leaves, length, named_leaves, nbytes
+from helixband.nested import is_nested, leaves, length, named_leaves, nbytes
 
 WAITING_BYTES = 1 << 26
 """Outputs wait on the device until they have this many bytes, then move to the host together."""
@@ -365,7 +365,7 @@ def check_rows(y_pred: Any, rows: int, step: str = "predict_step", giver: str = 
 
     `giver` is what gave it in the end: a step that a definition has itself may change what the network gave.
     """
-    for leaf in leaves(y_pred) if isinstance(y_pred, CONTAINERS) else (y_pred,):  # nearly always one
+    for leaf in leaves(y_pred) if is_nested(y_pred) else (y_pred,):  # nearly always one
         if not isinstance(leaf, (np.ndarray, Tensor)) or leaf.ndim == 0 or len(leaf) != rows:
             check_leaves(y_pred, step)
             raise DefinitionError(f"{giver} gave y_pred{_told_rows(y_pred, rows)}")
@@ -373,7 +373,7 @@ def check_rows(y_pred: Any, rows: int, step: str = "predict_step", giver: str = 
 
 def check_leaves(nested: Any, giver: str, name: str = "y_pred") -> None:
     """Raise `DefinitionError` where something in an output is no array or tensor."""
-    for leaf in leaves(nested) if isinstance(nested, CONTAINERS) else (nested,):
+    for leaf in leaves(nested) if is_nested(nested) else (nested,):
         if not isinstance(leaf, (np.ndarray, Tensor)):
             raise DefinitionError(
                 f"{giver} gave {in_one_line(leaf)} ({type(leaf).__name__}) as {name}; it has to be an array "
@@ -383,7 +383,7 @@ def check_leaves(nested: Any, giver: str, name: str = "y_pred") -> None:
 
 def _told_rows(y_pred: Any, rows: int) -> str:
     """What is wrong with the first dimension of an output."""
-    if not isinstance(y_pred, CONTAINERS):
+    if not is_nested(y_pred):
         squeezed = " (after squeeze() of a batch of one, use squeeze(-1))" if rows == 1 else ""
         return (
             f" of shape {tuple(y_pred.shape)} for a batch of {rows}; its first dimension has to be the "

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-from helixband.errors import DefinitionError
-from helixband.nested import CONTAINERS, map_leaves
+from helixband.errors import DefinitionError, in_one_line
+from helixband.nested import is_nested, leaves, map_leaves
 
 DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 _ENTERED: list[Any] = []
@@ -82,7 +82,20 @@ def _leave(network: nn.Module, args: Any, output: Any) -> Any:
 
 
 def _single(output: Any) -> Any:
-    if isinstance(output, CONTAINERS):
+    """An output in float32; raises `DefinitionError` for an object whose tensors cannot be brought there."""
+    if is_nested(output):
         return map_leaves(_single, output)
-    is_half = isinstance(output, Tensor) and output.dtype in DTYPES.values()
-    return output.float() if is_half else output
+    if isinstance(output, Tensor):
+        return output.float() if _is_half(output) else output
+    for name, value in getattr(output, "__dict__", {}).items():
+        if any(map(_is_half, leaves(value))):
+            raise DefinitionError(
+                f"the network returned {in_one_line(output)}, a {type(output).__name__} whose {name} is in "
+                "16 bits, and cannot be brought to float32: return tensors, or a dict, tuple, list or "
+                "dataclass of them, or leave precision out"
+            )
+    return output
+
+
+def _is_half(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype in DTYPES.values()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from helixband.errors import DefinitionError, StorageError, in_one_line
-from helixband.nested import leaves, map_leaves
+from helixband.nested import like
 from helixband.training.objects import ATOMS, is_stateful
 from helixband.training.plain import ARRAYS
 from helixband.training.schedules import Schedule
@@ -105,7 +105,17 @@ def copied(nested: Any, name: str) -> Any:
             )
         return leaf
 
-    return map_leaves(copy, dict(nested) if isinstance(nested, dict) else nested)
+    return _mapped(copy, nested)
+
+
+def _mapped(function: Callable[[Any], Any], state: Any) -> Any:
+    """A state with `function` applied to all but its containers; dicts and lists become plain ones."""
+    if isinstance(state, dict):
+        return {key: _mapped(function, value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        values = [_mapped(function, value) for value in state]
+        return like(state, values) if isinstance(state, tuple) else values
+    return function(state)
 
 
 def is_in_state_of(scheduler: LRScheduler) -> Callable[[str], bool]:
@@ -119,7 +129,9 @@ def is_in_state_of(scheduler: LRScheduler) -> Callable[[str], bool]:
 
 
 def _is_storable(value: Any) -> bool:
-    return all(type(leaf) in _STORABLE or isinstance(leaf, ARRAYS + (Schedule,)) for leaf in leaves(value))
+    if isinstance(value, (dict, list, tuple)):
+        return all(map(_is_storable, value.values() if isinstance(value, dict) else value))
+    return type(value) in _STORABLE or isinstance(value, ARRAYS + (Schedule,))
 
 
 def revived(nested: Any) -> Any:
