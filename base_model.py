@@ -308,7 +308,7 @@ class BaseModel:
         batches, debug = number_of_batches(train), self.batch_limit
         check_sets(self.engine.options, train, val)
         distributed.check(self, train)
-        self.engine.check_plan(self.scheduler, epochs_in_all, batches, debug)
+        self.engine.check_plan(self, epochs_in_all, batches, debug)
         return Member(
             model=self,
             train=train,

@@ -247,7 +247,6 @@ class Engine:
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         check_schedulers(model.scheduler, options, self.asked_steps)
-        check_optimizers(model.scheduler, model.optimizer, self.own_step)
         self.freeze = Freeze(model.network, options.freeze, self.modes) if options.freeze else None
         is_averaged = options.ema_decay is not None or options.swa_start is not None
         self.average = Average(options, model.network, self.record.moment) if is_averaged else None
@@ -306,7 +305,7 @@ class Engine:
             "give it __len__, the number of its batches"
         )
 
-    def check_plan(self, scheduler: Any, epochs: int, batches: int | None, limit: int | None) -> None:
+    def check_plan(self, model: Any, epochs: int, batches: int | None, limit: int | None) -> None:
         """Raise `DefinitionError` where epochs of so many batches do not go with options or schedulers.
 
         Of the batches, `limit` are used at most, as --debug has it.
@@ -320,7 +319,8 @@ class Engine:
         if batches is not None and limit is not None:
             batches = min(batches, limit)
         steps = None if batches is None else -(-batches // accumulate)
-        check_totals(scheduler, self.schedules.interval, epochs, steps)
+        check_totals(model.scheduler, self.schedules.interval, epochs, steps)
+        check_optimizers(model.scheduler, model.optimizer, self.own_step)
         self.schedules.check_values(epochs, steps)
 
     def giver(self, step: str) -> str:

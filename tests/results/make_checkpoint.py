@@ -49,7 +49,7 @@ def get_pred_generator(pred_path):
 
 
 def get_config():
-    return {"lr": ExponentialSchedule(start=0.01, factor=0.99, unit="step"), "units": 4}
+    return {"decay": ExponentialSchedule(start=0.01, factor=0.99, unit="step"), "units": 4}
 
 
 class Model(RegressionModel):
@@ -59,7 +59,8 @@ class Model(RegressionModel):
         network = nn.Sequential(*layers)
         self.scale = nn.Parameter(torch.ones(1))
         self.batches = 0
-        optimizer = optim.Adam([*network.parameters(), self.scale], lr=self.config["lr"])
+        parameters = [*network.parameters(), self.scale]
+        optimizer = optim.Adam(parameters, lr=0.01, weight_decay=self.config["decay"])
         scheduler = optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
         super().init_model(network, optimizer=optimizer, scheduler=scheduler)
 

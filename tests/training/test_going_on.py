@@ -19,7 +19,7 @@ from base_model import BaseModel, RegressionModel
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DefinitionError, StorageError
 from helixband.results.directory import Results
-from helixband.training.schedules import LinearSchedule
+from helixband.training.schedules import LinearSchedule, Schedule
 
 X = np.random.default_rng(0).random((40, 3), dtype=np.float32)
 Y = X.sum(axis=1, keepdims=True)
@@ -36,7 +36,8 @@ class Scheduled(RegressionModel):
     def init_model(self) -> None:
         network = nn.Linear(3, 1)
         optimizer = optim.SGD(network.parameters(), lr=self.config["lr"], momentum=0.9)
-        scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+        changes = isinstance(self.config["lr"], Schedule)
+        scheduler = None if changes else optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
         super().init_model(network, optimizer=optimizer, scheduler=scheduler)
 
 

@@ -163,6 +163,11 @@ def test_an_optimizer_takes_each_value_of_its_schedule(optimizer: Made, message:
 # Schedules beside torch's schedulers.
 
 
+def test_a_model_that_is_not_trained_may_have_both() -> None:
+    model = make(lambda parameters: optim.SGD(parameters, ramp(0.1, 0.01)), lambda o: StepLR(o, 1))
+    assert model.predict([X]).shape == (8, 1)
+
+
 @pytest.mark.parametrize(
     "scheduler",
     [
@@ -176,7 +181,7 @@ def test_an_optimizer_takes_each_value_of_its_schedule(optimizer: Made, message:
 )
 def test_a_learning_rate_is_a_schedule_or_has_a_scheduler(scheduler: Made) -> None:
     with pytest.raises(DefinitionError, match=r"lr of the optimizer is a schedule, and \w+ changes it, too"):
-        make(lambda parameters: optim.SGD(parameters, ramp(0.1, 0.01)), scheduler)
+        make(lambda parameters: optim.SGD(parameters, ramp(0.1, 0.01)), scheduler).fit(DATA, DATA, 4)
 
 
 def test_a_momentum_is_a_schedule_or_is_cycled() -> None:
@@ -184,7 +189,7 @@ def test_a_momentum_is_a_schedule_or_is_cycled() -> None:
     with pytest.raises(
         DefinitionError, match="momentum of the optimizer is a schedule, and CyclicLR changes it"
     ):
-        make(sgd, lambda o: CyclicLR(o, 0.01, 0.1))
+        make(sgd, lambda o: CyclicLR(o, 0.01, 0.1)).fit(DATA, DATA, 4)
     model = make(sgd, lambda o: CyclicLR(o, 0.01, 0.1, cycle_momentum=False))
     assert [row["hp_momentum"] for row in model.fit(DATA, DATA, 4)] == pytest.approx(
         [0.5, 0.633333, 0.766667, 0.9]
@@ -205,7 +210,7 @@ def stranger(_: Any) -> StepLR:
 @pytest.mark.parametrize("scheduler", [stranger, lambda o: [StepLR(o, 1), stranger(o)]])
 def test_a_scheduler_of_another_optimizer_is_refused(scheduler: Made) -> None:
     with pytest.raises(DefinitionError, match=r"StepLR is made for another optimizer \(Adam\) than super"):
-        make(scheduler=scheduler)
+        make(scheduler=scheduler).fit(DATA, DATA, 4)
 
 
 def test_a_scheduler_of_one_of_several_optimizers_is_taken() -> None:
@@ -226,4 +231,4 @@ def test_a_scheduler_of_one_of_several_optimizers_is_taken() -> None:
     rows = Model({"other": False}, Namespace(cpu=True)).fit(DATA, DATA, 2)
     assert [(row["lr"], row["lr_1"]) for row in rows] == [(0.1, 0.1), (0.1, 0.05)]
     with pytest.raises(DefinitionError, match=r"another optimizer \(Adam\)"):
-        Model({"other": True}, Namespace(cpu=True))
+        Model({"other": True}, Namespace(cpu=True)).fit(DATA, DATA, 2)
