@@ -73,6 +73,8 @@ OTHER_NAMES = {
     "predict_step": {"forward_numpy", "predict_batch", "predict_on_batch"},
 }
 """What a name of the contract was once called, and is in other packages: a run calls none of these."""
+OF_STEPS = ("backward", "optimizer_step")
+"""What a `train_step` of a definition's own calls."""
 HOOKS = {
     "configure_optimizers": "pass the optimizer and the scheduler to super().init_model in init_model",
     "lr_scheduler_step": "scheduler_interval and scheduler_metric of super().init_model say when and by what",
@@ -81,7 +83,7 @@ HOOKS = {
     "test_dataloader": "get_test_generator(data_dir) gives the data",
     "predict_dataloader": "get_pred_generator(pred_path) gives the data",
     **dict.fromkeys(
-        ("backward", "optimizer_step"),
+        OF_STEPS,
         "a train_step of your own calls self.backward(loss) and self.optimizer_step(); on_before_step(self) "
         "may change the gradients before each update",
     ),
@@ -168,7 +170,10 @@ def signature_faults(function: Any, name: str, call: str, parameters: tuple[str,
 
 
 def names_used(tree: ast.AST) -> Iterator[str]:
-    """What is referred to by name, as an attribute or as a string, but for attributes of `super()`."""
+    """What is referred to by name, as an attribute or as a string, but for attributes of `super()`.
+
+    Tensors have a `backward` too, so those of a model are attributes of `self`.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             yield node.id
@@ -176,7 +181,9 @@ def names_used(tree: ast.AST) -> Iterator[str]:
             yield node.value
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             function = node.value.func if isinstance(node.value, ast.Call) else None
-            if not (isinstance(function, ast.Name) and function.id == "super"):
+            of_super = isinstance(function, ast.Name) and function.id == "super"
+            of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+            if not of_super and (of_self or node.attr not in OF_STEPS):
                 yield node.attr
 
 

@@ -290,6 +290,11 @@ class Model(Model):
             "Model.optimizer_step takes (self, closure); it is called as Model.optimizer_step(self)",
         ),
         (
+            "class Model(Model):\n    def backward(self, loss): loss.backward()\n",
+            "Model.backward: no run calls it; a train_step of your own calls self.backward(loss) and "
+            "self.optimizer_step(); on_before_step(self) may change the gradients before each update",
+        ),
+        (
             "class Model(Model):\n    def evaluate(self): ...\n",
             "Model.evaluate takes (self); it is called as Model.evaluate(self, generator)",
         ),
