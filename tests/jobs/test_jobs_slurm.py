@@ -1,12 +1,15 @@
 """Jobs of a real Slurm, where there is one."""
 
+import os
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Project, untimed
+from conftest import ROOT, Project, untimed
 from jobs_toys import command, needs_slurm, slurm, states, until
 
 from helixband.errors import StorageError
@@ -179,3 +182,16 @@ def test_a_run_that_is_stopped_twice_by_its_time_equals_one_that_is_not(
 
 def _began(events: Path) -> int:
     return events.read_text().count("start ")
+
+
+def test_the_example_runs_by_one_command(jobs: Jobs, tmp_path: Path) -> None:
+    for name in ("cluster", "function_regressor"):
+        shutil.copytree(
+            ROOT / "examples" / name, tmp_path / "examples" / name, ignore=shutil.ignore_patterns("out")
+        )
+    command = [sys.executable, "examples/cluster/sweep.py", "--epochs", "1", "--units", "32"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 complete" in done.stdout
+    assert "named_model/v1/hu=32/lr=3.00E-03/version_1\tcomplete\t" in done.stdout
