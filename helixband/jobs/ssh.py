@@ -101,15 +101,11 @@ class SshOs:
         for left in reversed(range(TRIES)):
             with tempfile.TemporaryFile() as stream:
                 code, words = self._call(request.getvalue(), stream)
-                try:
-                    if _find(stream, machine.ANSWER):
-                        head, found = machine.receive(stream)
-                        if code == 0:
-                            if out is not None:
-                                shutil.copyfileobj(stream, out)
-                            break
-                except EOFError:
-                    pass
+                answer = _answer_in(stream) if code == 0 else None
+                if answer is not None:
+                    if out is not None:
+                        shutil.copyfileobj(stream, out)
+                    return self._without_error(answer)
             if code != LOST:
                 raise HelixbandError(
                     f"{self.name}: {self._python} does not answer there (exit code {code}): {words[-500:]}; "
@@ -121,13 +117,16 @@ class SshOs:
                     f"the connection to {self.name} was lost ({words[-200:]}) while it ran "
                     f"{asked['argv'][0]}: whether that was done is not known; look at the status"
                 )
-            if not left:
-                raise StorageError(f"no connection to {self.name} in {TRIES} tries: {words[-500:]}")
-            self._say(f"the connection to {self.name} was lost ({words[-200:]}); trying again")
-            time.sleep(SECONDS_BETWEEN_TRIES)
-        if isinstance(head, dict) and "error" in head:
-            raise StorageError(f"{self.name}: {head['path']}: {head['error']}")
-        return head, found
+            if left:
+                self._say(f"the connection to {self.name} was lost ({words[-200:]}); trying again")
+                time.sleep(SECONDS_BETWEEN_TRIES)
+        raise StorageError(f"no connection to {self.name} in {TRIES} tries: {words[-500:]}")
+
+    def _without_error(self, answer: tuple[Any, list[bytes]]) -> tuple[Any, list[bytes]]:
+        """The answer; raises `StorageError` where it tells of an error there."""
+        if isinstance(answer[0], dict) and "error" in answer[0]:
+            raise StorageError(f"{self.name}: {answer[0]['path']}: {answer[0]['error']}")
+        return answer
 
     def _call(self, request: bytes, out: BinaryIO) -> tuple[int, str]:
         """One call of ssh: its exit code and words."""
@@ -184,13 +183,16 @@ def _has_terminal() -> bool:
     return True
 
 
-def _find(stream: BinaryIO, mark: bytes) -> bool:
-    """Go to what follows the first `mark` in a file; whether there is one."""
-    seen = b""
-    while mark not in seen:
+def _answer_in(stream: BinaryIO) -> tuple[Any, list[bytes]] | None:
+    """The answer in what a call printed, after what a login shell may print; None where it is not whole."""
+    printed = b""
+    while machine.ANSWER not in printed:
         block = stream.read(1 << 16)
         if not block:
-            return False
-        seen += block
-    stream.seek(seen.index(mark) + len(mark))
-    return True
+            return None
+        printed += block
+    stream.seek(printed.index(machine.ANSWER) + len(machine.ANSWER))
+    try:
+        return machine.receive(stream)
+    except EOFError:
+        return None
