@@ -126,8 +126,8 @@ from helixband.training.schedules import CosineSchedule
 
 
 def get_config():
-    lr = CosineSchedule(start=10 ** random.uniform(-3, -1), end=0.0, duration=9)
-    return {"lr": lr, "units": random.choice([8, 16]), "dropout": random.uniform(0.1, 0.5)}
+    lr, decay = 10 ** random.uniform(-3, -1), CosineSchedule(start=1e-4, end=0.0, duration=9)
+    return {"lr": lr, "decay": decay, "units": random.choice([8, 16]), "dropout": random.uniform(0.1, 0.5)}
 
 
 class Counted:
@@ -148,7 +148,8 @@ class Model(Counted, RegressionModel):
             nn.Dropout(self.config["dropout"]),
             nn.Linear(units, 1),
         )
-        optimizer = optim.SGD(network.parameters(), self.config["lr"], momentum=0.9, weight_decay=1e-4)
+        lr, decay = self.config["lr"], self.config["decay"]
+        optimizer = optim.SGD(network.parameters(), lr, momentum=0.9, weight_decay=decay)
         scheduler = optim.lr_scheduler.StepLR(optimizer, 2, 0.7)
         super().init_model(network, nn.MSELoss(), optimizer, scheduler=scheduler)
 """
