@@ -34,7 +34,7 @@ def to_numpy(nested: Any) -> Any:
 def weights_of_examples(given: Any, n_examples: int, where: str) -> NDArray[np.float64]:
     """Weights of examples as an array, (N,); raises `DataError` for what is none.
 
-    They are one finite number from 0 for each example, some above 0.
+    They are one finite number from 0 for each example.
     """
     try:
         weights = np.asarray(to_numpy(given), dtype=np.float64)
@@ -54,8 +54,6 @@ def weights_of_examples(given: Any, n_examples: int, where: str) -> NDArray[np.f
             f"in {where}, the weight of example {strange[0]} is {weights[strange[0]]}; weights are finite, "
             "and 0 or more"
         )
-    if n_examples and not weights.any():
-        raise DataError(f"all weights of {where} are 0, so that no example counts: leave such examples out")
     return weights
 
 

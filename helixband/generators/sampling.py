@@ -40,7 +40,12 @@ def checked(sampling: Sampling, shuffle: bool, labels: Any, n_examples: int, nam
         classes(labels, name)
         return "balanced"
     try:
-        return weights_of_examples(sampling, n_examples, "sampling")
+        weights = weights_of_examples(sampling, n_examples, "sampling")
+        if n_examples and not weights.any():
+            raise DataError(
+                "all weights of sampling are 0, so that no example counts: leave such examples out"
+            )
+        return weights
     except DataError as error:
         raise DataError(f"{name}: {error}") from error.__cause__
 

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from helixband import randomness
 from helixband.errors import DefinitionError, in_one_line
 from helixband.losses.base import MaskedLoss
+from helixband.nested import leaves, length
 from helixband.results.directory import Row
 from helixband.training import precision
 from helixband.training.broadcasting import signature
@@ -35,7 +37,7 @@ from helixband.training.parts.skip import Skip
 from helixband.training.parts.update import Part, Update, check_optimizer
 from helixband.training.patience import Patience
 from helixband.training.state import ModelState
-from helixband.training.weighting import weighted
+from helixband.training.weighting import needs_weight, weighted
 
 _CALL_THE_NETWORK = {"forward", "train_step", "eval_step", "predict_step"}
 """Methods that may call parts of the network alone, where a definition has them itself."""
@@ -163,6 +165,20 @@ class Engine:
         """The weight of a batch among others, as far as its loss does not tell: that of its examples."""
         return rows if self.sample_weight is None else self.sample_weight.sum()
 
+    def share_of(self, loss: Tensor) -> float | Tensor | None:
+        """How much a batch of this loss counts among those that are accumulated with it; None of a sum."""
+        if (weighed := self.weighed(loss)) is not None:
+            return weighed.weight
+        # A loss that was made of one with a weight, as with a penalty added, counts as that.
+        if self.noted is not None and not self.noted.parts:
+            return self.noted.weight
+        return self.weight_of(self.rows)
+
+    @property
+    def needs_calls(self) -> bool:
+        """Whether a `train_step` has to update by our means."""
+        return self.update.needs_calls or (self.average is not None and self.average.by_step)
+
     def take_weight(self) -> Tensor | None:
         """The weights of the batch's examples, for a loss that uses them."""
         self.weight_used = True
@@ -215,11 +231,17 @@ class Engine:
         """Find how a criterion is called, and how its losses are put together."""
         self.criterion = criterion
         self.criterion_names = parameter_names(criterion)
+        self.needs_weight = needs_weight(criterion)
         self.weigher, self.divisor = weigher(criterion), divisor(criterion)
         self.masked = criterion if isinstance(criterion, MaskedLoss) else None
 
     def loss_of(self, y_pred_loss: Any, y: Any) -> Any:
         """What the criterion gives of a batch; the weight is noted where it is known."""
+        if self.needs_weight:
+            ones = torch.ones(length(y), device=next(leaves(y_pred_loss)).device)
+            loss = weighted(self.criterion, y_pred_loss, y, ones).value
+            self.note(loss, length(y))
+            return loss
         if self.criterion_names:
             true, pred = self.criterion_names
             return self.criterion(**{true: y, pred: y_pred_loss})
@@ -260,7 +282,8 @@ class Engine:
             precision.set_up(model.network, options.precision, model.device, bool(own & _CALL_THE_NETWORK)),
             "on_before_step" in own,
             Skip() if options.nan == "skip" else None,
-            isinstance(model.optimizer, Optimizers),
+            several=isinstance(model.optimizer, Optimizers),
+            freezes=self.freeze is not None,
         )
         check_optimizer(model.optimizer, self.update, self.own_step)
         self.take_criterion(model.criterion)

@@ -2,6 +2,8 @@
 
 import functools
 import math
+import operator
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from helixband import interruption
-from helixband.errors import DataError, DefinitionError, in_one_line
-from helixband.nested import leaves, length
+from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
+from helixband.nested import leaves, length, map_leaves
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.feed import Split
-from helixband.training.meters import Loss, MetricMeter, check_leaves, mean_of
+from helixband.training.meters import Loss, LossMeter, MetricMeter, check_leaves, mean_of
 from helixband.training.passes import Evaluated
 from helixband.training.result import joined, named, plain_numbers
 from helixband.training.weighting import split_of
@@ -36,7 +38,39 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
     return _noted(engine, given, length(y))
 
 
-def backward(model: Any, given: Any, retain_graph: bool = False) -> Tensor:
+def check_sums(model: Any, y_pred_loss: Any, y: Any) -> None:
+    """Warn where the loss of a batch is not that of its halves together, for which accumulation takes it."""
+    rows = length(y)
+    if rows < 2 or any(leaf.ndim == 0 or len(leaf) != rows for leaf in leaves((y_pred_loss, y))):
+        return
+    of_all, together = _of_part(model, y_pred_loss, y, slice(rows)), LossMeter()
+    for part in (slice(rows // 2), slice(rows // 2, rows)):
+        together.add(_of_part(model, y_pred_loss, y, part))
+    whole, halves = float(of_all.value), together.total()
+    if math.isfinite(whole + halves) and not math.isclose(whole, halves, rel_tol=1e-3, abs_tol=1e-6):
+        warnings.warn(
+            "accumulate adds up the losses of batches, and that of this definition does not add up: it is "
+            f"{whole:g} of a batch, and {halves:g} of its halves together. So a step is not that of a larger "
+            "batch; it is, if compute_loss returns (sum, weight)",
+            HelixbandWarning,
+            stacklevel=2,
+        )
+
+
+@torch.no_grad()
+def _of_part(model: Any, y_pred_loss: Any, y: Any, part: slice) -> Loss:
+    """The loss of some rows of a batch, as accumulation weighs it."""
+    engine, cut = model.engine, operator.itemgetter(part)
+    weight, y_pred_loss, y = engine.sample_weight, map_leaves(cut, y_pred_loss), map_leaves(cut, y)
+    engine.sample_weight, engine.rows = None if weight is None else weight[part], length(y)
+    try:
+        loss = mean_loss(model, y_pred_loss, y)
+        return Loss(loss, engine.share_of(loss))
+    finally:
+        engine.sample_weight = weight
+
+
+def backward(model: Any, given: Any, retain_graph: bool) -> Tensor:
     """Add the gradients of what `compute_loss` gave in the step under way; the scalar of it, detached.
 
     Where the step returns that, its weight and the losses of which it is the sum are known.

@@ -320,7 +320,8 @@ class Member:
         """Why the loss of an epoch is not finite."""
         found = losses.first_not_finite()
         if found is None:
-            return "no example counts for the loss: all batches are empty, or all labels missing or ignored"
+            what = "all batches are empty, or all labels missing or ignored, or all weights 0"
+            return f"no example counts for the loss: {what}"
         batch, value = found
         where = f"the loss is {value} from batch {batch} of the epoch on (batches from 0)"
         split = split_of(self.model)

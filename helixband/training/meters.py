@@ -108,7 +108,17 @@ class LossMeter:
 
     def total(self) -> float:
         """The mean of the means by their weights, in double precision; of sums the sum."""
-        return sum(self.parts().values()) if self._parts else self._total(self._counting())
+        if not self._parts:
+            return self._total(self._counting())
+        counted = [meter.counts for meter in self._parts.values()]
+        values = [value for value, counts in zip(self.parts().values(), counted, strict=True) if counts]
+        return sum(values) if values else math.nan
+
+    @property
+    def counts(self) -> bool:
+        """Whether any loss has a weight."""
+        weights = self._weights()
+        return weights is None or bool(weights.any())
 
     def _counting(self) -> NDArray[np.bool_]:
         """Which batches count."""

@@ -63,9 +63,12 @@ def train(model: Any, batch: tuple[Any, ...]) -> tuple[list[str], Any, Any]:
         x, y = prepared(model, x, y, *weight)
         y_true = to_numpy(kept(y))
     model.engine.sample_weight = weight[0] if weight else None
-    loss, (y_pred, _) = judge.training_loss(model, x, y)
+    output = model.forward(x)
+    loss, y_pred = judge.mean_loss(model, output["y_pred_loss"], y), output["y_pred"]
     model.check_labels(y_true)  # again, as what the network gives is known now
     found, _ = model.engine.read((loss, y_pred), length(y), "train_step")
+    if model.engine.options.accumulate > 1:
+        judge.check_sums(model, output["y_pred_loss"], y)
     return ["loss", *(found.parts or ())], y_true, to_numpy(map_leaves(torch.Tensor.detach, y_pred))
 
 

@@ -59,8 +59,10 @@ def weighted(criterion: Any, y_pred_loss: Any, y: Any, weight: Tensor) -> Loss:
     if _takes_weight(criterion):
         names = losses.parameter_names(criterion)
         given = {names[0]: y, names[1]: y_pred_loss} if names else {}
+        total = weight.sum()
+        weight = torch.where(total == 0, 1, weight)  # as of no weight at all there is no mean
         mean = criterion(**given, weight=weight) if names else criterion(y_pred_loss, y, weight=weight)
-        return Loss(mean, weight.sum())
+        return Loss(torch.where(total == 0, mean * 0, mean), total)
     raise DefinitionError(
         f"split_batch gives weights of examples, which {in_one_line(criterion)} does not take: use a loss of "
         "torch's or of helixband.losses, or give it a third parameter `weight`, (N,), and have it return the "
@@ -97,8 +99,18 @@ def _without_reduction(criterion: Any) -> Callable[..., Tensor]:
 
 
 def _takes_weight(criterion: Any) -> bool:
+    return _weight_parameter(criterion) is not None
+
+
+def needs_weight(criterion: Any) -> bool:
+    """Whether a criterion has to be given the weights of examples."""
+    parameter = _weight_parameter(criterion)
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
+def _weight_parameter(criterion: Any) -> inspect.Parameter | None:
     try:
         called = criterion.forward if isinstance(criterion, nn.Module) else criterion
-        return "weight" in inspect.signature(called).parameters
+        return inspect.signature(called).parameters.get("weight")
     except (TypeError, ValueError):
-        return False
+        return None

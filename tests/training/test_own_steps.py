@@ -1,6 +1,7 @@
 """Steps of a definition's own: their mode, their losses, when they update, and what they update."""
 
 import math
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from base_model import BaseModel, RegressionModel, TrainingOptions
+from base_model import BaseModel, ClassificationModel, RegressionModel, TrainingOptions
 from batch_generator import MatrixBatchGenerator
 from constraints import MaxNormConstraint
-from helixband.errors import HelixbandWarning
+from helixband.errors import DefinitionError, HelixbandWarning, TrainingError
+from helixband.losses import PearsonLoss
 from helixband.results.directory import Trial
+from helixband.training import rehearsal
 from helixband.training.parts.average import Average
 
 RNG = np.random.default_rng(0)
@@ -352,3 +355,198 @@ def test_parts_of_a_network_that_a_step_calls_compute_in_its_precision() -> None
 
     Parts({}, CPU).fit(train_set(), val_set(), 1)
     assert seen == {torch.bfloat16}
+
+
+# How steps are counted, and what goes with them.
+
+
+def test_steps_are_counted_as_they_are_taken() -> None:
+    class Twice(Own):
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            super().train_step(x, y)
+            return super().train_step(x, y)
+
+    class ByItsOwnMeans(Own):
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            assert self.optimizer is not None
+            y_pred = self.network(x)
+            loss = ((y_pred - y) ** 2).mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            return loss.detach(), y_pred.detach()
+
+    counts = {}
+    for kind in (Twice, ByItsOwnMeans, EveryFifth):
+        model = kind({}, CPU)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HelixbandWarning)
+            model.fit(train_set(), val_set(), 5)
+        counts[kind.__name__] = model.steps
+    assert counts == {"Twice": 30, "ByItsOwnMeans": 15, "EveryFifth": 3}
+
+
+def test_an_average_needs_updates_by_our_means() -> None:
+    class Averaged(Own):
+        options = TrainingOptions(ema_decay=0.9)
+
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            assert self.optimizer is not None
+            y_pred = self.network(x)
+            loss = ((y_pred - y) ** 2).mean()
+            loss.backward()
+            self.optimizer.step()
+            return loss.detach(), y_pred.detach()
+
+    with pytest.raises(DefinitionError, match=r"updates by other means.*write self.backward\(loss\)"):
+        Averaged({}, CPU).fit(train_set(), val_set(), 1)
+
+
+def test_gradients_that_are_cleared_amid_an_accumulation_are_missed() -> None:
+    class Clears(Own):
+        options = TrainingOptions(accumulate=3)
+
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            assert self.optimizer is not None
+            self.optimizer.zero_grad()
+            return super().train_step(x, y)
+
+    with pytest.raises(DefinitionError, match=r"gradients of the 1 batches before are gone.*zero_grad\(\)"):
+        Clears({}, CPU).fit(train_set(), val_set(), 1)
+
+
+def test_a_graph_can_be_kept_for_a_second_backward() -> None:
+    class Keeps(Own):
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            y_pred = self.network(x)
+            self.backward((y_pred**2).mean(), retain_graph=True)
+            loss = self.backward(((y_pred - y) ** 2).mean())
+            self.optimizer_step()
+            return loss, y_pred.detach()
+
+    assert len(Keeps({}, CPU).fit(train_set(), val_set(), 1)) == 1
+
+
+def test_constraints_leave_frozen_weights_as_they_are() -> None:
+    class Frozen(Own):
+        options = TrainingOptions(freeze={"0.*": 1}, constraints=[MaxNormConstraint(0.01)])
+        train_step = RegressionModel.train_step  # type: ignore[assignment]
+
+    model = Frozen({}, CPU)
+    before = model.network[0].weight.detach().clone()  # type: ignore[index]
+    model.fit(train_set(), val_set(), 1)
+    assert torch.equal(model.network[0].weight, before)  # type: ignore[index]
+    assert model.network[2].weight.norm() <= 0.01 + 1e-6  # type: ignore[index]
+    model.fit(train_set(), val_set(), 2)
+    assert model.engine.record.last is not None
+    assert (model.engine.record.last["network"]["0.weight"].norm(dim=1) <= 0.01 + 1e-6).all()
+
+
+# Accumulation of losses that are made of others.
+
+
+@pytest.mark.parametrize("change", [lambda loss: 2 * loss, lambda loss: loss + 0.5])
+def test_a_loss_made_of_super_s_accumulates_by_its_weight(change: Any) -> None:
+    classes = RNG.integers(0, 3, 24)
+    classes[:5] = -100
+
+    class Changed(ClassificationModel):
+        accumulate = 1
+
+        def init_model(self) -> None:  # type: ignore[override]
+            torch.manual_seed(0)
+            network = nn.Linear(3, 3)
+            criterion = nn.CrossEntropyLoss(torch.tensor([1.0, 5.0, 0.2]), ignore_index=-100)
+            options = TrainingOptions(accumulate=self.accumulate)
+            super().init_model(network, criterion, optim.SGD(network.parameters(), 0.5), training=options)
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return change(super().compute_loss(y_pred_loss, y))
+
+        def check_labels(self, y_true: Any) -> None:
+            pass
+
+        def train_metrics(self, y_true: Any, y_pred: Any) -> Any:
+            return {}
+
+        eval_metrics = train_metrics
+
+    class InParts(Changed):
+        accumulate = 3
+
+    whole, parts = Changed({}, CPU), InParts({}, CPU)
+    val = MatrixBatchGenerator(X[5:], classes[5:])
+    whole.fit(MatrixBatchGenerator(X, classes, 24), val, 1)
+    parts.fit(MatrixBatchGenerator(X, classes, 8), val, 1)
+    torch.testing.assert_close(parts.network.weight, whole.network.weight, rtol=0, atol=1e-6)
+
+
+def test_a_loss_that_does_not_add_up_is_told_before_it_is_accumulated() -> None:
+    class Correlates(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = nn.Linear(3, 1)
+            options = TrainingOptions(accumulate=2)
+            super().init_model(network, PearsonLoss(), optim.SGD(network.parameters(), 0.1), training=options)
+
+    class Squares(Correlates):
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return ((y_pred_loss - y) ** 2).mean()
+
+    with pytest.warns(HelixbandWarning, match="accumulate adds up .* does not add up"):
+        rehearsal.train(Correlates({}, CPU), (X, Y))
+    rehearsal.train(Squares({}, CPU), (X, Y))  # without a warning
+
+
+# Weights and losses that count for nothing.
+
+
+def weighed_mean(y_pred: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return (((y_pred - y) ** 2)[:, 0] * weight).sum() / weight.sum()
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), weighed_mean])
+def test_a_batch_whose_weights_are_all_0_trains_nothing(criterion: Any) -> None:
+    weights = np.repeat([1.0, 0.0, 2.0], 8)
+
+    class Weighted:
+        def __init__(self, batches: tuple[int, ...], weighted: bool = True) -> None:
+            self._batches, self._weighted = batches, weighted
+
+        def __iter__(self) -> Any:
+            for number in self._batches:
+                part = slice(8 * number, 8 * number + 8)
+                yield (X[part], Y[part], weights[part]) if self._weighted else (X[part], Y[part])
+
+    class Linear(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            torch.manual_seed(0)
+            network = nn.Linear(3, 1)
+            super().init_model(network, criterion, optim.SGD(network.parameters(), 0.1))
+
+        def split_batch(self, batch: Any) -> tuple[Any, ...]:
+            return tuple(batch)
+
+    models = []
+    for batches in ((0, 1, 2), (0, 2)):
+        model = Linear({}, CPU)
+        model.fit(Weighted(batches), Weighted(batches, weighted=False), 1)
+        models.append(model)
+    assert torch.equal(models[0].network.weight, models[1].network.weight)
+    assert models[0].history[0]["train_loss"] == pytest.approx(models[1].history[0]["train_loss"], rel=1e-6)
+    with pytest.raises(TrainingError, match="all weights 0"):
+        Linear({}, CPU).fit(Weighted((1,)), Weighted((0,)), 1)
+
+
+def test_a_named_loss_without_labels_in_a_set_is_undefined_and_the_others_count() -> None:
+    class Named(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = nn.Linear(3, 1)
+            super().init_model(network, optim.SGD(network.parameters(), 0.1))
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            error = (y_pred_loss - y) ** 2
+            return {"all": (error.sum(), error.numel()), "rare": ((error * (y > 99)).sum(), (y > 99).sum())}
+
+    (row,) = Named({}, CPU).fit(train_set(), val_set(), 1)
+    assert math.isnan(row["train_rare"]) and math.isnan(row["val_rare"])
+    assert row["train_loss"] == row["train_all"] and row["val_loss"] == row["val_all"]

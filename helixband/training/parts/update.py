@@ -20,7 +20,7 @@ from helixband.training.parts.skip import Kept, Skip
 Compute = Callable[[], tuple[Tensor, Any]]
 """A loss, and what else is known of it."""
 Part = Callable[[list[Tensor] | None], None]
-"""What follows an update; of several optimizers it gets the parameters that were updated, else None."""
+"""What follows an update; it gets the parameters that were updated, or None for all of the network."""
 OnGradients = Callable[[list[Tensor], tuple[int, int]], None]
 """Changes or measures the gradients of parameters, in this epoch and optimizer step, both from 0."""
 
@@ -41,16 +41,21 @@ class Update:
         calls_hook: bool = False,
         skip: Skip | None = None,
         several: bool = False,
+        freezes: bool = False,
     ) -> None:
         self.after, self.skip = after, skip
         self.accumulate, self.scaler = accumulate, scaler
         self.pending = 0
         """Batches whose gradients wait for the next optimizer step."""
-        does_more = before or scaler or calls_hook or skip or several
-        self.is_plain = self._is_plain_alone = not does_more and accumulate == 1
-        """Whether nothing happens between backward and update."""
+        self.needs_calls = bool(before or scaler or calls_hook or skip or several or accumulate > 1)
+        """Whether something happens between backward and update, so that a step has to go through here."""
+        self.is_plain = self._is_plain_alone = not (self.needs_calls or freezes)
         self.counts = several or accumulate > 1
-        """Whether it counts the optimizer steps itself, for not each batch is one."""
+        """Whether it alone counts the optimizer steps, for not each batch is one."""
+        self.ahead = False
+        """Whether the next optimizer step is counted already."""
+        self._by_parameter = several or freezes
+        """Whether a step updates some parameters of the network alone."""
         self.shared: Shared | None = None
         """Where several processes train together: what adds up their losses and gradients."""
         self.was_called = False
@@ -73,12 +78,14 @@ class Update:
         """
         optimizer = model.optimizer
         kind: Any = type(optimizer)
+        self.was_called = True
         if _needs_closure(kind):
             found = self._by_closure(model, optimizer, compute)
         elif self.is_plain:
             zero_grad(optimizer)
             found = compute()
             found[0].backward()  # type: ignore[no-untyped-call]
+            self._count(model)
             try:
                 optimizer.step()
             except Exception as error:
@@ -132,6 +139,11 @@ class Update:
             if not self.pending:
                 zero_grad(model.optimizer)
                 self._is_added_up = False
+            elif not any(True for _ in _with_gradients(model.optimizer)):
+                raise DefinitionError(
+                    f"the gradients of the {self.pending} batches before are gone, which accumulate adds up: "
+                    "leave zero_grad() out of train_step; self.backward(loss) clears them in time"
+                )
             self._weight = weight if self.accumulate > 1 else None
             self.waits, self._stepped = True, set()
         if self.skip is not None:
@@ -188,9 +200,14 @@ class Update:
             total = torch.where(total == 0, 1, total) if isinstance(total, Tensor) else total
             torch._foreach_div_(gradients_of(parameters), torch.as_tensor(total, device=parameters[0].device))
         self.pending, self._total = 0, None
-        if self.counts:
-            model.engine.record.steps += 1
+        self._count(model)
         self._update(model, optimizer, parameters)
+
+    def _count(self, model: Any) -> None:
+        if self.ahead:
+            self.ahead = False
+        else:
+            model.engine.record.steps += 1
 
     def _update(self, model: Any, optimizer: Any, parameters: list[Tensor]) -> None:
         kept = None
@@ -216,7 +233,7 @@ class Update:
             except Exception as error:
                 _explain(optimizer, error)
                 raise
-        stepped = parameters if isinstance(model.optimizer, Optimizers) else None
+        stepped = parameters if self._by_parameter else None
         for part in self.after:
             part(stepped)
         if kept is not None and self.skip is not None:
@@ -248,7 +265,7 @@ class Update:
             del given[1:]
             return loss
 
-        self.was_called = True
+        self._count(model)
         try:
             optimizer.step(closure)  # type: ignore[arg-type]
         except Exception as error:
@@ -316,9 +333,9 @@ def _with_gradients(optimizer: Any) -> list[Tensor]:
 
 
 def _weighed(engine: Any, loss: Tensor) -> Loss:
-    """A batch's loss with its weight among others, by default its rows."""
+    """A batch's loss with its weight among others."""
     weighed: Loss | None = engine.weighed(loss)
-    return Loss(loss, engine.weight_of(engine.rows)) if weighed is None else weighed
+    return Loss(loss, engine.share_of(loss)) if weighed is None else weighed
 
 
 @functools.cache

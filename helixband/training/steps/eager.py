@@ -54,22 +54,26 @@ def step_of(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
     if not schedules.empty and model.optimizer is not None:
         schedules.set(model.optimizer, record.epoch, record.steps)
     model.config.set_time(record.epoch, record.steps)
-    before = record.steps
-    if not engine.update.counts:  # else it counts the steps itself
+    before, update = record.steps, engine.update
+    if not update.counts:
         record.steps += 1
+        update.ahead = True
     y_true = None
     if engine.own_prepare:
         x, y = prepared(model, x, y, weight)
         y_true = y
-    engine.sample_weight = weight
+    engine.sample_weight, engine.noted = weight, None
     engine.rows = rows = length(y)  # before the step, in which a definition may change it
     if engine.own_step:
-        engine.update.begin_step(model)
+        update.begin_step(model)
         given = engine.own(model, "train_step", x, y)
     else:
         given = model.train_step(x, y)
     loss, y_pred = engine.read(given, rows, "train_step")
-    if engine.own_step and not (engine.update.was_called or engine.update.is_plain):
+    if update.ahead and update.was_called:
+        record.steps -= 1  # it took none
+    update.ahead = False
+    if engine.own_step and not update.was_called and engine.needs_calls:
         raise DefinitionError(
             "train_step is the definition's own, and updates by other means than Helixband's, which training "
             "options, on_before_step and several processes need: write self.backward(loss) for "
