@@ -55,6 +55,11 @@ class Starting(Stage):
         if given is not None:
             given = self._checked(given) if self.run_file.binding else self._of_a_kill(given)
         self.origin = given or (self._recorded if self.run_file.binding else None)
+        if self.origin is None and self._recorded is not None:
+            self.notes.append(
+                f"an earlier run here began with {self._recorded}, and was ended before its first epoch was "
+                "kept; this one begins without: give it again, if you mean it"
+            )
         is_new = trial is not None and not trial.is_resumable
         if self.origin is None or not (self.args.hyper or is_new):
             return

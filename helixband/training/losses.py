@@ -71,7 +71,8 @@ def match_labels(y: Tensor, logits: Tensor) -> Tensor:
     One logit: P(class 1) in the logits' shape, 0.0 or 1.0 where labels are not soft. C logits: int64 indexes
     (N,), or (N, C) probabilities as they are, which keeps soft labels.
 
-    Raises `DefinitionError` where labels (N, C) are of other classes than the logits.
+    Raises `DefinitionError` where labels (N, C) are of other classes than the logits, and for class indexes
+    that are not whole, as those that a mixup has mixed.
     """
     classes = 1 if logits.ndim == 1 else logits.shape[1]
     if y.ndim == 2 and y.shape[1] not in (1, max(2, classes)):
@@ -82,7 +83,15 @@ def match_labels(y: Tensor, logits: Tensor) -> Tensor:
     if classes > 1 and y.ndim == 2 and y.shape[1] == classes:
         return y.to(logits.dtype)
     if classes > 1:
-        return y.reshape(-1).long()
+        index = y.reshape(-1).long()
+        if y.is_floating_point() and bool((index != y.reshape(-1)).any()):
+            strange = float(y.reshape(-1)[index != y.reshape(-1)][0])
+            raise DefinitionError(
+                f"the labels of a batch hold {strange:g}, and the network gives {classes} logits, one for each "
+                "class: class indexes are whole numbers. To mix examples in prepare_batch, make them one-hot "
+                f"first: y = F.one_hot(y, {classes}).float()"
+            )
+        return index
     of_class_one = y[:, 1] if y.ndim == 2 and y.shape[1] > 1 else y
     return of_class_one.to(logits.dtype).reshape(logits.shape)
 

@@ -250,7 +250,9 @@ def test_weights_of_a_run_that_trained_nothing_are_forgotten(project: Project, f
     assert (project.results / "start.pt").exists()
 
     project.define(FROZEN)
-    assert project.run(*flags).code == 0
+    ran = project.run(*flags)
+    assert ran.code == 0
+    assert f"an earlier run here began with --load-checkpoint {file}, and was ended before" in ran.out
     assert not (project.results / "start.pt").exists()
     assert project.json("run.json")["start"] is None
     assert not is_from_the_file(project)

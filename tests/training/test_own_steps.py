@@ -550,3 +550,17 @@ def test_a_named_loss_without_labels_in_a_set_is_undefined_and_the_others_count(
     (row,) = Named({}, CPU).fit(train_set(), val_set(), 1)
     assert math.isnan(row["train_rare"]) and math.isnan(row["val_rare"])
     assert row["train_loss"] == row["train_all"] and row["val_loss"] == row["val_all"]
+
+
+def test_class_indexes_that_were_mixed_are_refused() -> None:
+    class Mixes(ClassificationModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = nn.Linear(3, 3)
+            super().init_model(network, optim.SGD(network.parameters(), 0.1))
+
+        def prepare_batch(self, x: Any, y: Any) -> tuple[Any, Any]:
+            return x, 0.7 * y + 0.3 * y.flip(0)
+
+    classes = MatrixBatchGenerator(X, np.arange(24) % 3, 24)
+    with pytest.raises(DefinitionError, match=r"labels of a batch hold .*F\.one_hot\(y, 3\)"):
+        Mixes({}, CPU).fit(classes, classes, 1)
