@@ -29,10 +29,11 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import distributed, forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import AsDeclared, Config, from_json
-from helixband.training.engine import Engine, take_parts
+from helixband.training.engine import Engine
 from helixband.training.epochs import batches_used, check_sets
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.fit import fit_one
+from helixband.training.given import take_parts
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions, as_options
 from helixband.training.parameters import parameter_groups
@@ -425,7 +426,7 @@ class ClassificationModel(BaseModel):
                 "takes one a class: give the network 2 outputs, or leave the criterion out"
             )
         if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y_pred_loss.ndim <= 2:
-            y = losses.match_labels(y, y_pred_loss)
+            y = losses.match_labels(y, y_pred_loss, self.engine.own_prepare)
         return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from helixband import randomness
-from helixband.errors import DefinitionError, in_one_line
+from helixband.errors import DefinitionError
 from helixband.losses.base import MaskedLoss
 from helixband.nested import leaves, length
 from helixband.results.directory import Row
@@ -22,12 +21,11 @@ from helixband.training.ended import Ended
 from helixband.training.epochs import batches_used, limited
 from helixband.training.feed import number_of_batches
 from helixband.training.guard import guard_of, watched_step
-from helixband.training.losses import Weigher, divided, divisor, none_given, parameter_names, weigher
-from helixband.training.meters import Loss, check_rows, mean_of
+from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
+from helixband.training.meters import Loss, mean_of
 from helixband.training.modes import Modes
 from helixband.training.optimizers import Optimizers
 from helixband.training.options import TrainingOptions
-from helixband.training.parameters import check_settings
 from helixband.training.parts.average import Average
 from helixband.training.parts.clip import Norms
 from helixband.training.parts.freeze import Freeze
@@ -36,6 +34,7 @@ from helixband.training.parts.schedule import Schedules, check_optimizers, check
 from helixband.training.parts.skip import Skip
 from helixband.training.parts.update import Part, Update, check_optimizer
 from helixband.training.patience import Patience
+from helixband.training.rows import check_rows
 from helixband.training.state import ModelState
 from helixband.training.weighting import needs_weight, weighted
 
@@ -368,38 +367,3 @@ class Engine:
             shape = f"a loss of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise DefinitionError(f"the step returned {shape}; it has to be a scalar tensor, the mean loss")
         return Loss(loss, self.weight_of(rows)), y_pred
-
-
-def take_parts(model: Any, network: Any, criterion: Any, optimizer: Any, own_loss: bool) -> None:
-    """Put what `init_model` passed on the model, on its device; a model may have a criterion by default.
-
-    One with a `compute_loss` of its own needs none.
-
-    Raises `DefinitionError` for something else than the part of its place.
-    """
-    if not isinstance(getattr(model, "engine", None), Engine):
-        raise DefinitionError(
-            f"{type(model).__name__} sets self.engine, which is Helixband's: use another name"
-        )
-    if isinstance(criterion, Optimizer) and model.default_criterion is not None and optimizer is None:
-        criterion, optimizer = None, criterion
-    criterion = criterion or model.default_criterion or (none_given if own_loss else None)
-    optimizer = Optimizers(optimizer) if isinstance(optimizer, dict) else optimizer
-    _check_part(model, "network", network, isinstance(network, nn.Module))
-    _check_part(model, "criterion", criterion, callable(criterion) and not isinstance(criterion, type))
-    _check_part(model, "optimizer", optimizer, isinstance(optimizer, Optimizer | None))
-    for each in optimizer.each if isinstance(optimizer, Optimizers) else filter(None, [optimizer]):
-        check_settings(each)
-    model.network = network.to(model.device)
-    model.criterion = criterion.to(model.device) if isinstance(criterion, nn.Module) else criterion
-    model.optimizer = optimizer
-
-
-def _check_part(model: Any, name: str, value: Any, fits: bool) -> None:
-    """Raise `DefinitionError` where `init_model` passed something else than the part of that name."""
-    if not fits:
-        raise DefinitionError(
-            f"{type(model).__name__}.init_model passed {in_one_line(value)} as the {name} to "
-            "super().init_model; it takes (network, criterion, optimizer): a torch module, a loss, and an "
-            "optimizer of torch"
-        )

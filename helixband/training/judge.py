@@ -16,9 +16,10 @@ from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_on
 from helixband.nested import leaves, length, map_leaves
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.feed import Split
-from helixband.training.meters import Loss, LossMeter, MetricMeter, check_leaves, mean_of
+from helixband.training.meters import Loss, LossMeter, MetricMeter, mean_of
 from helixband.training.passes import Evaluated
 from helixband.training.result import joined, named, plain_numbers
+from helixband.training.rows import check_leaves
 from helixband.training.weighting import split_of
 
 

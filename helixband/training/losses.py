@@ -65,14 +65,14 @@ def label_losses(
     return (losses * counted).sum(), counted.sum()
 
 
-def match_labels(y: Tensor, logits: Tensor) -> Tensor:
+def match_labels(y: Tensor, logits: Tensor, are_made: bool = False) -> Tensor:
     """Labels as the losses of torch take them.
 
     One logit: P(class 1) in the logits' shape, 0.0 or 1.0 where labels are not soft. C logits: int64 indexes
     (N,), or (N, C) probabilities as they are, which keeps soft labels.
 
-    Raises `DefinitionError` where labels (N, C) are of other classes than the logits, and for class indexes
-    that are not whole, as those that a mixup has mixed.
+    Raises `DefinitionError` where labels (N, C) are of other classes than the logits. With `are_made`, as by
+    `prepare_batch`, also for class indexes that are not whole: others were looked at on the host.
     """
     classes = 1 if logits.ndim == 1 else logits.shape[1]
     if y.ndim == 2 and y.shape[1] not in (1, max(2, classes)):
@@ -84,11 +84,11 @@ def match_labels(y: Tensor, logits: Tensor) -> Tensor:
         return y.to(logits.dtype)
     if classes > 1:
         index = y.reshape(-1).long()
-        if y.is_floating_point() and bool((index != y.reshape(-1)).any()):
+        if are_made and y.is_floating_point() and bool((index != y.reshape(-1)).any()):
             strange = float(y.reshape(-1)[index != y.reshape(-1)][0])
             raise DefinitionError(
-                f"the labels of a batch hold {strange:g}, and the network gives {classes} logits, one for each "
-                "class: class indexes are whole numbers. To mix examples in prepare_batch, make them one-hot "
+                f"the labels of a batch hold {strange:g}, and the network gives {classes} logits: "
+                "class indexes are whole numbers. To mix examples in prepare_batch, make the labels one-hot "
                 f"first: y = F.one_hot(y, {classes}).float()"
             )
         return index

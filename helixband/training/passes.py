@@ -14,7 +14,8 @@ from helixband.nested import length
 from helixband.training.distributed import Shared
 from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.member import Member
-from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet, check_rows
+from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet
+from helixband.training.rows import check_rows
 from helixband.training.steps.stepper import Stepper
 
 
