@@ -178,7 +178,7 @@ FILES = {
     ],
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
-        "processes schedules",
+        "processes rows schedules",
         "distributed options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",
@@ -188,7 +188,7 @@ FILES = {
         "iterators settings snapshot stored",
         "state",
         "engine reading",
-        "member",
+        "given member",
         "steps.stepper steps.eager",
         "steps.spread",
         "passes",
