@@ -23,6 +23,8 @@ from helixband.jobs import Command, Jobs, Scheduler, Shell, SshOs, Table, grid
 from helixband.jobs.settings import read_settings, scheduler_from
 from helixband.jobs.status import OVER, SILENT_SECONDS
 
+SECONDS_BETWEEN_LOOKS = 2.0
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of all subcommands."""
@@ -182,17 +184,33 @@ def _value(text: str) -> Any:
 
 def _show(jobs: Jobs, args: argparse.Namespace) -> int:
     table = jobs.status(args.jobs, args.silent)
-    while args.watch and not all(status.state in OVER for status in table):
-        _draw(table)
-        time.sleep(2.0)
+    if args.watch and sys.stdout.isatty():
+        table = _watch_live(jobs, args, table)
+    while args.watch and not _all_over(table):
+        print(f"{table}\n", flush=True)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
         table = jobs.status(args.jobs, args.silent)
-    _draw(table) if args.watch else print(table)
+    print(table)
     return 0
 
 
-def _draw(table: Table) -> None:
-    """The table in the place of the one before; where there is no terminal, below it."""
-    print(f"\x1b[H\x1b[2J{table}" if sys.stdout.isatty() else f"{table}\n", flush=True)
+def _watch_live(jobs: Jobs, args: argparse.Namespace, table: Table) -> Table:
+    """The table once all jobs have ended; before, it is drawn in place."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from helixband.display.screen import Screen
+
+    shown = [table]
+    with Screen(Console(highlight=False), lambda: Text(str(shown[0]))):
+        while not _all_over(shown[0]):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            shown[0] = jobs.status(args.jobs, args.silent)
+    return shown[0]
+
+
+def _all_over(table: Table) -> bool:
+    return all(status.state in OVER for status in table)
 
 
 def _jobs(args: argparse.Namespace) -> Jobs:

@@ -45,6 +45,8 @@ def pack_code(definition: Path, also: Collection[str] = ()) -> Code:
     if not definition.is_file():
         raise UsageError(f"--model {definition}: there is no such file")
     folder = definition.parent
+    if missing := next((name for name in also if not (folder / name).is_file()), None):
+        raise UsageError(f"{folder / missing}: there is no such file, and a job is to have it with its code")
     commit = _git(folder, "rev-parse", "HEAD")
     listed = _git(folder, "ls-files", "-z")
     if listed is not None:

@@ -48,11 +48,14 @@ class Jobs:
 
         Version n runs with `--seed n-1`, unless the command has a seed.
         """
-        return self._create([each for each in _as_list(commands) for _ in range(replicates)], Codes())
+        return self._create(
+            [each for each in _as_list(commands) for _ in range(replicates)],
+            Codes(self.scheduler.requirements),
+        )
 
     def script(self, command: Command) -> str:
         """The script that the first version of a command would have; nothing is written."""
-        plan = Plan(command, Codes().of(command), self._base())
+        plan = Plan(command, Codes(self.scheduler.requirements).of(command), self._base())
         return self.scheduler.script(plan.script(plan.folder(self._out(), 1)))
 
     def _create(self, commands: Sequence[Command], codes: Codes) -> list[Job]:
@@ -76,14 +79,15 @@ class Jobs:
         new job, which follows once that has succeeded.
         """
         given = _as_list(what)
-        codes = Codes()
+        codes = Codes(self.scheduler.requirements)
         commands = [each for each in given if isinstance(each, Command)]
         found = self._matching(commands, replicates, codes)
         old = [job for jobs in found for job in jobs]
         goes_on = {status.job for status in self._statuses(old) if status.state in GOES_ON}
         short = [replicates - len(jobs) for jobs in found]
         lacking = [each for each, n in zip(commands, short, strict=True) for _ in range(n)]
-        new = [each for each in given if isinstance(each, Job)] + self._create(lacking, codes)
+        new = self._that_can_go_on([each for each in given if isinstance(each, Job)])
+        new += self._create(lacking, codes)
         resumed = [job for job in old if job.label in goes_on]
         self._submit([*resumed, *new], at_once, {job.label for job in new} if debug_first else set())
         return self._soon([*old, *new], wait)
@@ -91,14 +95,21 @@ class Jobs:
     def resume(self, names: str | Iterable[str], at_once: int | None = None, wait: float = 2.0) -> Table:
         """Submit jobs again that ended before they were complete: each goes on in its folder.
 
-        Raises `UsageError` where one is complete or at work.
+        Raises `UsageError` where none has; others are left as they are.
         """
-        jobs = self.find(names)
-        for status in self._statuses(jobs):
-            if status.state not in GOES_ON:
-                raise UsageError(f"{status.job} is {status.state}: there is nothing to resume")
+        found = self.find(names)
+        jobs = self._that_can_go_on([job for job in found if not job.folder.is_debug] or found)
         self._submit(jobs, at_once, set())
         return self._soon(jobs, wait)
+
+    def _that_can_go_on(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those neither complete nor at work; raises `UsageError` where there are jobs, and none of these."""
+        statuses = {status.job: status for status in self._statuses(jobs)}
+        going = [job for job in jobs if statuses[job.label].state in GOES_ON]
+        if jobs and not going:
+            first = statuses[jobs[0].label]
+            raise UsageError(f"{first.job} is {first.state}: there is nothing to resume")
+        return going
 
     def _soon(self, jobs: Sequence[Job], wait: float) -> Table:
         """The status after some seconds, or once all are over: so what fails at once is seen."""
@@ -283,7 +294,7 @@ class Jobs:
 
     def _find_folders(self) -> list[JobFolder]:
         done = self.os.run(find_argv(self.out))
-        if done.code not in (0, 1):
+        if done.code != 0 and "No such file" not in done.err:  # as one is that is removed meanwhile
             check_done(done, f"look for jobs in {self.out}")
         found = [JobFolder(path) for path in done.out.split("\0") if path]
         numbered = [each for each in found if each.path.rpartition(VERSION)[2].isdecimal()]

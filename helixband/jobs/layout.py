@@ -103,4 +103,17 @@ def check_name(name: str) -> str:
 def find_argv(out: str) -> list[str]:
     """The program that prints the folders of all jobs, each ended by NUL; it enters none of them."""
     arrays = ["-name", ARRAYS, "-prune", "-o"]
-    return ["find", "-L", out, *arrays, "-type", "d", "-name", f"{VERSION}*", "-prune", "-print0"]
+    return [
+        "env",
+        "LC_ALL=C",
+        "find",
+        "-L",
+        out,
+        *arrays,
+        "-type",
+        "d",
+        "-name",
+        f"{VERSION}*",
+        "-prune",
+        "-print0",
+    ]

@@ -19,14 +19,15 @@ from helixband.jobs.systems import Os
 
 
 class Codes:
-    """The code of definitions, packed once each."""
+    """The code of definitions, packed once each; with it a file of `requirements` beside the definition."""
 
-    def __init__(self) -> None:
+    def __init__(self, requirements: str | None = None) -> None:
+        self._also = [requirements] if requirements else []
         self._known: dict[tuple[Path, tuple[str, ...]], Code] = {}
 
     def of(self, command: Command) -> Code:
         """The code of a command, as it was when this was asked first."""
-        key = command.flags.model.absolute(), tuple(sorted(command.flags.shipped().values()))
+        key = command.flags.model.absolute(), tuple(sorted([*command.flags.shipped().values(), *self._also]))
         if key not in self._known:
             self._known[key] = pack_code(*key)
         return self._known[key]

@@ -107,8 +107,9 @@ class Slurm(Scheduler):
         if before:
             os.run(["scancel", *before])
         if done.code == 127:
+            where = "this machine" if os.is_here else os.name
             raise UsageError(
-                f"there is no sbatch on {os.name}: submit from a login node of the cluster, as "
+                f"there is no sbatch on {where}: submit from a login node of the cluster, as "
                 f"SshOs(…) or --host, or without Slurm, as Shell() or --shell. The script is kept: {script}"
             )
         raise StorageError(f"Slurm refuses the job: {done.err or done.out}\nThe script is kept: {script}")

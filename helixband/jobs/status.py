@@ -141,7 +141,7 @@ def judge_silent(status: Status, known: Mapping[str, str], events: Sequence[Even
         state = _OF_SCHEDULER.get(word.split(" ")[0], "lost")
     said = status.said
     if word is not None and state != status.state:
-        said = OUT_OF_MEMORY if word == "OUT_OF_MEMORY" else f"Slurm says {word}"
+        said = OUT_OF_MEMORY if word == "OUT_OF_MEMORY" else f"the scheduler says {word}"
     elif state == "lost":
         said = "it wrote no end, and nothing is at work on it"
     return Status(status.job, state, status.glance, said, status.changed, status.id, status.pid, status.host)

@@ -75,6 +75,10 @@ def test_other_files_can_go_along(tmp_path: Path) -> None:
 def test_no_definition_and_too_much_code_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=f"--model {tmp_path}/def.py: there is no such file"):
         pack_code(tmp_path / "def.py")
+    with pytest.raises(
+        UsageError, match=f"{tmp_path}/more.txt: there is no such file, and a job is to have it"
+    ):
+        pack_code(fill(tmp_path, "def.py"), ["more.txt"])
     monkeypatch.setattr(code, "LARGEST", 3)
     with pytest.raises(UsageError, match="have more than 0 MB"):
         pack_code(fill(tmp_path, "def.py"))

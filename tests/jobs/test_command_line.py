@@ -1,7 +1,9 @@
 """Jobs from a terminal."""
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 from conftest import ROOT
 from jobs_toys import command, main_in
 
+from helixband.jobs import Jobs
 from helixband.jobs.__main__ import main
 
 
@@ -92,6 +95,25 @@ def test_watch_ends_with_the_jobs(place: Path, capsys: Any) -> None:
     assert code == 0 and "1 complete" in text
 
 
+def test_watch_draws_the_table_in_place_in_a_terminal(place: Path, capsys: Any) -> None:
+    Jobs().submit(command(place, "run", "--set", "do=wait"), wait=0)
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "helixband.jobs", "status", "--watch"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    watching = subprocess.Popen(command, stdout=child, stderr=child, env=environment)
+    os.close(child)
+    drawn = b""
+    while b"running" not in drawn:
+        drawn += os.read(parent, 1 << 16)
+    assert said(capsys, "cancel", "run")[0] == 0
+    with contextlib.suppress(OSError):  # as a terminal ends
+        while block := os.read(parent, 1 << 16):
+            drawn += block
+    os.close(parent)
+    assert watching.wait(30) == 0
+    assert b"1 cancelled: resume" in drawn.rpartition(b"\x1b")[2]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -121,11 +143,11 @@ def test_without_sbatch_that_is_told_and_the_script_kept(
     place: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "bin").mkdir()
-    for name in ("find", "pwd", "git", "sh", "bash"):
+    for name in ("env", "find", "pwd", "git", "sh", "bash"):
         (place / "bin" / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(place / "bin"))
     code, text = said(capsys, "submit", "--slurm", "", *RUN)
-    assert code == 2 and "there is no sbatch on here: submit from a login node" in text
+    assert code == 2 and "there is no sbatch on this machine: submit from a login node" in text
     assert Path(text.strip().rpartition(": ")[2]).is_file()
 
 

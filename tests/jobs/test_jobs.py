@@ -17,7 +17,7 @@ from conftest import ROOT
 from jobs_toys import command, shell, states, until
 
 from helixband.errors import HelixbandError, UsageError
-from helixband.jobs import Command, Job, Jobs, LocalOs, grid
+from helixband.jobs import Command, Job, Jobs, LocalOs, Shell, grid
 from helixband.jobs.status import OVER
 
 
@@ -183,7 +183,7 @@ def test_the_scheduler_is_asked_of_silent_jobs_alone(jobs: Jobs, monkeypatch: An
         LocalOs, "run", lambda self, argv, stdin=b"": calls.append(argv) or _RUN(self, argv, stdin)
     )
     assert states(jobs.status(silent=0.0)) == {"def/first/version_1": "complete"}
-    assert [argv[0] for argv in calls] == ["find"]
+    assert [argv[2] for argv in calls] == ["find"]
 
 
 _RUN = LocalOs.run
@@ -384,3 +384,42 @@ def test_a_machine_of_the_users_own_as_the_docs_have_it(tmp_path: Path, jobs: Jo
     assert own.os.write({f"{tmp_path}/bin/docker": b"x"}, exclusive=True) == [f"{tmp_path}/bin/docker"]
     own.fetch("first/version_1", "home")
     assert Path("home/def/first/version_1/results/runs").exists()
+
+
+def test_what_is_at_work_or_complete_is_not_submitted_again(jobs: Jobs) -> None:
+    jobs.submit([do("", "done"), do("fail_once", "failed")], wait=20.0)
+    ended(jobs)
+    [done] = jobs.find("done")
+    with pytest.raises(UsageError, match="def/done/version_1 is complete: there is nothing to resume"):
+        jobs.submit(done)
+    assert states(jobs.resume("*", wait=20.0)) == {"def/failed/version_1": "complete"}
+    assert len(runs(done)) == 1
+
+
+def test_code_and_data_come_to_the_storage_that_slurm_gives(
+    jobs: Jobs, monkeypatch: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "node").mkdir()
+    monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path / "node"))
+    jobs.submit(do(""), wait=20.0)
+    [words] = runs(jobs.find()[0])
+    assert words[words.index("--data") + 1].startswith(f"{tmp_path}/node/helixband.")
+    assert not list((tmp_path / "node").iterdir())
+
+
+def test_an_environment_is_made_for_the_run_where_it_is_asked_for(jobs: Jobs, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    makes = '[ "$2" != venv ] || { mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; }'
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n{makes}\n')
+    python.chmod(0o755)
+    base = do("")
+    (tmp_path / "code" / "more.txt").write_text("x==1\n")
+    own = Jobs(scheduler=Shell(python=str(python), program=["main.py"], requirements="more.txt"))
+    own.submit(base, wait=20.0)
+    assert states(own.status()) == {"def/first/version_1": "complete"}
+    venv, pip, run = (tmp_path / "calls").read_text().splitlines()
+    assert venv.startswith("-m venv /")
+    assert pip == "-m pip install --quiet --requirement more.txt"
+    assert run.startswith("main.py --model def.py --seed 0 --set do= --data /")
+    with tarfile.open("out/def/first/version_1/code.tar.gz") as tar:
+        assert "more.txt" in tar.getnames()
