@@ -98,9 +98,9 @@ def test_watch_ends_with_the_jobs(place: Path, capsys: Any) -> None:
 def test_watch_draws_the_table_in_place_in_a_terminal(place: Path, capsys: Any) -> None:
     Jobs().submit(command(place, "run", "--set", "do=wait"), wait=0)
     parent, child = pty.openpty()
-    command = [sys.executable, "-m", "helixband.jobs", "status", "--watch"]
+    words = [sys.executable, "-m", "helixband.jobs", "status", "--watch"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    watching = subprocess.Popen(command, stdout=child, stderr=child, env=environment)
+    watching = subprocess.Popen(words, stdout=child, stderr=child, env=environment)
     os.close(child)
     drawn = b""
     while b"running" not in drawn:
