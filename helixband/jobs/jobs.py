@@ -231,7 +231,10 @@ class Jobs:
         check_done(self.os.run(["bash", "-c", _APPEND], "".join(lines).encode()), "cancel the jobs")
         for name in sorted({job.scheduler for job in going}):
             own = [job for job in going if job.scheduler == name]
-            attempts = [Attempt(job.ids[-1], statuses[job.label].pid) for job in own]
+            seen = [statuses[job.label] for job in own]
+            attempts = [
+                Attempt(job.ids[-1], each.pid, each.host) for job, each in zip(own, seen, strict=True)
+            ]
             self._scheduler_named(name).cancel(self.os, attempts)
         return Table(self._statuses(going))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from helixband.jobs.job import Job, read_job
 from helixband.jobs.layout import JobFolder
-from helixband.jobs.schedulers import Attempt, Scheduler
+from helixband.jobs.schedulers import NOT_KNOWN_HERE, Attempt, Scheduler
 from helixband.jobs.status import OVER, Event, Status, judge, judge_silent, read_events
 from helixband.jobs.systems import Os
 from helixband.results.glance import FILES, glance
@@ -72,9 +72,13 @@ def ask_schedulers(
     ]
     attempts: dict[str, list[Attempt]] = {}
     for seen in quiet:
-        attempts.setdefault(seen.job.scheduler, []).append(Attempt(seen.job.ids[-1], seen.status.pid))
+        attempts.setdefault(seen.job.scheduler, []).append(
+            Attempt(seen.job.ids[-1], seen.status.pid, seen.status.host)
+        )
     known = {name: named(name).known(os, each) for name, each in attempts.items()}
-    asked = {seen.job.label for seen in quiet}
+    asked = {
+        seen.job.label for seen in quiet if known[seen.job.scheduler].get(seen.job.ids[-1]) != NOT_KNOWN_HERE
+    }
     return [
         judge_silent(seen.status, known[seen.job.scheduler], seen.events)
         if seen.job.label in asked

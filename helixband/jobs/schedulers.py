@@ -31,10 +31,15 @@ class Script:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A submission of a job: the id that it got, and the process of its script, once that runs."""
+    """A submission of a job: the id that it got; once it runs, the process of its script, and the host."""
 
     id: str
     pid: int | None = None
+    host: str | None = None
+
+
+NOT_KNOWN_HERE = "not known here"
+"""What is said of an attempt that this machine can say nothing of."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,10 @@ class Scheduler:
         raise NotImplementedError
 
     def known(self, os: Os, attempts: Sequence[Attempt]) -> dict[str, str]:
-        """id -> what the scheduler says of it, in one word; an id that it does not know is left out."""
+        """id -> what the scheduler says of it, in one word; an id that it does not know is left out.
+
+        `NOT_KNOWN_HERE` where the scheduler is not to be reached from the machine at all.
+        """
         raise NotImplementedError
 
     def completed(self, settings: Mapping[str, object]) -> "Scheduler":
@@ -144,19 +152,29 @@ class Shell(Scheduler):
 
     def cancel(self, os: Os, attempts: Sequence[Attempt]) -> None:
         known = self.known(os, attempts)
-        pids = [str(each.pid) for each in attempts if each.pid is not None and each.id in known]
+        pids = [
+            str(each.pid) for each in attempts if each.pid is not None and known.get(each.id) == "RUNNING"
+        ]
         if pids:
             os.run(["kill", "-TERM", *pids])  # one that has just ended is no error
+        if elsewhere := {str(each.host) for each in attempts if known.get(each.id) == NOT_KNOWN_HERE}:
+            raise UsageError(
+                f"some run on {', '.join(sorted(elsewhere))}, and end only if they are cancelled there"
+            )
 
     def known(self, os: Os, attempts: Sequence[Attempt]) -> dict[str, str]:
         wanted = {each.id: str(each.pid or each.id.partition(".")[0]) for each in attempts}
-        done = os.run(["ps", "-ww", "-o", "pid=,args=", "-p", ",".join(sorted(set(wanted.values())))])
-        alive = dict(line.split(None, 1) for line in done.out.splitlines() if len(line.split(None, 1)) == 2)
-        return {
-            id: "RUNNING"
-            for id, pid in wanted.items()
-            if re.search(r"job\.sh|helixband-jobs", alive.get(pid, ""))
-        }
+        look = 'uname -n; ps -ww -o pid=,args= -p "$1"'
+        done = os.run(["sh", "-c", look, "look", ",".join(sorted(set(wanted.values())))])
+        here, *lines = done.out.splitlines()
+        alive = dict(line.split(None, 1) for line in lines if len(line.split(None, 1)) == 2)
+        found = {}
+        for each in attempts:
+            if each.host not in (None, here):
+                found[each.id] = NOT_KNOWN_HERE
+            elif re.search(r"job\.sh|helixband-jobs", alive.get(wanted[each.id], "")):
+                found[each.id] = "RUNNING"
+        return found
 
 
 _START = """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from helixband.errors import StorageError, UsageError
 from helixband.jobs.layout import JobFolder
-from helixband.jobs.schedulers import Attempt, Scheduler, Script, check_done
+from helixband.jobs.schedulers import NOT_KNOWN_HERE, Attempt, Scheduler, Script, check_done
 from helixband.jobs.systems import Os
 
 LARGEST_ARRAY = 1000
@@ -121,6 +121,8 @@ class Slurm(Scheduler):
 
     def known(self, os: Os, attempts: Sequence[Attempt]) -> dict[str, str]:
         done = os.run(["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%T"])
+        if done.code == 127:
+            return {each.id: NOT_KNOWN_HERE for each in attempts}
         words = dict(line.split("|", 1) for line in check_done(done, "ask Slurm").splitlines() if "|" in line)
         return {each.id: words[each.id] for each in attempts if each.id in words}
 

@@ -12,7 +12,7 @@ import pytest
 from jobs_toys import command, slurm, states
 
 from helixband.errors import StorageError
-from helixband.jobs import Jobs, grid
+from helixband.jobs import Jobs, grid, machine
 from helixband.jobs.schedulers import Attempt
 
 FAKE = """#!/usr/bin/env python3
@@ -139,6 +139,19 @@ def test_a_slurm_that_does_not_answer_is_told(jobs: Jobs, fakes: Fakes, tmp_path
     with pytest.raises(StorageError, match="cannot ask Slurm: slurm_load_jobs error: Unable to contact"):
         jobs.status(silent=0.0)
     assert states(jobs.status()) == {"def/first/version_1": "submitted"}
+
+
+def test_jobs_that_were_fetched_are_shown_where_there_is_no_slurm(
+    jobs: Jobs, fakes: Fakes, tmp_path: Path, monkeypatch: Any
+) -> None:
+    fakes.answer("sbatch", "0 30")
+    jobs.submit(command(tmp_path), wait=0)
+    monkeypatch.setattr("helixband.jobs.machine.run", _without_squeue(machine.run))
+    assert states(Jobs().status(silent=0.0)) == {"def/first/version_1": "submitted"}
+
+
+def _without_squeue(run: Any) -> Any:
+    return lambda argv, stdin: (127, b"", b"") if argv[0] == "squeue" else run(argv, stdin)
 
 
 def test_what_has_ended_already_is_cancelled_without_an_error(jobs: Jobs, fakes: Fakes) -> None:

@@ -6,6 +6,7 @@ import pytest
 from jobs_toys import states
 
 from helixband.jobs import Jobs, Slurm, Status, Table
+from helixband.jobs.schedulers import NOT_KNOWN_HERE
 from helixband.jobs.status import STATES, Event, judge, judge_silent, last_line, read_events
 from helixband.results.glance import Glance, glance
 
@@ -41,6 +42,15 @@ def test_of_silent_jobs_the_scheduler_decides(monkeypatch: pytest.MonkeyPatch) -
     words[ids["running"]] = "OUT_OF_MEMORY"
     [running] = jobs.status("running", silent=0.0)
     assert (running.state, running.said) == ("error", MEMORY)
+
+
+def test_where_no_scheduler_is_to_be_reached_the_files_alone_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Slurm, "known", lambda self, os, attempts: {each.id: NOT_KNOWN_HERE for each in attempts}
+    )
+    now = {name.split("/")[1]: state for name, state in states(Jobs(str(REAL)).status(silent=0.0)).items()}
+    assert (now["submitted"], now["running"]) == ("submitted", "running")
+    assert now["lost"] == "running"  # its processes are, or were, those of another machine
 
 
 def status_of(*lines: str, errors: bytes = b"", ids: tuple[str, ...] = ("1",)) -> Status:
