@@ -8,6 +8,7 @@ weights, known labels).
 import functools
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -109,8 +110,15 @@ def needs_weight(criterion: Any) -> bool:
 
 
 def _weight_parameter(criterion: Any) -> inspect.Parameter | None:
+    kind: Any = type(criterion)
+    called = kind.forward if isinstance(criterion, nn.Module) else criterion
+    is_plain = isinstance(called, FunctionType)
+    return _weight_parameter_of(called) if is_plain else _weight_parameter_of.__wrapped__(called)
+
+
+@functools.lru_cache(maxsize=64)
+def _weight_parameter_of(called: Any) -> inspect.Parameter | None:
     try:
-        called = criterion.forward if isinstance(criterion, nn.Module) else criterion
         return inspect.signature(called).parameters.get("weight")
     except (TypeError, ValueError):
         return None
