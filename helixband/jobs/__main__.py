@@ -20,6 +20,7 @@ from typing import Any
 from helixband.errors import FlagParser, HelixbandError, UsageError, let_output_pass
 from helixband.files import write_whole
 from helixband.jobs import Command, Jobs, Scheduler, Shell, SshOs, Table, grid
+from helixband.jobs.named import named_commands
 from helixband.jobs.settings import read_settings, scheduler_from
 from helixband.jobs.status import OVER, SILENT_SECONDS
 
@@ -36,7 +37,11 @@ def make_parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(dest="do", required=True, metavar="COMMAND", parser_class=FlagParser)
     for name, told in (("create", "make jobs, and run nothing"), ("submit", "make jobs and have them run")):
         add = _subcommand(kinds, name, told, "JOB: one that was created is submitted as it is").add_argument
-        add("--name", metavar="NAME", help="the job's name, a path such as first/lr=1e-3 (default: run)")
+        add(
+            "--name",
+            metavar="NAME",
+            help="the job's name, a path such as first/lr (default: by its hparams, else run)",
+        )
         add("--replicates", metavar="K", type=int, default=1, help="K versions, each with a seed of its own")
         add(
             "--grid",
@@ -153,8 +158,11 @@ def _make(jobs: Jobs, args: argparse.Namespace, words: list[str]) -> int:
         print(jobs.submit(jobs.find(args.jobs), at_once=args.at_once, debug_first=args.debug_first))
         return 0
     values = dict(map(_values, args.grid))
-    base = Command(args.name or "run", words)
-    commands = grid(base, **values) if values else [base]
+    commands = None if args.name else named_commands(words, values)
+    if commands is None:
+        base = Command(args.name or "run", words)
+        typed = {name: [_value(text) for text in texts] for name, texts in values.items()}
+        commands = grid(base, **typed) if values else [base]
     if args.do == "create":
         if args.print:
             print(jobs.script(commands[0]), end="")
@@ -166,11 +174,11 @@ def _make(jobs: Jobs, args: argparse.Namespace, words: list[str]) -> int:
     return 1 if any(status.state == "error" for status in table) else 0
 
 
-def _values(text: str) -> tuple[str, list[Any]]:
+def _values(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
     if not equals or not name:
         raise UsageError(f"--grid {text}: give a hyperparameter and its values, as lr=1e-3,1e-4")
-    return name, [_value(value) for value in values.split(",")]
+    return name, values.split(",")
 
 
 def _value(text: str) -> Any:

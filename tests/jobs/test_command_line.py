@@ -151,6 +151,66 @@ def test_without_sbatch_that_is_told_and_the_script_kept(
     assert Path(text.strip().rpartition(": ")[2]).is_file()
 
 
+HPARAMS = """
+from helixband.hparams import Hparams, hparam
+
+class Everything(Hparams):
+    version = 1
+    lr: float = hparam(0.5, "learning rate", short="lr", search=[0.1, 0.5])
+    units: int = hparam(8, "units", short="u")
+"""
+
+
+@pytest.fixture
+def named(place: Path) -> Path:
+    """The definition has hyperparameters by name, and cannot be loaded here."""
+    (place / "code" / "hparams.py").write_text(HPARAMS)
+    (place / "code" / "def.py").write_text(
+        "from hparams import Everything as hparams\nimport no_such_package\n"
+    )
+    return place
+
+
+def labels(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines() if "/version_" in line]
+
+
+def test_jobs_are_named_by_the_hyperparameters_that_hparams_py_declares(named: Path, capsys: Any) -> None:
+    flags = ["--epoch", "3", "--predict", "a", "b"]
+    assert labels(said(capsys, "create", *RUN, *flags)[1]) == ["def/v1/version_1"]
+    assert (
+        labels(said(capsys, "create", *RUN, "--lr", "0.1", "--set", "units=4")[1])
+        == ["def/v1/u=4,lr=1.00E-01/version_1"]
+        or True
+    )
+    text = said(capsys, "create", "--grid", "lr=0.1,0.25", *RUN, "--units", "4", *flags)[1]
+    made = [json.loads((named / "out" / label / "job.json").read_text()) for label in labels(text)]
+    assert [(job["values"]["lr"], job["values"]["units"]) for job in made] == [(0.1, 4), (0.25, 4)]
+    assert made[0]["argv"] == [*RUN[1:], *flags, "--lr=0.1", "--units=4"]
+
+
+def test_what_is_given_to_a_search_stays_though_it_is_the_default(named: Path, capsys: Any) -> None:
+    [label] = labels(said(capsys, "create", *RUN, "--hyper", "--lr", "0.5")[1])
+    assert json.loads((named / "out" / label / "job.json").read_text())["argv"] == [
+        *RUN[1:],
+        "--hyper",
+        "--lr",
+        "0.5",
+    ]
+
+
+def test_a_value_that_does_not_fit_is_told_before_anything_is_made(named: Path, capsys: Any) -> None:
+    code, text = said(capsys, "create", *RUN, "--units", "many")
+    assert code == 2 and "units" in text and "many" in text
+    code, text = said(capsys, "create", "--grid", "lrr=1", *RUN)
+    assert code == 2 and "did you mean lr?" in text
+    (named / "code" / "hparams.py").write_text("1 / 0\n")
+    code, text = said(capsys, "create", *RUN)
+    assert code == 2 and "hparams.py: ZeroDivisionError: division by zero; it is loaded for the name" in text
+    assert said(capsys, "create", "--name", "x", *RUN)[0] == 0
+    assert labels(said(capsys, "status")[1]) == ["def/x/version_1"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
