@@ -1,7 +1,7 @@
 """The name of a job by the hyperparameters that its definition declares, without loading the definition.
 
-A definition that has `from hparams import Everything as hparams` has its classes in hparams.py beside it, which
-needs no torch: that file alone is loaded.
+A definition that has `from hparams import Everything as hparams` has its classes in hparams.py beside it.
+That file alone is loaded: it needs no torch.
 """
 
 import ast
@@ -66,8 +66,8 @@ def _load(path: Path) -> Any:
         raise
     except Exception as error:
         raise UsageError(
-            f"{path}: {type(error).__name__}: {error}; it is loaded for the name of the job: mend it, or give "
-            "--name"
+            f"{path}: {type(error).__name__}: {error}; it is loaded for the name of the job: mend it, or "
+            "give --name"
         ) from error
     finally:
         sys.path.remove(str(path.parent))
