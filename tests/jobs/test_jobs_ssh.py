@@ -26,22 +26,20 @@ def do(what: str, name: str = "first") -> Command:
 
 
 def test_jobs_behind_ssh_survive_the_session_and_come_home(there: Path) -> None:
-    jobs = Jobs(f"{there}/out", ssh(), shell(there))
+    jobs, near = Jobs(f"{there}/out", ssh(), shell(there)), Jobs(f"{there}/out")  # near: to wait without SSH
     jobs.submit([do("", "good"), do("fail", "it's; bad"), do("wait_once", "waits")], wait=0)
-    until(
-        lambda: jobs.status("waits"), lambda status: (there / "out" / status.job / "results/waits").exists()
-    )
+    waits = there / "out/def/waits/version_1"
+    until(lambda: near.status("waits"), lambda status: (waits / "results/waits").exists())
     jobs.cancel("waits")
-    until(jobs.status, lambda status: status.state in OVER)
+    until(near.status, lambda status: status.state in OVER)
     assert {status.job.split("/")[1]: (status.state, status.said) for status in jobs.status()} == {
         "good": ("complete", ""),
         "it's; bad": ("error", "ValueError: no such thing"),
         "waits": ("cancelled", ""),
     }
-    events = there / "out/def/waits/version_1/job.events"
-    until(jobs.status, lambda status: "exit " in events.read_text())
+    until(near.status, lambda status: "exit " in (waits / "job.events").read_text())
     jobs.resume("waits", wait=0)
-    until(lambda: jobs.status("waits"), lambda status: status.state == "complete")
+    until(lambda: near.status("waits"), lambda status: status.state == "complete")
     assert jobs.fetch("good", "home") == [Path("home/def/good/version_1")]
     assert states(Jobs("home").status()) == {"def/good/version_1": "complete"}
     assert "ValueError: no such thing" in jobs.log("it's; bad")
@@ -70,7 +68,7 @@ def test_slurm_behind_ssh_runs_a_grid(there: Path) -> None:
     jobs = Jobs(f"{there}/out", ssh(), slurm(there))
     table = jobs.submit(grid(do(""), x=[1, 2, 3]), at_once=2, wait=0)
     assert len(table) == 3
-    until(jobs.status, lambda status: status.state == "complete", 60)
+    until(Jobs(f"{there}/out").status, lambda status: status.state == "complete", 60)
     assert {job.ids[0].partition("_")[2] for job in jobs.find()} == {"1", "2", "3"}
 
 
