@@ -39,6 +39,7 @@ _MODULES = {
     ],
     "constraints": ["Constraint", "MaxNormConstraint", "NonNegative", "UnitNorm"],
     "hyperband": ["Hyperband", "Job", "Result", "Rung", "brackets"],
+    "helixband.tasks": ["Corruption", "MaskedTokenModel"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

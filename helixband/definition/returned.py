@@ -34,9 +34,12 @@ def holds_generators(made: Any) -> bool:
 def check_labelled(module: ModuleType, generator: Any, name: str) -> None:
     """Raise `DataError` where a generator says that it has no labels, and its set needs them.
 
-    `name`: of the function that returned it, and as what. A `fit` of the definition may train on x alone.
+    `name`: of the function that returned it, and as what. A `fit` of the definition may train on x alone, and
+    a `split_batch` may make labels of x.
     """
-    if getattr(generator, "labelled", True) is False and module.Model.fit is BaseModel.fit:
+    model = module.Model
+    makes_labels = model.fit is not BaseModel.fit or model.split_batch is not BaseModel.split_batch
+    if getattr(generator, "labelled", True) is False and not makes_labels:
         function = getattr(module, name.partition(",")[0])
         code = getattr(inspect.unwrap(function), "__code__", None)  # a callable object has none
         place = f"{code.co_filename}, line {code.co_firstlineno}" if code else module.__file__

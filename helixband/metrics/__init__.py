@@ -23,6 +23,7 @@ from helixband.metrics.classes import (
     several_labels,
 )
 from helixband.metrics.common import UNDEFINED, Metric
+from helixband.metrics.tokens import at_known, perplexity
 from helixband.metrics.values import (
     cosine,
     jensen_shannon,
@@ -41,6 +42,7 @@ __all__ = [
     "OverLabels",
     "accuracy",
     "accuracy_of_batches",
+    "at_known",
     "auprc",
     "auroc",
     "class_index",
@@ -54,6 +56,7 @@ __all__ = [
     "pearson",
     "per_class",
     "per_label",
+    "perplexity",
     "poisson_deviance",
     "predicted_class",
     "profile_pearson",

@@ -133,6 +133,8 @@ class Engine:
         """Whether its loss has taken them."""
         self.adds_up = True
         """Whether the losses that `compute_loss` gave last can be put together from those of batches."""
+        self.trains = False
+        """Whether the pass over a set that is under way, or was last, is one of training."""
         self.rows = 0
         """The examples of the batch of the step under way."""
         self.shared: Shared | None = None
@@ -215,13 +217,14 @@ class Engine:
 
     def begin_epoch(self) -> None:
         """Begin a pass over the training set."""
-        self.begin_pass()
+        self.begin_pass(trains=True)
         self.update.begin_epoch()
         if self.freeze is not None:
             self.freeze.begin_epoch(self.record.epoch)
 
-    def begin_pass(self) -> None:
+    def begin_pass(self, trains: bool = False) -> None:
         """Have the criterion looked at, and the first batch of a pass over a set checked."""
+        self.trains = trains
         precision.begin_pass(self.options.precision)
         self.criterion = None
         self.check_loss = self.check_metrics = self.check_step = True

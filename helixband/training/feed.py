@@ -76,10 +76,10 @@ def labelled(
 
     `split` makes (x, y), or (x, y, weight), of batches of another form; it is told where they are from.
 
-    Raises `DataError` for a generator that says it is not `labelled`, for a batch that is no pair, and for a
-    stream that ends.
+    Raises `DataError` for a batch that is no pair, for a stream that ends, and, without a `split`, for a
+    generator that says it is not `labelled`.
     """
-    if getattr(generator, "labelled", True) is False:
+    if split is None and getattr(generator, "labelled", True) is False:
         raise DataError(told_unlabelled(generator))
     source = iter(generator) if place is None else generator.stream(*place)
     number = -1

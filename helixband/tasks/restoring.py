@@ -1,0 +1,93 @@
+"""What models that restore tokens have in common: x is changed, and the target is what was there."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from base_model import BaseModel, Number
+from helixband import metrics
+from helixband.metrics.tokens import MISSING
+from helixband.randomness import derive_seed
+from helixband.tasks.corruption import KINDS, Corruption
+from helixband.tasks.positions import check_logits
+
+MOST_TOKENS = 20
+"""Accuracies are reported token by token in an alphabet of up to so many."""
+
+
+class RestoringModel(BaseModel):
+    """Learns to restore tokens that are changed at random; it needs no labels.
+
+    The generators give x alone, or (x, y), of which y is not used. x is indexes (N, S), or {"x": indexes, …}.
+    The network gets the changed x, of the same shape and dtype, and gives logits (N, V, S), of the alphabet's
+    tokens in their order; V may be larger. y is {"token": int16 (N, S), −100 where the token is no target,
+    "kind": uint8 (N, S), as in `KINDS`}. y_pred is the probabilities, (N, V, S). A prediction is of x as it
+    is.
+
+    Which tokens are changed depends on the seed, the epoch and the batch alone: it is the same in all
+    processes of a training, after an interruption, and in each pass of a validation.
+    """
+
+    default_criterion = nn.CrossEntropyLoss()
+    corruption = Corruption()
+    corrupts_evaluation = True
+    """Whether x is changed in validation and test too, as in training."""
+
+    def init_model(self, *parts: Any, corruption: Corruption | None = None, **others: Any) -> None:
+        """As `BaseModel.init_model`: (network, optimizer), or (network, criterion, optimizer).
+
+        The criterion gets logits (N, V, S) and indexes (N, S), −100 where there is no target.
+        """
+        if corruption is not None:
+            self.corruption = corruption
+        super().init_model(*parts, **others)
+
+    def split_batch(self, batch: Any) -> tuple[Any, Any]:
+        """(x with tokens changed, y) of a batch x or (x, y), on the host."""
+        x = batch[0] if isinstance(batch, tuple | list) else batch
+        tokens = self.corruption.check(x["x"] if isinstance(x, dict) and "x" in x else x)
+        changed, kind = tokens, torch.zeros_like(tokens, dtype=torch.uint8)
+        if self.engine.trains or self.corrupts_evaluation:
+            mark = zlib.crc32(tokens.contiguous().numpy().data)
+            changed, kind = self.corruption(
+                tokens, derive_seed(self.args.seed, "corruption", self.epoch, mark)
+            )
+        y = {"token": tokens.to(torch.int16).where(self.is_target(tokens, kind), MISSING), "kind": kind}
+        return ({**x, "x": changed} if isinstance(x, dict) else changed), y
+
+    def is_target(self, tokens: Tensor, kind: Tensor) -> Tensor:
+        """Which tokens are to be restored, bool (N, S); both (N, S)."""
+        raise NotImplementedError
+
+    def split_output(self, output: Any) -> dict[str, Any]:
+        """A plain tensor is the logits; metrics and predictions get probabilities."""
+        if isinstance(output, Tensor):
+            return {"y_pred": output.softmax(1) if output.ndim > 1 else output, "y_pred_loss": output}
+        return super().split_output(output)
+
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+        """The criterion's loss over the targets; raises `DefinitionError` for logits of another shape."""
+        check_logits(y_pred_loss, y["token"], self.corruption.alphabet.n_tokens)
+        return super().compute_loss(y_pred_loss, y["token"].long())
+
+    def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        return {"accuracy": metrics.accuracy(*metrics.at_known(y_true["token"], y_pred))}
+
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
+        """`accuracy` and `perplexity` over the targets, `accuracy_<kind>` and `accuracy_<token>`.
+
+        Kinds are those of the corruption that have a share, and tokens those of an alphabet of up to 20.
+        """
+        true, pred = metrics.at_known(y_true["token"], y_pred)
+        kind = y_true["kind"][y_true["token"] != MISSING]
+        found = {"accuracy": metrics.accuracy(true, pred), "perplexity": metrics.perplexity(true, pred)}
+        for name, number in KINDS.items():
+            if getattr(self.corruption, name):
+                found[f"accuracy_{name}"] = metrics.accuracy(true[kind == number], pred[kind == number])
+        if self.corruption.alphabet.n_tokens <= MOST_TOKENS:
+            for token, text in enumerate(self.corruption.alphabet.tokens):
+                found[f"accuracy_{text}"] = metrics.accuracy(true[true == token], pred[true == token])
+        return found
