@@ -27,3 +27,17 @@ class OneHot(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hot: Tensor = x.unsqueeze(1) == self.tokens
         return hot.to(torch.get_default_dtype())
+
+
+class TokenEmbedding(nn.Embedding):
+    """Indexes (N, S), integers, to a learned vector each, (N, channels, S).
+
+    As the `embedding` of an encoder, for vocabularies that are too large for one-hot vectors, such as word
+    pieces: `TransformerEncoder(256, embedding=TokenEmbedding(30_000, 256))`.
+    """
+
+    def __init__(self, tokens: int, channels: int) -> None:
+        super().__init__(tokens, channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.long()).transpose(1, 2)

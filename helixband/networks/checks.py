@@ -1,0 +1,58 @@
+"""The settings of networks, held against their rules when a network is made."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from torch import nn
+
+from helixband.errors import DefinitionError, in_one_line, listed
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+def check_sizes(network: object, **sizes: Any) -> None:
+    """Refuse a size that is not a whole number from 1; the names are those of the arguments."""
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise DefinitionError(f"{_named(network, name, size)}; it has to be a whole number from 1")
+
+
+def check_list_of_sizes(network: object, **lists: Any) -> None:
+    """Refuse what is not at least one whole number from 1."""
+    for name, sizes in lists.items():
+        is_list = isinstance(sizes, Sequence) and not isinstance(sizes, str)
+        if not is_list or not sizes or any(type(size) is not int or size < 1 for size in sizes):
+            raise DefinitionError(
+                f"{_named(network, name, sizes)}; it has to be a list of whole numbers from 1, such as [64, "
+                "128]"
+            )
+
+
+def check_kernels(network: object, **kernels: Any) -> None:
+    """Refuse a kernel of an even number of positions: its output would lie between two positions."""
+    check_sizes(network, **kernels)
+    for name, size in kernels.items():
+        if size % 2 == 0:
+            raise DefinitionError(
+                f"{_named(network, name, size)}; it has to be odd, so that each output is at the middle of "
+                f"its kernel: {size - 1} or {size + 1}"
+            )
+
+
+def check_share(network: object, **shares: Any) -> None:
+    """Refuse a dropout that is not from 0 to below 1."""
+    for name, share in shares.items():
+        if type(share) not in (int, float) or not 0 <= share < 1:
+            raise DefinitionError(f"{_named(network, name, share)}; it has to be from 0 to below 1")
+
+
+def check_choice(network: object, name: str, value: Any, choices: Collection[str]) -> None:
+    """Refuse what is none of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise DefinitionError(
+            f"{_named(network, name, value)}; it has to be one of {listed(map(repr, choices), 10)}"
+        )
+
+
+def _named(network: object, name: str, value: Any) -> str:
+    return f"{name} of {type(network).__name__} is {in_one_line(value)}"
