@@ -195,11 +195,14 @@ def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, 
 
 
 def outputs(
-    model: Any, generator: Iterable[Any], split: Split | None = None
+    model: Any, generator: Iterable[Any], split: Split | None = None, of_part: bool = False
 ) -> tuple[dict[str, float], Any, Any]:
-    """(losses, y_true, y_pred) of a whole set, its labels checked; `split` is that of its batches."""
+    """(losses, y_true, y_pred) of a set, its labels checked; `split` is that of its batches.
+
+    Raises `DataError` where no example counts for the loss, unless this is `of_part` of a set alone.
+    """
     step = _by_definition if model.engine.own_eval_step else batch
-    losses, y_true, y_pred = _pass(model, step, generator, split)
+    losses, y_true, y_pred = _pass(model, step, generator, split, of_part)
     model.check_labels(y_true)
     if not math.isfinite(losses["loss"]):
         _check_finite(generator, y_true, y_pred)
@@ -207,7 +210,11 @@ def outputs(
 
 
 def _pass(
-    model: Any, step: Callable[..., Evaluated], generator: Iterable[Any], split: Split | None = None
+    model: Any,
+    step: Callable[..., Evaluated],
+    generator: Iterable[Any],
+    split: Split | None = None,
+    of_part: bool = False,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a whole set, whose batches `step(model, x, y)` evaluates."""
     model.engine.begin_pass()
@@ -221,7 +228,9 @@ def _pass(
     rows, limit, evaluated = model.args.batch_size, model.batch_limit, functools.partial(step, model)
     shared = model.engine.shared
     try:
-        return passes.evaluate(evaluated, loss_of, generator, model.device, rows, limit, split, shared)
+        return passes.evaluate(
+            evaluated, loss_of, generator, model.device, rows, limit, split, shared, of_part
+        )
     finally:
         model.engine.sample_weight = None
 

@@ -117,6 +117,8 @@ class LossMeter:
     @property
     def counts(self) -> bool:
         """Whether any loss has a weight."""
+        if self._parts:
+            return any(part.counts for part in self._parts.values())
         weights = self._weights()
         return weights is None or bool(weights.any())
 

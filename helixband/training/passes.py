@@ -68,6 +68,7 @@ def evaluate(
     limit: int | None = None,
     split: Split | None = None,
     shared: Shared | None = None,
+    of_part: bool = False,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a whole set, the latter as NumPy arrays (N, …).
 
@@ -77,6 +78,7 @@ def evaluate(
     Batches of more than `training_rows` examples are cut into pieces, so that the device's memory is bounded
     whatever the generator yields. The loss is the same for any pieces: it is put together from theirs, or is
     `criterion(y_pred_loss, y)` of the whole set, with a third argument where its examples have weights.
+    Raises `DataError` where no example counts for it, unless this is `of_part` of a set alone.
     """
     losses, true, predicted, whole = LossMeter(), Outputs(), Outputs(), WholeSet()
     batches = labelled(generator, limit, split)
@@ -101,6 +103,11 @@ def evaluate(
     if exact is not None:
         losses = LossMeter()
         losses.add(exact)
+    if not (losses.counts or of_part):
+        raise DataError(
+            f"no example of {type(generator).__name__} counts for the loss: all labels are missing or "
+            "ignored, or all weights are 0"
+        )
     return {"loss": losses.total(), **losses.parts()}, true.joined(), predicted.joined()
 
 

@@ -29,7 +29,8 @@ def set_up(
     _check(precision, device)
     if precision in DTYPES:
         for module in network.modules() if by_parts else (network,):
-            module.register_forward_pre_hook(_Enter(device.type, DTYPES[precision]))
+            is_part = module is not network
+            module.register_forward_pre_hook(_Enter(device.type, DTYPES[precision], is_part))
             module.register_forward_hook(_leave, always_call=True)
     return GradScaler(device.type) if precision == "16" else None
 
@@ -61,12 +62,13 @@ def _check(precision: str, device: torch.device) -> None:
 class _Enter:
     """Turns autocast on before the network, or a part of it alone, computes."""
 
-    def __init__(self, device: str, dtype: torch.dtype) -> None:
-        self._device, self._dtype = device, dtype
+    def __init__(self, device: str, dtype: torch.dtype, is_part: bool) -> None:
+        self._device, self._dtype, self._is_part = device, dtype, is_part
 
     def __call__(self, network: nn.Module, args: Any) -> None:
         autocast: Any = None
-        if not _ENTERED:
+        # Within autocast a part is computed again, for gradients, as it was within the network.
+        if not _ENTERED and not (self._is_part and torch.is_autocast_enabled(self._device)):
             autocast = torch.autocast(self._device, self._dtype)
             autocast.__enter__()
         _ENTERED.append(autocast)

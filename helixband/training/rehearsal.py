@@ -125,7 +125,7 @@ def evaluate(model: Any, batch: tuple[Any, ...], passes: int | None) -> tuple[di
     batch = next(pieces(batch, model.args.batch_size, model.device))
     if passes:
         model.predict_mc([batch[0]], min(passes, PASSES))
-    return judge.outputs(model, [batch], lambda batch, where: batch)
+    return judge.outputs(model, [batch], lambda batch, where: batch, of_part=True)
 
 
 def predict(model: Any, x: Any, passes: int | None) -> tuple[Any, Any]:

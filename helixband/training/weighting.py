@@ -110,10 +110,10 @@ def needs_weight(criterion: Any) -> bool:
 
 
 def _weight_parameter(criterion: Any) -> inspect.Parameter | None:
-    kind: Any = type(criterion)
-    called = kind.forward if isinstance(criterion, nn.Module) else criterion
-    is_plain = isinstance(called, FunctionType)
-    return _weight_parameter_of(called) if is_plain else _weight_parameter_of.__wrapped__(called)
+    called = criterion.forward if isinstance(criterion, nn.Module) else criterion
+    plain = getattr(called, "__func__", called)
+    is_plain = isinstance(plain, FunctionType)
+    return _weight_parameter_of(plain) if is_plain else _weight_parameter_of.__wrapped__(called)
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn, optim
+from torch.utils.checkpoint import checkpoint
 
 from base_model import BaseModel, ClassificationModel, RegressionModel, TrainingOptions
 from batch_generator import MatrixBatchGenerator
 from constraints import MaxNormConstraint
-from helixband.errors import DefinitionError, HelixbandWarning, TrainingError
+from helixband.errors import DataError, DefinitionError, HelixbandWarning, TrainingError
 from helixband.losses import PearsonLoss
 from helixband.results.directory import Trial
 from helixband.training import rehearsal
 from helixband.training.parts.average import Average
+from helixband.training.parts.skip import Kept
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 3)).astype(np.float32)
@@ -564,3 +566,66 @@ def test_class_indexes_that_were_mixed_are_refused() -> None:
     classes = MatrixBatchGenerator(X, np.arange(24) % 3, 24)
     with pytest.raises(DefinitionError, match=r"labels of a batch hold .*F\.one_hot\(y, 3\)"):
         Mixes({}, CPU).fit(classes, classes, 1)
+
+
+def test_parts_that_are_computed_again_for_gradients_are_so_in_their_precision() -> None:
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            return checkpoint(lambda x: self.second(torch.tanh(self.first(x))), x, use_reentrant=False)
+
+    class Saves(Own):
+        def init_model(self) -> None:
+            torch.manual_seed(0)
+            network = Checkpointed()
+            options = TrainingOptions(precision="bf16")
+            BaseModel.init_model(
+                self, network, nn.MSELoss(), optim.SGD(network.parameters(), 0.05), training=options
+            )
+
+    class Default(Saves):
+        train_step = RegressionModel.train_step  # type: ignore[assignment]
+
+    own, default = Saves({}, CPU), Default({}, CPU)
+    assert own.fit(train_set(), val_set(), 2) == default.fit(train_set(), val_set(), 2)
+
+
+def test_state_that_a_left_out_step_made_is_forgotten() -> None:
+    def trained(skipped: int | None) -> list[float]:
+        parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
+        optimizer = optim.SGD([parameter], 0.1, momentum=0.9, dampening=0.5)
+        for number in range(5):
+            parameter.grad = 2 * parameter.detach()
+            if number == skipped:
+                kept = Kept(optimizer)
+                optimizer.step()
+                kept.put_back_unless(torch.tensor(False))
+                parameter.grad = 2 * parameter.detach()
+            optimizer.step()
+        values: list[float] = parameter.tolist()
+        return values
+
+    assert trained(0) == trained(3) == trained(None)
+
+
+def test_a_validation_set_of_which_no_example_counts_is_refused() -> None:
+    class Weighted:
+        def __init__(self, weight: float) -> None:
+            self._weight = weight
+
+        def __iter__(self) -> Any:
+            yield X, Y, np.full(24, self._weight)
+
+    class Linear(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = nn.Linear(3, 1)
+            super().init_model(network, optim.SGD(network.parameters(), 0.1))
+
+        def split_batch(self, batch: Any) -> tuple[Any, ...]:
+            return tuple(batch)
+
+    with pytest.raises(DataError, match="no example of Weighted counts for the loss.*all weights are 0"):
+        Linear({}, CPU).fit(Weighted(1.0), Weighted(0.0), 1)

@@ -68,16 +68,26 @@ class Kept:
     def __init__(self, optimizer: Any, further: Iterable[Tensor] = ()) -> None:
         self._optimizer, self._further = optimizer, list(further)
         self._before = {id(each): each.detach().clone() for each in self._tensors()}
+        self._state = {parameter: dict(state) for parameter, state in optimizer.state.items()}
 
     @torch.no_grad()
     def put_back_unless(self, is_taken: Tensor) -> None:
-        """Undo the step where it is not to be taken; without waiting, where all the state is on the device.
+        """Undo the step where it is not to be taken.
 
-        That goes where the step makes no state: the first is decided on before it is taken.
+        That waits for nothing where all the state is on the device, and where the step made no state, as a
+        momentum that begins at 0 makes it late.
         """
+        tensors = list(self._tensors())
+        if any(id(each) not in self._before for each in tensors) and not is_taken:
+            for parameter, state in list(self._optimizer.state.items()):
+                state.clear()
+                if parameter in self._state:
+                    state.update(self._state[parameter])
+                else:
+                    del self._optimizer.state[parameter]
         for each in self._tensors():
-            before = self._before[id(each)]
-            each.copy_(torch.where(is_taken.to(each.device), each, before))
+            if (value := self._before.get(id(each))) is not None:
+                each.copy_(torch.where(is_taken.to(each.device), each, value))
 
     def _tensors(self) -> Iterable[Tensor]:
         for group in self._optimizer.param_groups:
