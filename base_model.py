@@ -418,16 +418,16 @@ class ClassificationModel(BaseModel):
 
         Raises `DefinitionError` for a softmax over one logit, whose loss is 0 whatever it is.
         """
-        one_logit = isinstance(y_pred_loss, Tensor) and (y_pred_loss.ndim == 1 or y_pred_loss.shape[1] == 1)
-        self.engine.one_logit = one_logit
-        if one_logit and isinstance(self.criterion, nn.CrossEntropyLoss):
+        self.engine.see_logits(y_pred_loss)
+        if self.engine.n_logits == 1 and isinstance(self.criterion, nn.CrossEntropyLoss):
             raise DefinitionError(
                 f"CrossEntropyLoss got logits of shape {tuple(y_pred_loss.shape)}, one for each example; it "
                 "takes one a class: give the network 2 outputs, or leave the criterion out"
             )
         if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y_pred_loss.ndim <= 2:
             y = losses.match_labels(y, y_pred_loss, self.engine.own_prepare)
-        return super().compute_loss(y_pred_loss, y)
+        with losses.classes_checked(self, y):
+            return super().compute_loss(y_pred_loss, y)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"accuracy": metrics.accuracy(y_true, y_pred)}
@@ -436,17 +436,14 @@ class ClassificationModel(BaseModel):
         return {"accuracy": metrics.accuracy_of_batches(y_true, y_pred)}
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
-        return {
-            "accuracy": metrics.accuracy(y_true, y_pred),
-            "auroc": metrics.auroc(y_true, y_pred),
-        }
+        return metrics.of_classes(y_true, y_pred, self.class_names)
 
     def check_labels(self, y_true: Any) -> None:
         super().check_labels(y_true)
         if isinstance(y_true, np.ndarray):
-            losses.check_classes(
-                y_true, self.engine.one_logit, f"{type(self).__name__} is a ClassificationModel"
-            )
+            what = f"{type(self).__name__} is a ClassificationModel"
+            ignored = getattr(self.criterion, "ignore_index", -100)
+            losses.check_classes(y_true, self.engine.n_logits, what, ignored)
 
 
 class MultiLabelModel(BaseModel):

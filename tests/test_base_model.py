@@ -791,3 +791,18 @@ def test_init_model_has_to_end_in_that_of_the_base_class() -> None:
 
     with pytest.raises(DefinitionError, match=r"Model.init_model has to end in super\(\).init_model"):
         Model()
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_of_no_class_is_refused_with_its_row(label: int) -> None:
+    class Model(ClassificationModel):
+        def init_model(self) -> None:
+            network = nn.Linear(2, 3)
+            super().init_model(network, optim.Adam(network.parameters()))
+
+    data = MatrixBatchGenerator(np.zeros((4, 2), np.float32), np.array([0, 2, label, 1]))
+    told = rf"row 2 of the labels is {label}, and the network tells apart 3 classes, 0 to 2"
+    with pytest.raises(DataError, match=told):
+        Model().evaluate(data)
+    with pytest.raises(DataError, match=told):
+        Model().fit(data, data, 1)

@@ -119,6 +119,7 @@ FILES = {
     "metrics": [
         "common",
         "classes tokens values",
+        "spans",
         ".",
     ],
     "networks": [
@@ -181,8 +182,8 @@ FILES = {
         "negatives regions",
     ],
     "tasks": [
-        "corruption positions",
-        "restoring",
+        "alignment corruption positions",
+        "restoring token_classification",
         "masked_tokens",
         ".",
     ],
@@ -210,7 +211,7 @@ FILES = {
 
 A dot is the folder's own `__init__.py`, where that imports by strings."""
 
-ROOMS, FLOORS_HIGH, IMPORTS = 28, 10, 122  # at most
+ROOMS, FLOORS_HIGH, IMPORTS = 28, 10, 124  # at most
 LINES = {"base_model": 495}  # and 400 of any other
 
 

@@ -24,6 +24,7 @@ from helixband.metrics import (
     jensen_shannon,
     kl_divergence,
     mse,
+    of_classes,
     pearson,
     per_class,
     per_label,
@@ -407,3 +408,27 @@ def test_a_prediction_of_nan_makes_every_metric_undefined(metric: Metric, form: 
 def test_arguments_of_a_wrong_type_are_told_by_name(call: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_what_is_reported_of_classes() -> None:
+    y_pred = [[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]
+    found = of_classes([0, 0, 1, 1, 2], y_pred, ["helix", "sheet", "coil"])
+    assert found == pytest.approx(
+        {
+            "accuracy": 0.6,
+            "auroc": (5 / 6 + 5 / 6 + 1) / 3,
+            "auroc_median": 5 / 6,
+            "accuracy_helix": 0.5,
+            "accuracy_sheet": 0.5,
+            "accuracy_coil": 1.0,
+        }
+    )
+
+
+def test_a_class_without_examples_has_no_accuracy_and_no_part_in_the_median() -> None:
+    found = of_classes([0, 1], [[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
+    assert np.isnan(found["accuracy_class_2"]) and found["auroc_median"] == 1.0
+
+
+def test_of_many_classes_none_is_told_by_itself() -> None:
+    assert set(of_classes(np.arange(21), np.eye(21))) == {"accuracy", "auroc", "auroc_median"}

@@ -16,6 +16,7 @@ from helixband.metrics.classes import (
     auroc,
     class_index,
     no_class_row,
+    of_classes,
     over_labels,
     per_class,
     per_label,
@@ -23,6 +24,7 @@ from helixband.metrics.classes import (
     several_labels,
 )
 from helixband.metrics.common import UNDEFINED, Metric
+from helixband.metrics.spans import span_scores, spans
 from helixband.metrics.tokens import at_known, perplexity
 from helixband.metrics.values import (
     cosine,
@@ -52,6 +54,7 @@ __all__ = [
     "mse",
     "mse_of_batches",
     "no_class_row",
+    "of_classes",
     "over_labels",
     "pearson",
     "per_class",
@@ -61,5 +64,7 @@ __all__ = [
     "predicted_class",
     "profile_pearson",
     "several_labels",
+    "span_scores",
+    "spans",
     "spearman",
 ]

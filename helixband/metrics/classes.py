@@ -18,10 +18,13 @@ from helixband.metrics.common import (
     disagreement,
     late_import,
     mean_of_defined,
+    median_of_defined,
     paired,
     sizes,
 )
 
+MOST_CLASSES = 20
+"""The accuracies of single classes are reported where there are at most so many."""
 SUM_TOLERANCE = 1e-3
 """So much may the labels of an example's classes differ from 1 together."""
 ROUNDING = 2**-8
@@ -154,7 +157,34 @@ def auroc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     0.75
     """
     sklearn = late_import("sklearn.metrics")  # it takes a second
-    return _over_classes(sklearn.roc_auc_score, y_true, y_pred)
+    return mean_of_defined(_each_class(sklearn.roc_auc_score, y_true, y_pred))
+
+
+def of_classes(y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str] | None = None) -> dict[str, float]:
+    """`accuracy`, `auroc` and `auroc_median`, which is the median over the classes, each against the rest.
+
+    Of up to 20 classes, the accuracy of each too, the share of its examples that are told to be of it:
+    `accuracy_class_0` or by `names`. `y_true` is (N,) indexes or (N, C); `y_pred` is (N,) P(class 1) or
+    (N, C).
+
+    >>> found = of_classes([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8], ["helix", "sheet"])
+    >>> found["accuracy_helix"], found["accuracy_sheet"], found["auroc_median"]
+    (0.5, 0.5, 0.75)
+    """
+    found = {"accuracy": accuracy(y_true, y_pred)}
+    areas = _each_class(late_import("sklearn.metrics").roc_auc_score, y_true, y_pred)
+    found |= {"auroc": mean_of_defined(areas), "auroc_median": median_of_defined(areas)}
+    if several_labels(y_true, y_pred):
+        return found
+    labels, scores = _labels_and_scores(y_true, y_pred)
+    classes = 2 if scores.ndim == 1 else scores.shape[1]
+    if classes > MOST_CLASSES:
+        return found
+    if names is None:
+        names = [f"class_{k}" for k in range(classes)]
+    for k, name in enumerate(_checked_names(names, classes, "classes")):
+        found[f"accuracy_{name}"] = accuracy(labels[labels == k], scores[labels == k])
+    return found
 
 
 def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -164,7 +194,7 @@ def auprc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     0.8333
     """
     sklearn = late_import("sklearn.metrics")
-    return _over_classes(sklearn.average_precision_score, y_true, y_pred)
+    return mean_of_defined(_each_class(sklearn.average_precision_score, y_true, y_pred))
 
 
 def per_class(
@@ -268,7 +298,9 @@ def over_labels(
     return OverLabels(float(np.mean(defined)), float(np.median(defined)), each)
 
 
-def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float:
+def _each_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> list[float]:
+    """The metric of each class or label, NaN where it is not defined; of two classes it is one alone."""
+
     def one(true: ArrayLike, pred: ArrayLike) -> float:
         true = array("y_true", true) > 0.5
         defined = len(np.unique(true)) == 2 and np.isfinite(pred).all()
@@ -277,13 +309,14 @@ def _over_classes(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> float
     if several_labels(y_true, y_pred):
         if np.shape(y_true)[1] == 2:  # the areas of two columns of logits would not be those of two classes
             _check_probabilities(y_pred)
-        return over_labels(one, y_true, y_pred).mean
+        found = over_labels(one, y_true, y_pred)
+        return [UNDEFINED] if math.isnan(found.mean) else list(found.each.values())
     labels, scores = _labels_and_scores(y_true, y_pred)
     if scores.ndim == 1 or scores.shape[1] == 2:
-        return one(labels, _of_class_one(scores))
+        return [one(labels, _of_class_one(scores))]
     if np.isnan(scores).any():
-        return UNDEFINED
-    return mean_of_defined(list(per_class(one, labels, scores).values()))
+        return [UNDEFINED]
+    return list(per_class(one, labels, scores).values())
 
 
 def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[Any]]:

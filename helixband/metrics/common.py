@@ -72,6 +72,12 @@ def mean_of_defined(values: list[float]) -> float:
     return float(np.mean(defined)) if defined else UNDEFINED
 
 
+def median_of_defined(values: list[float]) -> float:
+    """The median of the values that are not NaN; NaN where there is none."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.median(defined)) if defined else UNDEFINED
+
+
 def late_import(name: str) -> Any:
     """A module by name."""
     # Imported here because it takes torch, and the report has metrics without torch.

@@ -115,8 +115,8 @@ class Engine:
         self._own: set[str] = set()
         self.ours: set[str] = set()
         """Which of the methods that compute losses and metrics are those of our own classes."""
-        self.one_logit: bool | None = None
-        """Whether the last batch of a classification had one logit for each example, and not one a class."""
+        self.n_logits: int | None = None
+        """How many logits each example, or position of it, of the last batch of a classification had."""
         self.scores_y_pred = False
         """Whether the loss of the batch that was evaluated last is of y_pred itself, and not of logits."""
         self.asked_total = False
@@ -165,6 +165,11 @@ class Engine:
     def weight_of(self, rows: int) -> int | Tensor:
         """The weight of a batch among others, as far as its loss does not tell: that of its examples."""
         return rows if self.sample_weight is None else self.sample_weight.sum()
+
+    def see_logits(self, y_pred_loss: Any) -> None:
+        """Note how many classes a network tells apart: (N, C, …), or (N,) of one logit."""
+        if isinstance(y_pred_loss, Tensor) and y_pred_loss.ndim:
+            self.n_logits = 1 if y_pred_loss.ndim == 1 else y_pred_loss.shape[1]
 
     def share_of(self, loss: Tensor) -> float | Tensor | None:
         """How much a batch of this loss counts among those that are accumulated with it; None of a sum."""

@@ -1,9 +1,10 @@
 """How criteria are called, labels in the form that they take, and how losses of batches are put together."""
 
+import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -96,11 +97,11 @@ def match_labels(y: Tensor, logits: Tensor, are_made: bool = False) -> Tensor:
     return of_class_one.to(logits.dtype).reshape(logits.shape)
 
 
-def check_classes(y: NDArray[Any], one_logit: bool | None, what: str) -> None:
+def check_classes(y: NDArray[Any], n_logits: int | None, what: str, ignored: int = -100) -> None:
     """Raise `DataError` for labels, NumPy, that are no classes as `match_labels` takes them.
 
-    `one_logit`: whether the network gives one for each example, and not one for each class; None where that
-    is not known yet. `what` is said of the model.
+    `n_logits`: how many the network gives for each example; None where that is not known yet. `what` is said
+    of the model. The label `ignored` is of no class.
     """
     if (row := no_class_row(y)) is not None:
         raise DataError(
@@ -108,9 +109,9 @@ def check_classes(y: NDArray[Any], one_logit: bool | None, what: str) -> None:
             f"{y[row].sum():g}, and has to sum to 1. For several labels an example derive Model from "
             "MultiLabelModel"
         )
-    if y.dtype.kind != "f" or one_logit is not False or math.prod(y.shape[1:]) != 1:
+    if n_logits is None or math.prod(y.shape[1:]) != 1:
         return
-    of_none = np.flatnonzero(np.isfinite(y) & (y != np.rint(y)))
+    of_none = np.flatnonzero(np.isfinite(y) & (y != np.rint(y)) & (n_logits > 1))
     if len(of_none):
         row = int(of_none[0])
         raise DataError(
@@ -118,6 +119,30 @@ def check_classes(y: NDArray[Any], one_logit: bool | None, what: str) -> None:
             f"1, … Row {row} of the labels is {y.reshape(-1)[row]:g}. For soft labels give a column for each "
             "class, (N, C), whose rows sum to 1, or, of two classes, let the network give one logit. For "
             "numbers derive Model from RegressionModel"
+        )
+    check_range(y, n_logits, ignored)
+
+
+@contextlib.contextmanager
+def classes_checked(model: Any, y: Any) -> Iterator[None]:
+    """Around a loss of classes: where it knows no class of an index, `DataError` says which label it is."""
+    try:
+        yield
+    except IndexError:
+        model.check_labels(y.numpy(force=True))
+        raise
+
+
+def check_range(y: NDArray[Any], n_logits: int, ignored: int = -100) -> None:
+    """Raise `DataError` for class indexes (N, …) that are not below the number of logits, or below 0."""
+    classes = max(2, n_logits)
+    strange = (y != ignored) & ((y < 0) | (y > classes - 1))
+    if strange.any():
+        place = np.argwhere(strange)[0]
+        at = "".join(f", at position {each} (from 0)" for each in place[1:] if y.ndim > 1 and y.shape[1] > 1)
+        raise DataError(
+            f"row {place[0]} of the labels is {y[tuple(place)]:g}{at}, and the network tells apart "
+            f"{classes} classes, 0 to {classes - 1}: correct the labels, or give the network more outputs"
         )
 
 

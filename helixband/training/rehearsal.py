@@ -64,8 +64,9 @@ def train(model: Any, batch: tuple[Any, ...]) -> tuple[list[str], Any, Any]:
         y_true = to_numpy(kept(y))
     model.engine.sample_weight = weight[0] if weight else None
     output = model.forward(x)
-    loss, y_pred = judge.mean_loss(model, output["y_pred_loss"], y), output["y_pred"]
+    model.engine.see_logits(output["y_pred_loss"])
     model.check_labels(y_true)  # again, as what the network gives is known now
+    loss, y_pred = judge.mean_loss(model, output["y_pred_loss"], y), output["y_pred"]
     found, _ = model.engine.read((loss, y_pred), length(y), "train_step")
     if model.engine.options.accumulate > 1:
         judge.check_sums(model, output["y_pred_loss"], y)

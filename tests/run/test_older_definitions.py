@@ -226,7 +226,7 @@ def test_a_classification_of_sequences(project: Project, text: str) -> None:
     done = project.run("-e", "-p", "valid.h5.batch*", "-t", "-ep", "2", "-bs", "10")
 
     assert (done.code, done.err) == (0, "")
-    assert {"loss", "accuracy", "auroc"} == {*project.json("test_result.json")}
+    assert {"loss", "accuracy", "auroc"} <= {*project.json("test_result.json")}
     assert np.load(project.results / "predictions/valid.h5.batch1.npy").shape == (30,)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import Project
 
+OF_CLASSES = {"loss", "accuracy", "accuracy_class_0", "accuracy_class_1", "auroc", "auroc_median"}
 BASES = "ACGT"
 DEFINITION = """
 import torch
@@ -106,7 +107,7 @@ def test_the_check_of_what_is_no_sequence_says_so(project: Project) -> None:
 def test_after_a_check_the_evaluation_scores_the_unlike_examples_too(experiment: Project) -> None:
     done = experiment.run("--check", "--eval", "--epoch", "1")
     result = experiment.json("test_result.json")
-    names = {"loss", "accuracy", "auroc"}
+    names = OF_CLASSES
     assert set(result) == names | {f"unlike_{name}" for name in (*names, "examples")}
     assert result["unlike_examples"] == 16
     assert "on the 16 examples unlike the training set: loss" in done.out
@@ -145,7 +146,7 @@ def test_a_check_of_other_test_data_is_not_used_and_that_is_said(experiment: Pro
     (experiment.results / "test_result.json").unlink()
     done = experiment.run("--eval")
     assert f"note: {experiment.results / 'audit.json'} is of other test data" in done.out
-    assert set(experiment.json("test_result.json")) == {"loss", "accuracy", "auroc"}
+    assert set(experiment.json("test_result.json")) == OF_CLASSES
 
 
 ARRAYS = """
@@ -181,7 +182,7 @@ def test_a_check_of_another_definition_is_not_used(experiment: Project) -> None:
     experiment.run("--check")
     experiment.definition.write_text(DEFINITION + "\n# another\n")
     experiment.run("--eval", "--epoch", "1")
-    assert set(experiment.json("test_result.json")) == {"loss", "accuracy", "auroc"}
+    assert set(experiment.json("test_result.json")) == OF_CLASSES
 
 
 # Baselines.

@@ -1,0 +1,99 @@
+"""Spans: runs of positions of one kind, such as genes or names, and how many of them are found."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from helixband.errors import DataError, in_one_line
+from helixband.metrics.common import UNDEFINED, array
+from helixband.metrics.tokens import MISSING
+
+Spans = NDArray[np.int64]
+"""(K, 4): row, start, end (0-based, end-exclusive), kind."""
+
+
+def kinds_of(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.bool_]]:
+    """(the kinds of spans, of each class its kind or −1, whether each begins a span) of names in BIO form.
+
+    In BIO form (Ramshaw and Marcus 1995) "B-gene" is the first position of a gene, "I-gene" a further one,
+    and "O" is outside of spans. Other names are a kind each, whose runs are spans, and "O" is outside.
+
+    >>> kinds_of(["O", "B-gene", "I-gene"])[0], kinds_of(["O", "exon", "intron"])[0]
+    (['gene'], ['exon', 'intron'])
+    """
+    kinds: list[str] = []
+    of_class, begins = np.full(len(names), -1, np.int64), np.zeros(len(names), bool)
+    is_bio = all(name == "O" or name[:2] in ("B-", "I-") for name in names)
+    for k, name in enumerate(names):
+        if name == "O":
+            continue
+        kind = name[2:] if is_bio else name
+        if kind not in kinds:
+            kinds.append(kind)
+        of_class[k], begins[k] = kinds.index(kind), is_bio and name[0] == "B"
+    return kinds, of_class, begins
+
+
+def spans(labels: ArrayLike, names: Sequence[str]) -> Spans:
+    """The spans in class indexes (N, S), in order, (K, 4): row, start, end (0-based, end-exclusive), kind.
+
+    `names` are those of the classes, as `kinds_of` reads them. A position without a label (−100) is skipped,
+    as if the sequence did not have it; but starts and ends count it. "I-gene" after something else than
+    a gene begins one, as in the evaluation of CoNLL-2000.
+
+    >>> spans([[0, 1, 2, 2, 1, 0]], ["O", "B-gene", "I-gene"]).tolist()
+    [[0, 1, 4, 0], [0, 4, 5, 0]]
+
+    Raises `DataError` for a class that has no name.
+    """
+    given = array("labels", labels)
+    if given.ndim != 2:
+        raise DataError(f"the labels have the shape {given.shape}; spans are of labels at positions, (N, S)")
+    rows, places = np.nonzero(given != MISSING)
+    index = given[rows, places].astype(np.int64)
+    if len(strange := index[(index < 0) | (index >= len(names))]):
+        raise DataError(
+            f"the labels have the class {strange[0]}, and names {in_one_line(list(names))} are given"
+        )
+    _, of_class, begins = kinds_of(names)
+    kind = of_class[index]
+    goes_on = np.zeros(len(kind) + 1, bool)  # whether a position is in the span of the one before
+    goes_on[1:-1] = (kind[1:] == kind[:-1]) & (rows[1:] == rows[:-1]) & ~begins[index[1:]]
+    first, last = np.flatnonzero((kind >= 0) & ~goes_on[:-1]), np.flatnonzero((kind >= 0) & ~goes_on[1:])
+    return np.column_stack([rows[first], places[first], places[last] + 1, kind[first]])
+
+
+def span_scores(y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str]) -> dict[str, float]:
+    """`span_precision`, `span_recall` and `span_f1` over all spans; a span counts if it is found exactly.
+
+    y_true: class indexes (N, S), −100 where there is none. y_pred: class indexes (N, S), of which those
+    without a label do not count. `names`: those of the classes. See `spans`. Of several kinds of spans there
+    is also `span_f1_<kind>` of each. They are NaN where there is no span of which they would be a share.
+
+    >>> span_scores([[1, 1, 0, 1]], [[1, 1, 0, 0]], ["O", "gene"])
+    {'span_precision': 1.0, 'span_recall': 0.5, 'span_f1': 0.6666666666666666}
+    """
+    true, pred = array("y_true", y_true), array("y_pred", y_pred)
+    if true.shape != pred.shape:
+        raise DataError(f"y_true has the shape {true.shape} and y_pred {pred.shape}; they have to agree")
+    kinds = kinds_of(names)[0]
+    there, told = spans(true, names), spans(np.where(true == MISSING, MISSING, pred), names)
+    # No span is twice among those of one side, so those that come twice are among both.
+    both, counts = np.unique(np.concatenate([there, told]), axis=0, return_counts=True)
+    found = both[counts == 2]
+    scores = {
+        "span_precision": _share(len(found), len(told)),
+        "span_recall": _share(len(found), len(there)),
+        "span_f1": _share(2 * len(found), len(told) + len(there)),
+    }
+    if len(kinds) > 1:
+        of_kind = [np.bincount(each[:, 3], minlength=len(kinds)) for each in (found, told, there)]
+        for number, kind in enumerate(kinds):
+            right, given, real = (int(counts[number]) for counts in of_kind)
+            scores[f"span_f1_{kind}"] = _share(2 * right, given + real)
+    return scores
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else UNDEFINED
