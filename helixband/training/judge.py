@@ -152,7 +152,7 @@ def _takes_pairs(model: Any, y_pred_loss: Any, y: Any) -> bool:
 
 
 def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss | None]]:
-    """The loss of a batch, with y_pred and, where its weight is known, the loss with its weight."""
+    """The loss of a batch, with y_pred and the loss with its weight among others."""
     output = model.forward(x)
     loss = mean_loss(model, output["y_pred_loss"], y)
     if not loss.requires_grad:
@@ -160,7 +160,15 @@ def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss |
             "the loss depends on no parameter that is trained: compute it from what the network gave, "
             "without detach(), item() and no_grad()"
         )
-    return loss, (output["y_pred"], model.engine.weighed(loss))
+    weighed = model.engine.weighed(loss) or Loss(loss, _share_of_any(model.engine, loss))
+    return loss, (output["y_pred"], weighed)
+
+
+def _share_of_any(engine: Any, loss: Tensor) -> Any:
+    """How much a batch counts whose loss was made of another one: where that has no weight, by its rows."""
+    share = engine.share_of(loss)
+    is_known = not isinstance(share, Tensor) or engine.sample_weight is not None
+    return share if is_known else torch.where(share == 0, engine.rows, share)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from base_model import BaseModel, ClassificationModel, RegressionModel, Training
 from batch_generator import MatrixBatchGenerator
 from constraints import MaxNormConstraint
 from helixband.errors import DataError, DefinitionError, HelixbandWarning, TrainingError
-from helixband.losses import PearsonLoss
+from helixband.losses import IgnoreMissing, PearsonLoss, PoissonLoss
 from helixband.results.directory import Trial
 from helixband.training import rehearsal
 from helixband.training.parts.average import Average
@@ -629,3 +629,55 @@ def test_a_validation_set_of_which_no_example_counts_is_refused() -> None:
 
     with pytest.raises(DataError, match="no example of Weighted counts for the loss.*all weights are 0"):
         Linear({}, CPU).fit(Weighted(1.0), Weighted(0.0), 1)
+
+
+@pytest.mark.parametrize("criterion", [IgnoreMissing(nn.MSELoss()), PoissonLoss()])
+def test_the_training_loss_of_a_loss_made_of_super_s_is_that_of_the_set(criterion: Any) -> None:
+    labels = np.where(RNG.random((24, 2)) < 0.4, np.nan, 1.0).astype(np.float32)
+    labels[:8] = 3.0  # no label is missing in the first batch
+
+    class Made(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            torch.manual_seed(0)
+            network = nn.Linear(3, 2)
+            super().init_model(network, criterion, optim.SGD(network.parameters(), 0.0))
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return 1 * super().compute_loss(y_pred_loss, y)
+
+        def train_metrics(self, y_true: Any, y_pred: Any) -> Any:
+            return {}
+
+        eval_metrics = train_metrics
+
+    train = MatrixBatchGenerator(X, labels, 8, allow_nan=True)
+    (row,) = Made({}, CPU).fit(train, MatrixBatchGenerator(X, labels, allow_nan=True), 1)
+    assert row["train_loss"] == pytest.approx(row["val_loss"], rel=1e-6)
+
+
+def test_accumulation_needs_an_update_of_each_batch() -> None:
+    class Sometimes(EveryFifth):
+        options = TrainingOptions(accumulate=2)
+
+    with pytest.raises(DefinitionError, match=r"accumulate=2 takes an optimizer step for so many batches"):
+        Sometimes({}, CPU).fit(train_set(), val_set(), 1)
+
+
+def test_statistics_of_steps_that_a_batch_has_taken_stay_where_a_later_one_is_left_out() -> None:
+    class Second(Own):
+        options = TrainingOptions(nan="skip")
+        leaves_out = True
+
+        def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+            found = super().train_step(x, y)
+            if self.leaves_out:
+                self.backward(self.network(x).sum() * math.nan)
+                self.optimizer_step()
+            return found
+
+    class First(Second):
+        leaves_out = False
+
+    one, two = First({}, CPU), Second({}, CPU)
+    losses = [model.fit(train_set(), val_set(), 2)[-1]["val_loss"] for model in (one, two)]
+    assert losses[0] == losses[1]

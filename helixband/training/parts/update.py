@@ -112,7 +112,13 @@ class Update:
         self._backwards = self._steps = 0
 
     def begin_step(self, model: Any) -> None:
-        """Before the network sees the first batch of a step."""
+        """Before the network sees a batch, which may be the first of a step."""
+        if self.waits and self.accumulate > 1:
+            raise DefinitionError(
+                f"accumulate={self.accumulate} takes an optimizer step for so many batches, and train_step "
+                "did not call self.optimizer_step() after the last: call it for each batch, or leave "
+                "accumulate out"
+            )
         if self.skip is not None and not self.pending and not self.waits:
             self.skip.begin(model.network)
 
@@ -239,6 +245,8 @@ class Update:
         if kept is not None and self.skip is not None:
             kept.put_back_unless(is_taken)
             self.skip.put_back_unless(is_taken)
+        if self.skip is not None and model.engine.own_step:
+            self.skip.begin(model.network)  # a batch may have another step
 
     def _change(self, model: Any, parameters: list[Tensor]) -> None:
         if self._calls_hook:
