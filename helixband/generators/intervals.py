@@ -267,7 +267,8 @@ def _in_line(intervals: Intervals, number: int) -> str:
     one = intervals[number]
 
     def same(others: Intervals) -> NDArray[np.bool_]:
-        """Whatever their chromosomes are called."""
+        """Whatever their chromosomes are called, and however long they are in the file."""
+        others = others.resized(int((one.end - one.start)[0]))
         ends: NDArray[np.bool_] = (others.start == one.start) & (others.end == one.end)
         ends &= (others.label == one.label) & ~np.isfinite(others.score)
         return ends

@@ -695,3 +695,14 @@ def test_intervals_that_do_not_go_with_the_genome_are_refused(write: Write, toy:
     window = Intervals.make(["p"], [2], [6])
     refuses("no complement", proteins, window, alphabet=PROTEIN, reverse_complement=True, shuffle=True)
     assert next(iter(IntervalBatchGenerator(proteins, window, alphabet=PROTEIN))).tolist() == [[17, 9, 10, 8]]
+
+
+@pytest.mark.parametrize("window", [8, 10, 13, None])
+def test_a_score_that_is_no_number_is_told_with_its_line_whatever_the_window(
+    tmp_path: Path, window: int | None
+) -> None:
+    fasta, bed = tmp_path / "genome.fa", tmp_path / "peaks.bed"
+    fasta.write_text(">chr1\n" + "ACGT" * 50 + "\n")
+    bed.write_text("# peaks\ntrack name=x\nchr1\t10\t20\ta\t4\t+\nchr1\t30\t40\tb\tnan\t+\n")
+    with pytest.raises(DataError, match="has no score to be its target, in line 4"):
+        IntervalBatchGenerator(fasta, bed, window=window, targets="score")
