@@ -131,6 +131,18 @@ def test_more_batches_than_an_epoch_has_are_refused() -> None:
         trained(accumulate=4)
 
 
+def test_more_batches_than_an_epoch_of_unknown_length_has_are_told_after_it() -> None:
+    class Unknown:
+        def __iter__(self) -> Any:
+            return iter(data(8))
+
+    model = type("Accumulating", (Model,), {"options": TrainingOptions(accumulate=9)})(
+        {}, Namespace(cpu=True)
+    )
+    with pytest.raises(DefinitionError, match="accumulate is 9, and the epoch had 3 batches"):
+        model.fit(Unknown(), data(22), 1)
+
+
 def test_gradients_are_clipped_as_by_torch() -> None:
     norms: list[float] = []
 

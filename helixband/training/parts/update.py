@@ -62,6 +62,8 @@ class Update:
         """Whether a step went through here, and not by other means of the definition."""
         self.waits = False
         """Whether there are gradients that no optimizer has had yet."""
+        self.is_ever_full = False
+        """Whether there was a step with as many batches as it takes."""
         self._backwards = self._steps = 0
         self._before, self._calls_hook = before, calls_hook
         self._is_added_up = False
@@ -174,6 +176,7 @@ class Update:
         if self._weight is not None:
             self._total = self._weight if self._total is None else self._total + self._weight
         if self.pending >= self.accumulate:
+            self.is_ever_full = True
             self.finish(model)
 
     def _add_up(self, optimizer: Any) -> None:

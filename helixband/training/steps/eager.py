@@ -23,6 +23,11 @@ class Eager:
         model, update = member.model, member.model.engine.update
         if member.ended is None and update.pending:
             with member.turn:
+                if not update.is_ever_full and member.limit is None:
+                    raise DefinitionError(
+                        f"accumulate is {update.accumulate}, and the epoch had {update.pending} batches: no "
+                        "optimizer step is ever full; take a smaller one, or a smaller --batch-size"
+                    )
                 update.finish(model)
                 if model.engine.schedules.by_step:
                     model.engine.schedules.step(model.scheduler)
