@@ -39,7 +39,13 @@ _MODULES = {
     ],
     "constraints": ["Constraint", "MaxNormConstraint", "NonNegative", "UnitNorm"],
     "hyperband": ["Hyperband", "Job", "Result", "Rung", "brackets"],
-    "helixband.tasks": ["Corruption", "MaskedTokenModel", "TokenClassificationModel", "align_labels"],
+    "helixband.tasks": [
+        "Corruption",
+        "DenoisingAutoencoder",
+        "MaskedTokenModel",
+        "TokenClassificationModel",
+        "align_labels",
+    ],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -184,7 +184,7 @@ FILES = {
     "tasks": [
         "alignment corruption positions",
         "restoring token_classification",
-        "masked_tokens",
+        "autoencoder masked_tokens",
         ".",
     ],
     "training": [

@@ -10,6 +10,7 @@ from helixband.losses.classes import (
     BinaryLabelSmoothingLoss,
     FocalLoss,
     LabelSmoothingLoss,
+    NeighbourLoss,
 )
 from helixband.losses.counts import MultinomialLoss, NegativeBinomialLoss, PoissonLoss
 from helixband.losses.shapes import CosineLoss, IgnoreMissing, KLDivergenceLoss, PearsonLoss, soft_bins
@@ -25,6 +26,7 @@ __all__ = [
     "MaskedLoss",
     "MultinomialLoss",
     "NegativeBinomialLoss",
+    "NeighbourLoss",
     "PearsonLoss",
     "PoissonLoss",
     "soft_bins",

@@ -162,6 +162,42 @@ class LabelSmoothingLoss(_ClassLoss):
         return -(1 - self.smoothing) * (target * log_p).sum(1) - self.smoothing * log_p.mean(1)
 
 
+class NeighbourLoss(_ClassLoss):
+    """Cross-entropy along sequences in which errors that lie together weigh more than single ones.
+
+    The term of position i is −log p_i (1 + w m_i), where p_i is the probability of the true class there, and
+    m_i the mean of 1 − p_j over the positions j at most `reach` from i, without i and those without a label.
+    m_i counts as a number and has no gradient, so the loss is least where cross-entropy is. `weight`: w; with
+    0 it is cross-entropy. Logits (N, C, S), labels: class indexes (N, S), or probabilities (N, C, S).
+    """
+
+    def __init__(self, weight: float = 1.0, reach: int = 1) -> None:
+        super().__init__()
+        self.weight = at_least("weight", weight, 0)
+        if type(reach) is not int or reach < 1:
+            raise DefinitionError(
+                f"reach is {in_one_line(reach)}; it has to be a number of positions to each side, from 1"
+            )
+        self.reach = reach
+
+    def terms(self, input: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        if input.ndim != 3:
+            raise DefinitionError(
+                f"NeighbourLoss got logits of shape {tuple(input.shape)}; it is of sequences, (N, C, S)"
+            )
+        losses = -(target * input.log_softmax(1)).sum(1)
+        counted = self.counted(known)
+        wrong = -torch.expm1(-losses.detach()).where(counted, 0.0)
+        near = self._beside(counted.to(wrong.dtype)).clamp(min=1)
+        return losses * (1 + self.weight * self._beside(wrong) / near)
+
+    def _beside(self, values: Tensor) -> Tensor:
+        """Of values (N, S), for each position the sum of those beside it."""
+        ones = values.new_ones(1, 1, 2 * self.reach + 1)
+        ones[..., self.reach] = 0
+        return F.conv1d(values.unsqueeze(1), ones, padding=self.reach).squeeze(1)
+
+
 def _log_both(logits: Tensor) -> tuple[Tensor, Tensor]:
     """(log p, log(1 − p)) for each class, (N, C, …); of the likeliest, whose p may be rounded to 1, too."""
     log_p = logits.log_softmax(1)

@@ -1,12 +1,14 @@
 """Models of common tasks, ready to subclass: `class Model(MaskedTokenModel)`."""
 
 from helixband.tasks.alignment import align_labels
+from helixband.tasks.autoencoder import DenoisingAutoencoder
 from helixband.tasks.corruption import Corruption
 from helixband.tasks.masked_tokens import MaskedTokenModel
 from helixband.tasks.token_classification import TokenClassificationModel
 
 __all__ = [
     "Corruption",
+    "DenoisingAutoencoder",
     "MaskedTokenModel",
     "TokenClassificationModel",
     "align_labels",

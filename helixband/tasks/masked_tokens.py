@@ -23,10 +23,12 @@ class MaskedTokenModel(RestoringModel):
     def init_model(self, *parts: Any, corruption: Corruption | None = None, **others: Any) -> None:
         """As that of `RestoringModel`; raises `DefinitionError` for a corruption that chooses nothing."""
         super().init_model(*parts, corruption=corruption, **others)
-        if not (self.corruption.mask or self.corruption.random or self.corruption.keep):
+        chosen = self.corruption.mask + self.corruption.random + self.corruption.keep
+        if not chosen or not self.corrupts_evaluation:
+            where = "" if not chosen else " in evaluation (corrupts_evaluation)"
             raise DefinitionError(
-                f"{type(self).__name__} has a Corruption that chooses no token, so there is nothing "
-                "to learn: give mask, random or keep"
+                f"{type(self).__name__} chooses no token{where}, so there is nothing to restore: give its "
+                "Corruption mask, random or keep, and leave corrupts_evaluation True"
             )
 
     def is_target(self, tokens: Tensor, kind: Tensor) -> Tensor:

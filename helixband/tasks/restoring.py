@@ -84,7 +84,7 @@ class RestoringModel(BaseModel):
         true, pred = metrics.at_known(y_true["token"], y_pred)
         kind = y_true["kind"][y_true["token"] != MISSING]
         found = {"accuracy": metrics.accuracy(true, pred), "perplexity": metrics.perplexity(true, pred)}
-        for name, number in KINDS.items():
+        for name, number in KINDS.items() if self.corrupts_evaluation else ():
             if getattr(self.corruption, name):
                 found[f"accuracy_{name}"] = metrics.accuracy(true[kind == number], pred[kind == number])
         if self.corruption.alphabet.n_tokens <= MOST_TOKENS:

@@ -28,6 +28,7 @@ from helixband.losses import (
     MaskedLoss,
     MultinomialLoss,
     NegativeBinomialLoss,
+    NeighbourLoss,
     PearsonLoss,
     PoissonLoss,
     soft_bins,
@@ -57,6 +58,7 @@ CASES: dict[str, tuple[MaskedLoss, Tensor, Tensor]] = {
     "focal": (FocalLoss(2.0, [0.0, 1.0, 2.0]), normal(N, C), CLASS),
     "focal along a profile": (FocalLoss(2.0), normal(N, C, L), torch.stack([CLASS] * L, 1)),
     "smoothing": (LabelSmoothingLoss(0.1), normal(N, C), CLASS),
+    "neighbours": (NeighbourLoss(2.0), normal(N, C, L), torch.stack([CLASS] * L, 1)),
     "poisson": (PoissonLoss(), normal(N, C), counts(N, C)),
     "poisson by softplus": (PoissonLoss("softplus", full=True), normal(N, C), counts(N, C)),
     "negative binomial": (NegativeBinomialLoss(), normal(N, C, 2), counts(N, C)),
@@ -125,6 +127,40 @@ def test_smoothing_is_that_of_torch() -> None:
     assert BinaryLabelSmoothingLoss(0.2)(logits, HOT).item() == pytest.approx(
         F.binary_cross_entropy_with_logits(logits, smooth).item(), rel=1e-6
     )
+
+
+def test_errors_beside_errors_weigh_more() -> None:
+    p = torch.tensor([0.8, 0.5, 0.2, 0.9])  # of the true class, 0
+    logits, y = torch.stack([p, 1 - p]).log()[None], torch.zeros(1, 4).long()
+    near = torch.tensor([0.5, (0.2 + 0.8) / 2, (0.5 + 0.1) / 2, 0.8])
+    assert NeighbourLoss(2.0)(logits, y).item() == pytest.approx((-p.log() * (1 + 2 * near)).mean().item())
+    assert NeighbourLoss(0.0)(logits, y).item() == pytest.approx(F.cross_entropy(logits, y).item())
+    far = torch.tensor([(0.5 + 0.8) / 2, (0.2 + 0.8 + 0.1) / 3, (0.2 + 0.5 + 0.1) / 3, (0.5 + 0.8) / 2])
+    assert NeighbourLoss(1.0, reach=2)(logits, y).item() == pytest.approx(
+        (-p.log() * (1 + far)).mean().item()
+    )
+
+
+def test_neighbours_without_a_label_do_not_count() -> None:
+    p = torch.tensor([0.8, 0.5, 0.2])
+    logits, y = torch.stack([p, 1 - p]).log()[None], torch.tensor([[0, -100, 0]])
+    assert NeighbourLoss(2.0)(logits, y).item() == pytest.approx((-p.log()[[0, 2]]).mean().item())
+    logits, y = logits.expand(2, -1, -1), torch.tensor([[0, 0, -100], [0, 0, -100]])
+    near = torch.tensor([0.5, 0.2])
+    assert NeighbourLoss(1.0)(logits, y).item() == pytest.approx((-p.log()[:2] * (1 + near)).mean().item())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"reach": 0}, "reach is 0; .* from 1"),
+        ({"reach": 1.5}, "reach is 1.5"),
+        ({"weight": -1}, "weight is -1"),
+    ],
+)
+def test_a_neighbour_loss_that_cannot_be_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(DefinitionError, match=told):
+        NeighbourLoss(**options)
 
 
 def test_the_poisson_loss_is_that_of_scipy_and_torch() -> None:

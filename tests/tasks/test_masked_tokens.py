@@ -220,7 +220,7 @@ def test_a_corruption_that_chooses_nothing_is_refused() -> None:
         def init_model(self) -> None:
             super().init_model(Embedding(), corruption=Corruption())
 
-    with pytest.raises(DefinitionError, match="Nothing has a Corruption that chooses no token"):
+    with pytest.raises(DefinitionError, match="Nothing chooses no token, so there is nothing to restore"):
         model_of(Nothing)
 
 
