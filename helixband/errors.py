@@ -139,7 +139,16 @@ class FlagParser(argparse.ArgumentParser):
     ) -> Any:
         """As that of argparse, which `parse_args` calls."""
         self._given = tuple(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(self._given, namespace)
+        words = [self._in_one_piece(word) for word in self._given]
+        found, others = super().parse_known_args(words, namespace)
+        typed = dict(zip(words, self._given, strict=True))
+        return found, [typed.get(word, word) for word in others]
+
+    def _in_one_piece(self, word: str) -> str:
+        """The word as a flag: argparse takes `--x=a b` for a value, if it does not know --x."""
+        flag, equals, _ = word.partition("=")
+        is_other = flag.startswith("--") and equals and flag not in self._option_string_actions
+        return word.replace(" ", "\N{NO-BREAK SPACE}") if is_other else word
 
     def flags_given(self) -> list[str]:
         """The flags of this parser on the command line, by their long names."""

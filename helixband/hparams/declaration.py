@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from helixband.errors import DefinitionError, UsageError, in_one_line
-from helixband.hparams.kinds import Kind, canonical, kind_of, plain
+from helixband.hparams.kinds import Kind, canonical, copied, kind_of, plain
 from helixband.hparams.ranges import Range, Search
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -23,12 +23,18 @@ class Hparam:
     kind: Kind
 
     def __init__(self, default: Any, help: str, short: str, search: Any) -> None:
-        self.default, self.help, self.short = default, help, short
+        self._default, self.help, self.short = default, help, short
         self.search: Search | None = search
 
+    @property
+    def default(self) -> Any:
+        """The value where none is given; of a list, a new one."""
+        return copied(self._default)
+
     def __set_name__(self, owner: type[Any], name: str) -> None:
-        self.owner, self.name = owner, name
-        self.short = self.short or name
+        if "name" not in vars(self):  # else it is another's, which the class of `owner` tells
+            self.owner, self.name = owner, name
+            self.short = self.short or name
 
     def __get__(self, instance: Any, owner: type[Any]) -> Any:
         return self if instance is None else instance[self.name]
@@ -53,8 +59,8 @@ class Hparam:
             self.kind = kind_of(annotation)
         except ValueError as error:
             raise DefinitionError(f"{self}: the type is {annotation}; {error}") from None
-        if self.default is not None:
-            self.default = self._declared(self.default, "the default")
+        if self._default is not None:
+            self._default = self._declared(self._default, "the default")
         if self.search is not None:
             self.search = self._searched(self.search)
 
@@ -105,7 +111,8 @@ class Hparam:
         if self.kind.name == "int":
             if any(type(number) is not int for number in numbers):
                 raise DefinitionError(f"{self}: search is {search}; of an int, it has whole numbers")
-            return replace(search, step=search.step or 1)
+            low, high = (self._declared(end, "an end of search") for end in numbers[:2])
+            return replace(search, low=low, high=high, step=search.step or 1)
         if self.kind.name != "float":
             raise DefinitionError(f"{self}: search is {search}; a {self.kind.name} is searched in a list")
         return replace(

@@ -64,7 +64,9 @@ def add_flags(parser: argparse.ArgumentParser, fields: Mapping[str, Hparam]) -> 
             if not has_flag(field)
         ]
         title = f"hyperparameters: {owner.__name__}"
-        group = parser.add_argument_group(title, "\n".join(filter(None, told)).replace("%", "%%"))
+        text = "\n".join(filter(None, told))
+        # argparse formats a description only if it has this.
+        group = parser.add_argument_group(title, text.replace("%", "%%") if "%(prog)" in text else text)
         for field in filter(has_flag, own):
             _add_flag(group, field)
 
@@ -82,7 +84,9 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 def texts(parsed: argparse.Namespace) -> dict[str, str]:
     """What the flags of hyperparameters give, by name, as it was written."""
-    return {name.removeprefix(_DEST): text for name, text in vars(parsed).items() if name.startswith(_DEST)}
+    found = ((name, text) for name, text in vars(parsed).items() if name.startswith(_DEST))
+    # Of --name=-- some versions of argparse take the value for the end of the flags, and give [].
+    return {name.removeprefix(_DEST): "--" if text == [] else text for name, text in found}
 
 
 def given(
@@ -112,7 +116,7 @@ def _add_flag(group: argparse._ArgumentGroup, field: Hparam) -> None:
     group.add_argument(
         *either,
         dest=f"{_DEST}{field.name}",
-        metavar=field.kind.metavar.replace("%", "%%"),
+        metavar=field.kind.metavar,
         default=argparse.SUPPRESS,
         help=_help(field).replace("%", "%%"),
     )

@@ -8,12 +8,18 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from helixband.errors import DefinitionError, UsageError
+from helixband.errors import DefinitionError, UsageError, in_one_line
 from helixband.hparams import flags
 from helixband.hparams.declaration import Hparam
-from helixband.hparams.kinds import canonical, plain
+from helixband.hparams.kinds import canonical, copied, plain
 from helixband.hparams.labels import part
 from helixband.hparams.ranges import Range, Search, drawn
+
+
+class UnknownHyperparameter(UsageError, KeyError, AttributeError):
+    """A name that is not declared; of the kinds of error that a mapping and an object raise for one."""
+
+    __str__ = Exception.__str__
 
 
 class Hparams(Mapping[str, Any]):
@@ -42,6 +48,11 @@ class Hparams(Mapping[str, Any]):
         cls._fields = _collected(cls)
 
     def __init__(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        if not isinstance(values, Mapping | None):
+            raise UsageError(
+                f"{type(self).__name__} is made from {in_one_line(values)}; give a mapping, or values by "
+                "name; parse() takes a command line"
+            )
         given = {**(values or {}), **named}
         for name in given:
             self.field(name)
@@ -66,7 +77,7 @@ class Hparams(Mapping[str, Any]):
         form = str(name).lower().replace("-", "_")
         near = near or difflib.get_close_matches(form, cls._fields, 1)
         meant = f"did you mean {near[0]}? It" if near else "it"
-        raise UsageError(
+        raise UnknownHyperparameter(
             f"{cls.__name__} has no hyperparameter {name!r}; {meant} has {', '.join(cls._fields) or 'none'}"
         )
 
@@ -87,7 +98,10 @@ class Hparams(Mapping[str, Any]):
 
         Raises `UsageError` for an unknown flag and for a value that does not fit.
         """
-        words = shlex.split(argv) if isinstance(argv, str) else argv
+        try:
+            words = shlex.split(argv) if isinstance(argv, str) else argv
+        except ValueError as error:
+            raise UsageError(f"the command line {in_one_line(argv)} cannot be split: {error}") from None
         parsed = cls.parser().parse_args(words)
         return cls(flags.given(flags.texts(parsed), parsed.set, cls.field))
 
@@ -96,7 +110,7 @@ class Hparams(Mapping[str, Any]):
         """What is searched, by name: a list or a `Range`; without the names (or keys) of `fixed`."""
         names = {cls.field(name).name for name in fixed}
         return {
-            name: field.search
+            name: copied(field.search)
             for name, field in cls._fields.items()
             if field.search is not None and name not in names
         }
@@ -108,7 +122,7 @@ class Hparams(Mapping[str, Any]):
 
     # The values.
 
-    def replace(self, **values: Any) -> Self:
+    def replace(self, /, **values: Any) -> Self:
         """These, with other values for some; None is the default."""
         return type(self)({**self._values, **values})
 
@@ -145,8 +159,16 @@ class Hparams(Mapping[str, Any]):
         return field.is_default(self._values[field.name])
 
     def __getitem__(self, name: str) -> Any:
-        value = self._values[name]
-        return list(value) if isinstance(value, list) else value
+        self.field(name)
+        return copied(self._values[name])
+
+    def __getattr__(self, name: str) -> Any:  # of a name that there is not
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -201,6 +223,10 @@ def _settle_own(cls: type[Hparams]) -> None:
             raise DefinitionError(f"{field}: Hparams itself has the attribute {name}; choose another name")
         if name not in annotations:
             raise DefinitionError(f"{field} has no type; write {name}: float = hparam(…)")
+        if (field.owner, field.name) != (cls, name):
+            raise DefinitionError(
+                f"{cls.__name__}.{name} is {field}; write an hparam(…) of its own for each, or inherit"
+            )
         field.settle(annotations[name])
 
 
@@ -208,10 +234,11 @@ def _collected(cls: type[Hparams]) -> dict[str, Hparam]:
     """The fields of the bases in order, then the own ones; raises `DefinitionError` for a clash."""
     found: dict[str, Hparam] = {}
     words: dict[str, Hparam] = {}
+    _check_mixed_in(cls)
     bases = [base for base in cls.__bases__ if issubclass(base, Hparams)]
     inherited = [field for base in bases for field in base._fields.values()]
-    own = [value for value in vars(cls).values() if isinstance(value, Hparam)]
-    for field in [*inherited, *own]:
+    declared = [value for value in vars(cls).values() if isinstance(value, Hparam)]
+    for field in [*inherited, *declared]:
         for word in (field.name, field.short):
             other = words.setdefault(word, field)
             if other is not field:
@@ -220,10 +247,21 @@ def _collected(cls: type[Hparams]) -> dict[str, Hparam]:
                     "belongs to one hyperparameter of one class. Rename one of them"
                 )
         found[field.name] = field
-    for name in found.keys() & vars(cls).keys():
-        if not isinstance(vars(cls)[name], Hparam):
-            raise DefinitionError(f"{cls.__name__}.{name} overrides {found[name]}; a subclass adds alone")
+    for name, field in found.items():
+        owner = next(base for base in cls.__mro__ if name in vars(base))
+        if vars(owner)[name] is not field:
+            raise DefinitionError(
+                f"{owner.__name__}.{name} overrides {field} in {cls.__name__}; a class adds alone"
+            )
     return found
+
+
+def _check_mixed_in(cls: type[Hparams]) -> None:
+    """Raise `DefinitionError` for a hyperparameter of a base that is no class of hyperparameters."""
+    for base in cls.__mro__:
+        for value in vars(base).values():
+            if isinstance(value, Hparam) and not issubclass(base, Hparams):
+                raise DefinitionError(f"{value} is a hyperparameter; derive {base.__name__} from Hparams")
 
 
 class HparamCollection(Hparams):

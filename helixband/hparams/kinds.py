@@ -235,13 +235,18 @@ def kind_of(annotation: Any) -> Kind:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union) and len(parts) == 2 and type(None) in parts:
         return kind_of(next(part for part in parts if part is not type(None)))
-    if annotation in BASIC:
+    if isinstance(annotation, type) and annotation in BASIC:
         return BASIC[annotation]
     if origin is Literal:
         return Choice(parts)
     if origin is list and (parts[0] in BASIC or typing.get_origin(parts[0]) is Literal):
         return Many(kind_of(parts[0]))
     raise ValueError("it has to be int, float, str, bool, Literal, or a list of one of these")
+
+
+def copied(value: Any) -> Any:
+    """The value for one who may change it: a list is copied."""
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 def plain(value: Any) -> Any:

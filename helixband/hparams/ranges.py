@@ -1,6 +1,7 @@
 """What a search draws a hyperparameter from: a range, or a list of values."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,6 +10,8 @@ from typing import Any
 from helixband.errors import DefinitionError, in_one_line
 
 Number = int | float
+MOST = 2**64
+"""Values of a range with a step: as many as there are integers of 64 bits, and few enough to be counted."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,20 @@ class Range:
     def __post_init__(self) -> None:
         given = {"low": self.low, "high": self.high, **({} if self.step is None else {"step": self.step})}
         for name, value in given.items():
-            if type(value) not in (int, float) or not math.isfinite(value):
-                raise DefinitionError(f"{self}: {name} is {in_one_line(value)}; it has to be a finite number")
+            if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+                raise DefinitionError(f"Range: {name} is {in_one_line(value)}; it has to be a finite number")
         if not self.low < self.high:
             raise DefinitionError(f"{self}: low has to be below high")
+        if not self.high - self.low <= sys.float_info.max:
+            raise DefinitionError(f"{self}: high - low is more than a float can be")
         if type(self.log) is not bool:
             raise DefinitionError(f"{self}: log has to be True or False")
         if self.log and self.low <= 0:
             raise DefinitionError(f"{self}: low has to be above 0 where log=True")
         if self.step is not None and not 0 < self.step <= self.high - self.low:
             raise DefinitionError(f"{self}: step has to be above 0, and no more than high - low")
+        if self.step is not None and (self.high - self.low) / self.step > MOST:
+            raise DefinitionError(f"{self}: step is so small that there are more than 2**64 values")
 
     def __str__(self) -> str:
         more = (", log=True" if self.log else "") + ("" if self.step is None else f", step={self.step}")

@@ -14,7 +14,7 @@ from helixband.run.hyperparameters import agrees, completed_tries, part_of, unhe
 from helixband.run.prediction import Prediction
 from helixband.run.trained import check_weights, no_model
 from helixband.search.executors.workers import check_workers
-from helixband.search.given import check_tries, distinct, read_tries
+from helixband.search.given import check_tries, distinct, read_tries, sample
 from helixband.search.samplers.random import draw
 from helixband.search.schedules import one_round
 from helixband.search.space import configurations
@@ -131,12 +131,17 @@ class Checks(Stage):
                 f"{kind.__name__} that are to be tuned a search=[…] or search=Range(…), or write get_config()"
             )
         values = (self.given.get("set") if self.args.hyper else self.fixed) or {}
-        config = draw(configurations(definition, values, self.args.seed, bool(self.args.hyper)), 0)
-        try:
-            if kind is not None:
+        whole = configurations(definition, values, self.args.seed, bool(self.args.hyper))
+        configs = [draw(whole, 0)]
+        if kind is None:
+            return
+        if self.args.hyper and get_config is not None:
+            configs = sample(whole, self.args.seed)  # a value that does not fit may be a rare one
+        for config in configs:
+            try:
                 kind(config)
-        except UsageError as error:  # what hyperopt drew
-            raise DefinitionError(f"{definition.path}: get_config() drew {config}: {error}") from error
+            except UsageError as error:  # what hyperopt drew
+                raise DefinitionError(f"{definition.path}: get_config() drew {config}: {error}") from error
 
     def _check_given(self) -> None:
         """Values that are fixed, and configurations to begin with: of the space, and no more than trials."""

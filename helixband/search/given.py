@@ -19,11 +19,12 @@ TRIES = 10_000
 GetConfig = Callable[[], Any]
 
 
-def fixed(get_config: GetConfig, values: Document, seed: int) -> GetConfig:
+def fixed(get_config: GetConfig, values: Document, seed: int, together: bool = True) -> GetConfig:
     """`get_config` with values that are fixed: what it returns has all of these keys, with these values.
 
     A value that `get_config` itself draws often is waited for, so that what depends on it fits; any other,
-    and a hyperopt expression, is replaced. Raises `UsageError` for a key that no configuration has.
+    and a hyperopt expression, is replaced. Raises `UsageError` for a key that no configuration has, and, as
+    one is drawn, for values that none has `together`; without that, they are replaced too.
     """
     if not values:
         return get_config
@@ -45,6 +46,8 @@ def fixed(get_config: GetConfig, values: Document, seed: int) -> GetConfig:
                 _equal(to_json(space[key]), values[key]) for key in plain
             ):
                 return {key: values.get(key, drawn) for key, drawn in space.items()}
+        if not together:
+            return {**space, **values}
         given = " ".join(f"--set {key}={json.dumps(value)}" for key, value in values.items())
         raise UsageError(
             f"{given}: of {TRIES:,} configurations that get_config() draws none has these together; "
