@@ -62,7 +62,7 @@ class Hparam:
         if self._default is not None:
             self._default = self._declared(self._default, "the default")
         if self.search is not None:
-            self.search = self._searched(self.search)
+            self.search = self.search_of(self.search)
 
     def value(self, value: Any, where: str = "") -> Any:
         """A value in its one form, the default for None; raises `UsageError`, `where` in front."""
@@ -86,13 +86,8 @@ class Hparam:
         """Whether it is exactly the default; a schedule is no number."""
         return canonical(plain(value)) == canonical(plain(self.default))
 
-    def _declared(self, value: Any, what: str) -> Any:
-        try:
-            return self.kind.check(value)
-        except ValueError as error:
-            raise DefinitionError(f"{self}: {what} is {in_one_line(value)}; {error}") from None
-
-    def _searched(self, search: Any) -> Search:
+    def search_of(self, search: Any) -> Search:
+        """A list of its values, or a range as its type has it; raises `DefinitionError` for another."""
         if isinstance(search, Mapping):
             search = Range.from_json(search)
         if isinstance(search, Range):
@@ -105,6 +100,12 @@ class Hparam:
         if len({canonical(plain(value)) for value in values}) < len(values):
             raise DefinitionError(f"{self}: search is {in_one_line(search)}, which has a value twice")
         return values
+
+    def _declared(self, value: Any, what: str) -> Any:
+        try:
+            return self.kind.check(value)
+        except ValueError as error:
+            raise DefinitionError(f"{self}: {what} is {in_one_line(value)}; {error}") from None
 
     def _range(self, search: Range) -> Range:
         numbers = [search.low, search.high, *([] if search.step is None else [search.step])]

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from helixband.errors import UsageError
 from helixband.training.schedules import Schedule
+from helixband.training.unique import unique_keys
 
 LARGEST = 2**63
 NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
@@ -266,6 +267,6 @@ def canonical(document: Any) -> str:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON: {error}") from None

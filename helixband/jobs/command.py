@@ -122,7 +122,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
-def grid(base: Command, **values: Iterable[Any]) -> list[Command]:
+def grid(base: Command, /, **values: Iterable[Any]) -> list[Command]:
     """A command for each combination of these values; the last name varies fastest.
 
     >>> [each.name for each in grid(Command("x", ["--model", "def.py"]), lr=[0.1, 0.2])]
@@ -147,7 +147,7 @@ def sample(base: Command, n: int, seed: int = 0, **space: Any) -> list[Command]:
     generator = random.Random(seed)
     if not space:
         return [base.replace(**_declared(base, generator)) for _ in range(n)]
-    draws = {name: _drawn_by(name, choice) for name, choice in space.items()}
+    draws = {name: _drawn_by(base, name, choice) for name, choice in space.items()}
     return [base.replace(**{name: draw(generator) for name, draw in draws.items()}) for _ in range(n)]
 
 
@@ -162,9 +162,11 @@ def _declared(base: Command, generator: random.Random) -> dict[str, Any]:
     return {name: drawn[name] for name in names}
 
 
-def _drawn_by(name: str, choice: Any) -> Callable[[random.Random], Any]:
+def _drawn_by(base: Command, name: str, choice: Any) -> Callable[[random.Random], Any]:
     if callable(choice):
         return choice  # type: ignore[no-any-return]
+    if base.hparams is not None and (isinstance(choice, Mapping) or hasattr(choice, "at")):
+        choice = type(base.hparams).field(name).search_of(choice)  # of an int, it has whole numbers
     if hasattr(choice, "at"):  # a Range of helixband.hparams
         return lambda generator: choice.at(generator.random())
     values = _listed(name, choice)
@@ -172,7 +174,7 @@ def _drawn_by(name: str, choice: Any) -> Callable[[random.Random], Any]:
 
 
 def _listed(name: str, values: Any) -> list[Any]:
-    found = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+    found = list(values) if isinstance(values, Iterable) and not isinstance(values, str | Mapping) else []
     if not found:
         raise UsageError(f"{name}={values!r}: give a list of the values to try, with one at least")
     return found

@@ -23,6 +23,7 @@ from helixband.env import credential_in, is_secret
 from helixband.errors import DefinitionError, UsageError, in_one_line
 from helixband.nested import map_leaves, named_leaves
 from helixband.training.schedules import Schedule
+from helixband.training.unique import unique_keys
 
 
 class MissingHyperparameter(DefinitionError, KeyError):
@@ -278,7 +279,7 @@ def _check_literal(text: str, tree: ast.AST) -> None:
     that Python joins, or a dict with a key twice."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
-            _unique([(ast.literal_eval(key), None) for key in node.keys if key])
+            unique_keys([(ast.literal_eval(key), None) for key in node.keys if key])
     depth, before = 0, tokenize.ENCODING
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
@@ -294,16 +295,7 @@ def _check_literal(text: str, tree: ast.AST) -> None:
 
 def _parse(text: str) -> Any:
     """JSON; raises `ValueError` for what is none, and for an object with a key twice."""
-    return json.loads(text, object_pairs_hook=_unique)
-
-
-def _unique(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the key {twice!r} twice")
-    return found
+    return json.loads(text, object_pairs_hook=unique_keys)
 
 
 def read_document(path: str, flag: str) -> Any:

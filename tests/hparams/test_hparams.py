@@ -52,6 +52,7 @@ NASTY = (
     "line\nline",
     "-x",
     "--lr",
+    "--",
     "é",
     "\\",
     "null",
@@ -106,6 +107,19 @@ def test_the_version_of_a_collection_has_the_raises_of_all_its_classes() -> None
     assert More().path() == "v4"
 
 
+class NamedRate(Hparams):
+    """It has a method of the name of a hyperparameter of another class."""
+
+    def lr(self) -> float:
+        return 0.0
+
+
+class Undeclared:
+    """It is no class of hyperparameters."""
+
+    a: int = hparam(0, "a")
+
+
 def declare(body: str, bases: str = "Hparams") -> None:
     """Make a class of this body, as a definition would."""
     exec(f"class Broken({bases}):\n    {body}\n", globals())
@@ -144,6 +158,11 @@ def declare(body: str, bases: str = "Hparams") -> None:
         ("Hparams", "_a: str = hparam('', 'a')", "the name '_a' has to begin with a letter"),
         ("Hparams", "π: str = hparam('', 'a')", "has to begin with a letter"),
         ("Hparams", "version = 0", r"Broken\.version is 0"),
+        ("Hparams", "lr: float = Optimizing.lr", r"Broken\.lr is Optimizing\.lr; write an hparam"),
+        ("Hparams", "a: int = hparam(0, 'a'); b: int = a", r"Broken\.b is Broken\.a; write an hparam"),
+        ("NamedRate, Optimizing", "...", r"NamedRate\.lr overrides Optimizing\.lr in Broken"),
+        ("Undeclared, Hparams", "...", r"Undeclared\.a is a hyperparameter; derive Undeclared from Hparams"),
+        ("Hparams", "a: [int] = hparam(None, 'a')", r"Broken\.a: the type is .*; it has to be int, float"),
         ("Hparams", "a: int = hparam(0, 'a', search=[])", r"Broken\.a: search is \[\]"),
         ("Hparams", "a: int = hparam(0, 'a', search='12')", "search is '12'; it has to be a list"),
         ("Hparams", "a: int = hparam(0, 'a', search=[1, 1])", "which has a value twice"),
@@ -158,11 +177,33 @@ def declare(body: str, bases: str = "Hparams") -> None:
         ),
         ("Hparams", "a: float = hparam(0, 'a', search=Range(0, 1, log=True))", "low has to be above 0"),
         ("Hparams", "a: int = hparam(0, 'a', search=Range(1, 3, step=5))", "step has to be above 0, and no"),
+        (
+            "Hparams",
+            "a: int = hparam(0, 'a', search=Range(0, 2**63))",
+            "an end of search is 9223372036854775808",
+        ),
+        (
+            "Hparams",
+            "a: float = hparam(0, 'a', search=Range(0, 10**400))",
+            "Range: high is .*a finite number",
+        ),
+        ("Hparams", "a: float = hparam(0, 'a', search=Range(-1e308, 1e308))", "more than a float can be"),
+        (
+            "Hparams",
+            "a: float = hparam(0, 'a', search=Range(0.0, 1.0, step=1e-30))",
+            "more than 2.*64 values",
+        ),
     ],
 )
 def test_a_wrong_declaration_is_told_as_the_class_is_made(bases: str, body: str, told: str) -> None:
     with pytest.raises(DefinitionError, match=told):
         declare(body, bases)
+
+
+def test_the_declaration_of_another_class_stays_its_own() -> None:
+    with pytest.raises(DefinitionError):
+        declare("lr: float = Optimizing.lr")
+    assert Optimizing.fields()["lr"].owner is Optimizing
 
 
 def test_a_clash_names_both_owners() -> None:
@@ -251,6 +292,38 @@ def test_a_wrong_value_is_told(values: dict[str, Any], told: str) -> None:
     assert told in str(error.value)
 
 
+def test_a_name_that_is_read_and_not_declared_is_told() -> None:
+    made: Any = Everything()
+    told = "Everything has no hyperparameter 'lrr'; did you mean lr\\?"
+    with pytest.raises(KeyError, match=told):
+        made["lrr"]
+    with pytest.raises(AttributeError, match=told):
+        made.lrr  # noqa: B018
+    assert ("lrr" in made, hasattr(made, "lrr"), made.get("lrr", 3)) == (False, False, 3)
+
+
+def test_defaults_and_searches_are_given_as_copies() -> None:
+    class Lists(Hparams):
+        sizes: list[int] = hparam([1], "sizes", search=[[1], [2, 3]])
+
+    Lists.fields()["sizes"].default.append(4)
+    Lists.space()["sizes"][1].append(4)  # type: ignore[index]
+    assert (Lists().sizes, Lists.space()) == ([1], {"sizes": [[1], [2, 3]]})
+
+
+def test_what_is_no_mapping_is_told() -> None:
+    values: Any = "--lr 1"
+    with pytest.raises(UsageError, match=r"Everything is made from '--lr 1'; .* parse\(\) takes a command"):
+        Everything(values)
+
+
+def test_a_hyperparameter_may_be_called_self() -> None:
+    class Odd(Hparams):
+        self: int = hparam(1, "any name")
+
+    assert Odd(**{"self": 2}).replace(**{"self": 3})["self"] == 3
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     import numpy as np
 
@@ -328,6 +401,11 @@ def test_random_values_come_through_a_command_line() -> None:
         ("--kernels 3,x", "--kernels is '3,x'; item 1, 'x': it has to be a whole number"),
         ("--batch-size 3", "--batch-size is a flag of main.py: give a hyperparameter of that name by --set"),
         ("--set lr", "--set takes name=value, got 'lr'"),
+        ("--name 'x", 'the command line "--name \'x" cannot be split: No closing quotation'),
+        (
+            '--lr \'{"__schedule__": "StepSchedule", "start": 1, "start": 2}\'',
+            "it is no JSON: an object has the key 'start' twice",
+        ),
         ("--set lrr=3", "Everything has no hyperparameter 'lrr'; did you mean lr?"),
         ("--set lr=1 --lr 1", "--set lr=1 and --lr 1 both give lr; leave one of them out"),
     ],
@@ -336,6 +414,19 @@ def test_a_wrong_command_line_is_told(words: str, told: str) -> None:
     with pytest.raises(UsageError) as error:
         Everything.parse(words)
     assert told in str(error.value)
+
+
+def test_a_percent_sign_stays_one_in_help() -> None:
+    class Shares(Hparams):
+        """What 50 % is."""
+
+        share: Literal["50%", "all"] = hparam("all", "5% or %(prog)s", search=["50%"])
+        seed: int = hparam(3, "at 1%")
+
+    text = Shares.parser().format_help()
+    assert "%%" not in text
+    assert "What 50 % is." in text and "--share 50%|all" in text and "5% or %(prog)s" in text
+    assert "at 1%" in text
 
 
 def test_the_help_lists_them_by_class() -> None:

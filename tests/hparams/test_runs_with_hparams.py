@@ -342,6 +342,74 @@ def test_what_hyperopt_draws_is_checked_before_any_work(declared: Project) -> No
     assert "get_config() drew {" in found.err
 
 
+def test_a_value_that_get_config_draws_seldom_is_checked_too(declared: Project) -> None:
+    draw = "hp.choice('o', ['adam'] * 19 + ['rmsprop'])"
+    declared.define(
+        f"{USE}\nfrom hyperopt import hp\ndef get_config():\n    return {{'optimizer': {draw}}}\n"
+    )
+    found = declared.run(*SEARCH, "1")
+    assert (found.code, "it has to be one of 'adam', 'sgd'" in found.err) == (2, True)
+    assert not (declared.results / "trials").exists()
+
+
+def test_what_hyperopt_draws_is_stored_in_its_form(declared: Project) -> None:
+    declared.define(
+        f"{USE}\nfrom hyperopt import hp\n"
+        "def get_config():\n"
+        "    return {'units': hp.choice('u', [4, 8]), 'lr': hp.choice('l', [1, None]), 'optimizer': 'sgd'}\n"
+    )
+    assert declared.run(*SEARCH, "9").code == 0  # which exhausts the space
+    drawn = [(each["units"], each["lr"], type(each["lr"]), each["optimizer"]) for each in trials(declared)]
+    every = {(units, lr, float, "sgd") for units in (4, 8) for lr in (1.0, 0.02)}
+    assert (len(drawn), set(drawn)) == (4, every)
+
+
+def test_get_config_may_return_values_of_numpy(declared: Project) -> None:
+    declared.define(
+        f"{USE}\nimport numpy as np\n"
+        "def get_config():\n"
+        "    return {'optimizer': np.random.choice(['sgd']), 'units': np.array(8), 'lr': np.float64(0.5)}\n"
+    )
+    assert declared.run("-ep", "1").code == 0
+    assert config(declared) == ALL | {"optimizer": "sgd", "units": 8, "lr": 0.5}
+
+
+def test_what_is_given_goes_before_get_config_in_any_combination(declared: Project) -> None:
+    declared.define(
+        f"{USE}\nimport random\n"
+        "def get_config():\n"
+        "    units = random.choice([4, 8])\n"
+        "    return {'units': units, 'n_layers': units // 4, 'name': f'u{units}'}\n"
+    )
+    assert declared.run("-ep", "1", "--units", "8").code == 0
+    assert config(declared) == ALL | {"units": 8, "n_layers": 2, "name": "u8"}
+    declared.clear()
+    assert declared.run("-ep", "1", "--units", "8", "--n-layers", "1").code == 0
+    assert (config(declared)["units"], config(declared)["n_layers"]) == (8, 1)
+
+
+def test_a_fixed_value_stays_where_get_config_seldom_draws_its_name(project: Project) -> None:
+    from helixband.definition import load_definition
+    from helixband.search.space import configurations
+
+    (project.path / "hparams.py").write_text(HPARAMS)
+    project.define(
+        f"{USE}\ncalls = 0\n"
+        "def get_config():\n"
+        "    global calls\n"
+        "    calls += 1\n"
+        "    return {'lr': 0.5} if calls > 200 else {}\n"
+    )
+    drawn = configurations(load_definition(str(project.definition)), {"lr": 0.01}, 0, searches=True)
+    assert [drawn()["lr"] for _ in range(3)] == [0.01] * 3
+
+
+def test_a_text_with_spaces_is_no_value_of_the_flag_before_it(declared: Project) -> None:
+    flags = ("-ep", "1", "--with", "clip_norm=1", "--name=a b")
+    assert declared.run(*flags).code == 0
+    assert config(declared)["name"] == "a b"
+
+
 def test_get_config_can_return_declared_names_alone(declared: Project) -> None:
     declared.define(USE + "\ndef get_config():\n    return {'unit': 5}\n")
     found = declared.run(*SEARCH, "1")

@@ -63,12 +63,23 @@ def test_hyperparameters_by_name_give_the_name_and_the_flags() -> None:
     assert {each.values["lr"] for each in sample(base, 9)} == {0.1, 0.2}
 
 
+def test_a_range_of_a_hyperparameter_has_values_of_its_type() -> None:
+    class Sized(Hparams):
+        units: int = hparam(1, "units")
+        lr: float = hparam(0.5, "learning rate")
+
+    base = Command.of(Sized(), ["--model", "def.py"])
+    found = sample(base, 40, units=Range(2, 4), lr={"low": 0.1, "high": 0.3, "step": 0.1})
+    assert {each.values["units"] for each in found} == {2, 3, 4}
+    assert {each.values["lr"] for each in found} == {0.1, 0.2, 0.3}
+
+
 def test_a_sample_of_what_nobody_declared_is_refused() -> None:
     with pytest.raises(UsageError, match=r"nothing is declared .* sample\(…, lr="):
         sample(BASE, 2)
 
 
-@pytest.mark.parametrize("values", [[], "abc", 3])
+@pytest.mark.parametrize("values", [[], "abc", 3, {"low": 1, "high": 2}])
 def test_a_grid_needs_lists(values: Any) -> None:
     with pytest.raises(UsageError, match="lr=.*: give a list of the values"):
         grid(BASE, lr=values)
