@@ -115,6 +115,8 @@ class Engine:
         self._own: set[str] = set()
         self.ours: set[str] = set()
         """Which of the methods that compute losses and metrics are those of our own classes."""
+        self.own_loss = True
+        """Whether `compute_loss` is a definition's own."""
         self.n_logits: int | None = None
         """How many logits each example, or position of it, of the last batch of a classification had."""
         self.scores_y_pred = False
@@ -199,11 +201,6 @@ class Engine:
             self.note(*loss)
         return loss.value
 
-    @property
-    def own_loss(self) -> bool:
-        """Whether `compute_loss` is a definition's own."""
-        return "compute_loss" not in self.ours
-
     def unseen(self, what: str, *parts: Any) -> bool:
         """Whether a computation has not been checked yet on parts of these shapes; it is from now on."""
         seen = len(self._checked)
@@ -266,7 +263,7 @@ class Engine:
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
         self.is_set_up = True
-        self._own = own
+        self._own, self.own_loss = own, "compute_loss" not in self.ours
         self.options = options
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.has_train_metrics = "train_metrics" in own

@@ -57,7 +57,10 @@ def to_device(nested: Any, device: torch.device) -> Any:
 
     On the CPU they are copies too: a network that works in place must not change the generator's data.
     """
-    if not isinstance(nested, Tensor) and is_nested(nested):
+    if isinstance(nested, Tensor):
+        if nested.dtype == torch.float32 == torch.get_default_dtype():  # asked first, as it nearly always is
+            return nested.to(device, non_blocking=True, copy=True)
+    elif is_nested(nested):
         return map_leaves(lambda leaf: to_device(leaf, device), nested)
     return as_tensor(nested).to(device, non_blocking=True, copy=True)
 

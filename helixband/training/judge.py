@@ -36,7 +36,7 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
             "split_batch gives weights of examples, and compute_loss does not use them: call "
             "super().compute_loss(y_pred_loss, y) in it"
         )
-    return _noted(engine, given, length(y))
+    return given if isinstance(given, Tensor) else _noted(engine, given, length(y))
 
 
 def check_sums(model: Any, y_pred_loss: Any, y: Any) -> None:
@@ -84,6 +84,7 @@ def backward(model: Any, given: Any, retain_graph: bool) -> Tensor:
 
 
 def _noted(engine: Any, given: Any, rows: int) -> Tensor:
+    """The scalar of what `compute_loss` gave; the engine has noted its weight and parts."""
     if isinstance(given, dict):
         return _sum_of(engine, given, rows)
     if isinstance(given, tuple):

@@ -87,7 +87,10 @@ class Update:
             zero_grad(optimizer)
             found = compute()
             found[0].backward()  # type: ignore[no-untyped-call]
-            self._count(model)
+            if self.ahead:  # as in `_count`, without its call
+                self.ahead = False
+            else:
+                model.engine.record.steps += 1
             try:
                 optimizer.step()
             except Exception as error:
