@@ -76,7 +76,7 @@ def get_train_generator(data_dir, batch_size):
 def test_a_run_that_was_stopped_stops_no_later_one_in_its_process(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(args: object) -> None:
+    def interrupted(*given: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("helixband.run.experiment.run", interrupted)
