@@ -436,7 +436,7 @@ class ClassificationModel(BaseModel):
         return {"accuracy": metrics.accuracy_of_batches(y_true, y_pred)}
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
-        return metrics.of_classes(y_true, y_pred, self.class_names)
+        return metrics.of_classes(y_true, y_pred, judge.names_of(self, y_pred) or None)
 
     def check_labels(self, y_true: Any) -> None:
         super().check_labels(y_true)

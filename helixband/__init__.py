@@ -43,6 +43,8 @@ _MODULES = {
         "Corruption",
         "DenoisingAutoencoder",
         "MaskedTokenModel",
+        "MultiTaskRegressionModel",
+        "ProfileModel",
         "TokenClassificationModel",
         "align_labels",
     ],

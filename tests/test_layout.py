@@ -182,7 +182,7 @@ FILES = {
         "negatives regions",
     ],
     "tasks": [
-        "alignment corruption positions",
+        "alignment corruption positions profiles regression",
         "restoring token_classification",
         "autoencoder masked_tokens",
         ".",

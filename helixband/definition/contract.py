@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from base_model import BaseModel, MultiLabelModel
+from base_model import BaseModel
 
 FUNCTIONS = {
     "get_train_generator": ("data_dir", "batch_size"),
@@ -144,7 +144,7 @@ def uncalled(model: type[BaseModel], unused: Mapping[str, Any]) -> list[str]:
     """
     faults = []
     wrong, right = "label_names", "class_names"
-    if issubclass(model, MultiLabelModel):
+    if any("label_names" in vars(above) for above in model.__mro__[1:]):
         wrong, right = right, wrong
     if wrong in unused:
         faults.append(f"Model.{wrong}: nothing of this kind of model reads it; did you mean {right}?")

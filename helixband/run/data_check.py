@@ -22,7 +22,7 @@ from helixband.generators.arrays import to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.nested import leaves, length, map_leaves
 from helixband.run.context import Context, Stage
-from helixband.run.evaluation import Evaluation, names_of
+from helixband.run.evaluation import Evaluation
 from helixband.run.findings import MODEL, PREDICTION, TEST, TRAINING, VALIDATION, Fault, Findings
 from helixband.run.prediction import Prediction
 from helixband.search.executors.task import Document
@@ -285,7 +285,7 @@ class _Rehearsal:
                 losses, y_true, y_pred = rehearsal.evaluate(model, batch, passes if where == TEST else None)
                 self._measure(where, "eval_metrics", losses, y_true, y_pred)
                 if where == TEST:
-                    names_of(model, y_pred)
+                    judge.names_of(model, y_pred)
             if len(self._found.faults) > before:
                 self._failed.add(_form(batch))
 

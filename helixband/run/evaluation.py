@@ -13,8 +13,8 @@ from base_model import BaseModel, ClassificationModel, MultiLabelModel, Regressi
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
 from helixband.display.text import show_number, show_row
-from helixband.env import check_name, without_credentials
-from helixband.errors import DataError, DefinitionError, HelixbandError, counted
+from helixband.env import without_credentials
+from helixband.errors import DataError, HelixbandError, counted
 from helixband.files import exists, remove_file
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import derive_seed, seed_everything
@@ -93,7 +93,7 @@ class Evaluation(Stage):
                 result |= self._score_unlike(model, test, similar)
         if limit is not None:
             result |= {LIMITED: limit}
-        names = names_of(model, y_pred)
+        names = judge.names_of(model, y_pred)
         baselines = self._marks(model, test)
         left_out = reason_to_leave_out(y_true, y_pred)
         rest = [results.baselines_file, results.test_set_file]
@@ -237,23 +237,3 @@ class Evaluation(Stage):
 
 def _kind(model: BaseModel) -> str:
     return next((name for kind, name in KINDS.items() if isinstance(model, kind)), "")
-
-
-def names_of(model: BaseModel, y_pred: Any) -> tuple[str, ...]:
-    """The names that a model has for its classes or labels.
-
-    Raises `DefinitionError` where there are not as many as columns of its predictions.
-    """
-    attribute = "label_names" if isinstance(model, MultiLabelModel) else "class_names"
-    names = tuple(map(str, getattr(model, attribute, None) or ()))
-    for name in names:
-        check_name(f"one of {type(model).__name__}.{attribute}", name)
-    if names and isinstance(y_pred, np.ndarray):
-        one = y_pred.ndim == 1 or y_pred.shape[1] == 1
-        count = 2 if one and attribute == "class_names" else int(np.prod(y_pred.shape[1:2]))
-        if len(names) != count:
-            raise DefinitionError(
-                f"{type(model).__name__}.{attribute} has {len(names)} names, {', '.join(names)}, and y_pred "
-                f"is of {count}; give one name for each"
-            )
-    return names

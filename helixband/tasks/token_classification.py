@@ -12,6 +12,7 @@ from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
 from helixband.metrics.tokens import MISSING
 from helixband.tasks.positions import check_logits
+from helixband.training import judge
 from helixband.training.losses import check_range, classes_checked
 
 
@@ -51,9 +52,10 @@ class TokenClassificationModel(BaseModel):
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Those of a `ClassificationModel` over the positions, and with `class_names` those of spans."""
-        found = metrics.of_classes(*metrics.at_known(y_true, y_pred), self.class_names)
-        if self.class_names is not None:
-            found |= metrics.span_scores(y_true, y_pred.argmax(1), self.class_names)
+        names = judge.names_of(self, y_pred)
+        found = metrics.of_classes(*metrics.at_known(y_true, y_pred), names or None)
+        if names:
+            found |= metrics.span_scores(y_true, y_pred.argmax(1), names)
         return found
 
     def check_labels(self, y_true: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from helixband import interruption
+from helixband.env import check_name
 from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
 from helixband.nested import leaves, length, map_leaves
 from helixband.training import broadcasting, monte_carlo, passes
@@ -290,6 +291,26 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
             apart = functools.partial(engine.state.unmoved, model)
             broadcasting.check_metrics(compute, y_true, y_pred, name, apart)
     return plain_numbers(compute(y_true, y_pred), name)
+
+
+def names_of(model: Any, y_pred: Any) -> tuple[str, ...]:
+    """The names that a model has for its classes or labels.
+
+    Raises `DefinitionError` where there are not as many as columns of its predictions.
+    """
+    attribute = "label_names" if hasattr(model, "label_names") else "class_names"
+    names = tuple(map(str, getattr(model, attribute, None) or ()))
+    for name in names:
+        check_name(f"one of {type(model).__name__}.{attribute}", name)
+    if names and isinstance(y_pred, np.ndarray):
+        one = y_pred.ndim == 1 or y_pred.shape[1] == 1
+        count = 2 if one and attribute == "class_names" else int(np.prod(y_pred.shape[1:2]))
+        if len(names) != count:
+            raise DefinitionError(
+                f"{type(model).__name__}.{attribute} has {len(names)} names, {', '.join(names)}, and y_pred "
+                f"is of {count}; give one name for each"
+            )
+    return names
 
 
 def _by_definition(model: Any, x: Any, y: Any, weight: Tensor | None = None) -> Evaluated:

@@ -1,0 +1,167 @@
+"""Base-resolution profiles: where reads lie, and how many there are."""
+
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+from batch_generator import MatrixBatchGenerator
+from helixband import ProfileModel
+from helixband.errors import DataError, DefinitionError
+from helixband.losses import MultinomialLoss
+from helixband.networks.one_hot import OneHot
+
+NAN = float("nan")
+
+
+class Given(nn.Module):
+    """The same profile and count for each example."""
+
+    def __init__(self, profile: Any, log_count: Any) -> None:
+        super().__init__()
+        self.profile, self.log_count = (nn.Parameter(torch.tensor(each)) for each in (profile, log_count))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        parts = {"profile": self.profile, "log_count": self.log_count}
+        return {name: each.expand(len(x), *each.shape) for name, each in parts.items()}
+
+
+def model_of(network: nn.Module, criterion: Any = None, **options: Any) -> ProfileModel:
+    class Model(ProfileModel):
+        def init_model(self) -> None:
+            super().init_model(network, criterion, optim.Adam(network.parameters(), 0.02), **options)
+
+    return Model({}, Namespace(cpu=True, batch_size=50, seed=0))
+
+
+LOG_SHARES = np.log([0.1, 0.2, 0.3, 0.4]).astype(np.float32)
+NINE = float(np.log1p(9.0))
+
+
+def test_y_pred_is_the_expected_counts() -> None:
+    y_pred = model_of(Given(LOG_SHARES, NINE)).predict(np.zeros((2, 3), np.float32))
+    assert y_pred == pytest.approx(np.array([[0.9, 1.8, 2.7, 3.6]] * 2), rel=1e-5)
+
+
+def test_the_loss_is_that_of_where_and_of_how_many() -> None:
+    y = np.array([[1.0, 0, 2, 5], [0, 0, 0, 3], [0, 0, 0, 0]])
+    of_profile = -(y * np.log([0.1, 0.2, 0.3, 0.4])).sum(1).mean()
+    of_count = ((np.log1p(y.sum(1)) - np.log1p(9)) ** 2).mean()
+    model = model_of(Given(LOG_SHARES, NINE), count_weight=2.0)
+    for batch_size in (None, 2):
+        found = model.evaluate(MatrixBatchGenerator(np.zeros((3, 3), np.float32), y, batch_size))
+        assert found.profile_loss == pytest.approx(of_profile, rel=1e-5)
+        assert found.count_loss == pytest.approx(2 * of_count, rel=1e-5)
+        assert found.loss == pytest.approx(of_profile + 2 * of_count, rel=1e-5)
+
+
+def test_a_base_without_a_count_is_left_out_and_with_it_the_total() -> None:
+    y = np.array([[1.0, NAN, 2, 5], [0, 0, 0, 3]])
+    data = MatrixBatchGenerator(np.zeros((2, 3), np.float32), y, allow_nan=True)
+    found = model_of(Given(LOG_SHARES, NINE)).evaluate(data)
+    p = np.array([0.1, 0.3, 0.4]) / 0.8
+    of_profile = (-(np.array([1, 2, 5]) * np.log(p)).sum() - 3 * np.log(0.4)) / 2
+    assert found.profile_loss == pytest.approx(of_profile, rel=1e-5)
+    assert found.count_loss == pytest.approx((np.log1p(3) - np.log1p(9)) ** 2, rel=1e-5)
+
+
+def test_tracks_are_profiles_of_their_own() -> None:
+    y = np.array([[[1.0, 0, 2, 5], [4, 0, 0, 0]]])
+    model = model_of(Given([LOG_SHARES.tolist(), LOG_SHARES[::-1].tolist()], [NINE, 1.0]))
+    data = MatrixBatchGenerator(np.zeros((1, 3), np.float32), y)
+    shares = np.array([0.1, 0.2, 0.3, 0.4])
+    of_profile = -((y[0, 0] * np.log(shares)).sum() + 4 * np.log(0.4)) / 2
+    assert model.evaluate(data).profile_loss == pytest.approx(of_profile, rel=1e-5)
+    assert model.predict(data)[0, 1].sum() == pytest.approx(np.expm1(1.0), rel=1e-5)
+
+
+class Footprints(nn.Module):
+    """Profiles and counts by what stands around each base."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(OneHot(), nn.Conv1d(4, 16, 5, padding=2), nn.ReLU())
+        self.profile = nn.Conv1d(16, 1, 5, padding=2)
+        self.count = nn.Linear(16, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found = self.features(x)
+        return {"profile": self.profile(found).squeeze(1), "log_count": self.count(found.amax(2))}
+
+
+def footprints(rows: int, seed: int) -> tuple[np.ndarray[Any, Any], ...]:
+    """(x, counts, their means): 30 reads around each GAT, and 0.3 at each base besides."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 4, (rows, 30), np.uint8)
+    x[:, 13:16] = np.where(rng.random((rows, 1)) < 0.5, [2, 0, 3], x[:, 13:16])
+    is_site = np.zeros(x.shape)
+    is_site[:, 1:-1] = (x[:, :-2] == 2) & (x[:, 1:-1] == 0) & (x[:, 2:] == 3)
+    rate = 0.3 + 20 * is_site
+    rate[:, 1:] += 10 * is_site[:, :-1]
+    return x, rng.poisson(rate).astype(float), rate
+
+
+def test_planted_footprints_are_found() -> None:
+    torch.manual_seed(0)
+    model = model_of(Footprints())
+    x, y, rate = footprints(200, 1)
+    train = MatrixBatchGenerator(*footprints(400, 0)[:2], 40, shuffle=True)
+    val = MatrixBatchGenerator(x, y)
+    model.fit(train, val, 12)
+    found, optimum = model.evaluate(val), model.eval_metrics(y, rate)
+    assert found.jensen_shannon < 1.05 * optimum["jensen_shannon"]
+    assert found.jensen_shannon < 0.6 * found.jensen_shannon_shuffled
+    assert found.count_pearson > 0.9 * optimum["count_pearson"]
+
+
+@pytest.mark.parametrize(
+    ("y", "told"),
+    [
+        (np.zeros(3), r"the labels are an array \(3,\) of float64; they have to be counts"),
+        (np.zeros((3, 2, 2, 4)), r"the labels are an array \(3, 2, 2, 4\)"),
+        (np.array([["a"] * 4] * 3), r"of <U1"),
+        ([np.zeros((3, 4))], "the labels are a list"),
+        (np.array([[1, 0, -2, 0]] * 3), r"-2"),
+    ],
+)
+def test_labels_that_are_no_counts_are_refused(y: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        model_of(Given(LOG_SHARES, NINE)).check_labels(y)
+
+
+def test_a_profile_of_another_length_is_refused() -> None:
+    data = MatrixBatchGenerator(np.zeros((3, 3), np.float32), np.zeros((3, 5)))
+    with pytest.raises(DefinitionError, match=r"the labels are \(3, 5\) and the profile is \(3, 4\)"):
+        model_of(Given(LOG_SHARES, NINE)).evaluate(data)
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (nn.Identity(), "the network gave Tensor.*; a ProfileModel needs a dict of 'profile'"),
+        (
+            Given(LOG_SHARES, [1.0, 2.0]),
+            r"profile of shape \(2, 4\) and a log_count of shape \(2, 2\); .* \(2,\)",
+        ),
+    ],
+)
+def test_outputs_that_are_not_both_parts_are_refused(network: nn.Module, told: str) -> None:
+    class Model(ProfileModel):
+        def init_model(self) -> None:
+            super().init_model(network)
+
+    with pytest.raises(DefinitionError, match=told):
+        Model().predict(np.zeros((2, 3), np.float32))
+
+
+def test_another_criterion_or_weight_is_refused() -> None:
+    with pytest.raises(
+        DefinitionError, match="the criterion is MSELoss.*; a ProfileModel takes a Multinomial"
+    ):
+        model_of(Given(LOG_SHARES, NINE), nn.MSELoss())
+    with pytest.raises(DefinitionError, match="count_weight is -1; it has to be a number from 0"):
+        model_of(Given(LOG_SHARES, NINE), count_weight=-1)
+    assert model_of(Given(LOG_SHARES, NINE), MultinomialLoss(full=True)).criterion.full
