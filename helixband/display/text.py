@@ -49,4 +49,6 @@ def _show_value(value: Any) -> str:
         return f"{value['__schedule__']}({', '.join(parameters)})"
     if isinstance(value, list):
         return f"[{', '.join(repr(part) if isinstance(part, str) else _show_value(part) for part in value)}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    # A string may have a line break, or what controls a terminal.
+    return "".join(letter if letter.isprintable() else " " for letter in text)

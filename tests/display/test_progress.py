@@ -365,6 +365,7 @@ def test_a_row_and_a_configuration_are_one_line_each() -> None:
 
 def test_no_hyperparameters_are_called_so() -> None:
     assert show_config({}) == "no hyperparameters"
+    assert show_config({"a": "x\ny", "b": "\x1b[2J", "c": "ü z"}) == "a=x y  b= [2J  c=ü z"
 
 
 # Lines.
