@@ -166,4 +166,114 @@ class Running(Hparams):
     )
 
 
-GROUPS: tuple[type[Hparams], ...] = (Optimizing, Training, Sequences, Running)
+class ConvEncoding(Hparams):
+    """A convolutional encoder by pooling, for ConvEncoder.from_hparams(self.hparams, in_channels=4)."""
+
+    version = 1
+
+    conv_channels: list[int] = hparam([64, 96, 128], "channels of each block", short="cc")
+    conv_first_kernel_size: int = hparam(15, "positions of a kernel of the first block, odd", short="cfk")
+    conv_kernel_size: int = hparam(5, "positions of a kernel of the other blocks, odd", short="ck")
+    conv_pool: Literal["max", "average", "attention"] = hparam("max", "how windows are pooled", short="cp")
+    conv_pool_size: int = hparam(2, "positions of a window that is pooled", short="cps")
+    conv_norm: Literal["batch", "layer", "none"] = hparam("batch", "normalisation", short="cno")
+    conv_activation: Literal["relu", "gelu", "silu"] = hparam("relu", "activation", short="cac")
+    conv_dropout: float = hparam(0.0, "dropout of each block", short="cdo", search=Range(0.0, 0.5))
+
+
+class DilatedEncoding(Hparams):
+    """A convolutional encoder by dilation, for DilatedConvEncoder.from_hparams(self.hparams,
+    in_channels=4)."""
+
+    version = 1
+
+    dilated_channels: int = hparam(64, "channels of each layer", short="dc", search=[32, 64, 128])
+    dilated_layers: int = hparam(8, "dilated layers", short="dl", search=[4, 6, 8])
+    dilated_first_kernel_size: int = hparam(21, "positions of a kernel of the first convolution", short="dfk")
+    dilated_kernel_size: int = hparam(3, "positions of a kernel of the dilated layers, odd", short="dk")
+    dilated_dilation_growth: float = hparam(2.0, "the dilation of layer i is this to the power i", short="dg")
+    dilated_norm: Literal["batch", "layer", "none"] = hparam("none", "normalisation", short="dno")
+    dilated_activation: Literal["relu", "gelu", "silu"] = hparam("relu", "activation", short="dac")
+    dilated_dropout: float = hparam(0.0, "dropout of each layer", short="ddo", search=Range(0.0, 0.5))
+
+
+class UNetEncoding(Hparams):
+    """A U-shaped encoder-decoder, for UNet.from_hparams(self.hparams, in_channels=4)."""
+
+    version = 1
+
+    unet_channels: list[int] = hparam([32, 64, 128], "channels of each level, the finest first", short="uc")
+    unet_kernel_size: int = hparam(9, "positions of a kernel, odd", short="uk")
+    unet_pool: Literal["max", "average", "attention"] = hparam("max", "how windows are pooled", short="up")
+    unet_pool_size: int = hparam(2, "positions of a window that is pooled", short="ups")
+    unet_norm: Literal["batch", "layer", "none"] = hparam("batch", "normalisation", short="uno")
+    unet_activation: Literal["relu", "gelu", "silu"] = hparam("relu", "activation", short="uac")
+    unet_dropout: float = hparam(0.0, "dropout of each level", short="udo", search=Range(0.0, 0.5))
+
+
+class TransformerEncoding(Hparams):
+    """A transformer, for TransformerEncoder.from_hparams(self.hparams, in_channels=4)."""
+
+    version = 1
+
+    transformer_width: int = hparam(256, "channels of each position", short="tw", search=[128, 256, 512])
+    transformer_heads: int = hparam(8, "attention heads; they divide the width", short="th")
+    transformer_layers: int = hparam(6, "attention layers", short="tl", search=[2, 4, 6])
+    transformer_feedforward: int = hparam(
+        None, "units of the layer between; by default 4 times the width", short="tff"
+    )
+    transformer_dropout: float = hparam(0.1, "dropout", short="tdo", search=Range(0.0, 0.3))
+    transformer_activation: Literal["relu", "gelu", "silu"] = hparam("gelu", "activation", short="tac")
+    transformer_pre_norm: bool = hparam(
+        True, "whether layer normalisation is before each sublayer, or after it", short="tpn"
+    )
+    transformer_positions: Literal["sinusoidal", "learned", "rotary", "none"] = hparam(
+        "sinusoidal", "how positions enter", short="tp"
+    )
+    transformer_max_length: int = hparam(
+        None, "positions of the longest sequence; learned positions need it", short="tml"
+    )
+
+
+class RecurrentEncoding(Hparams):
+    """A recurrent encoder, for RecurrentEncoder.from_hparams(self.hparams, in_channels=4)."""
+
+    version = 1
+
+    recurrent_hidden: int = hparam(128, "units of each direction", short="rh", search=[64, 128, 256])
+    recurrent_layers: int = hparam(1, "recurrent layers", short="rl")
+    recurrent_cell: Literal["lstm", "gru", "rnn"] = hparam("lstm", "which recurrent network", short="rce")
+    recurrent_bidirectional: bool = hparam(True, "whether it also reads from the end", short="rbi")
+    recurrent_dropout: float = hparam(0.0, "dropout of each layer", short="rdo", search=Range(0.0, 0.5))
+
+
+class Head(Hparams):
+    """A head, for PooledHead or PositionHead.from_hparams(self.hparams, in_channels=…, outputs=…)."""
+
+    version = 1
+
+    head_pooling: Literal["mean", "max", "attention", "first"] = hparam(
+        "mean", "how positions become one vector; of a head of positions, none", short="hp"
+    )
+    head_hidden: list[int] = hparam([], "units of each hidden layer; without, the head is linear", short="hh")
+    head_activation: Literal["relu", "gelu", "silu"] = hparam("relu", "activation", short="hac")
+    head_dropout: float = hparam(
+        0.0, "dropout of features and of hidden layers", short="hdo", search=Range(0.0, 0.5)
+    )
+
+
+class Profile(Hparams):
+    """A profile, for ProfileHead or ProfileCountHead.from_hparams(self.hparams, in_channels=…, tracks=…)."""
+
+    version = 1
+
+    profile_kernel_size: int = hparam(75, "positions of the kernel, odd", short="pk")
+    profile_length: int = hparam(
+        None, "positions of the profile, the central ones; by default all", short="pl"
+    )
+
+
+GROUPS: tuple[type[Hparams], ...] = (
+    *(Optimizing, Training, Sequences, Running),
+    *(ConvEncoding, DilatedEncoding, UNetEncoding, TransformerEncoding, RecurrentEncoding, Head, Profile),
+)

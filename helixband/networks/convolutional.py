@@ -97,22 +97,18 @@ class ConvEncoder(Encoder):
         super().__init__(in_channels, _last(self, channels), embedding, window)
         check_kernels(self, first_kernel_size=first_kernel_size, kernel_size=kernel_size)
         check_sizes(self, pool_size=pool_size)
-        self.kernel_sizes = [first_kernel_size, *[kernel_size] * (len(channels) - 1)]
+        kernel_sizes = [first_kernel_size, *[kernel_size] * (len(channels) - 1)]
         self.pool_size = pool_size
         widths = [in_channels, *channels]
         self.blocks = nn.ModuleList(
             ConvBlock(before, width, size, norm, activation, dropout)
-            for before, width, size in zip(widths[:-1], channels, self.kernel_sizes, strict=True)
+            for before, width, size in zip(widths[:-1], channels, kernel_sizes, strict=True)
         )
         self.pools = nn.ModuleList(WindowPooling(width, pool_size, pool) for width in channels)
-        self.check_window()
-
-    @property
-    def receptive_field(self) -> int:
         span = (0, 0)
-        for size in reversed(self.kernel_sizes):
-            span = convolved(pooled(span, self.pool_size), size)
-        return extent(span)
+        for size in reversed(kernel_sizes):
+            span = convolved(pooled(span, pool_size), size)
+        self.see(extent(span))
 
     def output_length(self, length: int) -> int:
         for _ in self.pools:
@@ -171,21 +167,16 @@ class DilatedConvEncoder(Encoder):
                 f"dilation_growth of DilatedConvEncoder is {in_one_line(dilation_growth)}; it has to be a "
                 "number from 1 to below 100"
             )
-        self.kernel_sizes = first_kernel_size, kernel_size
         self.dilations = [round(dilation_growth**layer) for layer in range(1, layers + 1)]
         self.first = ConvBlock(in_channels, channels, first_kernel_size, norm, activation, 0.0)
         self.layers = nn.ModuleList(
             ConvBlock(channels, channels, kernel_size, norm, activation, dropout, dilation)
             for dilation in self.dilations
         )
-        self.check_window()
-
-    @property
-    def receptive_field(self) -> int:
-        span = (0, 0)
-        for dilation in reversed(self.dilations):
-            span = convolved(span, self.kernel_sizes[1], dilation)
-        return extent(convolved(span, self.kernel_sizes[0]))
+        span = convolved((0, 0), first_kernel_size)
+        for dilation in self.dilations:
+            span = convolved(span, kernel_size, dilation)
+        self.see(extent(span))
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         x = self.first(self.read(x, padding_mask), padding_mask)
@@ -234,12 +225,9 @@ class UNet(Encoder):
         )
         self.pools = nn.ModuleList(WindowPooling(width, pool_size, pool) for width in channels[:-1])
         self.up = nn.ModuleList(ConvBlock(fine + coarse, fine, *settings) for fine, coarse in pairs)
-        self.check_window()
-
-    @property
-    def receptive_field(self) -> int:
-        """The most that the outputs of one coarsest window look at; they differ by their place in it."""
-        return max(extent(self._span((place, place))) for place in range(self.pool_size ** len(self.pools)))
+        # Outputs differ in what they depend on by their place in the coarsest window.
+        places = range(pool_size ** len(self.pools))
+        self.see(max(extent(self._span((place, place))) for place in places))
 
     def _span(self, span: Span) -> Span:
         for _ in self.up:

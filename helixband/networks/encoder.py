@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from helixband.errors import DataError, HelixbandWarning
@@ -44,8 +45,9 @@ class Encoder(FromHparams, nn.Module):
     The output is (N, out_channels, S), floating-point, 0 at padding. An encoder that pools has fewer
     positions, as many as `output_length(S)`, and `output_mask` has their padding.
 
-    `receptive_field` is the number of positions that an output can depend on at most; None is all.
-    `window`: how many positions the sequences have, if that is known; a receptive field above it is said.
+    `receptive_field` is the number of positions that an output can depend on at most; None is all. `window`:
+    how many positions the sequences have, if that is known. A receptive field above it is said when the
+    encoder is made; without a window, by the first batch, but not under torch.compile.
 
     Raises `DefinitionError` for settings that no network can have, and `DataError` for an x or a mask of
     another shape.
@@ -59,12 +61,8 @@ class Encoder(FromHparams, nn.Module):
         if window is not None:
             check_sizes(self, window=window)
         self.in_channels, self.out_channels, self.window = in_channels, out_channels, window
+        self.receptive_field: int | None = None
         self.embedding = OneHot(in_channels) if embedding is None else embedding
-
-    @property
-    def receptive_field(self) -> int | None:
-        """Positions that an output can depend on at most; None is all."""
-        return None
 
     def output_length(self, length: int) -> int:
         """Positions of the output for a sequence of `length`."""
@@ -74,8 +72,10 @@ class Encoder(FromHparams, nn.Module):
         """The padding mask of the output, (N, output_length(S)), for one of the input, (N, S)."""
         return padding_mask
 
-    def check_window(self) -> None:
-        """Say so if the receptive field is larger than the window; to be called when all layers are there."""
+    def see(self, positions: int) -> None:
+        """Set the receptive field, and say so if it is above the window; without a call, it is all
+        positions."""
+        self.receptive_field = positions
         if self.window is not None:
             self._compare(self.window, f"the window of {self.window:,}")
 
@@ -92,7 +92,7 @@ class Encoder(FromHparams, nn.Module):
         if not x.shape[2]:
             raise DataError(f"{name} was given x of the shape {tuple(x.shape)}, sequences of no positions")
         check_mask(padding_mask, x.shape[0], x.shape[2])
-        if self.window is None:
+        if self.window is None and not torch.compiler.is_compiling():  # a warning would break the graph
             self._compare(x.shape[2], "the sequences")
         return without_padding(x, padding_mask)
 

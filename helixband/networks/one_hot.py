@@ -33,7 +33,7 @@ class TokenEmbedding(nn.Embedding):
     """Indexes (N, S), integers, to a learned vector each, (N, channels, S).
 
     As the `embedding` of an encoder, for vocabularies that are too large for one-hot vectors, such as word
-    pieces: `TransformerEncoder(256, embedding=TokenEmbedding(30_000, 256))`.
+    pieces: `TransformerEncoder(256, 256, embedding=TokenEmbedding(30_000, 256))`.
     """
 
     def __init__(self, tokens: int, channels: int) -> None:

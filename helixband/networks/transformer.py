@@ -67,11 +67,10 @@ class Inspection(NamedTuple):
 class TransformerEncoder(Encoder):
     """A transformer encoder: (N, S) or (N, in_channels, S) to (N, width, S).
 
-    width: channels of each position, as many as in_channels by default; a linear layer leads from in_channels
-    to another width. heads: attention heads, which divide width. feedforward: units of the layer between, by
-    default 4 times width. dropout: of attention weights, of each sublayer and of the input, if it has
-    positions. pre_norm: layer normalisation before each sublayer and after the last (Xiong et al. 2020), or
-    after each sublayer (Vaswani et al. 2017).
+    width: channels of each position; a linear layer leads from in_channels to another width. heads: attention
+    heads, which divide width. feedforward: units of the layer between, by default 4 times width. dropout: of
+    attention weights, of each sublayer and of the input, if it has positions. pre_norm: layer normalisation
+    before each sublayer and after the last (Xiong et al. 2020), or after each sublayer (Vaswani et al. 2017).
     positions: "sinusoidal" and "learned" are added to the input, "rotary" turns queries and keys, which then
     depend on differences of positions alone (Su et al. 2021), and with "none" order has no effect.
     max_length: the longest sequence that is read; "learned" positions need it.
@@ -85,7 +84,7 @@ class TransformerEncoder(Encoder):
     def __init__(
         self,
         in_channels: int,
-        width: int | None = None,
+        width: int = 256,
         *,
         heads: int = 8,
         layers: int = 6,
@@ -98,10 +97,10 @@ class TransformerEncoder(Encoder):
         embedding: nn.Module | None = None,
         window: int | None = None,
     ) -> None:
-        width = in_channels if width is None else width
-        feedforward = 4 * width if feedforward is None else feedforward
         super().__init__(in_channels, width, embedding, window)
-        check_sizes(self, width=width, heads=heads, layers=layers, feedforward=feedforward)
+        check_sizes(self, width=width, heads=heads, layers=layers)
+        feedforward = 4 * width if feedforward is None else feedforward
+        check_sizes(self, feedforward=feedforward)
         check_share(self, dropout=dropout)
         check_choice(self, "activation", activation, ACTIVATIONS)
         check_choice(self, "positions", positions, ("sinusoidal", "learned", "rotary", "none"))

@@ -254,9 +254,15 @@ def test_recurrent_networks_refuse_padding_before_the_end() -> None:
         (lambda: UNet(4, window=0), "window of UNet is 0"),
         (lambda: RecurrentEncoder(4, hidden=2.5), "hidden of RecurrentEncoder is 2.5"),
         (lambda: RecurrentEncoder(4, cell="qrnn"), "'qrnn'; it has to be one of 'lstm', 'gru', 'rnn'"),
-        (lambda: TransformerEncoder(30, heads=4), "width .* is 30, which heads=4 do not divide; 28 would do"),
-        (lambda: TransformerEncoder(3, heads=4), "width .* is 3, which heads=4 do not divide; 4 would do"),
-        (lambda: TransformerEncoder(12, heads=4, positions="rotary"), "3 channels in a head .* even number"),
+        (
+            lambda: TransformerEncoder(4, 30, heads=4),
+            "width .* is 30, which heads=4 do not divide; 28 would do",
+        ),
+        (lambda: TransformerEncoder(4, 3, heads=4), "width .* is 3, which heads=4 do not divide; 4 would do"),
+        (
+            lambda: TransformerEncoder(4, 12, heads=4, positions="rotary"),
+            "3 channels in a head .* even number",
+        ),
         (lambda: TransformerEncoder(8, positions="learned"), "needs max_length"),
         (lambda: TransformerEncoder(8, positions="alibi"), "'alibi'; it has to be one of"),
         (lambda: TransformerEncoder(8, max_length=9, window=10), "max_length .* is 9, and its window 10"),

@@ -13,7 +13,7 @@ from helixband.networks.attention import rotated, rotations, sinusoids
 
 def made(**given: Any) -> TransformerEncoder:
     torch.manual_seed(0)
-    return TransformerEncoder(8, **{"heads": 2, "layers": 2, "dropout": 0.0, **given}).eval()
+    return TransformerEncoder(8, 8, **{"heads": 2, "layers": 2, "dropout": 0.0, **given}).eval()
 
 
 def torchs(ours: TransformerEncoder, pre_norm: bool) -> nn.TransformerEncoder:
@@ -162,7 +162,7 @@ def test_representations_without_weights_and_layers_that_are_not_there() -> None
 def test_another_width_is_reached_by_a_linear_layer() -> None:
     encoder = TransformerEncoder(4, 12, heads=3, layers=1, positions="none")
     assert isinstance(encoder.project, nn.Linear) and encoder.out_channels == 12
-    assert isinstance(TransformerEncoder(12, heads=3).project, nn.Identity)
+    assert isinstance(TransformerEncoder(12, 12, heads=3).project, nn.Identity)
     x: Tensor = torch.tensor([[0, 3]])
     assert encoder(x).shape == (1, 12, 2)
 
