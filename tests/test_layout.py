@@ -177,7 +177,7 @@ FILES = {
         "alphabet headers metadata reading",
         "intervals",
         "augmentation chromosomes fasta interval_files similarity splits windows",
-        "encoded targets",
+        "bigwig encoded targets",
         "store",
         "negatives regions",
     ],

@@ -249,7 +249,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     def _lengths(self, records: Indexes) -> Indexes:
         return self.store.lengths[records] if self.unequal == "bucket" else super()._lengths(records)
 
-    def _targets_of(self, numbers: Indexes) -> NDArray[Any]:
+    def _targets_of(self, numbers: Indexes, places: Places | None = None) -> NDArray[Any]:
         return super()._targets_of(self.plan.places(numbers)[0])
 
     def _blocks(self, rng: np.random.Generator | None) -> Iterator[Indexes]:

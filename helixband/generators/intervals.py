@@ -13,6 +13,7 @@ from helixband.generators.fasta import prediction_generator
 from helixband.generators.sequences import SequenceBatchGenerator, check_options
 from helixband.randomness import derive_seed
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
+from helixband.sequence.bigwig import as_tracks, profiles, read_windows
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.interval_files import is_intervals, line_of, read_intervals
@@ -37,7 +38,10 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     `names="number"` names each record of a genome by its file and its number in it, as `FastaBatchGenerator`.
 
     `targets`: one per interval, in the forms that `FastaBatchGenerator` takes, with the intervals' labels as
-    names; or "score", the column of that name. `allow_nan` admits NaN, for targets that are missing.
+    names; or "score", the column of that name. `allow_nan` admits NaN, for targets that are missing. Or the
+    path of a bigWig: the target is then its value at each base, float32 (N, L), 0 where it has none; or a
+    pair of bigWigs, of the + and the − strand, (N, 2, L). It moves with jitter, and is read last to first
+    where a window is read from the other strand, of a pair the − strand first.
 
     `negatives`: examples of class 0; the intervals are then class 1. They are the same for the same `seed`.
     A number n draws n windows of the genome for each interval, on its chromosome and with similar GC content.
@@ -93,7 +97,11 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         if reverse_complement:
             store = store.with_both_strands()
         store = self._with_strands_of(positives, store)
-        labels = _targets(targets, positives, allow_nan)
+        self._margin = None if as_tracks(targets) is None else jitter
+        if self._margin is None:
+            labels = _targets(targets, positives, allow_nan)
+        else:
+            labels = self._tracks(positives, store, targets)
         margin = jitter if incomplete == "drop" else None
         kept = _kept(store, positives, margin)
         examples, labels = positives[kept], None if labels is None else labels[kept]
@@ -108,6 +116,11 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         super().__init__(
             store, plan, labels, batch_size, shuffle, reverse_complement=reverse_complement, **options
         )
+        if self._margin is not None and self.augmentation is not None:
+            raise DataError(
+                "augmentation changes sequences, and the targets of a bigWig would not be changed with them: "
+                "leave it out; jitter and reverse_complement hold for both"
+            )
 
     def for_prediction(
         self, path: str, stride: int | None = None, names: str | None = None
@@ -135,6 +148,22 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
             shuffles[turned] = self.store.alphabet.reverse_complement(shuffles[turned])
             codes[here] = shuffles
         return codes
+
+    def _targets_of(self, numbers: Indexes, places: Places | None = None) -> NDArray[Any]:
+        found = super()._targets_of(numbers)
+        if self._margin is None:
+            return found
+        stored = self.plan.places(numbers)
+        _, starts, reverse = stored if places is None else places
+        return profiles(found, self._margin, starts - stored[1], reverse)
+
+    def _tracks(self, windows: Intervals, store: SequenceStore, targets: Any) -> NDArray[Any]:
+        """The values of one or two bigWigs around windows, as wide as jitter can move them."""
+        start, end = windows.start - self.jitter, windows.end + self.jitter
+        around, aliases = dataclasses.replace(windows, start=start, end=end), self._naming["aliases"]
+        paths = as_tracks(targets) or ()
+        read = [read_windows(path, around, store.lengths, aliases, store.path) for path in paths]
+        return read[0] if len(read) == 1 else np.stack(read, 1)
 
     def _with_strands_of(self, intervals: Intervals, store: SequenceStore) -> SequenceStore:
         """The store, with the reverse strand where windows of these are read from it."""

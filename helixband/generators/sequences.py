@@ -239,7 +239,7 @@ class SequenceBatchGenerator(BatchGenerator):
         records, starts, reverse = places
         return self.store.windows(records, starts, int(self._lengths(records).max()), reverse)
 
-    def _targets_of(self, numbers: Indexes) -> NDArray[Any]:
+    def _targets_of(self, numbers: Indexes, places: Places | None = None) -> NDArray[Any]:
         assert self.targets is not None
         targets: NDArray[Any] = self.targets[numbers]
         return targets
@@ -316,7 +316,7 @@ class SequenceBatchGenerator(BatchGenerator):
             if rng is not None and self.augmentation is not None:
                 codes = self.augmentation(codes, rng)
             metadata = self._metadata(places)
-            y = None if self.targets is None else self._targets_of(numbers)
+            y = None if self.targets is None else self._targets_of(numbers, places)
             for first in range(start * rows, len(numbers), rows):
                 batch = slice(first, first + rows)
                 x = self._as_x(codes[batch], None if metadata is None else metadata[batch])

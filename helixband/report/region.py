@@ -37,7 +37,6 @@ from helixband.report.page import (
 )
 from helixband.report.scores import (
     Scores,
-    bigwig_chromosomes,
     is_bigwig,
     read_array,
     read_bigwig,
@@ -47,6 +46,7 @@ from helixband.report.scores import (
     score_panel,
 )
 from helixband.report.tracks import Track, track_panel
+from helixband.sequence import bigwig
 from helixband.sequence.alphabet import DNA
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.fasta import NAMES
@@ -254,7 +254,7 @@ def _draw(args: argparse.Namespace) -> None:
     scores = None
     if args.scores and is_bigwig(args.scores):
         # The chromosomes of a track by the genome's names, its own as their labels.
-        track = bigwig_chromosomes(args.scores)
+        track = bigwig.chromosomes(args.scores)
         own = placed(track).label[placed(track).chromosome == record]
         scores = read_bigwig(args.scores, (genome.names[record], start, end), own)
     elif args.scores:

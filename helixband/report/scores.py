@@ -1,7 +1,6 @@
 """Scores along a genome: read from predictions, drawn as lines of steps."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from helixband.errors import DataError, HelixbandError, UsageError
+from helixband.errors import DataError, UsageError
 from helixband.report.page import COLOURS, FILL, GAP, INK, Panel, View, fitting, inches, value_axis
 from helixband.report.tracks import is_inside
+from helixband.sequence.bigwig import opened
 from helixband.sequence.intervals import Intervals, regions_of_headers
 from helixband.sequence.reading import shown_names
 
@@ -173,44 +173,19 @@ def is_bigwig(path: str) -> bool:
     return path.lower().endswith((".bw", ".bigwig"))
 
 
-def bigwig_chromosomes(path: str) -> Intervals:
-    """The first base of each chromosome of a bigWig, labelled with its name.
-
-    Raises `DataError` for what is no bigWig, `HelixbandError` where pybigtools is not installed.
-    """
-    with _opened(path) as track:
-        names = list(track.chroms())
-    return Intervals.make(names, [0] * len(names), [1] * len(names), labels=names, source=path)
-
-
 def read_bigwig(path: str, region: tuple[str, int, int], names: Sequence[str]) -> Scores:
     """The scores of a bigWig in a region (chromosome, start, end), whose chromosome it calls by `names`.
 
-    Raises as `bigwig_chromosomes`.
+    Raises as `helixband.sequence.bigwig.opened`.
     """
     chromosome, start, end = region
-    with _opened(path) as track:
+    with opened(path, ", or give the .tsv") as track:
         lengths = track.chroms()
         entries = [entry for name in names for entry in track.records(name, start, min(end, lengths[name]))]
     columns = np.array(entries, dtype=np.float64).reshape(-1, 3)
     starts, ends = columns[:, :2].astype(np.int64).T
     windows = Intervals.make([chromosome] * len(columns), starts, ends, source=path)
     return Scores(("score",), windows, columns[:, 2:])
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    try:
-        import pybigtools
-    except ModuleNotFoundError as error:
-        raise HelixbandError(
-            "bigWig files need pybigtools; install it with: pip install pybigtools, or give the .tsv"
-        ) from error
-    try:
-        with pybigtools.open(path) as track:
-            yield track
-    except (OSError, ValueError, pybigtools.BBIReadError) as error:
-        raise DataError(f"{path}: cannot be read as bigWig ({error})") from error
 
 
 def read_array(path: str) -> NDArray[np.float64]:
