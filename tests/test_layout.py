@@ -123,8 +123,9 @@ FILES = {
         ".",
     ],
     "networks": [
-        "checks heads masks one_hot",
-        "attention decoders encoder pooling",
+        "attention checks heads masks",
+        "decoders one_hot pooling",
+        "encoder",
         "convolutional recurrent reverse_complement sequence_heads sequence_network transformer",
         ".",
     ],

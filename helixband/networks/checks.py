@@ -1,11 +1,12 @@
 """The settings of networks, held against their rules when a network is made."""
 
 from collections.abc import Collection, Sequence
+from numbers import Integral, Real
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from helixband.errors import DefinitionError, in_one_line, listed
+from helixband.errors import DataError, DefinitionError, in_one_line, listed
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -13,7 +14,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 def check_sizes(network: object, **sizes: Any) -> None:
     """Refuse a size that is not a whole number from 1; the names are those of the arguments."""
     for name, size in sizes.items():
-        if type(size) is not int or size < 1:
+        if not _is_size(size):
             raise DefinitionError(f"{_named(network, name, size)}; it has to be a whole number from 1")
 
 
@@ -21,7 +22,7 @@ def check_list_of_sizes(network: object, **lists: Any) -> None:
     """Refuse what is not at least one whole number from 1."""
     for name, sizes in lists.items():
         is_list = isinstance(sizes, Sequence) and not isinstance(sizes, str)
-        if not is_list or not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        if not is_list or not sizes or not all(map(_is_size, sizes)):
             raise DefinitionError(
                 f"{_named(network, name, sizes)}; it has to be a list of whole numbers from 1, such as [64, "
                 "128]"
@@ -42,7 +43,7 @@ def check_kernels(network: object, **kernels: Any) -> None:
 def check_share(network: object, **shares: Any) -> None:
     """Refuse a dropout that is not from 0 to below 1."""
     for name, share in shares.items():
-        if type(share) not in (int, float) or not 0 <= share < 1:
+        if not is_number(share) or not 0 <= share < 1:
             raise DefinitionError(f"{_named(network, name, share)}; it has to be from 0 to below 1")
 
 
@@ -52,6 +53,31 @@ def check_choice(network: object, name: str, value: Any, choices: Collection[str
         raise DefinitionError(
             f"{_named(network, name, value)}; it has to be one of {listed(map(repr, choices), 10)}"
         )
+
+
+def check_flags(network: object, **flags: Any) -> None:
+    """Refuse what is neither True nor False."""
+    for name, flag in flags.items():
+        if type(flag) is not bool:
+            raise DefinitionError(f"{_named(network, name, flag)}; it has to be True or False")
+
+
+def check_features(network: object, x: Tensor, channels: int) -> None:
+    """Raise `DataError` for features that are not (N, channels, S)."""
+    if x.ndim != 3 or x.shape[1] != channels:
+        raise DataError(
+            f"{type(network).__name__} was given features of the shape {tuple(x.shape)}; it takes "
+            f"(N, {channels}, S), as its in_channels says"
+        )
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, of Python or of NumPy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _named(network: object, name: str, value: Any) -> str:

@@ -14,6 +14,7 @@ from helixband.networks.checks import (
     check_list_of_sizes,
     check_share,
     check_sizes,
+    is_number,
 )
 from helixband.networks.encoder import Encoder, Span, convolved, extent, pooled, repeated
 from helixband.networks.masks import pooled_mask, without_padding
@@ -162,7 +163,7 @@ class DilatedConvEncoder(Encoder):
         super().__init__(in_channels, channels, embedding, window)
         check_sizes(self, channels=channels, layers=layers)
         check_kernels(self, first_kernel_size=first_kernel_size, kernel_size=kernel_size)
-        if type(dilation_growth) not in (int, float) or not 1 <= dilation_growth < 100:
+        if not is_number(dilation_growth) or not 1 <= dilation_growth < 100:
             raise DefinitionError(
                 f"dilation_growth of DilatedConvEncoder is {in_one_line(dilation_growth)}; it has to be a "
                 "number from 1 to below 100"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from helixband.errors import DataError, HelixbandWarning
+from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
 from helixband.networks.checks import check_sizes
 from helixband.networks.masks import check_mask, without_padding
 from helixband.networks.one_hot import OneHot
@@ -62,6 +62,11 @@ class Encoder(FromHparams, nn.Module):
             check_sizes(self, window=window)
         self.in_channels, self.out_channels, self.window = in_channels, out_channels, window
         self.receptive_field: int | None = None
+        if embedding is not None and not isinstance(embedding, nn.Module):
+            raise DefinitionError(
+                f"embedding of {type(self).__name__} is {in_one_line(embedding)}; it has to be a layer, such "
+                f"as TokenEmbedding(30_000, {in_channels})"
+            )
         self.embedding = OneHot(in_channels) if embedding is None else embedding
 
     def output_length(self, length: int) -> int:
@@ -77,13 +82,18 @@ class Encoder(FromHparams, nn.Module):
         positions."""
         self.receptive_field = positions
         if self.window is not None:
-            self._compare(self.window, f"the window of {self.window:,}")
+            self._compare(self.window, f"the window of {self.window:,}", stacklevel=4)  # where it is made
 
     def read(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
         """x as (N, in_channels, S), 0 at padding."""
         name = type(self).__name__
         if x.ndim == 2 and not x.is_floating_point():
             x = self.embedding(x)
+            if x.ndim != 3 or x.shape[1] != self.in_channels:
+                raise DataError(
+                    f"the embedding of {name} gave the shape {tuple(x.shape)}; with in_channels="
+                    f"{self.in_channels} it has to give (N, {self.in_channels}, S)"
+                )
         if x.ndim != 3 or x.shape[1] != self.in_channels or not x.is_floating_point():
             raise DataError(
                 f"{name} was given x of the shape {tuple(x.shape)}, {x.dtype}; it takes indexes (N, S), "
@@ -93,10 +103,10 @@ class Encoder(FromHparams, nn.Module):
             raise DataError(f"{name} was given x of the shape {tuple(x.shape)}, sequences of no positions")
         check_mask(padding_mask, x.shape[0], x.shape[2])
         if self.window is None and not torch.compiler.is_compiling():  # a warning would break the graph
-            self._compare(x.shape[2], "the sequences")
+            self._compare(x.shape[2], "the sequences", stacklevel=1)
         return without_padding(x, padding_mask)
 
-    def _compare(self, length: int, what: str) -> None:
+    def _compare(self, length: int, what: str, stacklevel: int) -> None:
         if self.receptive_field is not None and self.receptive_field > length:
             # The same text for all lengths: Python shows it once.
             warnings.warn(
@@ -104,7 +114,7 @@ class Encoder(FromHparams, nn.Module):
                 "than "
                 f"{what}; the outermost of it sees padding alone: fewer layers or smaller kernels do as much",
                 HelixbandWarning,
-                stacklevel=4,
+                stacklevel,
             )
 
     def extra_repr(self) -> str:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from helixband.networks.checks import check_sizes
 from helixband.sequence.alphabet import DNA
 
 
@@ -37,6 +38,7 @@ class TokenEmbedding(nn.Embedding):
     """
 
     def __init__(self, tokens: int, channels: int) -> None:
+        check_sizes(self, tokens=tokens, channels=channels)
         super().__init__(tokens, channels)
 
     def forward(self, input: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from helixband.errors import DataError
-from helixband.networks.checks import check_choice, check_share, check_sizes
+from helixband.networks.checks import check_choice, check_flags, check_share, check_sizes
 from helixband.networks.encoder import Encoder
 from helixband.networks.masks import lengths_of, without_padding
 
@@ -40,6 +40,7 @@ class RecurrentEncoder(Encoder):
         check_sizes(self, hidden=hidden, layers=layers)
         check_choice(self, "cell", cell, CELLS)
         check_share(self, dropout=dropout)
+        check_flags(self, bidirectional=bidirectional)
         super().__init__(in_channels, hidden * (1 + bidirectional), embedding, window)
         self.recurrent = CELLS[cell](
             in_channels,

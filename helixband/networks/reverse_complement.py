@@ -93,7 +93,8 @@ class ReverseComplementEquivariant(nn.Module):
         if output.ndim == 2 and output.shape[1] == x.shape[-1] > 1 and self.strands is None:
             raise DataError(
                 f"ReverseComplementEquivariant got an output of the shape {tuple(output.shape)} for "
-                f"sequences of {x.shape[-1]} positions: if it is of positions, give it as (N, 1, S)"
+                f"sequences of {x.shape[-1]} positions: if it is of positions, give it as (N, 1, S), else "
+                f"strands=range({output.shape[1]})"
             )
         forward, reverse = output.chunk(2)
         if self.strands is not None and output.ndim > 1:

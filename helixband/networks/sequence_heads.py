@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from helixband.errors import DataError
-from helixband.networks.checks import check_kernels, check_share, check_sizes
+from helixband.networks.checks import check_features, check_kernels, check_share, check_sizes
 from helixband.networks.decoders import LinearDecoder, MLPDecoder
 from helixband.networks.encoder import FromHparams
 from helixband.networks.masks import check_mask, without_padding
@@ -43,6 +43,7 @@ class PooledHead(FromHparams, nn.Module):
         self.decoder = _decoder(in_channels, outputs, hidden, activation, dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        check_features(self, x, self.in_channels)
         output: Tensor = self.decoder(self.pooling(x, padding_mask))
         return output
 
@@ -72,6 +73,7 @@ class PositionHead(FromHparams, nn.Module):
         self.decoder = _decoder(in_channels, outputs, hidden, activation, dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        check_features(self, x, self.in_channels)
         output: Tensor = self.decoder(x)
         return output
 
@@ -101,6 +103,7 @@ class ProfileHead(FromHparams, nn.Module):
         self.convolution = nn.Conv1d(in_channels, tracks, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        check_features(self, x, self.in_channels)
         check_mask(padding_mask, x.shape[0], x.shape[2])
         logits: Tensor = self.convolution(without_padding(x, padding_mask))
         if padding_mask is not None:  # not -inf: a count of 0 times its logarithm would be NaN

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from helixband.errors import DataError, DefinitionError
 from helixband.networks.attention import SelfAttention, rotations, sinusoids
-from helixband.networks.checks import ACTIVATIONS, check_choice, check_share, check_sizes
+from helixband.networks.checks import ACTIVATIONS, check_choice, check_flags, check_share, check_sizes
 from helixband.networks.encoder import Encoder
 from helixband.networks.masks import without_padding
 
@@ -102,6 +102,7 @@ class TransformerEncoder(Encoder):
         feedforward = 4 * width if feedforward is None else feedforward
         check_sizes(self, feedforward=feedforward)
         check_share(self, dropout=dropout)
+        check_flags(self, pre_norm=pre_norm)
         check_choice(self, "activation", activation, ACTIVATIONS)
         check_choice(self, "positions", positions, ("sinusoidal", "learned", "rotary", "none"))
         self.heads, self.positions, self.max_length = heads, positions, max_length

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -266,6 +267,13 @@ def test_recurrent_networks_refuse_padding_before_the_end() -> None:
         (lambda: TransformerEncoder(8, positions="learned"), "needs max_length"),
         (lambda: TransformerEncoder(8, positions="alibi"), "'alibi'; it has to be one of"),
         (lambda: TransformerEncoder(8, max_length=9, window=10), "max_length .* is 9, and its window 10"),
+        (
+            lambda: TransformerEncoder(8, pre_norm="post"),
+            "pre_norm of TransformerEncoder is 'post'; it has to",
+        ),
+        (lambda: RecurrentEncoder(4, bidirectional=2), "bidirectional of RecurrentEncoder is 2"),
+        (lambda: UNet(4, embedding=30_000), r"embedding of UNet is 30000; .* TokenEmbedding\(30_000, 4\)"),
+        (lambda: TokenEmbedding(0, 4), "tokens of TokenEmbedding is 0"),
         (lambda: TransformerEncoder(8, heads=True), "heads of TransformerEncoder is True"),
     ],
 )
@@ -274,3 +282,13 @@ def test_settings_that_no_network_can_have_are_refused_when_it_is_made(
 ) -> None:
     with pytest.raises(DefinitionError, match=said):
         make()
+
+
+def test_sizes_may_be_numpys_and_an_embedding_of_other_channels_is_refused() -> None:
+    sizes = np.array([8, 16])
+    assert ConvEncoder(np.int64(4), list(sizes), dropout=np.float32(0.25)).out_channels == 16
+    encoder = DilatedConvEncoder(4, 8, layers=1, embedding=TokenEmbedding(10, 5))
+    with pytest.raises(
+        DataError, match=r"embedding of DilatedConvEncoder gave the shape \(2, 5, 40\).*in_channels=4"
+    ):
+        encoder(sequences(2, 40))

@@ -127,6 +127,7 @@ def test_data_and_outputs_of_another_form_are_refused() -> None:
         both(torch.zeros(2, 3, 30))
     with pytest.raises(DataError, match=r"output of the shape \(4, 30\) .* give it as \(N, 1, S\)"):
         ReverseComplementEquivariant(nn.Identity())(X)
+    assert ReverseComplementEquivariant(nn.Identity(), strands=range(30))(X).shape == (2, 30)
     with pytest.raises(DataError, match="got 4 outputs along K, and strands=.* has 2"):
         ReverseComplementEquivariant(OneHot(), strands=[1, 0])(X)
     with pytest.raises(DataError, match="gave its network 4 sequences, and got the shape"):

@@ -176,3 +176,10 @@ def test_a_network_has_the_weights_of_its_encoder_under_that_name() -> None:
     assert {name.split(".")[0] for name in network.state_dict()} == {"encoder", "head"}
     features_only = SequenceNetwork(DilatedConvEncoder(4, 8, layers=1), nn.Identity())
     assert features_only(torch.zeros(1, 30, dtype=torch.long)).shape == (1, 8, 30)
+
+
+@pytest.mark.parametrize("head", [PooledHead(3, 2), PositionHead(3, 2), ProfileHead(3)])
+@pytest.mark.parametrize("shape", [(6, 4, 7), (6, 3)])
+def test_features_of_other_channels_are_refused(head: nn.Module, shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=r"Head was given features of the shape .*; it takes \(N, 3, S\)"):
+        head(torch.zeros(shape))
