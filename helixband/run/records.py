@@ -133,16 +133,19 @@ class Record:
     """
 
     def __init__(
-        self, records: Records, results: Results, name: str, facts: dict[str, Any], seen: dict[str, Any]
+        self,
+        records: Records,
+        results: Results,
+        name: str,
+        facts: dict[str, Any],
+        seen: dict[str, Any] | None = None,
     ) -> None:
         self._records, self._results, self._name = records, results, name
-        self.facts, self._seen = facts, seen
+        self.facts, self._seen = facts, seen or {}
         found = records.of(name)
         before = dict(found.get("facts", {}))
-        if {
-            key: before.pop(key, None) for key in seen
-        } == seen:  # of an earlier version, which knew no content
-            before["content"] = facts["content"]
+        if seen and {key: before.pop(key, None) for key in seen} == seen:
+            before["content"] = facts["content"]  # of an earlier version, which knew no content
         outputs, begun = (
             [results.inside(path, records.path(name)) for path in found.get(key, ())]
             for key in ("outputs", "begun")
