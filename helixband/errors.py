@@ -30,10 +30,20 @@ LONGEST_TEXT = 100
 def let_output_pass() -> None:
     """Have standard output show `\\xe9` where its encoding has no é, as standard error does.
 
-    Each process that runs code of a definition needs it, whatever that prints.
+    Each process that runs code of a definition needs it, whatever that prints. A stream that is closed takes
+    what it gets and shows none of it.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """Have standard output take what it gets and show none of it, not even at the end of the process."""
+    with contextlib.suppress(OSError, ValueError):  # not a file, as in a notebook
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 from helixband.display.progress import Plan, Progress
 from helixband.display.text import first_line, show_number, show_row
+from helixband.errors import StorageError, discard_output
 from helixband.results.directory import Row
 
 SECONDS_BETWEEN_LINES = 10
@@ -20,7 +21,16 @@ class PlainProgress(Progress):
 
     def say(self, text: str) -> None:
         with self._lock:  # so that the lines of two threads stay apart
-            print(text, flush=True)
+            try:
+                print(text, flush=True)
+            except BrokenPipeError:  # whoever read has gone
+                raise
+            except OSError as error:
+                discard_output()
+                raise StorageError(
+                    f"the output cannot be written where it goes ({error.strerror}): make room there, or "
+                    "send it elsewhere; the same command goes on from here"
+                ) from error
 
     def begin_search(self, plan: Plan) -> None:
         with self._lock:

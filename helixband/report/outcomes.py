@@ -65,7 +65,9 @@ def outcomes(scored: ScoredSet) -> tuple[list[Outcome], list[str]]:
         true = scored.true.get(key, scored.true.get(""))
         given = scored if not key else ScoredSet({}, {})
         if true is None:
-            reasons.append(f"{title}: the labels have no part of this name")
+            parts = ", ".join(name.removeprefix(".") for name in scored.true)
+            one = f"the labels have the parts {parts}, and the predictions are one array"
+            reasons.append(f"{title}: the labels have no part of this name" if title else one)
             continue
         try:
             found.append(_outcome(true, predicted, given.kind, given.names, title))

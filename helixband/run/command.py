@@ -18,7 +18,7 @@ import sys
 
 from helixband import __version__, interruption
 from helixband.env import without_credentials
-from helixband.errors import FlagParser, HelixbandError, let_output_pass, told_once
+from helixband.errors import FlagParser, HelixbandError, discard_output, let_output_pass, told_once
 from helixband.hparams import Hparams
 from helixband.hparams.flags import add_flags, texts
 from helixband.outputs import FORMATS
@@ -321,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
         return 143 if terminated else 130
     except BrokenPipeError:
         # Whoever read our lines has gone, as `head` does; nothing more can be said, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 141
     finally:
         interruption.forget()

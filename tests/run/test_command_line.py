@@ -1430,6 +1430,25 @@ def test_a_second_process_in_a_result_directory_is_refused_naming_the_first(proj
     assert project.run("--epoch", "3", "--batch-size", "10").code == 0, "the lock goes with the process"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full, whose disk is full")
+def test_an_output_that_cannot_be_written_is_told(project: Project) -> None:
+    with open("/dev/full", "w") as full:
+        process = project.start("--epoch", "1", stdout=full)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert told == (
+        "error: the output cannot be written where it goes (No space left on device): make room there, or "
+        "send it elsewhere; the same command goes on from here\n"
+    )
+
+
+def test_a_run_without_standard_output_runs(project: Project) -> None:
+    command = shlex.join([sys.executable, str(ROOT / "main.py"), *project.arguments("--epoch", "1")])
+    ran = subprocess.run(["bash", "-c", f"{command} >&- 2>&-"], cwd=project.path, timeout=60)
+    assert ran.returncode == 0
+    assert (project.results / "trials/single/train_results.csv").exists()
+
+
 def test_a_reader_of_the_output_that_has_gone_ends_the_run_in_silence(project: Project) -> None:
     project.define(SLOW)
     process = started(project)

@@ -189,8 +189,9 @@ def test_a_momentum_is_a_schedule_or_is_cycled() -> None:
     with pytest.raises(
         DefinitionError, match="momentum of the optimizer is a schedule, and CyclicLR changes it"
     ):
-        make(sgd, lambda o: CyclicLR(o, 0.01, 0.1)).fit(DATA, DATA, 4)
-    model = make(sgd, lambda o: CyclicLR(o, 0.01, 0.1, cycle_momentum=False))
+        make(sgd, lambda o: CyclicLR(o, 0.01, 0.1), scheduler_interval="epoch").fit(DATA, DATA, 4)
+    cycled = lambda o: CyclicLR(o, 0.01, 0.1, cycle_momentum=False)  # noqa: E731
+    model = make(sgd, cycled, scheduler_interval="epoch")
     assert [row["hp_momentum"] for row in model.fit(DATA, DATA, 4)] == pytest.approx(
         [0.5, 0.633333, 0.766667, 0.9]
     )

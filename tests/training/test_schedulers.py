@@ -476,3 +476,17 @@ def test_what_is_unmoved_is_so_after_an_error_too() -> None:
         torch.rand(3)
         raise ValueError
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_scheduler_that_is_made_for_steps_has_to_say_so() -> None:
+    class Cyclic(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(3, 1)
+            optimizer = optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+            scheduler = CyclicLR(optimizer, 0.001, 0.1, step_size_up=5)
+            super().init_model(network, optimizer=optimizer, scheduler=scheduler)
+
+    with pytest.raises(
+        DefinitionError, match="CyclicLR is made for steps, and would be stepped once an epoch"
+    ):
+        Cyclic({}, known())

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, ReduceLROnPlateau
 
 from helixband.errors import DefinitionError, in_one_line
 from helixband.training.optimizers import Optimizers
@@ -220,6 +220,11 @@ def check_schedulers(scheduler: Any, options: TrainingOptions, counts_steps: boo
                 "init_model uses self.total_steps or self.steps_per_epoch, and gives a "
                 f"{type(each).__name__} without scheduler_interval, so that it would be stepped once an "
                 "epoch: pass "
+                "scheduler_interval='step' to super().init_model, or 'epoch' if that is meant"
+            )
+        elif its is None and any(isinstance(inner, CyclicLR) for inner in _with_inner(each)):
+            raise DefinitionError(
+                "CyclicLR is made for steps, and would be stepped once an epoch: pass "
                 "scheduler_interval='step' to super().init_model, or 'epoch' if that is meant"
             )
 
