@@ -24,7 +24,7 @@ import pathlib, time
 _train_metrics = Model.train_metrics
 def _slow(self, y_true, y_pred):
     if pathlib.Path("{}").exists():
-        time.sleep(0.05)
+        time.sleep(0.5)
     return _train_metrics(self, y_true, y_pred)
 Model.train_metrics = _slow
 """

@@ -141,7 +141,8 @@ def test_a_run_killed_at_twenty_random_moments_ends_as_an_undisturbed_one(
 
     run(tmp_path, "undisturbed", [None], seconds_between_writes)
     run(tmp_path, "killed", [draw.uniform(0.0, 0.5) for _ in range(20)], seconds_between_writes)
-    assert b'"end"' not in (tmp_path / "killed/search/journal.jsonl").read_bytes()  # all hit it at work
+    journal = tmp_path / "killed/search/journal.jsonl"  # on a busy machine it may not have come to that
+    assert not journal.exists() or b'"end"' not in journal.read_bytes()  # all hit it at work
     run(tmp_path, "killed", [None], seconds_between_writes)
 
     assert_same(contents(tmp_path / "undisturbed"), contents(tmp_path / "killed"), "")
