@@ -126,7 +126,7 @@ FILES = {
         "attention checks heads masks",
         "decoders one_hot pooling",
         "encoder",
-        "convolutional recurrent reverse_complement sequence_heads sequence_network transformer",
+        "convolutional recurrent reverse_complement sequence_heads sequence_network stack transformer",
         ".",
     ],
     "outputs": [

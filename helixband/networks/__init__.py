@@ -21,6 +21,7 @@ from helixband.networks.sequence_heads import (
     ProfileHead,
 )
 from helixband.networks.sequence_network import SequenceNetwork
+from helixband.networks.stack import EncoderStack
 from helixband.networks.transformer import Inspection, TransformerEncoder
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "CountHead",
     "DilatedConvEncoder",
     "Encoder",
+    "EncoderStack",
     "Inspection",
     "LinearDecoder",
     "MLPDecoder",

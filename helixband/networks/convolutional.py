@@ -16,7 +16,7 @@ from helixband.networks.checks import (
     check_sizes,
     is_number,
 )
-from helixband.networks.encoder import Encoder, Span, convolved, extent, pooled, repeated
+from helixband.networks.encoder import Encoder, Span, pooled, repeated, widened
 from helixband.networks.masks import pooled_mask, without_padding
 from helixband.networks.pooling import WindowPool, WindowPooling
 
@@ -51,9 +51,9 @@ class ConvBlock(nn.Module):
         check_choice(self, "norm", norm, ("batch", "layer", "none"))
         check_choice(self, "activation", activation, ACTIVATIONS)
         check_share(self, dropout=dropout)
-        reach = (kernel_size - 1) // 2 * dilation
+        self.reach = (kernel_size - 1) // 2 * dilation
         self.convolution = nn.Conv1d(
-            in_channels, channels, kernel_size, padding=reach, dilation=dilation, bias=norm != "batch"
+            in_channels, channels, kernel_size, padding=self.reach, dilation=dilation, bias=norm != "batch"
         )
         norms = {"batch": nn.BatchNorm1d, "layer": ChannelNorm, "none": nn.Identity}
         self.norm = norms[norm](channels)
@@ -101,15 +101,18 @@ class ConvEncoder(Encoder):
         kernel_sizes = [first_kernel_size, *[kernel_size] * (len(channels) - 1)]
         self.pool_size = pool_size
         widths = [in_channels, *channels]
-        self.blocks = nn.ModuleList(
+        blocks = [
             ConvBlock(before, width, size, norm, activation, dropout)
             for before, width, size in zip(widths[:-1], channels, kernel_sizes, strict=True)
-        )
+        ]
+        self.reaches, self.blocks = [block.reach for block in blocks], nn.ModuleList(blocks)
         self.pools = nn.ModuleList(WindowPooling(width, pool_size, pool) for width in channels)
-        span = (0, 0)
-        for size in reversed(kernel_sizes):
-            span = convolved(pooled(span, pool_size), size)
-        self.see(extent(span))
+        self.see()
+
+    def span(self, span: Span) -> Span:
+        for reach in reversed(self.reaches):
+            span = widened(pooled(span, self.pool_size), reach)
+        return span
 
     def output_length(self, length: int) -> int:
         for _ in self.pools:
@@ -170,14 +173,16 @@ class DilatedConvEncoder(Encoder):
             )
         self.dilations = [round(dilation_growth**layer) for layer in range(1, layers + 1)]
         self.first = ConvBlock(in_channels, channels, first_kernel_size, norm, activation, 0.0)
-        self.layers = nn.ModuleList(
+        dilated = [
             ConvBlock(channels, channels, kernel_size, norm, activation, dropout, dilation)
             for dilation in self.dilations
-        )
-        span = convolved((0, 0), first_kernel_size)
-        for dilation in self.dilations:
-            span = convolved(span, kernel_size, dilation)
-        self.see(extent(span))
+        ]
+        self.reach = sum(block.reach for block in [self.first, *dilated])
+        self.layers = nn.ModuleList(dilated)
+        self.see()
+
+    def span(self, span: Span) -> Span:
+        return widened(span, self.reach)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         x = self.first(self.read(x, padding_mask), padding_mask)
@@ -217,7 +222,7 @@ class UNet(Encoder):
         super().__init__(in_channels, channels[0], embedding, window)
         check_kernels(self, kernel_size=kernel_size)
         check_sizes(self, pool_size=pool_size)
-        self.kernel_size, self.pool_size = kernel_size, pool_size
+        self.pool_size, self.reach = pool_size, kernel_size // 2
         settings = kernel_size, norm, activation, dropout
         pairs = list(zip(channels, channels[1:], strict=False))
         self.down = nn.ModuleList(
@@ -226,16 +231,14 @@ class UNet(Encoder):
         )
         self.pools = nn.ModuleList(WindowPooling(width, pool_size, pool) for width in channels[:-1])
         self.up = nn.ModuleList(ConvBlock(fine + coarse, fine, *settings) for fine, coarse in pairs)
-        # Outputs differ in what they depend on by their place in the coarsest window.
-        places = range(pool_size ** len(self.pools))
-        self.see(max(extent(self._span((place, place))) for place in places))
+        self.see(phases=pool_size ** len(self.pools))
 
-    def _span(self, span: Span) -> Span:
+    def span(self, span: Span) -> Span:
         for _ in self.up:
-            span = repeated(convolved(span, self.kernel_size), self.pool_size)
+            span = repeated(widened(span, self.reach), self.pool_size)
         for _ in self.pools:
-            span = pooled(convolved(span, self.kernel_size), self.pool_size)
-        return convolved(span, self.kernel_size)
+            span = pooled(widened(span, self.reach), self.pool_size)
+        return widened(span, self.reach)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         x = self.down[0](self.read(x, padding_mask), padding_mask)

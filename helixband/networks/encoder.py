@@ -62,6 +62,7 @@ class Encoder(FromHparams, nn.Module):
             check_sizes(self, window=window)
         self.in_channels, self.out_channels, self.window = in_channels, out_channels, window
         self.receptive_field: int | None = None
+        self.phases = 1
         if embedding is not None and not isinstance(embedding, nn.Module):
             raise DefinitionError(
                 f"embedding of {type(self).__name__} is {in_one_line(embedding)}; it has to be a layer, such "
@@ -77,10 +78,22 @@ class Encoder(FromHparams, nn.Module):
         """The padding mask of the output, (N, output_length(S)), for one of the input, (N, S)."""
         return padding_mask
 
-    def see(self, positions: int) -> None:
-        """Set the receptive field, and say so if it is above the window; without a call, it is all
-        positions."""
-        self.receptive_field = positions
+    def span(self, span: Span) -> Span | None:
+        """The positions of the sequence that a span of the output can depend on; None is all.
+
+        They are counted beyond the ends of a sequence, too.
+        """
+        return None
+
+    def see(self, phases: int = 1) -> None:
+        """Set the receptive field from `span`, and say so if it is above the window: the last step of
+        `__init__`.
+
+        phases: outputs whose places differ by a multiple of it look at as many positions.
+        """
+        self.phases = phases
+        spans = [self.span((place, place)) for place in range(phases)]
+        self.receptive_field = None if None in spans else max(extent(span) for span in spans if span)
         if self.window is not None:
             self._compare(self.window, f"the window of {self.window:,}", stacklevel=4)  # where it is made
 
@@ -102,17 +115,21 @@ class Encoder(FromHparams, nn.Module):
         if not x.shape[2]:
             raise DataError(f"{name} was given x of the shape {tuple(x.shape)}, sequences of no positions")
         check_mask(padding_mask, x.shape[0], x.shape[2])
-        if self.window is None and not torch.compiler.is_compiling():  # a warning would break the graph
-            self._compare(x.shape[2], "the sequences", stacklevel=1)
+        self.notice(x.shape[2])
         return without_padding(x, padding_mask)
+
+    def notice(self, length: int) -> None:
+        """Say if sequences of a batch are shorter than the receptive field, where there is no window."""
+        if self.window is None and not torch.compiler.is_compiling():  # a warning would break the graph
+            self._compare(length, "the sequences", stacklevel=1)
 
     def _compare(self, length: int, what: str, stacklevel: int) -> None:
         if self.receptive_field is not None and self.receptive_field > length:
             # The same text for all lengths: Python shows it once.
             warnings.warn(
-                f"the receptive field of {type(self).__name__} is {self.receptive_field:,} positions, more "
-                "than "
-                f"{what}; the outermost of it sees padding alone: fewer layers or smaller kernels do as much",
+                f"the receptive field of {type(self).__name__} is {self.receptive_field:,} positions, "
+                f"more than {what}; the outermost of it sees padding alone: fewer layers or smaller kernels "
+                "do as much",
                 HelixbandWarning,
                 stacklevel,
             )
@@ -123,9 +140,8 @@ class Encoder(FromHparams, nn.Module):
         return f"in_channels={self.in_channels}, out_channels={self.out_channels}, receptive field: {field}"
 
 
-def convolved(span: Span, kernel_size: int, dilation: int = 1) -> Span:
-    """What positions of a convolution's output depend on."""
-    reach = (kernel_size - 1) // 2 * dilation
+def widened(span: Span, reach: int) -> Span:
+    """What positions of a convolution's output depend on, whose kernel reaches so far to each side."""
     return span[0] - reach, span[1] + reach
 
 

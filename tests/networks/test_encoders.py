@@ -13,6 +13,7 @@ from helixband.networks import (
     ConvEncoder,
     DilatedConvEncoder,
     Encoder,
+    EncoderStack,
     RecurrentEncoder,
     TokenEmbedding,
     TransformerEncoder,
@@ -43,6 +44,16 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
         )
         for positions in ("sinusoidal", "learned", "rotary", "none")
     },
+    "stack, conv and dilated": lambda E, **given: EncoderStack(
+        ConvEncoder(E, [6, 5], first_kernel_size=3, kernel_size=3, **given),
+        DilatedConvEncoder(5, 5, layers=1, first_kernel_size=1),
+    ),
+    "stack, unet and conv": lambda E, **given: EncoderStack(
+        UNet(E, [5, 6], kernel_size=3, **given), ConvEncoder(5, [5], first_kernel_size=1, pool_size=3)
+    ),
+    "stack, conv and lstm": lambda E, **given: EncoderStack(
+        ConvEncoder(E, [6], first_kernel_size=3, **given), RecurrentEncoder(6, 4)
+    ),
     "lstm": lambda E, **given: RecurrentEncoder(E, 4, layers=2, **given),
     "gru, one direction": lambda E, **given: RecurrentEncoder(E, 5, cell="gru", bidirectional=False, **given),
 }
@@ -118,20 +129,20 @@ def test_an_index_beyond_the_channels_is_all_zeros_and_an_embedding_may_be_learn
 
 # The receptive field.
 
+LOCAL = [name for name in ENCODERS if made(name).receptive_field is not None]
 FIELDS = {
     "conv max": 5
     + 2 * 3
     + (3 * 3 - 1),  # two windows of 3, of which the second has kernels 3 positions apart
     "conv average": 5 + 2 * 3 + (3 * 3 - 1),
     "conv attention": 5 + 2 * 3 + (3 * 3 - 1),
+    "stack, conv and dilated": 3 + 2 * 2 + 3 + 4 * 4,
     "dilated": 3 + 2 * 2 + 2 * 4,
     "dilated layer norm": 21 + 2 * 2 + 2 * 4,
 }
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in ENCODERS if name.split()[0] in ("conv", "dilated", "unet")]
-)
+@pytest.mark.parametrize("name", LOCAL)
 def test_the_receptive_field_is_what_gradients_find(name: str) -> None:
     encoder = made(name).double()
     size = 96
@@ -156,6 +167,7 @@ def test_receptive_fields_of_published_networks() -> None:
     assert DilatedConvEncoder(4, 64, layers=9, first_kernel_size=25).receptive_field == 25 + 2 * (2**10 - 2)
     basset = ConvEncoder(4, [300, 200], first_kernel_size=19, kernel_size=11, pool_size=3)
     assert basset.receptive_field == 19 + 2 + 3 * 10 + 3 * 2
+    assert EncoderStack(ConvEncoder(4, [8]), TransformerEncoder(8, 8)).receptive_field is None
     assert TransformerEncoder(8).receptive_field is None
     assert "all positions" in repr(TransformerEncoder(8))
 
@@ -167,6 +179,8 @@ def test_a_receptive_field_larger_than_the_window_is_said_and_not_refused() -> N
         encoder = DilatedConvEncoder(4, 8, layers=2, window=20)
     assert encoder(sequences(2, 20)).shape == (2, 8, 20)
     DilatedConvEncoder(4, 8, layers=2, window=33)
+    with pytest.warns(HelixbandWarning, match="EncoderStack is 66 positions, more than the window of 65"):
+        EncoderStack(ConvEncoder(4, [8], first_kernel_size=1), DilatedConvEncoder(8, 8, layers=2), window=65)
     unsaid = DilatedConvEncoder(4, 8, layers=2)
     unsaid(sequences(2, 33))
     with pytest.warns(HelixbandWarning, match="is 33 positions, more than the sequences"):
@@ -274,6 +288,12 @@ def test_recurrent_networks_refuse_padding_before_the_end() -> None:
         (lambda: RecurrentEncoder(4, bidirectional=2), "bidirectional of RecurrentEncoder is 2"),
         (lambda: UNet(4, embedding=30_000), r"embedding of UNet is 30000; .* TokenEmbedding\(30_000, 4\)"),
         (lambda: TokenEmbedding(0, 4), "tokens of TokenEmbedding is 0"),
+        (
+            lambda: EncoderStack(ConvEncoder(4, [8]), UNet(9)),
+            "ConvEncoder gives 8 channels, and UNet behind it takes 9; give it in_channels=8",
+        ),
+        (lambda: EncoderStack(), "EncoderStack was given no encoder"),
+        (lambda: EncoderStack(nn.Linear(4, 8)), r"EncoderStack was given Linear\(.*; it takes encoders"),
         (lambda: TransformerEncoder(8, heads=True), "heads of TransformerEncoder is True"),
     ],
 )
