@@ -66,8 +66,8 @@ def check_features(network: object, x: Tensor, channels: int) -> None:
     """Raise `DataError` for features that are not (N, channels, S)."""
     if x.ndim != 3 or x.shape[1] != channels:
         raise DataError(
-            f"{type(network).__name__} was given features of the shape {tuple(x.shape)}; it takes "
-            f"(N, {channels}, S), as its in_channels says"
+            f"{type(network).__name__} was given features of the shape {tuple(x.shape)}; it was made for "
+            f"{channels} channels, (N, {channels}, S)"
         )
 
 

@@ -18,7 +18,7 @@ from helixband.networks.checks import (
 )
 from helixband.networks.encoder import Encoder, Span, pooled, repeated, widened
 from helixband.networks.masks import pooled_mask, without_padding
-from helixband.networks.pooling import WindowPool, WindowPooling
+from helixband.networks.pooling import WINDOW_POOLS, WindowPool, WindowPooling
 
 Norm = Literal["batch", "layer", "none"]
 Activation = Literal["relu", "gelu", "silu"]
@@ -48,9 +48,6 @@ class ConvBlock(nn.Module):
         dilation: int = 1,
     ) -> None:
         super().__init__()
-        check_choice(self, "norm", norm, ("batch", "layer", "none"))
-        check_choice(self, "activation", activation, ACTIVATIONS)
-        check_share(self, dropout=dropout)
         self.reach = (kernel_size - 1) // 2 * dilation
         self.convolution = nn.Conv1d(
             in_channels, channels, kernel_size, padding=self.reach, dilation=dilation, bias=norm != "batch"
@@ -98,6 +95,8 @@ class ConvEncoder(Encoder):
         super().__init__(in_channels, _last(self, channels), embedding, window)
         check_kernels(self, first_kernel_size=first_kernel_size, kernel_size=kernel_size)
         check_sizes(self, pool_size=pool_size)
+        check_choice(self, "pool", pool, WINDOW_POOLS)
+        _check_blocks(self, norm, activation, dropout)
         kernel_sizes = [first_kernel_size, *[kernel_size] * (len(channels) - 1)]
         self.pool_size = pool_size
         widths = [in_channels, *channels]
@@ -166,6 +165,7 @@ class DilatedConvEncoder(Encoder):
         super().__init__(in_channels, channels, embedding, window)
         check_sizes(self, channels=channels, layers=layers)
         check_kernels(self, first_kernel_size=first_kernel_size, kernel_size=kernel_size)
+        _check_blocks(self, norm, activation, dropout)
         if not is_number(dilation_growth) or not 1 <= dilation_growth < 100:
             raise DefinitionError(
                 f"dilation_growth of DilatedConvEncoder is {in_one_line(dilation_growth)}; it has to be a "
@@ -222,6 +222,8 @@ class UNet(Encoder):
         super().__init__(in_channels, channels[0], embedding, window)
         check_kernels(self, kernel_size=kernel_size)
         check_sizes(self, pool_size=pool_size)
+        check_choice(self, "pool", pool, WINDOW_POOLS)
+        _check_blocks(self, norm, activation, dropout)
         self.pool_size, self.reach = pool_size, kernel_size // 2
         settings = kernel_size, norm, activation, dropout
         pairs = list(zip(channels, channels[1:], strict=False))
@@ -258,3 +260,9 @@ class UNet(Encoder):
 def _last(network: Encoder, channels: Sequence[int]) -> int:
     check_list_of_sizes(network, channels=channels)
     return channels[-1]
+
+
+def _check_blocks(network: Encoder, norm: Norm, activation: Activation, dropout: float) -> None:
+    check_choice(network, "norm", norm, ("batch", "layer", "none"))
+    check_choice(network, "activation", activation, ACTIVATIONS)
+    check_share(network, dropout=dropout)

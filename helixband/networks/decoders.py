@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from helixband.errors import DataError
 from helixband.networks.checks import ACTIVATIONS, check_choice, check_list_of_sizes, check_share, check_sizes
 
 
@@ -19,6 +20,11 @@ class LinearDecoder(nn.Linear):
         super().__init__(features, outputs)
 
     def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in (2, 3) or input.shape[1] != self.in_features:
+            raise DataError(
+                f"LinearDecoder was given the shape {tuple(input.shape)}; it takes (N, {self.in_features}) "
+                f"or (N, {self.in_features}, S)"
+            )
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 

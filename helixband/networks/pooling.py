@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helixband.networks.checks import check_choice, check_sizes
+from helixband.networks.checks import check_choice, check_features, check_sizes
 from helixband.networks.masks import check_mask, pooled_mask, without_padding
 
 WindowPool = Literal["max", "average", "attention"]
+WINDOW_POOLS = ("max", "average", "attention")
 SequencePool = Literal["mean", "max", "attention", "first"]
 
 
@@ -25,7 +26,7 @@ class WindowPooling(nn.Module):
     def __init__(self, channels: int, size: int, kind: WindowPool = "max") -> None:
         super().__init__()
         check_sizes(self, channels=channels, size=size)
-        check_choice(self, "kind", kind, ("max", "average", "attention"))
+        check_choice(self, "kind", kind, WINDOW_POOLS)
         self.size, self.kind = size, kind
         self.scores = nn.Conv1d(channels, channels, 1, bias=False) if kind == "attention" else None
         if self.scores is not None:  # as in Enformer: in the beginning, between the mean and the maximum
@@ -73,10 +74,11 @@ class SequencePooling(nn.Module):
         super().__init__()
         check_sizes(self, channels=channels)
         check_choice(self, "kind", kind, ("mean", "max", "attention", "first"))
-        self.kind = kind
+        self.channels, self.kind = channels, kind
         self.scores = nn.Conv1d(channels, 1, 1) if kind == "attention" else None
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        check_features(self, x, self.channels)
         check_mask(padding_mask, x.shape[0], x.shape[2])
         x = without_padding(x, padding_mask)
         if self.kind == "first":

@@ -132,6 +132,8 @@ def _last_to_first(padding: Tensor) -> Tensor:
 
 
 def _is_pairs(strands: Sequence[int]) -> bool:
+    if not isinstance(strands, Sequence):
+        return False
     numbers = list(strands)
     return sorted(numbers) == list(range(len(numbers))) and all(
         numbers[other] == place for place, other in enumerate(numbers)

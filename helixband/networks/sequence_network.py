@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, in_one_line
 from helixband.networks.encoder import Encoder
 
 
@@ -18,11 +18,17 @@ class SequenceNetwork(nn.Module):
     The head is called with the features, and where there is a mask, with that of the features, too. The
     output is that of the head. `--load-encoder-from` begins with the `encoder` of another network.
 
-    Raises `DefinitionError` if the head takes features of another number of channels.
+    Raises `DefinitionError` for what is no encoder, and if the head takes features of another number of
+    channels.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module, padding: int | None = None) -> None:
         super().__init__()
+        if not isinstance(encoder, Encoder):
+            raise DefinitionError(
+                f"SequenceNetwork was given {in_one_line(encoder)} as its encoder; it takes encoders, such "
+                "as ConvEncoder(4), and classes that derive from Encoder"
+            )
         wanted = getattr(head, "in_channels", encoder.out_channels)
         if wanted != encoder.out_channels:
             raise DefinitionError(

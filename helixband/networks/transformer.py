@@ -137,9 +137,9 @@ class TransformerEncoder(Encoder):
         Raises `DefinitionError` for a layer that is not there.
         """
         chosen = frozenset(layers)
-        if wrong := chosen - set(range(len(self.layers) + 1)):
+        if wrong := [layer for layer in chosen if layer not in range(len(self.layers) + 1)]:
             raise DefinitionError(
-                f"TransformerEncoder has no layer {min(wrong)!r}: layers are from 0, the input, to "
+                f"TransformerEncoder has no layer {wrong[0]!r}: layers are from 0, the input, to "
                 f"{len(self.layers)}"
             )
         return self._run(x, padding_mask, chosen, attentions)

@@ -178,8 +178,22 @@ def test_a_network_has_the_weights_of_its_encoder_under_that_name() -> None:
     assert features_only(torch.zeros(1, 30, dtype=torch.long)).shape == (1, 8, 30)
 
 
-@pytest.mark.parametrize("head", [PooledHead(3, 2), PositionHead(3, 2), ProfileHead(3)])
+@pytest.mark.parametrize("head", [PooledHead(3, 2), PositionHead(3, 2), ProfileHead(3), SequencePooling(3)])
 @pytest.mark.parametrize("shape", [(6, 4, 7), (6, 3)])
 def test_features_of_other_channels_are_refused(head: nn.Module, shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match=r"Head was given features of the shape .*; it takes \(N, 3, S\)"):
+    with pytest.raises(DataError, match=r"was given features of the shape .*; it was made for 3 channels"):
         head(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("decoder", [LinearDecoder(3, 2), MLPDecoder(3, 2)])
+@pytest.mark.parametrize("shape", [(6, 4), (6, 7, 3), (3,)])
+def test_vectors_of_other_lengths_are_refused(decoder: nn.Module, shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        DataError, match=r"LinearDecoder was given the shape .*; it takes \(N, 3\) or \(N, 3, S\)"
+    ):
+        decoder(torch.zeros(shape))
+
+
+def test_what_is_no_encoder_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"SequenceNetwork was given Linear\(.* as its encoder"):
+        SequenceNetwork(nn.Linear(4, 3), PooledHead(3, 2))  # type: ignore[arg-type]
