@@ -33,8 +33,7 @@ class SelfAttention(nn.Module):
         return output
 
     def weigh(self, x: Tensor, keys: Tensor | None, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The same, and the weights of each head, (N, heads, S, S): a row for each position, which sums to
-        1."""
+        """The same, and each head's weights, (N, heads, S, S): a row for each position, of sum 1."""
         query, key, value = self._projected(x, rotation)
         scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
         if keys is not None:
@@ -52,10 +51,9 @@ class SelfAttention(nn.Module):
 
 
 def rotations(length: int, size: int, like: Tensor) -> Tensor:
-    """The cosines and sines by which vectors of an even `size` are turned at each position, (2, length, size
-    / 2).
+    """Cosines and sines, (2, length, size / 2), of the angles by which vectors are turned at each position.
 
-    They are of the type of `like`, on its device.
+    `size` of a vector is even. They are of the type of `like`, on its device.
     """
     rates = ROTARY_BASE ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
     angles = torch.arange(length, device=like.device, dtype=torch.float32).unsqueeze(1) * rates

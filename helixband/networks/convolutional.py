@@ -132,12 +132,12 @@ class ConvEncoder(Encoder):
 
 
 class DilatedConvEncoder(Encoder):
-    """A convolution, then dilated ones that are added to what they read: (N, S) or (N, in_channels, S) to
-    (N, channels, S).
+    """A convolution, then dilated ones: (N, S) or (N, in_channels, S) to (N, channels, S).
 
-    Layer i, from 1, has a kernel of `kernel_size` positions that lie dilation_growth**i apart, rounded; so
-    the receptive field grows exponentially with the layers. first_kernel_size: of the convolution that reads
-    the sequence. norm: "batch", "layer" (over the channels of each position) or "none".
+    Each dilated layer is added to what it reads. Layer i, from 1, has a kernel of `kernel_size` positions
+    that lie dilation_growth**i apart, rounded; so the receptive field grows exponentially with the layers.
+    first_kernel_size: of the convolution that reads the sequence. norm: "batch", "layer" (over the channels
+    of each position) or "none".
 
     Yu and Koltun 2016; Avsec et al. 2021 (BPNet). For the rest see `Encoder`.
 

@@ -11,8 +11,9 @@ from helixband.networks.checks import ACTIVATIONS, check_choice, check_list_of_s
 
 
 class LinearDecoder(nn.Linear):
-    """A linear layer on features: (N, features) to (N, outputs), or on each position, (N, features, S) to
-    (N, outputs, S).
+    """A linear layer on features: (N, features) to (N, outputs).
+
+    Of positions, each by itself: (N, features, S) to (N, outputs, S).
     """
 
     def __init__(self, features: int, outputs: int) -> None:
@@ -29,8 +30,9 @@ class LinearDecoder(nn.Linear):
 
 
 class MLPDecoder(nn.Sequential):
-    """A multi-layer perceptron on features: (N, features) to (N, outputs), or on each position, (N, features,
-    S) to (N, outputs, S).
+    """A multi-layer perceptron on features: (N, features) to (N, outputs).
+
+    Of positions, each by itself: (N, features, S) to (N, outputs, S).
 
     hidden: units of its hidden layers, each with an activation and dropout behind it. The outputs have none.
     """

@@ -86,10 +86,10 @@ class Encoder(FromHparams, nn.Module):
         return None
 
     def see(self, phases: int = 1) -> None:
-        """Set the receptive field from `span`, and say so if it is above the window: the last step of
-        `__init__`.
+        """Set the receptive field from `span`, and say so if it is above the window.
 
-        phases: outputs whose places differ by a multiple of it look at as many positions.
+        It is the last step of `__init__`, unless every output depends on all positions. phases: outputs whose
+        places differ by a multiple of it look at as many positions.
         """
         self.phases = phases
         spans = [self.span((place, place)) for place in range(phases)]

@@ -19,8 +19,8 @@ class WindowPooling(nn.Module):
 
     kind: "max", "average", or "attention", which weights the positions of a window by a softmax of learned
     scores, channel by channel (Avsec et al. 2021, Enformer). A last window with fewer positions has those
-    that there are. Padding (`padding_mask`, (N, S), True at padding) is left out; a window of nothing else is
-    0.
+    that there are. Padding (`padding_mask`, (N, S), True at padding) is left out. A window of padding alone
+    is 0.
     """
 
     def __init__(self, channels: int, size: int, kind: WindowPool = "max") -> None:
@@ -34,10 +34,8 @@ class WindowPooling(nn.Module):
                 self.scores.weight.copy_(2.0 * torch.eye(channels).unsqueeze(2))
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        pooled = self._pooled(x, padding_mask)
-        return (
-            pooled if padding_mask is None else without_padding(pooled, pooled_mask(padding_mask, self.size))
-        )
+        mask = None if padding_mask is None else pooled_mask(padding_mask, self.size)
+        return without_padding(self._pooled(x, padding_mask), mask)
 
     def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.scores is not None:

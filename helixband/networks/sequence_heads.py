@@ -79,8 +79,7 @@ class PositionHead(FromHparams, nn.Module):
 
 
 class ProfileHead(FromHparams, nn.Module):
-    """The shape of profiles: features (N, in_channels, S) to logits (N, tracks, S), a softmax along S for
-    each.
+    """The shape of profiles: features (N, in_channels, S) to logits along them, (N, tracks, S).
 
     A convolution over kernel_size positions, an odd number, reads them. length: how many positions there are
     of the output, the central ones; by default all. At padding, (N, S), True there, the share is 0.
@@ -121,13 +120,10 @@ class ProfileHead(FromHparams, nn.Module):
 
 
 class CountHead(PooledHead):
-    """The logarithms of total counts: features (N, in_channels, S) to (N, tracks), from the mean over
-    positions.
+    """The logarithms of total counts: features (N, in_channels, S) to (N, tracks).
 
-    `PooledHead` under the name of its use (Avsec et al. 2021, BPNet).
+    `PooledHead` of the mean over positions, under the name of its use (Avsec et al. 2021, BPNet).
     """
-
-    prefix = "count_"
 
     def __init__(
         self, in_channels: int, tracks: int = 1, *, hidden: Sequence[int] = (), dropout: float = 0.0
