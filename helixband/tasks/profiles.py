@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from base_model import BaseModel, Number
 from helixband import metrics
 from helixband.errors import DataError, DefinitionError, in_one_line
+from helixband.generators.arrays import to_numpy
 from helixband.losses import IgnoreMissing, MultinomialLoss
-from helixband.losses.base import at_least
+from helixband.losses.base import at_least, paired
 
 LEAST_COUNT, MOST_LOG_COUNT = 1e-3, 80.0
 """Bounds of a predicted number of reads, so that it is above 0 and finite."""
@@ -21,10 +22,11 @@ class ProfileModel(BaseModel):
     """Profile and total count, as BPNet (Avsec et al. 2021) and ChromBPNet; the reward is −val_loss.
 
     y is counts, (N, L), or (N, T, L) of T tracks, such as both strands. The network gives a dict of
-    `profile`, logits of y's shape, and `log_count`, log(1 + n) for n reads, (N,) or (N, 1), or (N, T). The
+    `profile`, logits (N, L) or (N, T, L), and `log_count`, log(1 + n) for n reads, (N,) or (N, T), as
+    `helixband.networks.sequence_heads.ProfileCountHead` does; (N, 1, L) and (N, 1) are of one track. The
     loss is a sum of two, which are reported too: `profile_loss`, the multinomial negative log-likelihood of
     where the reads lie, and `count_loss`, `count_weight` times the squared error of log(1 + n). y_pred is the
-    expected counts at each base, of y's shape: their sum is n, and their shares are the profile.
+    expected counts at each base, of the profile's shape: their sum is n, and their shares are the profile.
 
     A base whose count is NaN is left out of its profile, and the count of such a profile is not known.
     """
@@ -73,12 +75,9 @@ class ProfileModel(BaseModel):
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
         """Both losses by name, each as (sum, weight)."""
         profile, log_count = y_pred_loss["profile"], y_pred_loss["log_count"]
-        if not isinstance(y, Tensor) or y.shape != profile.shape:
-            told = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
-            raise DefinitionError(
-                f"the labels are {told} and the profile is {tuple(profile.shape)}; there has to be a "
-                "count for each base: (N, L), or (N, T, L) of T tracks"
-            )
+        if not isinstance(y, Tensor):
+            self.check_labels(to_numpy(y))
+        y = paired(profile, y, "there has to be a count for each base: (N, L), or (N, T, L) of T tracks")
         weight, criterion = self.engine.take_weight(), self.criterion
         assert isinstance(criterion, MultinomialLoss)
         true = torch.log1p(y.to(log_count.dtype).sum(-1))

@@ -78,6 +78,14 @@ def test_tracks_are_profiles_of_their_own() -> None:
     assert model.predict(data)[0, 1].sum() == pytest.approx(np.expm1(1.0), rel=1e-5)
 
 
+def test_one_track_may_be_a_dimension_or_none() -> None:
+    y = np.array([[1.0, 0, 2, 5], [4, 0, 0, 3]])
+    x = np.zeros((2, 3), np.float32)
+    plain = model_of(Given(LOG_SHARES, NINE)).evaluate(MatrixBatchGenerator(x, y))
+    of_track = model_of(Given([LOG_SHARES.tolist()], [NINE]))
+    assert dict(of_track.evaluate(MatrixBatchGenerator(x, y))) == pytest.approx(dict(plain), nan_ok=True)
+
+
 class Footprints(nn.Module):
     """Profiles and counts by what stands around each base."""
 
@@ -134,7 +142,7 @@ def test_labels_that_are_no_counts_are_refused(y: Any, told: str) -> None:
 
 def test_a_profile_of_another_length_is_refused() -> None:
     data = MatrixBatchGenerator(np.zeros((3, 3), np.float32), np.zeros((3, 5)))
-    with pytest.raises(DefinitionError, match=r"the labels are \(3, 5\) and the profile is \(3, 4\)"):
+    with pytest.raises(DefinitionError, match=r"y has the shape \(3, 5\) and the prediction \(3, 4\)"):
         model_of(Given(LOG_SHARES, NINE)).evaluate(data)
 
 
