@@ -482,10 +482,13 @@ class MultiLabelModel(BaseModel):
         return {"accuracy": metrics.over_labels(metrics.accuracy, y_true, y_pred).mean}
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
-        found = {"accuracy": metrics.over_labels(metrics.accuracy, y_true, y_pred).mean}
-        for name, metric in (("auroc", metrics.auroc), ("auprc", metrics.auprc)):
+        found: dict[str, Number] = {}
+        for metric in (metrics.accuracy, metrics.auroc, metrics.auprc):
+            name = metric.__name__
             values = metrics.over_labels(metric, y_true, y_pred, self.label_names)
-            found |= {name: values.mean, f"{name}_median": values.median}
+            found[name] = values.mean
+            if name != "accuracy":
+                found[f"{name}_median"] = values.median
             if len(values.each) <= PER_LABEL:
                 found |= {f"{name}_{label}": value for label, value in values.each.items()}
         return found

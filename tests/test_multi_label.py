@@ -246,6 +246,7 @@ def test_a_prediction_of_nan_makes_its_label_and_the_means_undefined() -> None:
     found = make(MultiLabelModel).eval_metrics(y_true, y_pred)
     undefined = {
         "accuracy",
+        "accuracy_label_1",
         "auroc",
         "auroc_median",
         "auroc_label_1",
@@ -330,3 +331,12 @@ def test_logits_of_several_labels_are_refused_where_one_hot_rows_are_read_otherw
     ):
         metric([[1, 1], [0, 1], [0, 1]], logits)
     assert metric(ONE_LABEL_EACH, logits) == metric(ONE_LABEL_EACH.argmax(1), logits)
+
+
+def test_the_accuracy_of_each_label_is_told() -> None:
+    y_true = np.array([[0, 1, 1], [1, 1, np.nan], [1, 0, 0], [0, 0, 1]])
+    y_pred = np.array([[0.1, 0.9, 0.8], [0.2, 0.7, 0.9], [0.9, 0.8, 0.1], [0.3, 0.1, 0.2]])
+    found = make(MultiLabelModel).eval_metrics(y_true, y_pred)
+    told = {name: value for name, value in found.items() if "accuracy" in name}
+    each = {"accuracy_label_0": 0.75, "accuracy_label_1": 0.75, "accuracy_label_2": 2 / 3}
+    assert told == pytest.approx({"accuracy": (0.75 + 0.75 + 2 / 3) / 3, **each})

@@ -34,15 +34,7 @@ def align_labels(
     """
     if words and isinstance(words[0], str):
         words, labels = [words], [labels]
-    if len(words) != len(labels):
-        raise DataError(f"there are words of {len(words)} sequences, and labels of {len(labels)}")
-    for number, (of_words, of_labels) in enumerate(zip(words, labels, strict=True)):
-        count = 1 if isinstance(of_labels, int | np.integer) else len(of_labels)
-        if len(of_words) != count:
-            raise DataError(
-                f"sequence {number} (from 0) has {len(of_words)} words and {count} labels: give "
-                "each word a label"
-            )
+    _check_words(words, labels)
     encoding = tokenizer([list(each) for each in words], is_split_into_words=True, **options)
     if not hasattr(encoding, "word_ids"):
         raise DefinitionError(
@@ -59,6 +51,19 @@ def align_labels(
     filler = getattr(tokenizer, "pad_token_id", None) or 0
     arrays = {name: _filled(rows, filler if name == "input_ids" else 0) for name, rows in encoding.items()}
     return arrays, _filled(aligned, MISSING)
+
+
+def _check_words(words: Sequence[Any], labels: Sequence[Any]) -> None:
+    """Raise `DataError` where there is not a label for each word."""
+    if len(words) != len(labels):
+        raise DataError(f"there are words of {len(words)} sequences, and labels of {len(labels)}")
+    for number, (of_words, of_labels) in enumerate(zip(words, labels, strict=True)):
+        count = 1 if isinstance(of_labels, int | np.integer) else len(of_labels)
+        if len(of_words) != count:
+            raise DataError(
+                f"sequence {number} (from 0) has {len(of_words)} words and {count} labels: give "
+                "each word a label"
+            )
 
 
 def _of_pieces(word_ids: Sequence[int | None], labels: Any) -> list[int]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +33,6 @@ class Corruption:
     random: float = 0.0
     keep: float = 0.0
     alphabet: Alphabet = DNA
-    names: ClassVar = tuple(KINDS)
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in KINDS}
@@ -86,7 +85,7 @@ class Corruption:
 
     def check(self, x: Any) -> Tensor:
         """Indexes (N, S) of the alphabet as a tensor; raises `DataError` for anything else."""
-        tokens = as_tensor(x)
+        tokens = as_tensor(x).cpu()
         if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise DataError(
                 f"x has the shape {tuple(tokens.shape)} and the type {tokens.dtype}; it has to be indexes of "
