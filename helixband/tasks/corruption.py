@@ -68,19 +68,23 @@ class Corruption:
         >>> DNA.decode(changed[0].numpy()), kind.tolist()
         ('[MASK][MASK][MASK]N[MASK][MASK][MASK]', [[1, 1, 1, 0, 1, 1, 1]])
         """
-        generator = torch.Generator().manual_seed(seed)
-        bounds = torch.tensor([self.mask, self.random, self.keep], dtype=torch.float64).cumsum(0)
-        drawn = torch.rand(x.shape, generator=generator)
-        kind = (torch.bucketize(drawn, bounds, right=True) + 1) % 4
-        kind = kind.to(torch.uint8).where(x < self.alphabet.n_tokens, 0)
-        changed = x
+        drawn = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed))
+        is_token = x < self.alphabet.n_tokens
+        kind, low = torch.zeros(x.shape, dtype=torch.uint8), 0.0
+        for name, number in KINDS.items():
+            high = low + getattr(self, name)
+            kind.masked_fill_((drawn >= low) & (drawn < high) & is_token, number)
+            low = high
+        changed = x.clone()
         if self.mask:
             assert self.alphabet.mask is not None
-            changed = changed.where(kind != KINDS["mask"], self.alphabet.mask)
+            changed.masked_fill_(kind == KINDS["mask"], self.alphabet.mask)
         if self.random:
-            other = torch.randint(self.alphabet.n_tokens - 1, x.shape, generator=generator)
-            other = (other + (other >= x)).to(x.dtype)
-            changed = torch.where(kind == KINDS["random"], other, changed)
+            is_other = kind == KINDS["random"]
+            there, others = x[is_other], self.alphabet.n_tokens - 1
+            # Where a number is in the range of a kind, it is drawn evenly from there.
+            other = ((drawn[is_other] - self.mask) * (others / self.random)).long().clamp(0, others - 1)
+            changed[is_other] = (other + (other >= there)).to(x.dtype)
         return changed, kind
 
     def check(self, x: Any) -> Tensor:
