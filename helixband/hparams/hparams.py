@@ -5,7 +5,7 @@ import difflib
 import inspect
 import random
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from helixband.errors import DefinitionError, UsageError, in_one_line
@@ -130,10 +130,17 @@ class Hparams(Mapping[str, Any]):
         """The values that differ from the default."""
         return {name: self[name] for name, field in self._fields.items() if not self._is_default(field)}
 
-    def argv(self) -> list[str]:
-        """The words of a command line that give the changed values, to main.py or `parse`."""
+    def argv(self, also: Collection[str] = ()) -> list[str]:
+        """The words of a command line that give the changed values, to main.py or `parse`.
+
+        `also`: names whose values are given though they are the defaults, as where a search or get_config()
+        would choose others.
+        """
         return [
-            word for name, value in self.changed().items() for word in flags.words(self._fields[name], value)
+            word
+            for name, field in self._fields.items()
+            if name in also or not self._is_default(field)
+            for word in flags.words(field, self[name])
         ]
 
     def args(self) -> str:

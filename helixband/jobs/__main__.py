@@ -22,7 +22,7 @@ from helixband.files import write_whole
 from helixband.jobs import Command, Jobs, Scheduler, Shell, SshOs, Table, grid
 from helixband.jobs.named import named_commands
 from helixband.jobs.settings import read_settings, scheduler_from
-from helixband.jobs.status import OVER, SILENT_SECONDS
+from helixband.jobs.status import SILENT_SECONDS
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -157,7 +157,7 @@ def _make(jobs: Jobs, args: argparse.Namespace, words: list[str]) -> int:
             )
         print(jobs.submit(jobs.find(args.jobs), at_once=args.at_once, debug_first=args.debug_first))
         return 0
-    values = dict(map(_values, args.grid))
+    values = _grid_values(args.grid)
     commands = None if args.name else named_commands(words, values)
     if commands is None:
         base = Command(args.name or "run", words)
@@ -174,11 +174,33 @@ def _make(jobs: Jobs, args: argparse.Namespace, words: list[str]) -> int:
     return 1 if any(status.state == "error" for status in table) else 0
 
 
-def _values(text: str) -> tuple[str, list[str]]:
-    name, equals, values = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--grid {text}: give a hyperparameter and its values, as lr=1e-3,1e-4")
-    return name, values.split(",")
+def _grid_values(given: Sequence[str]) -> dict[str, list[str]]:
+    """By name the texts of the values that --grid gives."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        texts = _between_commas(values)
+        if not equals or not name or not all(texts):
+            raise UsageError(
+                f"--grid {text}: give a hyperparameter and its values, as lr=1e-3,1e-4 or units=[32,64],[64]"
+            )
+        if name in found:
+            raise UsageError(f"--grid {text}: {name} has values already; give all in one --grid")
+        found[name] = texts
+    return found
+
+
+def _between_commas(text: str) -> list[str]:
+    """The parts of a text; a comma within brackets or quotation marks ends none."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        quoted ^= letter == '"'
+        depth += 0 if quoted else (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _value(text: str) -> Any:
@@ -218,7 +240,8 @@ def _watch_live(jobs: Jobs, args: argparse.Namespace, table: Table) -> Table:
 
 
 def _all_over(table: Table) -> bool:
-    return all(status.state in OVER for status in table)
+    """Whether none waits or runs; one that was only created does nothing that could be watched."""
+    return not any(status.state in ("submitted", "running") for status in table)
 
 
 def _jobs(args: argparse.Namespace) -> Jobs:

@@ -1,7 +1,8 @@
 """The code of a job: the folder of its definition, packed as it is now.
 
 That is what git tracks there, as it is on the disk, with Python files that git does not know yet; without
-git, the Python files. Equal files give an equal digest and an equal archive.
+git, the Python files. What jobs and runs have written is no code: a result directory has a copy of the
+definition. Equal files give an equal digest and an equal archive.
 """
 
 import gzip
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helixband.errors import StorageError, UsageError
+
+WRITTEN = ("job.json", "run.json")
+"""What the folder of a job, or of the results of a run, has."""
 
 LARGEST = 200 << 20
 """Bytes of code, before they are packed."""
@@ -48,11 +52,13 @@ def pack_code(definition: Path, also: Collection[str] = ()) -> Code:
     if missing := next((name for name in also if not (folder / name).is_file()), None):
         raise UsageError(f"{folder / missing}: there is no such file, and a job is to have it with its code")
     commit = _git(folder, "rev-parse", "HEAD")
-    listed = _git(folder, "ls-files", "-z")
+    listed = _git(folder, "ls-files", "-z", "--recurse-submodules")
     if listed is not None:
-        new = _git(folder, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py") or ""
-        names = {name for name in (listed + new).split("\0") if name}
+        others = _git(folder, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py") or ""
+        new = _without_written(folder, others.split("\0"))
+        names = {name for name in [*listed.split("\0"), *new] if name}
     else:
+        new = []
         names = set(_python_files(folder))
     names |= {definition.name, *also}
     contents = _read(folder, sorted(names))
@@ -61,24 +67,33 @@ def pack_code(definition: Path, also: Collection[str] = ()) -> Code:
         fields = [name.encode(errors="surrogateescape"), b"x" if executable else b"-", content]
         for field in fields:
             digest.update(f"{len(field)}\n".encode() + field)
-    changed = commit is not None and bool(_git(folder, "status", "--porcelain", "--", "."))
+    tracked = "status", "--porcelain", "--untracked-files=no", "--", "."
+    changed = commit is not None and bool(new or _git(folder, *tracked))
     commit = commit.strip() if commit else None
     return Code(_packed(contents), digest.hexdigest(), commit, changed, tuple(contents))
 
 
 def _python_files(folder: Path) -> list[str]:
-    """The Python files below a folder: of hidden folders and virtual environments none."""
+    """The Python files below a folder: of hidden folders, virtual environments and results none."""
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and not Path(place, name, "pyvenv.cfg").exists()
+            if not name.startswith(".")
+            and not any(Path(place, name, mark).exists() for mark in ("pyvenv.cfg", *WRITTEN))
         ]
         found += [
             os.path.relpath(os.path.join(place, name), folder) for name in files if name.endswith(".py")
         ]
     return found
+
+
+def _without_written(folder: Path, names: Collection[str]) -> list[str]:
+    """The files that lie in no folder of a job or of results."""
+    parents = {parent for name in names for parent in Path(name).parents if parent != Path()}
+    written = {parent for parent in parents if any((folder / parent / mark).exists() for mark in WRITTEN)}
+    return [name for name in names if name and written.isdisjoint(Path(name).parents)]
 
 
 def _read(folder: Path, names: list[str]) -> dict[str, tuple[bool, bytes]]:

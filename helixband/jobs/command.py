@@ -6,13 +6,13 @@ import json
 import posixpath
 import random
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from helixband.errors import UsageError
-from helixband.jobs.layout import check_name
+from helixband.jobs.layout import check_definition, check_name, check_text
 
 SHIPPED = ("config", "try")
 """Flags whose files go with the code, where they lie in its folder."""
@@ -25,7 +25,8 @@ class Command:
     """A command line of main.py without `--result`, which each job has of its own.
 
     `name` is a path: of folders, and in tables. `values` are the hyperparameters that it stands for, if they
-    are known. `hparams` is what they are from, so that `grid` and its like can vary them.
+    are known. `hparams` is what they are from, so that `grid` and its like can vary them; those in `fixed`
+    are on the command line also where they are defaults, so that neither a search nor get_config() sets them.
 
     >>> Command("lr=0.1", ["--model", "def.py", "--set", "lr=0.1"]).line
     '--model def.py --set lr=0.1'
@@ -37,6 +38,7 @@ class Command:
     argv: Sequence[str]
     values: Mapping[str, Any] = field(default_factory=dict)
     hparams: Any = None
+    fixed: Collection[str] = ()
     flags: "Flags" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -46,17 +48,19 @@ class Command:
         object.__setattr__(self, "argv", tuple(map(str, self.argv)))
         if wrong := next((word for word in self.argv if "\0" in word), None):
             raise UsageError(f"the word {wrong!r} has a NUL, which no command line can have")
+        for word in self.argv:
+            check_text(word, "the word")
         object.__setattr__(self, "flags", Flags(self.words))
 
     @classmethod
-    def of(cls, hparams: Any, argv: Sequence[str]) -> "Command":
+    def of(cls, hparams: Any, argv: Sequence[str], fixed: Collection[str] = ()) -> "Command":
         """The command line `argv` with these hyperparameters; the name is their path."""
-        return cls(hparams.path(), argv, hparams.to_json(), hparams)
+        return cls(hparams.path(), argv, hparams.to_json(), hparams, fixed)
 
     @property
     def words(self) -> list[str]:
         """The command line, with the hyperparameters in it."""
-        return [*self.argv, *(self.hparams.argv() if self.hparams is not None else [])]
+        return [*self.argv, *(self.hparams.argv(self.fixed) if self.hparams is not None else [])]
 
     @property
     def line(self) -> str:
@@ -66,7 +70,8 @@ class Command:
     def replace(self, **values: Any) -> "Command":
         """This command with other hyperparameters: those of `hparams`, or else by --set, and in the name."""
         if self.hparams is not None:
-            return Command.of(self.hparams.replace(**values), self.argv)
+            names = {type(self.hparams).field(name).name for name in values}
+            return Command.of(self.hparams.replace(**values), self.argv, {*self.fixed, *names})
         given = [word for name, value in values.items() for word in ("--set", f"{name}={_as_text(value)}")]
         parts = [f"{name}={_as_text(value)}".replace("/", "_") for name, value in values.items()]
         return Command("/".join([self.name, *parts]), [*self.argv, *given], {**self.values, **values})
@@ -90,6 +95,7 @@ class Flags:
             )
         if found.result is not None:
             raise UsageError(f"--result {found.result}: each job has results of its own; leave the flag out")
+        check_definition(Path(found.model).stem)
         self.model, self.data, self.seed = Path(found.model), str(found.data), found.seed
         self.files: dict[str, str] = {
             name: value for name in OF_FILES if (value := getattr(found, name)) is not None

@@ -49,9 +49,10 @@ class Job:
         """The name of the scheduler that it was submitted to last, or made for."""
         return str(self.document["scheduler"])
 
-    def is_of(self, argv: list[str], digest: str) -> bool:
-        """Whether it runs these words of main.py, without a seed of its own, on this code."""
-        return (self.document["argv"], self.document["code"]["digest"]) == (argv, digest)
+    def is_of(self, words: list[str], data: str, digest: str) -> bool:
+        """Whether it runs these words of main.py, with paths from the root, on these data and this code."""
+        own = self.document["words"], self.document["data"], self.document["code"]["digest"]
+        return own == (words, data, digest)
 
     def submitted(self, scheduler: str, id: str, after: str | None) -> "Job":
         """This job with one more submission, which waits until the one with the id `after` has succeeded."""

@@ -13,10 +13,10 @@ from helixband.errors import UsageError, counted, listed
 from helixband.jobs.collecting import collected
 from helixband.jobs.command import Command
 from helixband.jobs.job import Job, read_job
-from helixband.jobs.layout import ARRAYS, SUBMISSIONS, VERSION, JobFolder, find_argv
-from helixband.jobs.looking import ask_schedulers, look_at
-from helixband.jobs.making import Codes, Plan, make_debug, make_jobs, who
-from helixband.jobs.schedulers import Attempt, Scheduler, check_done
+from helixband.jobs.layout import ARRAYS, SUBMISSIONS, VERSION, JobFolder, check_text, find_argv
+from helixband.jobs.looking import ask_schedulers, at_work, attempt_of, look_at
+from helixband.jobs.making import Codes, Plan, make_debug, make_jobs, make_scripts, who
+from helixband.jobs.schedulers import Scheduler, check_done
 from helixband.jobs.settings import SCHEDULERS, read_settings
 from helixband.jobs.status import GOES_ON, OVER, SILENT_SECONDS, Status, Table, now
 from helixband.jobs.systems import LocalOs, Os
@@ -34,7 +34,8 @@ class Jobs:
     ) -> None:
         self.os: Os = LocalOs() if os is None else os
         self._settings = read_settings(self.os.name)
-        self.out = posixpath.normpath(str(out or self._settings.out))
+        self.out = check_text(posixpath.normpath(str(out or self._settings.out)), "the folder of jobs")
+        self._chosen = scheduler is not None
         given = self._settings.make_scheduler() if scheduler is None else scheduler
         self.scheduler = self._settings.complete(given)
         if not self.os.is_here:
@@ -48,6 +49,7 @@ class Jobs:
 
         Version n runs with `--seed n-1`, unless the command has a seed.
         """
+        _check_number("replicates", replicates)
         return self._create(
             [each for each in _as_list(commands) for _ in range(replicates)],
             Codes(self.scheduler.requirements),
@@ -78,38 +80,53 @@ class Jobs:
         and what failed is resumed in its folder. With `debug_first`, a run with `--debug` goes before each
         new job, which follows once that has succeeded.
         """
+        _check_number("replicates", replicates)
+        _check_number("at_once", at_once)
         given = _as_list(what)
         codes = Codes(self.scheduler.requirements)
         commands = [each for each in given if isinstance(each, Command)]
         found = self._matching(commands, replicates, codes)
         old = [job for jobs in found for job in jobs]
-        goes_on = {status.job for status in self._statuses(old) if status.state in GOES_ON}
+        goes_on = {job.label for job in self._ended(old)[0]}
         short = [replicates - len(jobs) for jobs in found]
         lacking = [each for each, n in zip(commands, short, strict=True) for _ in range(n)]
         new = self._that_can_go_on([each for each in given if isinstance(each, Job)])
-        new += self._create(lacking, codes)
         resumed = [job for job in old if job.label in goes_on]
+        self._make_scripts([*resumed, *(new if self._chosen else [])])
+        new += self._create(lacking, codes)
         self._submit([*resumed, *new], at_once, {job.label for job in new} if debug_first else set())
         return self._soon([*old, *new], wait)
 
     def resume(self, names: str | Iterable[str], at_once: int | None = None, wait: float = 2.0) -> Table:
         """Submit jobs again that ended before they were complete: each goes on in its folder.
 
+        With a scheduler that `Jobs` was given, it goes on by the settings that this has; else by its own.
+
         Raises `UsageError` where none has; others are left as they are.
         """
+        _check_number("at_once", at_once)
         found = self.find(names)
         jobs = self._that_can_go_on([job for job in found if not job.folder.is_debug] or found)
+        self._make_scripts(jobs if self._chosen else [])
         self._submit(jobs, at_once, set())
         return self._soon(jobs, wait)
 
     def _that_can_go_on(self, jobs: Sequence[Job]) -> list[Job]:
         """Those neither complete nor at work; raises `UsageError` where there are jobs, and none of these."""
-        statuses = {status.job: status for status in self._statuses(jobs)}
-        going = [job for job in jobs if statuses[job.label].state in GOES_ON]
+        going, statuses, ending = self._ended(jobs)
         if jobs and not going:
             first = statuses[jobs[0].label]
+            if first.job in ending:
+                raise UsageError(f"{first.job} is {first.state}, and still at work: wait until that is over")
             raise UsageError(f"{first.job} is {first.state}: there is nothing to resume")
         return going
+
+    def _ended(self, jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Status], set[str]]:
+        """(those neither complete nor at work, the status of all, which of them are still ending)."""
+        statuses = {status.job: status for status in self._statuses(jobs)}
+        over = [job for job in jobs if statuses[job.label].state in GOES_ON]
+        ending = at_work(self.os, [(job, statuses[job.label]) for job in over], self._scheduler_named)
+        return [job for job in over if job.label not in ending], statuses, ending
 
     def _soon(self, jobs: Sequence[Job], wait: float) -> Table:
         """The status after some seconds, or once all are over: so what fails at once is seen."""
@@ -121,12 +138,20 @@ class Jobs:
                 return table
             time.sleep(0.2)
 
+    def _make_scripts(self, jobs: Sequence[Job]) -> None:
+        make_scripts(self.os, self.scheduler, [self._from_root(job) for job in jobs])
+
+    def _from_root(self, job: Job) -> Job:
+        """The job with the whole path of its folder, for what is read elsewhere: scripts and links."""
+        folder = JobFolder(posixpath.join(self._base(), job.folder.path))
+        return Job(folder, job.label, job.document)
+
     def _submit(self, jobs: Sequence[Job], at_once: int | None, debug_first: Collection[str]) -> None:
         if not jobs:
             return
         chains = [
             [*([make_debug(self.os, self.scheduler, job)] if job.label in debug_first else []), job]
-            for job in jobs
+            for job in map(self._from_root, jobs)
         ]
         place = posixpath.join(
             self._out(), ARRAYS, f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -162,11 +187,11 @@ class Jobs:
                 by_place.setdefault((job.document["definition"], job.document["name"]), []).append(job)
         found, used = [], set[str]()
         for command in commands:
-            digest = codes.of(command).digest
+            plan = Plan(command, codes.of(command), self._base())
             same = [
                 job
                 for job in by_place.get((command.flags.model.stem, command.name), [])
-                if job.is_of(list(command.words), digest) and job.label not in used
+                if plan.is_job(job) and job.label not in used
             ]
             found.append(same[:replicates])
             used |= {job.label for job in found[-1]}
@@ -208,6 +233,7 @@ class Jobs:
 
     def log(self, name: str, lines: int = 40) -> str:
         """The end of what a job printed, and of its errors."""
+        _check_number("lines", lines)
         parts = []
         for job in self.find(name):
             found = self.os.read([job.folder.out, job.folder.err], 1 << 18)
@@ -227,14 +253,11 @@ class Jobs:
         if not going:
             raise UsageError(f"none of {counted(len(jobs), 'job')} waits or runs: there is nothing to cancel")
         # Before the scheduler is told, so that a job that is about to begin sees it.
-        lines = [f"{job.folder.path}\0cancel user {now()} {job.ids[-1]}\0" for job in going]
+        lines = [f"{job.folder.path}\0cancel user {now()} {statuses[job.label].id}\0" for job in going]
         check_done(self.os.run(["bash", "-c", _APPEND], "".join(lines).encode()), "cancel the jobs")
         for name in sorted({job.scheduler for job in going}):
             own = [job for job in going if job.scheduler == name]
-            seen = [statuses[job.label] for job in own]
-            attempts = [
-                Attempt(job.ids[-1], each.pid, each.host) for job, each in zip(own, seen, strict=True)
-            ]
+            attempts = [attempt_of(statuses[job.label]) for job in own]
             self._scheduler_named(name).cancel(self.os, attempts)
         return Table(self._statuses(going))
 
@@ -336,6 +359,11 @@ while IFS= read -r -d '' folder && IFS= read -r -d '' line; do
     [ ! -d "$folder" ] || printf '%s\n' "$line" >> "$folder/job.events" || exit 1
 done
 """
+
+
+def _check_number(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise UsageError(f"{name.replace('_', '-')} is {value}: give a number from 1 on")
 
 
 def _as_list(what: Any) -> list[Any]:

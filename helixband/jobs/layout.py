@@ -91,6 +91,7 @@ def check_name(name: str) -> str:
         raise UsageError(f"the job name {name!r} has the part {wrong!r}: give names with / between them")
     if re.search(r"[\x00-\x1f\x7f]", name):
         raise UsageError(f"the job name {name!r} has a control character, as a line's end is one")
+    check_text(name, "the job name")
     if any(part.startswith(VERSION) for part in parts):
         raise UsageError(
             f"the job name {name!r} has a part that begins with {VERSION}, which is for versions"
@@ -100,9 +101,29 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_definition(stem: str) -> str:
+    """The name of a definition's file, which is a folder of jobs; `UsageError` where it cannot be one."""
+    if stem == ARRAYS or stem.startswith(VERSION):
+        raise UsageError(
+            f"the definition is called {stem}.py, and {stem} is a folder of other things where jobs are: "
+            "give the file another name"
+        )
+    return check_text(stem, "the name of the definition")
+
+
+def check_text(text: str, what: str) -> str:
+    """A text that is UTF-8; raises `UsageError` for bytes of a command line that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} {text!r} has bytes that are not UTF-8: give another one") from error
+    return text
+
+
 def find_argv(out: str) -> list[str]:
     """The program that prints the folders of all jobs, each ended by NUL; it enters none of them."""
-    arrays = ["-name", ARRAYS, "-prune", "-o"]
+    escaped = re.sub(r"[*?\[\\]", r"\\\g<0>", posixpath.join(out, ARRAYS))  # -path takes a pattern
+    arrays = ["-path", escaped, "-prune", "-o"]
     return [
         "env",
         "LC_ALL=C",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from helixband.jobs.job import Job, read_job
 from helixband.jobs.layout import JobFolder
 from helixband.jobs.schedulers import NOT_KNOWN_HERE, Attempt, Scheduler
-from helixband.jobs.status import OVER, Event, Status, judge, judge_silent, read_events
+from helixband.jobs.status import OVER, Event, Status, judge, judge_silent, read_events, state_of
 from helixband.jobs.systems import Os
 from helixband.results.glance import FILES, glance
 
@@ -70,14 +70,11 @@ def ask_schedulers(
         for seen in found
         if seen.status.state in ("submitted", "running") and (seen.status.changed or 0.0) <= before
     ]
-    attempts: dict[str, list[Attempt]] = {}
-    for seen in quiet:
-        attempts.setdefault(seen.job.scheduler, []).append(
-            Attempt(seen.job.ids[-1], seen.status.pid, seen.status.host)
-        )
-    known = {name: named(name).known(os, each) for name, each in attempts.items()}
+    known = _known(os, [(seen.job, seen.status) for seen in quiet], named)
     asked = {
-        seen.job.label for seen in quiet if known[seen.job.scheduler].get(seen.job.ids[-1]) != NOT_KNOWN_HERE
+        seen.job.label
+        for seen in quiet
+        if known[seen.job.scheduler].get(seen.status.id or "") != NOT_KNOWN_HERE
     }
     return [
         judge_silent(seen.status, known[seen.job.scheduler], seen.events)
@@ -85,6 +82,33 @@ def ask_schedulers(
         else seen.status
         for seen in found
     ]
+
+
+def at_work(os: Os, jobs: Sequence[tuple[Job, Status]], named: Callable[[str], Scheduler]) -> set[str]:
+    """Which of these jobs, whose files say that they are over, have a script that runs, or is to run again.
+
+    So it is with one that keeps its last epoch after it was cancelled, and with one in whose place another
+    runs, and which Slurm itself has put back into the queue.
+    """
+    begun = [(job, status) for job, status in jobs if status.pid is not None]
+    known = _known(os, begun, named)
+    words = {status.job: known[job.scheduler].get(status.id or "", "") for job, status in begun}
+    return {label for label, word in words.items() if state_of(word) in ("submitted", "running")}
+
+
+def attempt_of(status: Status) -> Attempt:
+    """The last submission of a job."""
+    return Attempt(status.id or "", status.pid, status.host)
+
+
+def _known(
+    os: Os, jobs: Sequence[tuple[Job, Status]], named: Callable[[str], Scheduler]
+) -> dict[str, dict[str, str]]:
+    """By scheduler and id what is said of the last submissions of jobs, each scheduler asked once."""
+    attempts: dict[str, list[Attempt]] = {}
+    for job, status in jobs:
+        attempts.setdefault(job.scheduler, []).append(attempt_of(status))
+    return {name: named(name).known(os, each) for name, each in attempts.items()}
 
 
 def _files_of(folder: JobFolder) -> list[str]:

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 ANSWER = b"\n--- helixband answers ---\n"
 """What comes before an answer: what the start of a shell prints before it is no part of it."""
+CUT = 73
+"""The exit code where an answer could not be given to its end; why is what was printed as errors."""
 
 
 def read(paths: "Iterable[str]", tail: "int | None") -> "list[tuple[str, float, bytes]]":
@@ -110,9 +112,24 @@ def run(argv: "list[str]", stdin: bytes) -> "tuple[int, bytes, bytes]":
 
 
 def pack(folder: str, target: "BinaryIO") -> None:
-    """Write a folder's files to an open file, as a tar stream."""
+    """Write a folder's files to an open file, as a tar stream; without those that are removed meanwhile."""
     with tarfile.open(fileobj=target, mode="w|") as tar:
-        tar.add(folder, arcname=".")
+        tar.add(folder, arcname=".", recursive=False)
+        for place, folders, names in os.walk(folder, onerror=_tell_error):
+            for name in sorted(folders + names):
+                path = os.path.join(place, name)
+                try:
+                    tar.add(path, arcname=os.path.join(".", os.path.relpath(path, folder)), recursive=False)
+                except FileNotFoundError:  # as the files are that a run replaces
+                    continue
+                except OSError as error:
+                    error.filename = path
+                    raise
+
+
+def _tell_error(error: "OSError") -> None:
+    if error.errno != errno.ENOENT:
+        raise error
 
 
 def send(stream: "BinaryIO", head: "Any", blobs: "list[bytes]") -> None:
@@ -144,7 +161,7 @@ def serve(stdin: "BinaryIO", stdout: "BinaryIO") -> None:
         if asked["do"] == "pack":
             os.listdir(asked["folder"])
             send(stdout, {}, [])
-            pack(asked["folder"], stdout)
+            _pack_whole(asked["folder"], stdout)
         elif asked["do"] == "read":
             found = read(asked["paths"], asked["tail"])
             send(stdout, [each[:2] for each in found], [each[2] for each in found])
@@ -158,6 +175,18 @@ def serve(stdin: "BinaryIO", stdout: "BinaryIO") -> None:
         send(stdout, {"error": error.strerror or str(error), "path": str(error.filename)}, [])
     except BrokenPipeError:
         pass
+
+
+def _pack_whole(folder: str, stdout: "BinaryIO") -> None:
+    """As `pack`; an error ends the program, as what was sent of the stream cannot be taken back."""
+    try:
+        pack(folder, stdout)
+        stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or folder}: {error.strerror or error}")
+        sys.exit(CUT)
 
 
 if __name__ == "__main__":

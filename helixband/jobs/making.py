@@ -50,6 +50,11 @@ class Plan:
         data = posixpath.join(self._base, self.flags.data)
         return Script(folder, name, self.flags.words(self._base, folder.version - 1), data)
 
+    def is_job(self, job: Job) -> bool:
+        """Whether a version of the job is there: of the same words, data and code."""
+        script = self.script(job.folder)
+        return job.is_of(list(script.argv), script.data, self.code.digest)
+
     def job(self, folder: JobFolder, out: str, scheduler: str) -> Job:
         """The job of a version."""
         script, seed = self.script(folder), self.flags.seed
@@ -102,12 +107,17 @@ def make_jobs(
             os.write({each.folder.document: each.dumped() for each in wanted.values()}, exclusive=True)
         )
         made |= {number: job for number, job in wanted.items() if job.folder.document not in taken}
+    jobs = [made[number] for number in range(len(plans))]
     files: dict[str, bytes] = {}
-    for number, job in sorted(made.items()):
-        files[job.folder.script] = scheduler.script(plans[number].script(job.folder)).encode()
-        files[job.folder.code] = plans[number].code.archive
-    os.write(files)
-    return [made[number] for number in range(len(plans))]
+    for plan, job in zip(plans, jobs, strict=True):
+        files[job.folder.script] = scheduler.script(plan.script(job.folder)).encode()
+        files[job.folder.code] = plan.code.archive
+    try:
+        os.write(files)
+    except BaseException:  # a job without its script, as of a full disk, is none
+        os.run(["xargs", "-0", "rm", "-rf", "--"], "".join(f"{job.folder.path}\0" for job in jobs).encode())
+        raise
+    return jobs
 
 
 def make_debug(os: Os, scheduler: Scheduler, job: Job) -> Job:
@@ -116,13 +126,27 @@ def make_debug(os: Os, scheduler: Scheduler, job: Job) -> Job:
     argv = [*document["argv"], "--debug"]
     debug = Job(folder, f"{job.label}/debug", {**document, "argv": argv, "ids": []})
     if there := os.read([folder.document]):
-        return read_job(folder, debug.label, there[folder.document][1])
-    name = f"{document['name']}_{VERSION}{document['version']}_debug"
-    script = Script(folder, name, [*document["words"], "--debug"], document["data"])
+        found = read_job(folder, debug.label, there[folder.document][1])
+        make_scripts(os, scheduler, [found])
+        return found
     code = os.read([job.folder.code])[job.folder.code][1]
-    content = {folder.script: scheduler.script(script).encode(), folder.code: code}
+    content = {folder.script: scheduler.script(script_of(debug)).encode(), folder.code: code}
     os.write({**content, folder.document: debug.dumped()})
     return debug
+
+
+def make_scripts(os: Os, scheduler: Scheduler, jobs: Sequence[Job]) -> None:
+    """Make the scripts of jobs anew, as a scheduler has its settings now; the code stays."""
+    os.write({job.folder.script: scheduler.script(script_of(job)).encode() for job in jobs})
+
+
+def script_of(job: Job) -> Script:
+    """What the script of a job is made of."""
+    document, folder = job.document, job.folder
+    name = f"{document['name']}_{VERSION}{document['version']}"
+    if folder.is_debug:
+        return Script(folder, f"{name}_debug", [*document["words"], "--debug"], document["data"])
+    return Script(folder, name, document["words"], document["data"])
 
 
 def who() -> str:

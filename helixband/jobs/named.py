@@ -6,6 +6,7 @@ That file alone is loaded: it needs no torch.
 
 import ast
 import importlib.util
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,18 +23,35 @@ def named_commands(words: Sequence[str], values: Mapping[str, Sequence[str]]) ->
     None where the definition imports no class as `hparams` from a file beside it. Raises `UsageError` for a
     value that does not fit, and where that file cannot be loaded.
     """
-    declared = hparams_of(Flags(words).model)
+    own = Flags(words)
+    declared = hparams_of(own.model)
     if declared is None:
         return None
     parsed, rest = declared.parser().parse_known_args(list(words))
-    given = declared(flags.given(flags.texts(parsed), parsed.set, declared.field))
+    set_here = flags.given(flags.texts(parsed), parsed.set, declared.field)
+    set_here = {**_config(own.files.get("config"), declared), **set_here}
+    given = declared(set_here)
     if not values:  # as it was typed: a search fixes what is given, also where that is the default
         return [Command(given.path(), words, given.to_json())]
     typed = {
         name: [declared.parse(["--set", f"{name}={text}"])[declared.field(name).name] for text in texts]
         for name, texts in values.items()
     }
-    return grid(Command.of(given, rest), **typed)
+    return grid(Command.of(given, rest, fixed=set_here), **typed)
+
+
+def _config(path: str | None, declared: type[Hparams]) -> dict[str, Any]:
+    """The values that a file of --config gives, by name, checked."""
+    if path is None:
+        return {}
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        given = declared(document)
+    except FileNotFoundError as error:
+        raise UsageError(f"--config {path} is not here, and names the job: give --name") from error
+    except (OSError, ValueError, TypeError, HelixbandError) as error:
+        raise UsageError(f"--config {path}: {error}") from error
+    return {declared.field(name).name: given[declared.field(name).name] for name in document}
 
 
 def hparams_of(definition: Path) -> type[Hparams] | None:

@@ -143,7 +143,7 @@ class Shell(Scheduler):
     ) -> list[list[str]]:
         limit = str(at_once or len(chains) or 1)
         lines = [
-            " && ".join(_begun(folder, f"{n}.{m}") for m, folder in enumerate(chain))
+            " && ".join(_begun(folder, f"{n}.{m}") for m, folder in enumerate(chain)) + _THEN_OTHERS
             for n, chain in enumerate(chains)
         ]
         done = os.run(["bash", "-c", _START, "helixband-jobs", limit], "\0".join(lines).encode())
@@ -173,20 +173,27 @@ class Shell(Scheduler):
             if each.host not in (None, here):
                 found[each.id] = NOT_KNOWN_HERE
             elif re.search(r"job\.sh|helixband-jobs", alive.get(wanted[each.id], "")):
-                found[each.id] = "RUNNING"
+                found[each.id] = "PENDING" if each.pid is None else "RUNNING"
         return found
 
 
 _START = """
 lines=$(mktemp) && cat > "$lines" || exit 1
+began=$(date +%s)
 setsid nohup bash -c '
-    export HELIXBAND_DRIVER=$$
+    export HELIXBAND_DRIVER=$$.$3
     xargs -0 -a "$2" -P "$1" -n 1 bash -c < /dev/null
     rm -f "$2"
-' helixband-jobs "$1" "$lines" < /dev/null > /dev/null 2>&1 &
-echo $!
+' helixband-jobs "$1" "$lines" "$began" < /dev/null > /dev/null 2>&1 &
+echo $!.$began
 """
-"""The driver of a submission: its input are lines of shell, ended by NUL, one a chain of jobs."""
+"""The driver of a submission: its input are lines of shell, ended by NUL, one a chain of jobs.
+
+Its id has the time too: after a machine, or a container, began anew, another process has the same number.
+"""
+
+_THEN_OTHERS = "; true"
+"""xargs begins no other line after one that ends with 255, or by a signal."""
 
 
 def _begun(folder: JobFolder, number: str) -> str:

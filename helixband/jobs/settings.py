@@ -46,6 +46,7 @@ _SLURM: Shape = {
     **_SCRIPT,
 }
 OUT = "out"
+PATHS = ("out", "python", "ssh_python", "template")
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,7 @@ def read_settings(machine: str) -> Settings:
         return Settings()
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
-    section = document.get(machine, {})
-    if not isinstance(section, dict):
-        raise UsageError(f"{path}: {machine} is {section!r}, and has to be a section: [{machine}]")
+    section = _section_of(path, document, machine)
     section = dict(section)
     slurm = section.pop("slurm", {})
     _check(path, machine, section, _MACHINE)
@@ -98,6 +97,19 @@ def read_settings(machine: str) -> Settings:
         raise UsageError(f"{path}: [{machine}] scheduler = {scheduler!r}; there are {', '.join(SCHEDULERS)}")
     own = {name: section.pop(name) for name in ("out", "ssh_python") if name in section}
     return Settings(scheduler, of_all=section, of_slurm=slurm, **own)
+
+
+def _section_of(path: Path, document: Mapping[str, Any], machine: str) -> Any:
+    """What the file has for a machine; raises `UsageError` for settings that would be of none."""
+    for name, value in document.items():
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: {name} is {value!r}, and has to be a section: [{name}]")
+    inner: Any = document
+    for part in machine.split("."):
+        inner = inner.get(part) if isinstance(inner, dict) else None
+    if "." in machine and machine not in document and inner is not None:
+        raise UsageError(f'{path}: [{machine}] is a section within sections: write ["{machine}"]')
+    return document.get(machine, {})
 
 
 def _check(path: Path, name: str, section: Any, shape: Mapping[str, Shape]) -> None:
@@ -110,6 +122,11 @@ def _check(path: Path, name: str, section: Any, shape: Mapping[str, Shape]) -> N
             raise UsageError(f"{path}: [{name}] has {key}, which is no setting; {meant}")
     if told := misfit(section, dict(shape)):
         raise UsageError(f"{path}: [{name}] {told}, which is of another type")
+    if wrong := [key for key in PATHS if str(section.get(key, "")).startswith("~")]:
+        raise UsageError(
+            f"{path}: [{name}] {wrong[0]} = {section[wrong[0]]!r}: nobody reads the ~ there; "
+            "write the whole path"
+        )
 
 
 def scheduler_from(text: str) -> Slurm:
@@ -127,6 +144,8 @@ def scheduler_from(text: str) -> Slurm:
         kind = kinds.get(name)
         if not equals or kind not in (str, int, bool, (int, str)):
             raise UsageError(f"--slurm {part}: give name=value, with a name of {', '.join(sorted(kinds))}")
+        if name in values:
+            raise UsageError(f"--slurm {part}: {name} is given twice; leave one of them out")
         try:
             values[name] = _READERS[kind](value)
         except (ValueError, KeyError) as error:

@@ -10,6 +10,9 @@ from helixband.jobs.layout import JobFolder
 from helixband.jobs.schedulers import NOT_KNOWN_HERE, Attempt, Scheduler, Script, check_done
 from helixband.jobs.systems import Os
 
+OF_OURS = ("array", "dependency", "kill-on-invalid-dep", "parsable", "wrap", "requeue", "no-requeue")
+"""Options of sbatch that jobs give or rely on, besides those of a script."""
+
 LARGEST_ARRAY = 1000
 """Tasks of an array; Slurm's own default for the largest index (MaxArraySize - 1)."""
 
@@ -59,7 +62,12 @@ class Slurm(Scheduler):
             "mem": self.memory,
             "constraint": self.constraint,
         }
-        options |= {name.removeprefix("--"): value for name, value in self.more.items()}
+        more = {name.removeprefix("--"): value for name, value in self.more.items()}
+        if own := sorted({*more} & {*options, *OF_OURS}):
+            raise UsageError(
+                f"more: {own[0]} is set by jobs themselves, or by a setting of its own: leave it out"
+            )
+        options |= more
         return [_directive(name, value) for name, value in options.items() if value not in (None, False)]
 
     def submit(

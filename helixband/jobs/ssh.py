@@ -106,6 +106,8 @@ class SshOs:
                     if out is not None:
                         shutil.copyfileobj(stream, out)
                     return self._without_error(answer)
+            if code == machine.CUT:
+                raise StorageError(f"{self.name}: cannot read {words[-500:]}")
             if code != LOST:
                 raise HelixbandError(
                     f"{self.name}: {self._python} does not answer there (exit code {code}): {words[-500:]}; "

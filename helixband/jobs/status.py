@@ -115,19 +115,39 @@ def judge(
 
     `errors`: the end of what it printed as errors. Whether a scheduler still knows it is not asked here.
     """
-    if not ids:
+    id = _deciding(ids, events)
+    if id is None:
         return Status(job, "created", seen)
-    own = [event for event in events if event.id == ids[-1]]
+    own = [event for event in events if event.id == id]
     cancelled = any(event.what == "cancel" for event in own)
     begins = [number for number, event in enumerate(own) if event.what == "start"]
     if not begins:
-        return Status(job, "cancelled" if cancelled else "submitted", seen, changed=changed, id=ids[-1])
+        return Status(job, "cancelled" if cancelled else "submitted", seen, changed=changed, id=id)
     attempt = own[begins[-1] :]
     host, _, pid = attempt[0].detail.rpartition(":")
     state, said = _outcome(attempt, errors)
     if cancelled and state != "complete":
         state, said = "cancelled", ""
-    return Status(job, state, seen, said, changed, ids[-1], int(pid) if pid.isdecimal() else None, host)
+    return Status(job, state, seen, said, changed, id, int(pid) if pid.isdecimal() else None, host)
+
+
+def _deciding(ids: Sequence[str], events: Sequence[Event]) -> str | None:
+    """The id of the last attempt.
+
+    One that job.json does not have counts too, where it began last: its submission got no answer, as where
+    the connection was lost or the disk was full.
+    """
+    begun = [event.id for event in events if event.what == "start"]
+    if begun and begun[-1] not in ids:
+        ended = any(event.what == "exit" and event.id == begun[-1] for event in events)
+        if not ids or not ended or ids[-1] in begun:
+            return begun[-1]
+    return ids[-1] if ids else None
+
+
+def state_of(word: str) -> str:
+    """The state that a word of a scheduler stands for; lost, where it is none of those that are known."""
+    return _OF_SCHEDULER.get(word.split(" ")[0], "lost")
 
 
 def judge_silent(status: Status, known: Mapping[str, str], events: Sequence[Event]) -> Status:
@@ -138,7 +158,7 @@ def judge_silent(status: Status, known: Mapping[str, str], events: Sequence[Even
     if word is None:
         state = signalled or "lost"
     else:
-        state = _OF_SCHEDULER.get(word.split(" ")[0], "lost")
+        state = state_of(word)
     said = status.said
     if word is not None and state != status.state:
         said = OUT_OF_MEMORY if word == "OUT_OF_MEMORY" else f"the scheduler says {word}"

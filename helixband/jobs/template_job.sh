@@ -7,6 +7,7 @@ id=$HELIXBAND_JOB_ID
 [ -n "$id" ] || id=$SLURM_ARRAY_JOB_ID${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}
 [ -n "$id" ] || id=$SLURM_JOB_ID
 [ -n "$id" ] || id=$$
+unset HELIXBAND_JOB_ID  # jobs that the run itself sends have ids of their own
 
 event() {{  # what, a detail
     echo "$1 $2 $(date -u +%Y-%m-%dT%H:%M:%SZ) $id" >> "$folder/job.events"

@@ -58,6 +58,36 @@ def test_with_git_what_it_tracks_is_packed_as_it_is_on_the_disk(tmp_path: Path) 
     assert second.digest != first.digest
 
 
+@pytest.mark.parametrize("with_git", [False, True])
+def test_what_jobs_and_runs_have_written_is_no_code(with_git: bool, tmp_path: Path) -> None:
+    """A result directory has a copy of the definition."""
+    made = fill(tmp_path, "def.py", "out/helper.py")
+    if with_git:
+        git(tmp_path, "init", "-q")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-qm", "1")
+    before = pack_code(made)
+    fill(tmp_path, "out/def/first/version_1/job.json", "out/def/first/version_1/results/def.py")
+    fill(tmp_path, "results/run.json", "results/def.py", "results/debug/def.py")
+    assert pack_code(made) == before
+    assert names(before) == ["def.py", "out/helper.py"] and not before.changed
+    fill(tmp_path, "new.py")
+    assert names(pack_code(made)) == ["def.py", "new.py", "out/helper.py"]
+    assert pack_code(made).changed == with_git
+
+
+def test_the_code_of_submodules_goes_along(tmp_path: Path) -> None:
+    for name in ("library", "experiment"):
+        fill(tmp_path / name, "def.py", "data.txt")
+        git(tmp_path / name, "init", "-q")
+        git(tmp_path / name, "add", ".")
+        git(tmp_path / name, "commit", "-qm", "1")
+    add = ["submodule", "--quiet", "add", str(tmp_path / "library"), "lib"]
+    git(tmp_path / "experiment", "-c", "protocol.file.allow=always", *add)
+    packed = pack_code(tmp_path / "experiment" / "def.py")
+    assert names(packed) == [".gitmodules", "data.txt", "def.py", "lib/data.txt", "lib/def.py"]
+
+
 def test_equal_files_give_an_equal_archive_and_digest(tmp_path: Path) -> None:
     one, two = (pack_code(fill(tmp_path / name, "def.py", "a.py")) for name in "xy")
     assert (one.archive, one.digest) == (two.archive, two.digest)

@@ -63,6 +63,14 @@ def test_hyperparameters_by_name_give_the_name_and_the_flags() -> None:
     assert {each.values["lr"] for each in sample(base, 9)} == {0.1, 0.2}
 
 
+def test_what_is_varied_is_given_though_it_is_the_default() -> None:
+    base = Command.of(Toy(), ["--model", "def.py"])
+    found = grid(base, lr=[0.25, 0.5])
+    assert [each.words[2:] for each in found] == [["--lr=0.25"], ["--lr=0.5"]]
+    assert [each.words[2:] for each in grid(found[1], label=["x"])] == [["--lr=0.5", "--label=x"]]
+    assert found[1].hparams.args() == ""
+
+
 def test_a_range_of_a_hyperparameter_has_values_of_its_type() -> None:
     class Sized(Hparams):
         units: int = hparam(1, "units")

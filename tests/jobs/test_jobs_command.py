@@ -93,6 +93,9 @@ def test_watch_ends_with_the_jobs(place: Path, capsys: Any) -> None:
     said(capsys, "submit", *RUN, "--set", "do=")
     code, text = said(capsys, "status", "--watch")
     assert code == 0 and "1 complete" in text
+    said(capsys, "create", *RUN, "--set", "do=x")
+    code, text = said(capsys, "status", "--watch")  # which waits for none that nobody submitted
+    assert code == 0 and "1 created" in text
 
 
 def test_watch_draws_the_table_in_place_in_a_terminal(place: Path, capsys: Any) -> None:
@@ -122,6 +125,14 @@ def test_watch_draws_the_table_in_place_in_a_terminal(place: Path, capsys: Any) 
         (["submit", "x", "--grid", "lr=1"], "what is to be made comes after --"),
         (["submit", "x"], "out has no job 'x'; there are none at all"),
         (["submit", "--grid", "lr", *RUN], "--grid lr: give a hyperparameter and its values"),
+        (["submit", "--grid", "lr=1", "--grid", "lr=2", *RUN], "lr has values already"),
+        (["submit", "--grid", "lr=1,,2", *RUN], "--grid lr=1,,2: give a hyperparameter and its values"),
+        (["submit", "--grid", "lr=", *RUN], "--grid lr=: give a hyperparameter and its values"),
+        (["submit", "--at-once", "0", *RUN], "at-once is 0: give a number from 1 on"),
+        (["submit", "--slurm", "cpus=1,cpus=2", *RUN], "cpus is given twice"),
+        (["submit", "--name", "\udcff", *RUN], "has bytes that are not UTF-8"),
+        (["submit", "--out", "\udcff", *RUN], "has bytes that are not UTF-8"),
+        (["submit", *RUN, "--set", "a=\udcff"], "has bytes that are not UTF-8"),
         (["submit", "--slurm", "part=x", *RUN], "--slurm part=x: give name=value, with a name of account, "),
         (["submit", "--slurm", "cpus=x", *RUN], "--slurm cpus=x: 'x' is no value of cpus"),
         (["submit", "--slurm", "", "--shell", *RUN], "give one of them"),
@@ -178,11 +189,8 @@ def labels(text: str) -> list[str]:
 def test_jobs_are_named_by_the_hyperparameters_that_hparams_py_declares(named: Path, capsys: Any) -> None:
     flags = ["--epoch", "3", "--predict", "a", "b"]
     assert labels(said(capsys, "create", *RUN, *flags)[1]) == ["def/v1/version_1"]
-    assert (
-        labels(said(capsys, "create", *RUN, "--lr", "0.1", "--set", "units=4")[1])
-        == ["def/v1/u=4,lr=1.00E-01/version_1"]
-        or True
-    )
+    both = labels(said(capsys, "create", *RUN, "--lr", "0.1", "--set", "units=4")[1])
+    assert both == ["def/v1/lr=1.00E-01,u=4/version_1"]
     text = said(capsys, "create", "--grid", "lr=0.1,0.25", *RUN, "--units", "4", *flags)[1]
     made = [json.loads((named / "out" / label / "job.json").read_text()) for label in labels(text)]
     assert [(job["values"]["lr"], job["values"]["units"]) for job in made] == [(0.1, 4), (0.25, 4)]
@@ -196,6 +204,40 @@ def test_what_is_given_to_a_search_stays_though_it_is_the_default(named: Path, c
         "--hyper",
         "--lr",
         "0.5",
+    ]
+
+
+def test_a_value_of_a_grid_stays_though_it_is_the_default(named: Path, capsys: Any) -> None:
+    """Else a search, or get_config(), would choose another."""
+    made = labels(said(capsys, "create", "--grid", "lr=0.1,0.5", *RUN, "--hyper", "--units", "8")[1])
+    words = {label: json.loads((named / "out" / label / "job.json").read_text())["words"] for label in made}
+    assert {label: each[-2:] for label, each in words.items()} == {
+        "def/v1/version_1": ["--lr=0.5", "--units=8"],
+        "def/v1/lr=1.00E-01/version_1": ["--lr=0.1", "--units=8"],
+    }
+
+
+def test_a_job_is_named_by_its_file_of_values_too(named: Path, capsys: Any) -> None:
+    (named / "c.json").write_text('{"lr": 0.25, "units": 4}')
+    [label] = labels(said(capsys, "create", *RUN, "--config", "c.json", "--units", "16")[1])
+    assert label == "def/v1/lr=2.50E-01,u=16/version_1"
+    assert json.loads((named / "out" / label / "job.json").read_text())["values"] == {"lr": 0.25, "units": 16}
+    for text, told in (
+        ('{"lrr": 1}', "--config c.json: Everything has no hyperparameter 'lrr'; did you mean lr?"),
+        ("{", "--config c.json: "),
+        (None, "--config c.json is not here, and names the job: give --name"),
+    ):
+        (named / "c.json").unlink() if text is None else (named / "c.json").write_text(text)
+        code, said_now = said(capsys, "create", *RUN, "--config", "c.json")
+        assert code == 2 and told in said_now
+
+
+def test_a_grid_of_lists_has_commas_within_values(place: Path, capsys: Any) -> None:
+    text = said(capsys, "create", "--grid", 'units=[32,64],[[1],[2,3]],"a,b"', *RUN)[1]
+    assert sorted(labels(text)) == [
+        "def/run/units=[32,64]/version_1",
+        "def/run/units=[[1],[2,3]]/version_1",
+        "def/run/units=a,b/version_1",
     ]
 
 
@@ -222,6 +264,8 @@ def test_a_value_that_does_not_fit_is_told_before_anything_is_made(named: Path, 
             "[here.slurm] has partitio, which is no setting; did you mean partition?",
         ),
         ("here = 3\n", "here is 3, and has to be a section: [here]"),
+        ("scheduler = 'slurm'\n", "scheduler is 'slurm', and has to be a section"),
+        ("[here]\nout = '~/out'\n", "[here] out = '~/out': nobody reads the ~ there"),
         ("[here\n", "jobs.toml cannot be read: "),
     ],
 )

@@ -94,6 +94,37 @@ def test_a_grid_is_one_array_whose_numbers_lead_to_the_jobs(jobs: Jobs, fakes: F
     assert [job.ids for job in jobs.find()] == [["30_1"], ["30_2"], ["30_3"]]
 
 
+def test_an_array_of_jobs_that_go_on_leads_to_them_from_wherever_it_is(
+    jobs: Jobs, fakes: Fakes, tmp_path: Path
+) -> None:
+    fakes.answer("sbatch", "0 30", "0 31")
+    jobs.submit(grid(command(tmp_path), x=[5, 6]), wait=0)
+    for job in jobs.find():
+        Path(job.folder.events).write_text(f"start n:5 T {job.ids[0]}\nexit 1 T {job.ids[0]}\n")
+    jobs.resume("*", wait=0)
+    array = Path(fakes.calls()[-1][-1])
+    assert [os.readlink(array.parent / str(n)) for n in (1, 2)] == [
+        f"{tmp_path}/out/def/first/x={value}/version_1" for value in (5, 6)
+    ]
+    assert [job.ids for job in jobs.find()] == [["30_1", "31_1"], ["30_2", "31_2"]]
+
+
+def test_what_goes_on_by_other_settings_has_a_script_of_these(
+    jobs: Jobs, fakes: Fakes, tmp_path: Path
+) -> None:
+    fakes.answer("sbatch", "1 invalid partition specified: gpux", "0 31")
+    wrong = Jobs(scheduler=slurm(tmp_path, partition="gpux"))
+    first = command(tmp_path)
+    with pytest.raises(StorageError, match="invalid partition"):
+        wrong.submit(first)
+    [job] = jobs.find()
+    assert "#SBATCH --partition=gpux\n" in Path(job.folder.script).read_text()
+    right = Jobs(scheduler=slurm(tmp_path, partition="gpu"))
+    right.submit(first, wait=0)
+    assert Path(job.folder.script).read_text() == right.script(first)
+    assert "#SBATCH --partition=gpu\n" in right.script(first)
+
+
 def test_more_jobs_than_an_array_takes_are_several(
     jobs: Jobs, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,13 +5,18 @@ import re
 import resource
 import subprocess
 import sys
+import tarfile
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jobs_toys import SSH_CONFIG, SSH_HOST, needs_ssh, ssh
 
 from helixband.errors import HelixbandError, StorageError, UsageError
 from helixband.jobs import Done, LocalOs, Os, SshOs
+from helixband.jobs.machine import __file__ as machine_file
+from helixband.jobs.machine import pack
 
 HERE = pytest.param("here", id="here")
 BEHIND_SSH = pytest.param("ssh", id="ssh", marks=needs_ssh)
@@ -171,6 +176,42 @@ def test_without_ssh_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="no program ssh here"):
         SshOs("login").run(["true"])
+
+
+def test_a_copy_that_is_cut_off_is_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tarfile takes a stream that ends between two files for a whole one."""
+    (tmp_path / "folder").mkdir()
+    for name in "abc":
+        (tmp_path / "folder" / name).write_text(name)
+    program = Path(machine_file).read_text()
+    program = program.replace("tar.add(path,", 'path.endswith("b") and open(path + "/x"); tar.add(path,')
+    (tmp_path / "machine.py").write_text(program)
+    monkeypatch.setattr("helixband.jobs.machine.__file__", str(tmp_path / "machine.py"))
+    fake_ssh(tmp_path, monkeypatch, 'there "$@"')
+    with pytest.raises(StorageError, match="login: cannot read .*/folder/b: Not a directory"):
+        SshOs("login", sys.executable).copy(str(tmp_path / "folder"), tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_files_that_are_removed_while_they_are_copied_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("a", "b.tmp", "c"):
+        (tmp_path / "folder" / name).write_text(name)
+
+    packed = BytesIO()
+    real = os.walk
+
+    def walk(*args: Any, **named: Any) -> Any:
+        for found in real(*args, **named):
+            (tmp_path / "folder" / "b.tmp").unlink(missing_ok=True)
+            yield found
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(os, "walk", walk)
+        pack(str(tmp_path / "folder"), packed)
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as tar:
+        assert sorted(tar.getnames()) == [".", "./a", "./c"]
 
 
 @pytest.mark.parametrize("host", ["", "-oProxyCommand=x", "a b", "a\n"])

@@ -126,6 +126,12 @@ def test_a_directive_with_a_control_character_is_refused(settings: dict[str, obj
         Jobs(scheduler=Slurm(**settings)).script(command(tmp_path))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["output", "--job-name", "array", "requeue", "partition", "chdir"])
+def test_options_that_jobs_rely_on_are_not_set_otherwise(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"more: {name.strip('-')} is set by jobs themselves"):
+        Jobs(scheduler=Slurm(more={name: "x"})).script(command(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["100%j", "a\\b"])
 def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"has a {re.escape(name.strip('abj10'))}, which Slurm reads"):
