@@ -37,7 +37,8 @@ def mean_loss(model: Any, y_pred_loss: Any, y: Any) -> Tensor:
             "split_batch gives weights of examples, and compute_loss does not use them: call "
             "super().compute_loss(y_pred_loss, y) in it"
         )
-    return given if isinstance(given, Tensor) else _noted(engine, given, length(y))
+    is_scalar = isinstance(given, Tensor) and not given.ndim  # asked here, as it nearly always is one
+    return given if is_scalar else _noted(engine, given, length(y))
 
 
 def check_sums(model: Any, y_pred_loss: Any, y: Any) -> None:
