@@ -60,9 +60,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("--silent", metavar="S", type=float, default=SILENT_SECONDS, help=argparse.SUPPRESS)
     add = _subcommand(kinds, "log", "the end of what jobs printed").add_argument
     add("--lines", metavar="N", type=int, default=40, help="so many lines of each file (default: 40)")
-    _add_at_once(_subcommand(kinds, "resume", "submit jobs again that ended too early").add_argument)
-    _subcommand(kinds, "cancel", "end jobs that wait or run")
-    add = _subcommand(kinds, "fetch", "copy the folders of jobs to this machine").add_argument
+    which = "the jobs; '*' is all"
+    _add_at_once(_subcommand(kinds, "resume", "submit jobs again that ended too early", which).add_argument)
+    _subcommand(kinds, "cancel", "end jobs that wait or run", which)
+    add = _subcommand(kinds, "fetch", "copy the folders of jobs to this machine", which).add_argument
     add("--to", metavar="DIR", default="fetched", help="the folder to copy them to (default: fetched)")
     add = _subcommand(kinds, "collect", "one table of hyperparameters and results").add_argument
     add("--output", metavar="FILE", help="write the table to this file (default: print it)")
@@ -124,7 +125,7 @@ def _do(args: argparse.Namespace, command: list[str]) -> int:
     if args.do == "status":
         return _show(jobs, args)
     if args.do == "log":
-        print("\n".join(jobs.log(job.label, args.lines) for job in jobs.find(args.jobs)))
+        print(jobs.log(args.jobs, args.lines))
     elif args.do == "resume":
         print(jobs.resume(args.jobs, args.at_once))
     elif args.do == "cancel":

@@ -231,17 +231,19 @@ class Jobs:
                 raise UsageError(f"{self._told_place()} has no job {wanted[0]!r}; {self._told_jobs()}")
         return Table(self._statuses_of(folders, silent))
 
-    def log(self, name: str, lines: int = 40) -> str:
-        """The end of what a job printed, and of its errors."""
+    def log(self, names: str | Iterable[str] = (), lines: int = 40) -> str:
+        """The end of what jobs printed, and of their errors."""
         _check_number("lines", lines)
         parts = []
-        for job in self.find(name):
-            found = self.os.read([job.folder.out, job.folder.err], 1 << 18)
-            for path in (job.folder.out, job.folder.err):
+        for job in self.find(names):
+            files = job.folder.out, job.folder.err
+            found = {path: each for path, each in self.os.read(files, 1 << 18).items() if each[1].strip()}
+            parts += [] if found else [f"{job.label} has printed nothing yet"]
+            for path in files:
                 text = found[path][1].decode(errors="replace").splitlines()[-lines:] if path in found else []
                 if text:
                     parts.append("\n".join([f"== {job.label}/{posixpath.basename(path)}", *text]))
-        return "\n".join(parts) or f"{name} has printed nothing yet"
+        return "\n".join(parts)
 
     # Ending and bringing home
 

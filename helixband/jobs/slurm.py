@@ -10,6 +10,9 @@ from helixband.jobs.layout import JobFolder
 from helixband.jobs.schedulers import NOT_KNOWN_HERE, Attempt, Scheduler, Script, check_done
 from helixband.jobs.systems import Os
 
+LATEST_SIGNAL = 60
+"""Slurm looks once a minute; it may send a signal so many seconds earlier."""
+
 OF_OURS = ("array", "dependency", "kill-on-invalid-dep", "parsable", "wrap", "requeue", "no-requeue")
 """Options of sbatch that jobs give or rely on, besides those of a script."""
 
@@ -62,6 +65,12 @@ class Slurm(Scheduler):
             "mem": self.memory,
             "constraint": self.constraint,
         }
+        limit = _seconds(self.time or "")
+        if limit is not None and limit <= self.signal + LATEST_SIGNAL:
+            raise UsageError(
+                f"time={self.time}: a run is ended {self.signal} s before the limit, or up to "
+                f"{LATEST_SIGNAL} s earlier; it would never get anywhere: give more time, or a smaller signal"
+            )
         more = {name.removeprefix("--"): value for name, value in self.more.items()}
         if own := sorted({*more} & {*options, *OF_OURS}):
             raise UsageError(
@@ -156,6 +165,23 @@ done
 
 def _after(kind: str, ids: Sequence[str]) -> list[str]:
     return [f"--dependency={kind}:{ids[-1]}", "--kill-on-invalid-dep=yes"] if ids else []
+
+
+def _seconds(time: str) -> int | None:
+    """A time limit as Slurm has it; None for what is no number, such as UNLIMITED.
+
+    >>> [_seconds(time) for time in ("5", "5:30", "2:00:00", "1-2", "1-2:30", "infinite")]
+    [300, 330, 7200, 93600, 95400, None]
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
+    if found is None:
+        return None
+    days, *parts = found.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    if days is None and len(numbers) < 3:
+        numbers.insert(0, 0)  # minutes come first
+    hours, minutes, seconds = (*numbers, 0, 0)[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _checked(path: str) -> str:

@@ -142,6 +142,10 @@ def test_a_job_created_before_runs_after_its_debug_run(jobs: Jobs) -> None:
         "def/first/version_1": "complete",
         "def/first/version_1/debug": "complete",
     }
+    titles = [line for line in jobs.log("first").splitlines() if line.startswith("== ")]
+    assert titles == ["== def/first/version_1/job.out", "== def/first/version_1/debug/job.out"]
+    jobs.create(do("", "other"))
+    assert jobs.log("other") == "def/other/version_1 has printed nothing yet"
 
 
 def test_what_a_run_sends_itself_has_no_id_of_its_job(jobs: Jobs, tmp_path: Path) -> None:

@@ -132,6 +132,15 @@ def test_options_that_jobs_rely_on_are_not_set_otherwise(name: str, tmp_path: Pa
         Jobs(scheduler=Slurm(more={name: "x"})).script(command(tmp_path))
 
 
+@pytest.mark.parametrize("time", ["3", "3:00", "0:02:59", "0-0:03"])
+def test_a_time_that_ends_with_its_signal_is_refused(time: str, tmp_path: Path) -> None:
+    """Such a job would be put into the queue again and again, and never get anywhere."""
+    with pytest.raises(UsageError, match=f"time={time}: a run is ended 120 s before the limit"):
+        Jobs(scheduler=Slurm(time=time)).script(command(tmp_path))
+    for more in ("4", "3:01", "1-0", "UNLIMITED"):
+        assert f"--time={more}\n" in Jobs(scheduler=Slurm(time=more)).script(command(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["100%j", "a\\b"])
 def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"has a {re.escape(name.strip('abj10'))}, which Slurm reads"):
