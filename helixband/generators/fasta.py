@@ -15,6 +15,7 @@ from helixband.files import matching_files
 from helixband.generators.sampling import Checked, Sampling
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator, check_options
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
+from helixband.sequence.bigwig import as_tracks
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.regions import regions_in
@@ -97,6 +98,11 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         else:
             plan = tile(store.lengths, window, **self._tiling)
         of_records = None
+        if as_tracks(targets) is not None:
+            raise DataError(
+                f"targets is {targets!r}; FastaBatchGenerator has a target for each record, and bigWigs "
+                "are for IntervalBatchGenerator, which takes them as the targets of windows"
+            )
         if targets is not None:
             of_records = read_targets(targets, store.headers, store.path, allow_nan, store.names)
         super().__init__(store, plan, of_records, batch_size, shuffle, **options)

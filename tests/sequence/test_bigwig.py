@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_generator import IntervalBatchGenerator
+from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
 from helixband.errors import DataError, HelixbandError
 from helixband.sequence.augmentation import Augmentation
 
@@ -126,3 +126,8 @@ def test_augmentation_of_sequences_alone_is_refused(genome: str) -> None:
             shuffle=True,
             augmentation=Augmentation(shift=0.5, max_shift=2),
         )
+
+
+def test_a_bigwig_for_whole_records_is_refused(genome: str) -> None:
+    with pytest.raises(DataError, match="plus.bw'; .* bigWigs are for IntervalBatchGenerator"):
+        FastaBatchGenerator(genome, targets=beside(genome, "plus.bw"), window=10)
