@@ -15,7 +15,7 @@ from helixband.jobs.command import Command
 from helixband.jobs.job import Job, read_job
 from helixband.jobs.layout import ARRAYS, SUBMISSIONS, VERSION, JobFolder, check_text, find_argv
 from helixband.jobs.looking import ask_schedulers, at_work, attempt_of, look_at
-from helixband.jobs.making import Codes, Plan, make_debug, make_jobs, make_scripts, who
+from helixband.jobs.making import Codes, Plan, claimed, make_debug, make_jobs, make_scripts, who
 from helixband.jobs.schedulers import Scheduler, check_done
 from helixband.jobs.settings import SCHEDULERS, read_settings
 from helixband.jobs.status import GOES_ON, OVER, SILENT_SECONDS, Status, Table, now
@@ -105,7 +105,7 @@ class Jobs:
         Raises `UsageError` where none has; others are left as they are.
         """
         _check_number("at_once", at_once)
-        found = self.find(names)
+        found = self._named(names)
         jobs = self._that_can_go_on([job for job in found if not job.folder.is_debug] or found)
         self._make_scripts(jobs if self._chosen else [])
         self._submit(jobs, at_once, set())
@@ -157,7 +157,8 @@ class Jobs:
             self._out(), ARRAYS, f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         )
         folders = [[job.folder for job in chain] for chain in chains]
-        ids = self.scheduler.submit(self.os, folders, at_once, place)
+        with claimed(self.os, [chain[-1] for chain in chains]):
+            ids = self.scheduler.submit(self.os, folders, at_once, place)
         submitted = [
             job.submitted(self.scheduler.name, id, before)
             for chain, own in zip(chains, ids, strict=True)
@@ -220,6 +221,13 @@ class Jobs:
                 raise UsageError(f"{self._told_place()} has no job {name!r}; {self._told_jobs()}")
         return jobs
 
+    def _named(self, names: str | Iterable[str]) -> list[Job]:
+        """As `find`; raises `UsageError` without a name, as an empty list does not stand for all."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        if not wanted:
+            raise UsageError("this needs the names of jobs; status shows them. '*' is all")
+        return self.find(wanted)
+
     def status(self, names: str | Iterable[str] = (), silent: float = SILENT_SECONDS) -> Table:
         """What became of jobs, from their files; of those that are `silent` for so many seconds, the
         scheduler is asked."""
@@ -249,7 +257,7 @@ class Jobs:
 
     def cancel(self, names: str | Iterable[str]) -> Table:
         """End jobs that wait or run; their results stay, and they can be resumed."""
-        jobs = self.find(names)
+        jobs = self._named(names)
         statuses = {each.job: each for each in self._statuses(jobs)}
         going = [job for job in jobs if statuses[job.label].state in ("submitted", "running")]
         if not going:
@@ -266,7 +274,7 @@ class Jobs:
     def fetch(self, names: str | Iterable[str], to: str | Path = "fetched") -> list[Path]:
         """Copy the folders of jobs to this machine, below a folder; where they are now."""
         target = []
-        for job in self.find(names):
+        for job in self._named(names):
             if not job.folder.is_debug:  # it is in the folder of its job
                 target.append(Path(to) / job.label)
                 target[-1].mkdir(parents=True, exist_ok=True)
@@ -369,4 +377,7 @@ def _check_number(name: str, value: int | None) -> None:
 
 
 def _as_list(what: Any) -> list[Any]:
-    return [what] if isinstance(what, Command | Job) else list(what)
+    found = [what] if isinstance(what, Command | Job) else list(what)
+    if wrong := [each for each in found if not isinstance(each, Command | Job)]:
+        raise UsageError(f"{wrong[0]!r} is no job: give a Command, or a Job that create or find gave")
+    return found

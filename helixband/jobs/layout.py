@@ -6,6 +6,7 @@ OUT/<name of the definition's file>/<name of the job>/version_<n>/
   job.events        a line an event: what, a detail, the time (UTC), the id of the submission
   job.out, job.err  what it printed
   code.tar.gz       the folder of the definition, as it was when the job was made
+  submission_<k>    who submitted it the k-th time; of two who do so at once, one can
   results/          the result directory
   debug/            with --debug-first: the job that goes before it, a folder like this one
 OUT/submissions.jsonl   a line a submission: who sent what where
@@ -53,6 +54,10 @@ class JobFolder:
     @property
     def code(self) -> str:
         return f"{self.path}/code.tar.gz"
+
+    def submission(self, number: int) -> str:
+        """The file that one who submits the job has to make first, and that nobody replaces."""
+        return f"{self.path}/submission_{number}"
 
     @property
     def results(self) -> str:

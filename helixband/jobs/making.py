@@ -1,14 +1,16 @@
 """Makes the folders of jobs: a version that nobody else has, the script, the code."""
 
+import contextlib
 import getpass
 import os as system
 import posixpath
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from helixband import __version__
+from helixband.errors import UsageError
 from helixband.jobs.code import Code, pack_code
 from helixband.jobs.command import Command
 from helixband.jobs.job import Job, read_job
@@ -133,6 +135,28 @@ def make_debug(os: Os, scheduler: Scheduler, job: Job) -> Job:
     content = {folder.script: scheduler.script(script_of(debug)).encode(), folder.code: code}
     os.write({**content, folder.document: debug.dumped()})
     return debug
+
+
+@contextlib.contextmanager
+def claimed(os: Os, jobs: Sequence[Job]) -> Iterator[None]:
+    """For the time in which jobs are submitted: nobody else submits them then, nor by what was known before.
+
+    Raises `UsageError` where somebody does, and submits none.
+    """
+    files = {job.folder.submission(len(job.ids) + 1): job.label for job in jobs}
+    own = f"{who()} {now()} {secrets.token_hex(4)}\n".encode()
+    taken = os.write(dict.fromkeys(files, own), exclusive=True)
+    try:
+        if taken:
+            raise UsageError(
+                f"{files[taken[0]]} is submitted by somebody else just now: look at its status. If that was "
+                f"cut off, remove {taken[0]}"
+            )
+        yield
+    except BaseException:
+        mine = sorted({*files} - {*taken})
+        os.run(["xargs", "-0", "rm", "-f", "--"], "".join(f"{path}\0" for path in mine).encode())
+        raise
 
 
 def make_scripts(os: Os, scheduler: Scheduler, jobs: Sequence[Job]) -> None:

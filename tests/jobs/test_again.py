@@ -243,3 +243,49 @@ def test_a_host_with_dots_has_a_section_in_quotation_marks(tmp_path: Path, monke
     assert read_settings("other.lab.org").out == "out"
     settings.write_text("['login.lab.org']\nout = '/scratch'\n")
     assert read_settings("login.lab.org").out == "/scratch"
+
+
+def test_two_who_submit_a_job_at_once_do_not_run_it_twice(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [job] = jobs.create(do(""))
+    submit = Shell.submit
+
+    def meanwhile(self: Shell, *args: Any) -> list[list[str]]:
+        with pytest.raises(UsageError, match="first/version_1 is submitted by somebody else just now"):
+            jobs.submit(job, wait=0)
+        return submit(self, *args)
+
+    with monkeypatch.context() as context:
+        context.setattr(Shell, "submit", meanwhile)
+        jobs.submit(job, wait=0)
+    until(jobs.status, is_over)
+    with pytest.raises(UsageError, match="somebody else just now"):  # by what it was before
+        jobs._submit([job], None, ())
+    [job] = jobs.find()
+    assert len(job.ids) == 1 and Path(job.folder.events).read_text().count("start ") == 1
+
+
+def test_what_a_scheduler_refused_can_be_submitted(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise StorageError("no")
+
+    with monkeypatch.context() as context, pytest.raises(StorageError, match="no"):
+        context.setattr(Shell, "submit", refuse)
+        jobs.submit(do(""))
+    jobs.submit(do(""), wait=0)
+    assert states(until(jobs.status, is_over)) == {"def/first/version_1": "complete"}
+
+
+def test_an_empty_list_of_names_is_not_all(jobs: Jobs) -> None:
+    jobs.create(do(""))
+    for call in (jobs.cancel, jobs.resume, jobs.fetch):
+        with pytest.raises(UsageError, match="this needs the names of jobs"):
+            call([])
+
+
+@pytest.mark.parametrize("what", ["first", [3], [None]])
+def test_what_is_no_job_is_refused(what: Any, jobs: Jobs) -> None:
+    for call in (jobs.submit, jobs.create):
+        with pytest.raises(UsageError, match="is no job: give a Command"):
+            call(what)
