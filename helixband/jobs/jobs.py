@@ -19,7 +19,7 @@ from helixband.jobs.making import Codes, Plan, claimed, make_debug, make_jobs, m
 from helixband.jobs.schedulers import Scheduler, check_done
 from helixband.jobs.settings import SCHEDULERS, read_settings
 from helixband.jobs.status import GOES_ON, OVER, SILENT_SECONDS, Status, Table, now
-from helixband.jobs.systems import LocalOs, Os
+from helixband.jobs.systems import LocalOs, Os, make_folder
 
 
 class Jobs:
@@ -50,8 +50,11 @@ class Jobs:
         Version n runs with `--seed n-1`, unless the command has a seed.
         """
         _check_number("replicates", replicates)
+        given = _as_list(commands)
+        if made := [each for each in given if isinstance(each, Job)]:
+            raise UsageError(f"{made[0].label} is made already: give a Command, or submit the job")
         return self._create(
-            [each for each in _as_list(commands) for _ in range(replicates)],
+            [each for each in given for _ in range(replicates)],
             Codes(self.scheduler.requirements),
         )
 
@@ -277,7 +280,7 @@ class Jobs:
         for job in self._named(names):
             if not job.folder.is_debug:  # it is in the folder of its job
                 target.append(Path(to) / job.label)
-                target[-1].mkdir(parents=True, exist_ok=True)
+                make_folder(target[-1])
                 self.os.copy(job.folder.path, target[-1])
         return target
 

@@ -70,7 +70,7 @@ class Scheduler:
             raise UsageError(f"fields: {clash[0]} is a field of every template: name yours otherwise")
         stage = self.stage or ("extract" if command.data.endswith(ARCHIVES) else "link")
         values: dict[str, str | Sequence[str]] = {
-            **self.fields,
+            **{name: str(value) for name, value in self.fields.items()},
             "directives": "\n".join(self.directives(command)) or "#",
             "setup": self.setup or ":",
             "folder": command.folder.path,

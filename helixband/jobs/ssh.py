@@ -32,7 +32,8 @@ _REFUSED = {
     r"Permission denied": "it let nobody in: try by hand: ssh {host}. A password can be typed only where "
     "there is a terminal; a key, or a connection that is open already (ControlMaster), needs none",
     r"Could not resolve hostname": "there is no host of that name; see Host in ~/.ssh/config",
-    r"(?i)bad configuration option|no such file.*config|terminating, \d+ bad": "the configuration is wrong",
+    r"(?i)bad configuration option|no such file.*config|can't open user config|terminating, \d+ bad": "the "
+    "configuration is wrong",
 }
 """What ssh says that another try does not change, with what to do."""
 _NOT_BEGUN = re.compile(

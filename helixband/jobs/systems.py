@@ -84,6 +84,14 @@ class LocalOs:
             unpack(packed, target)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder here, with those above it; raises `StorageError` where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {path}: {error.strerror}") from error
+
+
 def unpack(packed: BinaryIO, target: Path) -> None:
     """Write what `machine.pack` packed below a folder, over what has the same names there."""
     packed.seek(0)

@@ -289,3 +289,13 @@ def test_what_is_no_job_is_refused(what: Any, jobs: Jobs) -> None:
     for call in (jobs.submit, jobs.create):
         with pytest.raises(UsageError, match="is no job: give a Command"):
             call(what)
+    [made] = jobs.create(do(""))
+    with pytest.raises(UsageError, match="def/first/version_1 is made already"):
+        jobs.create(made)
+
+
+def test_a_file_where_jobs_are_to_be_fetched_to_is_told(jobs: Jobs) -> None:
+    jobs.create(do(""))
+    Path("taken").touch()
+    with pytest.raises(StorageError, match="cannot make the folder taken/def/first/version_1: Not a dir"):
+        jobs.fetch("first", "taken")

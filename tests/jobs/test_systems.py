@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -147,13 +148,14 @@ def test_a_program_is_not_run_twice_where_its_answer_is_lost(
         ("@@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@", "ssh-keygen -R login"),
         ("Host key verification failed.", "connect once by hand: ssh login"),
         ("me@login: Permission denied (publickey,password).", "try by hand: ssh login"),
+        ("Can't open user config file /none: No such file or directory", "the configuration is wrong"),
         ("ssh: Could not resolve hostname login: Name or service not known", "see Host in ~/.ssh/config"),
     ],
 )
 def test_what_another_try_does_not_change_is_told_at_once(
     words: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_ssh(tmp_path, monkeypatch, f"echo x >> tries; echo '{words}' >&2; exit 255")
+    fake_ssh(tmp_path, monkeypatch, f"echo x >> tries; echo {shlex.quote(words)} >&2; exit 255")
     with pytest.raises(HelixbandError, match=f"(?s){re.escape(words)}.*{re.escape(advice)}"):
         SshOs("login").run(["true"])
     assert (tmp_path / "tries").read_text() == "x\n"

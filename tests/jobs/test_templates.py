@@ -59,6 +59,8 @@ def test_a_template_of_the_users_may_have_fields_of_its_own(tmp_path: Path) -> N
     scheduler = Shell(template=str(tmp_path / "t.sh"), fields={"to": "me; rm x"})
     script = Jobs(scheduler=scheduler).script(command(tmp_path))
     assert script.endswith("\nmail 'me; rm x'\n")
+    numbered = Shell(template=str(tmp_path / "t.sh"), fields={"to": 3})  # type: ignore[dict-item]
+    assert Jobs(scheduler=numbered).script(command(tmp_path)).endswith("\nmail 3\n")
     with pytest.raises(UsageError, match="data is a field of every template"):
         Jobs(scheduler=Shell(fields={"data": "x"})).script(command(tmp_path))
 
