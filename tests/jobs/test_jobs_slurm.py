@@ -181,6 +181,7 @@ def test_a_run_that_is_stopped_twice_by_its_time_equals_one_that_is_not(
 def begin_soon(id: str, events: Path, attempt: int) -> None:
     """Have a job that waits after a requeue begin at once, and wait until it has."""
     limit = time.monotonic() + 180  # Slurm lets a job wait two minutes after it was requeued
+    time.sleep(3)  # in the second in which it revokes the old credential, Slurm starts no job with a new one
     while _began(events) < attempt:
         assert time.monotonic() < limit
         # Not while it still ends, and not where it has begun already.
