@@ -250,3 +250,24 @@ def test_a_search_is_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> 
     assert number_of_processes() == 2
     with pytest.raises(UsageError, match="search without torchrun, by --workers N"):
         check_flags(Namespace(hyper=True))
+
+
+def test_a_step_that_updates_by_other_means_is_refused_by_several(project: Project) -> None:
+    project.define(
+        PLAIN
+        + """
+    def train_step(self, x, y):
+        y_pred = self.network(x)
+        loss = ((y_pred[:, 0] - y) ** 2).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), y_pred.detach()
+"""
+    )
+    flags = ("--epoch", "1", "--no-data-check")
+    assert project.run(*flags).code == 0
+    project.clear()
+    first, second = ended([project.start(*flags, env=place) for place in places()])
+    assert (first[0], second) == (2, (2, "", ""))
+    assert "updates by other means than Helixband's, which training options, on_before_step and" in first[2]

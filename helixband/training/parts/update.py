@@ -47,17 +47,15 @@ class Update:
         self.accumulate, self.scaler = accumulate, scaler
         self.pending = 0
         """Batches whose gradients wait for the next optimizer step."""
-        self.needs_calls = bool(before or scaler or calls_hook or skip or several or accumulate > 1)
-        """Whether something happens between backward and update, so that a step has to go through here."""
-        self.is_plain = self._is_plain_alone = not (self.needs_calls or freezes)
+        self._does_more = bool(before or scaler or calls_hook or skip or several or accumulate > 1)
+        """Whether something happens between backward and update."""
         self.counts = several or accumulate > 1
         """Whether it alone counts the optimizer steps, for not each batch is one."""
         self.ahead = False
         """Whether the next optimizer step is counted already."""
         self._by_parameter = several or freezes
         """Whether a step updates some parameters of the network alone."""
-        self.shared: Shared | None = None
-        """Where several processes train together: what adds up their losses and gradients."""
+        self.share(None)
         self.was_called = False
         """Whether a step went through here, and not by other means of the definition."""
         self.waits = False
@@ -109,7 +107,9 @@ class Update:
     def share(self, shared: Shared | None) -> None:
         """Add up losses and gradients of several processes; with None, of this one alone."""
         self.shared = shared
-        self.is_plain = self._is_plain_alone and shared is None
+        self.needs_calls = self._does_more or shared is not None
+        """Whether a step has to go through here, and not by other means of a definition."""
+        self.is_plain = not (self.needs_calls or self._by_parameter)
 
     def begin_epoch(self) -> None:
         """Forget what an epoch left that did not come to its end."""
