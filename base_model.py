@@ -231,9 +231,8 @@ class BaseModel:
         engine.modes.train()
         loss, (y_pred, weighed) = engine.update(self, functools.partial(judge.training_loss, self, x, y))
         is_one = isinstance(y_pred, Tensor)  # asked here, as it nearly always is
-        return engine.detached(loss, weighed), y_pred.detach() if is_one else map_leaves(
-            Tensor.detach, y_pred
-        )
+        y_pred = y_pred.detach() if is_one else map_leaves(Tensor.detach, y_pred)
+        return engine.detached(loss, weighed), y_pred
 
     def backward(self, loss: Any, retain_graph: bool = False) -> Tensor:
         """For a `train_step` of your own, given what `compute_loss` gave: the gradients; its scalar."""

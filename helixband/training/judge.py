@@ -154,7 +154,7 @@ def _takes_pairs(model: Any, y_pred_loss: Any, y: Any) -> bool:
     return are_alike and is_of_torch and not model.engine.own_loss
 
 
-def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss | None]]:
+def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss]]:
     """The loss of a batch, with y_pred and the loss with its weight among others."""
     output = model.forward(x)
     loss = mean_loss(model, output["y_pred_loss"], y)
@@ -279,8 +279,16 @@ def meter_of(model: Any) -> Callable[[], MetricMeter] | None:
     """What makes the meters of the model's training metrics; None where it has none."""
     if not model.engine.has_train_metrics:
         return None
-    of_batches = getattr(model, "_metrics_of_batches", None) if "train_metrics" in model.engine.ours else None
-    return functools.partial(MetricMeter, functools.partial(numbers, model, "train_metrics"), of_batches)
+    # Only the class that has `train_metrics` knows the same for several batches.
+    owner = next(kind for kind in type(model).__mro__ if "train_metrics" in vars(kind))
+    of_batches = vars(owner).get("_metrics_of_batches") if _is_ours(model, "train_metrics") else None
+    at_once = of_batches and functools.partial(of_batches, model)
+    return functools.partial(MetricMeter, functools.partial(numbers, model, "train_metrics"), at_once)
+
+
+def _is_ours(model: Any, name: str) -> bool:
+    """Whether the method of that name is one of our own classes', and of no model alone."""
+    return name in model.engine.ours and name not in vars(model)
 
 
 def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]:
@@ -288,7 +296,7 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
     engine, compute = model.engine, getattr(model, name)
     if engine.check_metrics:
         engine.check_metrics = False
-        if name not in engine.ours and engine.unseen(name, y_true, y_pred):
+        if not _is_ours(model, name) and engine.unseen(name, y_true, y_pred):
             apart = functools.partial(engine.state.unmoved, model)
             broadcasting.check_metrics(compute, y_true, y_pred, name, apart)
     return plain_numbers(compute(y_true, y_pred), name)

@@ -277,7 +277,7 @@ class MetricMeter:
     def _compute(self) -> None:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if self._of_batches is not None and waiting:
-            # Its first batch is given alone: that is looked at for broadcasting.
+            # The first is given alone, so that what is wrong is told of one batch.
             self._take(length(waiting[0][0]), self._metrics(*map(to_numpy, waiting[0])))
             for _, alike in itertools.groupby(waiting[1:], lambda batch: _shapes(*batch)):
                 self._compute_alike(list(alike))

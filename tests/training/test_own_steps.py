@@ -681,3 +681,29 @@ def test_statistics_of_steps_that_a_batch_has_taken_stay_where_a_later_one_is_le
     one, two = First({}, CPU), Second({}, CPU)
     losses = [model.fit(train_set(), val_set(), 2)[-1]["val_loss"] for model in (one, two)]
     assert losses[0] == losses[1]
+
+
+# Metrics of training.
+
+
+def test_metrics_of_another_class_or_of_a_model_alone_are_those_of_each_batch() -> None:
+    class Borrows(RegressionModel):
+        train_metrics = ClassificationModel.train_metrics  # type: ignore[assignment]
+
+        def init_model(self) -> None:  # type: ignore[override]
+            network = nn.Sequential(nn.Linear(3, 1), nn.Sigmoid())
+            super().init_model(network, optim.SGD(network.parameters(), 0.0))
+
+    class OfItsOwn(Borrows):
+        train_metrics = RegressionModel.train_metrics  # type: ignore[assignment]
+
+        def init_model(self) -> None:
+            super().init_model()
+            self.train_metrics = lambda y_true, y_pred: {"rows": len(y_true)}  # type: ignore[method-assign]
+
+    labels = np.arange(24, dtype=np.float32)[:, None] % 2
+    train = MatrixBatchGenerator(X, labels, 8)
+    (row,) = Borrows({}, CPU).fit(train, MatrixBatchGenerator(X, labels), 1)
+    assert 0 <= row["train_accuracy"] <= 1 and "train_mse" not in row
+    (row,) = OfItsOwn({}, CPU).fit(train, MatrixBatchGenerator(X, labels), 1)
+    assert row["train_rows"] == 8

@@ -24,14 +24,8 @@ class Skip:
         self._buffers = [(each, each.detach().clone()) for each in buffers]
 
     @torch.no_grad()
-    def put_back(self) -> None:
-        """Set the buffers to what they were before the step."""
-        for buffer, before in self._buffers:
-            buffer.copy_(before)
-
-    @torch.no_grad()
     def put_back_unless(self, is_taken: Tensor) -> None:
-        """As `put_back`, where the step is not to be taken; without waiting."""
+        """Set the buffers to what they were before a step that is not to be taken; without waiting."""
         for buffer, before in self._buffers:
             buffer.copy_(torch.where(is_taken.to(buffer.device), buffer, before))
 

@@ -229,7 +229,7 @@ class Update:
                 average = model.engine.average
                 kept = Kept(optimizer, average.tensors if average is not None else ())
             elif not is_taken:
-                self.skip.put_back()
+                self.skip.put_back_unless(is_taken)
                 if self.scaler is not None:
                     self.scaler.update()
                 return
