@@ -149,13 +149,14 @@ class BaseModel:
         (network, optimizer), too. `scheduler` is one or a list. `training` says what a training does besides;
         `constraints`, `scheduler_interval` and `scheduler_metric` are options of it, too.
         """
-        take_parts(self, network, criterion, optimizer, type(self).compute_loss.__module__ != __name__)
+        computes = ("compute_loss", "train_metrics", "eval_metrics")
+        ours = {each for each in computes if getattr(type(self), each).__module__ == __name__}
+        take_parts(self, network, criterion, optimizer, own_loss="compute_loss" not in ours)
         self.scheduler = scheduler
         keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric, **other}
         options = as_options(training).with_keywords(constraints=constraints, **keywords)
         own = {name for name, method in vars(BaseModel).items() if getattr(type(self), name) is not method}
-        computes = ("compute_loss", "train_metrics", "eval_metrics")
-        self.engine.ours = {each for each in computes if getattr(type(self), each).__module__ == __name__}
+        self.engine.ours = ours
         self.engine.set_up(self, options.but(self.args.training), own)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
