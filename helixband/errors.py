@@ -66,6 +66,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def meant(name: str, known: Iterable[str]) -> str:
+    """Which of the known names a misspelt one is nearest to, or all of them where none is near.
+
+    >>> meant("windw", ["window", "stride"]), meant("x", ["window", "stride"])
+    ('did you mean window?', 'there are window, stride')
+    """
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+
+
 def listed(names: Iterable[str], most: int) -> str:
     """Some names, and how many more there are.
 

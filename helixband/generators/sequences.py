@@ -1,7 +1,6 @@
 """The base of the generators over windows of a sequence store, and what a window becomes for a network."""
 
 import copy
-import difflib
 import inspect
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband.errors import DataError
+from helixband.errors import DataError, meant
 from helixband.generators.base import BatchGenerator
 from helixband.generators.sampling import Checked, Sampling, balanced, checked, classes, weighted
 from helixband.sequence import splits
@@ -395,6 +394,4 @@ def check_options(kind: type[SequenceBatchGenerator], options: Collection[str]) 
     known = [name for cls in (kind, SequenceBatchGenerator) for name in inspect.signature(cls).parameters]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known))}"
-            raise DataError(f"{kind.__name__} has no option {name}; {hint}")
+            raise DataError(f"{kind.__name__} has no option {name}; {meant(name, known)}")

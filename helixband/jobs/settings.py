@@ -11,7 +11,6 @@ account = "lab"
 """
 
 import dataclasses
-import difflib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helixband.errors import UsageError
+from helixband.errors import UsageError, meant
 from helixband.files import Shape, misfit
 from helixband.jobs.schedulers import Scheduler, Shell
 from helixband.jobs.slurm import Slurm
@@ -117,9 +116,7 @@ def _check(path: Path, name: str, section: Any, shape: Mapping[str, Shape]) -> N
         raise UsageError(f"{path}: {name} is {section!r}, and has to be a section: [{name}]")
     for key in section:
         if key not in shape:
-            near = difflib.get_close_matches(key, shape, 1)
-            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(shape)}"
-            raise UsageError(f"{path}: [{name}] has {key}, which is no setting; {meant}")
+            raise UsageError(f"{path}: [{name}] has {key}, which is no setting; {meant(key, shape)}")
     if told := misfit(section, dict(shape)):
         raise UsageError(f"{path}: [{name}] {told}, which is of another type")
     if wrong := [key for key in PATHS if str(section.get(key, "")).startswith("~")]:
