@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helixband.jobs import Command, Shell, Slurm, SshOs, Status, Table
+from helixband.errors import UsageError
+from helixband.jobs import Command, Jobs, Shell, Slurm, SshOs, Status, Table
 
 SSH_CONFIG = os.environ.get("HELIXBAND_TEST_SSH_CONFIG", "")
 SSH_HOST = os.environ.get("HELIXBAND_TEST_SSH_HOST", "")
@@ -91,6 +92,18 @@ def until(look: Callable[[], Table], is_so: Callable[[Status], bool], seconds: f
         assert time.monotonic() < limit, str(table)
         time.sleep(0.05)
     return table
+
+
+def resume(jobs: Jobs, name: str, seconds: float = 30.0) -> Table:
+    """Resume a job that has just ended, once its scheduler knows that, too."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            return jobs.resume(name, wait=0)
+        except UsageError as error:
+            if "still at work" not in str(error) or time.monotonic() > limit:
+                raise
+        time.sleep(0.2)
 
 
 def states(table: Table) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, Project, untimed
-from jobs_toys import command, needs_slurm, slurm, states, until
+from jobs_toys import command, needs_slurm, resume, slurm, states, until
 
 from helixband.errors import StorageError
 from helixband.jobs import Command, Jobs, Slurm, grid
@@ -109,8 +109,8 @@ def test_a_job_of_a_node_that_fails_begins_again(jobs: Jobs) -> None:
         until(lambda: jobs.status(silent=0.0), lambda status: status.state == "submitted")
     finally:
         for _ in range(50):  # not while it still ends the job
-            resume = ["scontrol", "update", f"nodename={node}", "state=resume"]
-            if subprocess.run(resume, capture_output=True, check=False).returncode == 0:
+            back = ["scontrol", "update", f"nodename={node}", "state=resume"]
+            if subprocess.run(back, capture_output=True, check=False).returncode == 0:
                 break
             time.sleep(0.2)
     begin_soon(status.id or "", Path(f"out/{status.job}/job.events"), 2)
@@ -124,7 +124,7 @@ def test_a_job_is_cancelled_and_resumed_in_slurm(jobs: Jobs) -> None:
     jobs.cancel("first")
     until(jobs.status, lambda status: "exit " in Path(f"out/{status.job}/job.events").read_text())
     assert states(jobs.status()) == {"def/first/version_1": "cancelled"}
-    jobs.resume("first", wait=0)
+    resume(jobs, "first")
     until(jobs.status, lambda status: status.state == "complete")
     attempts = [Attempt(job.ids[-1]) for job in jobs.find()]
     jobs.scheduler.cancel(jobs.os, attempts)  # what has ended is no error

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from jobs_toys import command, needs_slurm, needs_ssh, shell, slurm, ssh, states, until
+from jobs_toys import command, needs_slurm, needs_ssh, resume, shell, slurm, ssh, states, until
 
 from helixband.jobs import Command, Jobs, SshOs, grid
 from helixband.jobs.status import OVER
@@ -38,7 +38,7 @@ def test_jobs_behind_ssh_survive_the_session_and_come_home(there: Path) -> None:
         "waits": ("cancelled", ""),
     }
     until(near.status, lambda status: "exit " in (waits / "job.events").read_text())
-    jobs.resume("waits", wait=0)
+    resume(jobs, "waits")
     until(lambda: near.status("waits"), lambda status: status.state == "complete")
     assert jobs.fetch("good", "home") == [Path("home/def/good/version_1")]
     assert states(Jobs("home").status()) == {"def/good/version_1": "complete"}
@@ -66,10 +66,10 @@ def test_the_status_of_many_jobs_takes_three_round_trips(there: Path) -> None:
 @needs_slurm
 def test_slurm_behind_ssh_runs_a_grid(there: Path) -> None:
     jobs = Jobs(f"{there}/out", ssh(), slurm(there))
-    table = jobs.submit(grid(do(""), x=[1, 2, 3]), at_once=2, wait=0)
-    assert len(table) == 3
-    until(Jobs(f"{there}/out").status, lambda status: status.state == "complete", 60)
-    assert {job.ids[0].partition("_")[2] for job in jobs.find()} == {"1", "2", "3"}
+    table = jobs.submit(grid(do(""), x=list(range(20))), at_once=4, wait=0)
+    assert len(table) == 20
+    until(Jobs(f"{there}/out").status, lambda status: status.state == "complete", 100)
+    assert {job.ids[0].partition("_")[2] for job in jobs.find()} == {str(number) for number in range(1, 21)}
 
 
 def test_a_job_is_sent_from_where_no_definition_could_be_loaded(there: Path) -> None:
