@@ -1,6 +1,7 @@
 """Spans: runs of positions of one kind, such as genes or names, and how many of them are found."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,26 +14,50 @@ Spans = NDArray[np.int64]
 """(K, 4): row, start, end (0-based, end-exclusive), kind."""
 
 
-def kinds_of(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.bool_]]:
-    """(the kinds of spans, of each class its kind or −1, whether each begins a span) of names in BIO form.
+FIRST, LAST = "BSU", "ESLU"
+"""Letters of positions with which a span begins, and ends."""
+SCHEMES = ("OBI", "OBIES", "OBILU")
+"""The letters that the names of classes may begin with together."""
+
+
+class Kinds(NamedTuple):
+    """What names of classes say of spans: the kinds, and of each class its kind or −1, and its place."""
+
+    names: list[str]
+    of_class: NDArray[np.int64]
+    begins: NDArray[np.bool_]
+    ends: NDArray[np.bool_]
+
+
+def kinds_of(names: Sequence[str]) -> Kinds:
+    """The kinds of spans that names of classes tell, and which classes begin and end a span.
 
     In BIO form (Ramshaw and Marcus 1995) "B-gene" is the first position of a gene, "I-gene" a further one,
-    and "O" is outside of spans. Other names are a kind each, whose runs are spans, and "O" is outside.
+    and "O" is outside of spans. In IOBES form there are also "E-gene", the last position, and "S-gene", a gene
+    of one position; BILOU has "L-gene" and "U-gene" for these. Other names are a kind each, whose runs are
+    spans, and "O" is outside.
 
-    >>> kinds_of(["O", "B-gene", "I-gene"])[0], kinds_of(["O", "exon", "intron"])[0]
+    >>> kinds_of(["O", "B-gene", "I-gene"]).names, kinds_of(["O", "exon", "intron"]).names
     (['gene'], ['exon', 'intron'])
     """
     kinds: list[str] = []
-    of_class, begins = np.full(len(names), -1, np.int64), np.zeros(len(names), bool)
-    is_bio = all(name == "O" or name[:2] in ("B-", "I-") for name in names)
+    of_class, begins, ends = np.full(len(names), -1, np.int64), *np.zeros((2, len(names)), bool)
+    has_places = _has_places(names)
     for k, name in enumerate(names):
         if name == "O":
             continue
-        kind = name[2:] if is_bio else name
+        kind = name[2:] if has_places else name
         if kind not in kinds:
             kinds.append(kind)
-        of_class[k], begins[k] = kinds.index(kind), is_bio and name[0] == "B"
-    return kinds, of_class, begins
+        of_class[k] = kinds.index(kind)
+        begins[k], ends[k] = has_places and name[0] in FIRST, has_places and name[0] in LAST
+    return Kinds(kinds, of_class, begins, ends)
+
+
+def _has_places(names: Sequence[str]) -> bool:
+    """Whether names are of places in spans, such as "B-gene", and not of kinds alone, such as "E-box"."""
+    letters = {name[0] if name[1:2] == "-" or name == "O" else "" for name in names}
+    return any(letters <= set(scheme) for scheme in SCHEMES) and bool(letters & {"B", "I"})
 
 
 def spans(labels: ArrayLike, names: Sequence[str]) -> Spans:
@@ -56,10 +81,11 @@ def spans(labels: ArrayLike, names: Sequence[str]) -> Spans:
         raise DataError(
             f"the labels have the class {strange[0]}, and names {in_one_line(list(names))} are given"
         )
-    _, of_class, begins = kinds_of(names)
+    _, of_class, begins, ends = kinds_of(names)
     kind = of_class[index]
     goes_on = np.zeros(len(kind) + 1, bool)  # whether a position is in the span of the one before
-    goes_on[1:-1] = (kind[1:] == kind[:-1]) & (rows[1:] == rows[:-1]) & ~begins[index[1:]]
+    goes_on[1:-1] = (kind[1:] == kind[:-1]) & (rows[1:] == rows[:-1])
+    goes_on[1:-1] &= ~begins[index[1:]] & ~ends[index[:-1]]
     first, last = np.flatnonzero((kind >= 0) & ~goes_on[:-1]), np.flatnonzero((kind >= 0) & ~goes_on[1:])
     return np.column_stack([rows[first], places[first], places[last] + 1, kind[first]])
 
@@ -77,7 +103,7 @@ def span_scores(y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str]) -> d
     true, pred = array("y_true", y_true), array("y_pred", y_pred)
     if true.shape != pred.shape:
         raise DataError(f"y_true has the shape {true.shape} and y_pred {pred.shape}; they have to agree")
-    kinds = kinds_of(names)[0]
+    kinds = kinds_of(names).names
     there, told = spans(true, names), spans(np.where(true == MISSING, MISSING, pred), names)
     # No span is twice among those of one side, so those that come twice are among both.
     both, counts = np.unique(np.concatenate([there, told]), axis=0, return_counts=True)

@@ -29,10 +29,11 @@ def align_labels(
     different lengths are filled up at the end: −100 in the labels, the tokenizer's `pad_token_id` in
     `input_ids`, and 0 in the other arrays. Give `padding=True` to leave that to the tokenizer.
 
-    Raises `DataError` where there are not as many labels as words, and `DefinitionError` for a tokenizer that
-    does not tell the words of its pieces, or that makes several sequences of one.
+    Raises `DataError` where there are not as many labels as words or a label is no class index, and
+    `DefinitionError` for a tokenizer that does not tell the words of its pieces, that makes several sequences
+    of one, or that gives something else than a number for each piece.
     """
-    if words and isinstance(words[0], str):
+    if len(words) and isinstance(words[0], str):
         words, labels = [words], [labels]
     _check_words(words, labels)
     encoding = tokenizer([list(each) for each in words], is_split_into_words=True, **options)
@@ -42,12 +43,19 @@ def align_labels(
             "one that tells of which word a piece is, in transformers a fast one: "
             "AutoTokenizer.from_pretrained(…, use_fast=True)"
         )
+    if strange := [name for name, rows in encoding.items() if any(np.ndim(row) != 1 for row in rows)]:
+        raise DefinitionError(
+            f"the tokenizer gave {strange[0]!r}, which is not a number for each piece; leave out the option "
+            "that asks for it"
+        )
     if len(encoding["input_ids"]) != len(words):
         raise DefinitionError(
             f"the tokenizer made {len(encoding['input_ids'])} sequences of {len(words)}; leave out "
             "return_overflowing_tokens, and cut long sequences before"
         )
-    aligned = [_of_pieces(encoding.word_ids(number), each) for number, each in enumerate(labels)]
+    aligned = [
+        _of_pieces(encoding.word_ids(number), each) for number, each in enumerate(map(np.atleast_1d, labels))
+    ]
     filler = getattr(tokenizer, "pad_token_id", None) or 0
     arrays = {name: _filled(rows, filler if name == "input_ids" else 0) for name, rows in encoding.items()}
     return arrays, _filled(aligned, MISSING)
@@ -58,11 +66,16 @@ def _check_words(words: Sequence[Any], labels: Sequence[Any]) -> None:
     if len(words) != len(labels):
         raise DataError(f"there are words of {len(words)} sequences, and labels of {len(labels)}")
     for number, (of_words, of_labels) in enumerate(zip(words, labels, strict=True)):
-        count = 1 if isinstance(of_labels, int | np.integer) else len(of_labels)
+        found, count = np.asarray(of_labels), np.size(of_labels)
         if len(of_words) != count:
             raise DataError(
                 f"sequence {number} (from 0) has {len(of_words)} words and {count} labels: give "
                 "each word a label"
+            )
+        if found.size and found.dtype.kind not in "iu":
+            raise DataError(
+                f"the labels of sequence {number} (from 0) are {in_one_line(of_labels)}; they have to be class "
+                "indexes, whole numbers: number the names of the classes from 0"
             )
 
 

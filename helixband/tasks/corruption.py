@@ -35,6 +35,11 @@ class Corruption:
     alphabet: Alphabet = DNA
 
     def __post_init__(self) -> None:
+        if not isinstance(self.alphabet, Alphabet):
+            raise DefinitionError(
+                f"Corruption got alphabet={in_one_line(self.alphabet)}; it has to be an Alphabet, such as DNA of "
+                "helixband.sequence.alphabet"
+            )
         shares = {name: getattr(self, name) for name in KINDS}
         for name, share in shares.items():
             if not is_number(share) or not 0 <= share <= 1:

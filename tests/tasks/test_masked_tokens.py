@@ -91,6 +91,7 @@ def test_an_alphabet_has_a_mask_of_its_own() -> None:
             r"mask=0.8, random=0.2, keep=0.1, which are 1.1 together",
         ),
         ({"mask": 0.1, "alphabet": Alphabet("AB")}, r"has no mask token"),
+        ({"mask": 0.1, "alphabet": "ACGT"}, r"alphabet='ACGT'; it has to be an Alphabet"),
         ({"random": 0.1, "alphabet": Alphabet("A")}, r"has one token alone"),
     ],
 )

@@ -145,6 +145,21 @@ def test_spans_in_bio_form() -> None:
     ]
 
 
+@pytest.mark.parametrize("letters", ["IBES", "IBLU"])
+def test_a_last_and_a_single_position_end_a_span(letters: str) -> None:
+    inside, first, last, alone = (f"{letter}-gene" for letter in letters)
+    names = ["O", inside, first, last, alone, "B-site"]
+    # Two genes of one position side by side; a last position that nothing begins; one after a single position.
+    labels = [[2, 1, 3, 4, 4, 0, 3, 1, 4, 1, 5]]
+    expected = [(0, 3, 0), (3, 4, 0), (4, 5, 0), (6, 7, 0), (7, 8, 0), (8, 9, 0), (9, 10, 0), (10, 11, 1)]
+    assert [tuple(span[1:]) for span in spans(labels, names).tolist()] == expected
+
+
+def test_names_with_a_stroke_that_are_no_places_are_kinds() -> None:
+    assert spans([[1, 1, 2, 0]], ["O", "E-box", "S-phase"]).tolist() == [[0, 0, 2, 0], [0, 2, 3, 1]]
+    assert span_scores([[1, 2, 2]], [[1, 2, 2]], ["O", "I-gene", "exon"])["span_f1_I-gene"] == 1.0
+
+
 def test_spans_of_plain_labels_are_runs() -> None:
     labels = [[1, 1, 2, 2, 0, 1], [1, 0, 0, 0, 2, 2]]
     assert spans(labels, ["O", "exon", "intron"]).tolist() == [
@@ -247,6 +262,12 @@ def test_words_that_are_cut_off_have_no_label() -> None:
 @pytest.mark.parametrize(
     ("words", "labels", "told"),
     [
+        (
+            ["a", "b"],
+            ["O", "B-x"],
+            r"the labels of sequence 0 \(from 0\) are \['O', 'B-x'\]; .* number the names",
+        ),
+        (["a", "b"], [1.5, 0.0], r"labels of sequence 0 .* have to be class indexes"),
         (["a", "b"], [1], r"sequence 0 \(from 0\) has 2 words and 1 labels"),
         ([["a"], ["b", "c"]], [[1], [1]], r"sequence 1 \(from 0\) has 2 words and 1 labels"),
         ([["a"], ["b"]], [[1]], r"words of 2 sequences, and labels of 1"),
@@ -269,6 +290,23 @@ def test_a_tokenizer_that_does_not_tell_words_is_refused() -> None:
 def test_a_tokenizer_that_makes_several_sequences_of_one_is_refused() -> None:
     with pytest.raises(DefinitionError, match="made 2 sequences of 1; leave out return_overflowing_tokens"):
         align_labels(lambda words, **options: Encoding([[(1, 0)], [(2, 0)]]), ["a"], [1])
+
+
+def test_words_and_labels_may_be_arrays() -> None:
+    given = align_labels(Pieces(), np.array(["abcd", "e"]), np.array([1, 2]))
+    assert given[1].tolist() == [[NO, 1, NO, 2, NO]]
+    assert align_labels(Pieces(), [["e"]], [2])[1].tolist() == [[NO, 2, NO]]
+
+
+@pytest.mark.parametrize("extra", [{"offset_mapping": [[(0, 1)] * 3]}, {"length": [3]}])
+def test_what_is_no_number_for_each_piece_is_refused(extra: dict[str, Any]) -> None:
+    def more(words: Any, **options: Any) -> Encoding:
+        encoding = Encoding([[(1, None), (97, 0), (2, None)]])
+        encoding.update(extra)
+        return encoding
+
+    with pytest.raises(DefinitionError, match=f"the tokenizer gave '{[*extra][0]}', which is not a number"):
+        align_labels(more, ["a"], [1])
 
 
 # A run.
