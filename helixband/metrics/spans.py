@@ -33,9 +33,9 @@ def kinds_of(names: Sequence[str]) -> Kinds:
     """The kinds of spans that names of classes tell, and which classes begin and end a span.
 
     In BIO form (Ramshaw and Marcus 1995) "B-gene" is the first position of a gene, "I-gene" a further one,
-    and "O" is outside of spans. In IOBES form there are also "E-gene", the last position, and "S-gene", a gene
-    of one position; BILOU has "L-gene" and "U-gene" for these. Other names are a kind each, whose runs are
-    spans, and "O" is outside.
+    and "O" is outside of spans. In IOBES form there are also "E-gene", the last position, and "S-gene", a
+    gene of one position; BILOU has "L-gene" and "U-gene" for these. Other names are a kind each, whose runs
+    are spans, and "O" is outside.
 
     >>> kinds_of(["O", "B-gene", "I-gene"]).names, kinds_of(["O", "exon", "intron"]).names
     (['gene'], ['exon', 'intron'])

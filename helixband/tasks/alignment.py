@@ -74,8 +74,8 @@ def _check_words(words: Sequence[Any], labels: Sequence[Any]) -> None:
             )
         if found.size and found.dtype.kind not in "iu":
             raise DataError(
-                f"the labels of sequence {number} (from 0) are {in_one_line(of_labels)}; they have to be class "
-                "indexes, whole numbers: number the names of the classes from 0"
+                f"the labels of sequence {number} (from 0) are {in_one_line(of_labels)}; they have to be "
+                "class indexes, whole numbers: number the names of the classes from 0"
             )
 
 

@@ -37,8 +37,8 @@ class Corruption:
     def __post_init__(self) -> None:
         if not isinstance(self.alphabet, Alphabet):
             raise DefinitionError(
-                f"Corruption got alphabet={in_one_line(self.alphabet)}; it has to be an Alphabet, such as DNA of "
-                "helixband.sequence.alphabet"
+                f"Corruption got alphabet={in_one_line(self.alphabet)}; it has to be an Alphabet, such as "
+                "DNA of helixband.sequence.alphabet"
             )
         shares = {name: getattr(self, name) for name in KINDS}
         for name, share in shares.items():

@@ -149,7 +149,7 @@ def test_spans_in_bio_form() -> None:
 def test_a_last_and_a_single_position_end_a_span(letters: str) -> None:
     inside, first, last, alone = (f"{letter}-gene" for letter in letters)
     names = ["O", inside, first, last, alone, "B-site"]
-    # Two genes of one position side by side; a last position that nothing begins; one after a single position.
+    # Two genes of one position side by side; a last position that nothing begins.
     labels = [[2, 1, 3, 4, 4, 0, 3, 1, 4, 1, 5]]
     expected = [(0, 3, 0), (3, 4, 0), (4, 5, 0), (6, 7, 0), (7, 8, 0), (8, 9, 0), (9, 10, 0), (10, 11, 1)]
     assert [tuple(span[1:]) for span in spans(labels, names).tolist()] == expected
