@@ -87,7 +87,8 @@ FILES = {
         "locks",
     ],
     "generators": [
-        "arrays base hdf5",
+        "arrays coverage",
+        "base hdf5",
         "sampling",
         "mixtures sequences",
         "datasets fasta",

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from helixband.errors import DataError, in_one_line
 from helixband.nested import is_nested, items, like, map_leaves, zip_leaves
+from helixband.sequence.alphabet import Alphabet, Codes
 from helixband.sequence.targets import LARGEST, NUMBER_CLASSES, check_type, is_finite, is_finite_or_nan
 
 Admits = Callable[[NDArray[Any]], NDArray[np.bool_]]
+
+LAYOUTS = ("NL", "NCL", "NC1L", "NLC")
 
 # By allow_nan: which values pass, or None where all do.
 OF_X: dict[bool, Admits | None] = {False: is_finite, True: None}
@@ -123,3 +126,16 @@ def _check_values(values: NDArray[Any], name: str, admits: Admits, first_row: in
 def shapes_of(nested: Any, first: int = 0) -> Any:
     """The dimensions from `first` on."""
     return map_leaves(lambda leaf: tuple(leaf.shape[first:]), nested)
+
+
+def laid_out(codes: Codes, layout: str, alphabet: Alphabet) -> NDArray[Any]:
+    """Indexes, uint8 (N, L), in one of `LAYOUTS`: as they are, or one-hot float32, (N, C, L) for "NCL"."""
+    if layout == "NL":
+        return codes
+    if layout == "NLC":
+        vectors = np.eye(len(alphabet), alphabet.n_tokens, dtype=np.float32)
+        rows: NDArray[Any] = vectors.take(codes, axis=0)
+        return rows
+    tokens = np.arange(alphabet.n_tokens, dtype=np.uint8)[:, None]
+    hot: NDArray[Any] = (codes[:, None] == tokens).astype(np.float32)
+    return hot[:, :, None] if layout == "NC1L" else hot

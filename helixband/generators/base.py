@@ -1,12 +1,14 @@
 """What all generators of batches have in common."""
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from helixband.errors import DataError
+from helixband.errors import DataError, meant
+from helixband.generators.coverage import Coverage
 from helixband.nested import length
 
 
@@ -81,6 +83,13 @@ class BatchGenerator:
         self._epoch += 1
         return seed, epoch
 
+    def coverage(self, seed: int, limit: int | None = None, steps: int | None = None) -> Coverage | None:
+        """What tells the share of a genome that a training has seen; None of examples that are no windows.
+
+        `limit` is the number of batches of an epoch, if not all; `steps` that of epochs of a stream.
+        """
+        return None
+
     def lots(self) -> Iterator[Lot] | None:
         """What an iteration gives, many batches at once; None where it reads them one by one."""
         return None
@@ -121,3 +130,12 @@ class BatchGenerator:
         With `drop_last`, one that is not full may be among them, and does not count for `start`.
         """
         raise NotImplementedError
+
+
+def check_options(kinds: Iterable[type[BatchGenerator]], options: Collection[str]) -> None:
+    """Raise `DataError` for an option that none of these classes has, the first the one that is made."""
+    kinds = list(kinds)
+    known = [name for cls in kinds for name in inspect.signature(cls).parameters]
+    for name in options:
+        if name not in known:
+            raise DataError(f"{kinds[0].__name__} has no option {name}; {meant(name, known)}")

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import matching_files
+from helixband.generators.base import check_options
 from helixband.generators.sampling import Checked, Sampling
-from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator, check_options
+from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.bigwig import as_tracks
 from helixband.sequence.fasta import is_fasta
@@ -78,7 +79,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         names: str = "header",
         **options: Any,
     ) -> None:
-        check_options(FastaBatchGenerator, options)
+        check_options([FastaBatchGenerator, SequenceBatchGenerator], options)
         store, targets = _open(files, targets, alphabet, bool(options.get("reverse_complement")), names)
         self.window = window
         self.unequal = unequal
@@ -251,6 +252,9 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         columns = (np.arange(codes.shape[1]) + past[rows, None]) % codes.shape[1]
         codes[rows] = np.take_along_axis(codes[rows], columns, axis=1)
         return codes
+
+    def _are_windows(self, numbers: Indexes) -> NDArray[np.bool_]:
+        return np.full(len(numbers), self.window is not None)
 
     def _lengths(self, records: Indexes) -> Indexes:
         return self.store.lengths[records] if self.unequal == "bucket" else super()._lengths(records)

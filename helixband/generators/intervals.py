@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError
+from helixband.generators.base import check_options
 from helixband.generators.fasta import prediction_generator
-from helixband.generators.sequences import SequenceBatchGenerator, check_options
+from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.bigwig import as_tracks, profiles, read_windows
@@ -83,7 +84,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         names: str = "header",
         **options: Any,
     ) -> None:
-        check_options(IntervalBatchGenerator, options)
+        check_options([IntervalBatchGenerator, SequenceBatchGenerator], options)
         _check(jitter, incomplete, targets, negatives, exclude)
         self._naming: dict[str, Any] = {"aliases": aliases, "missing": missing}
         self.stranded = stranded
@@ -137,6 +138,11 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         return IntervalBatchGenerator(
             self.store, path, self.length, stranded=self.stranded, **self._naming, **form
         )
+
+    def _are_windows(self, numbers: Indexes) -> NDArray[np.bool_]:
+        count = 0 if self._shuffles is None else len(self._shuffles)
+        are_windows: NDArray[np.bool_] = numbers < len(self.plan) - count
+        return are_windows
 
     def _read(self, numbers: Indexes, places: Places) -> Codes:
         codes = super()._read(numbers, places)

@@ -1,16 +1,18 @@
 """The base of the generators over windows of a sequence store, and what a window becomes for a network."""
 
 import copy
-import inspect
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband.errors import DataError, meant
+from helixband.errors import DataError
+from helixband.generators.arrays import LAYOUTS, laid_out
 from helixband.generators.base import BatchGenerator
+from helixband.generators.coverage import Coverage, Spans, over_all
 from helixband.generators.sampling import Checked, Sampling, balanced, checked, classes, weighted
 from helixband.sequence import splits
 from helixband.sequence.alphabet import Codes
@@ -19,8 +21,6 @@ from helixband.sequence.intervals import Intervals
 from helixband.sequence.metadata import HeaderTable, Metadata
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.windows import Indexes, Places, Plan
-
-LAYOUTS = ("NL", "NCL", "NC1L", "NLC")
 
 BATCH_BYTES = 16 << 20
 """A generator without a batch size gives batches of about this size, as indexes."""
@@ -91,7 +91,7 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def get_X_shape(self) -> tuple[int, ...]:
         """The shape of one example's x."""
-        shape: tuple[int, ...] = self._laid_out(np.zeros((1, self.length), dtype=np.uint8)).shape[1:]
+        shape: tuple[int, ...] = self._as_x(np.zeros((1, self.length), dtype=np.uint8), None).shape[1:]
         return shape
 
     def get_Y(self) -> NDArray[Any] | None:
@@ -162,6 +162,13 @@ class SequenceBatchGenerator(BatchGenerator):
         strand = np.where(reverse, -1, 1).astype(np.int8)
         return Intervals.of_records(self.store.names, records, *self._extents(examples), strand)
 
+    def coverage(self, seed: int, limit: int | None = None, steps: int | None = None) -> Coverage | None:
+        examples = np.flatnonzero(self._are_windows(self._numbers(np.arange(self.n_examples))))
+        size = int(self.store.lengths[np.unique(self.records(examples))].sum())
+        spans, located = partial(self._spans, seed), partial(self._located, seed)
+        rows = self.batch_size or self._rows
+        return Coverage(spans, located, rows, self.drop_last, size, limit, steps) if size else None
+
     def split(
         self,
         by: str = "",
@@ -208,6 +215,10 @@ class SequenceBatchGenerator(BatchGenerator):
         raise NotImplementedError
 
     # What a kind of sequences says otherwise.
+
+    def _are_windows(self, numbers: Indexes) -> NDArray[np.bool_]:
+        """Which examples are windows of longer records, and no shuffles, (N,)."""
+        return np.ones(len(numbers), dtype=np.bool_)
 
     def _lengths(self, records: Indexes) -> Indexes:
         """The bases of windows of these records, (N,)."""
@@ -347,25 +358,24 @@ class SequenceBatchGenerator(BatchGenerator):
             numbers = numbers[balanced(classes(self._targets_of(numbers), type(self).__name__), rng)]
         return rng.permutation(numbers)
 
+    def _spans(self, seed: int, epoch: int) -> Spans:
+        """Where the windows of an epoch are, in order, over all records one behind the other."""
+        rng, found = self._rng(seed, epoch), []
+        made = self if rng is None else self._of_epoch(rng)
+        for numbers in made._blocks(rng):
+            records, starts, _ = made._places(numbers, rng)
+            if rng is not None and self.augmentation is not None:
+                rng.random((len(numbers), DRAWS))
+            found.append((records, starts, starts + self.length * made._are_windows(numbers)))
+        return over_all(np.concatenate(found, axis=1), self.store.lengths)
+
     def _metadata(self, places: Places) -> Metadata | None:
         records, starts, _ = places
         return None if self.headers is None else np.column_stack([self.headers.hashes[records], starts])
 
     def _as_x(self, codes: Codes, metadata: Metadata | None) -> Any:
-        x = self._laid_out(codes)
+        x = laid_out(codes, self.layout, self.store.alphabet)
         return x if metadata is None else {"x": x, "metadata": metadata}
-
-    def _laid_out(self, codes: Codes) -> NDArray[Any]:
-        if self.layout == "NL":
-            return codes
-        alphabet = self.store.alphabet
-        if self.layout == "NLC":
-            vectors = np.eye(len(alphabet), alphabet.n_tokens, dtype=np.float32)
-            rows: NDArray[Any] = vectors.take(codes, axis=0)
-            return rows
-        tokens = np.arange(alphabet.n_tokens, dtype=np.uint8)[:, None]
-        hot: NDArray[Any] = (codes[:, None] == tokens).astype(np.float32)
-        return hot[:, :, None] if self.layout == "NC1L" else hot
 
     def _split(self, by: str, val: Any, test: Any, gap: int, seed: int) -> splits.Parts:
         if by in ("chromosome", "interval"):
@@ -387,11 +397,3 @@ class SequenceBatchGenerator(BatchGenerator):
         labels = self.get_Y()
         classes = labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "bui" else None
         return splits.by_ratio(self.n_examples, val, test, seed=seed, labels=classes)
-
-
-def check_options(kind: type[SequenceBatchGenerator], options: Collection[str]) -> None:
-    """Raise `DataError` for an option that a kind of generator does not have, with the one that is near."""
-    known = [name for cls in (kind, SequenceBatchGenerator) for name in inspect.signature(cls).parameters]
-    for name in options:
-        if name not in known:
-            raise DataError(f"{kind.__name__} has no option {name}; {meant(name, known)}")

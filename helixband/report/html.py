@@ -19,7 +19,7 @@ from helixband.report.summary import Failure, Summary, TrialSummary
 
 SCRIPTS = ("1-core.js", "2-table.js", "3-plots.js", "4-parallel.js")
 DIGITS = 5  # of the numbers of curves, which are drawn and not read
-NO_SCORE = re.compile(r"reward|seconds|averaged|lr(_\d+)?|hp_.*")  # of the columns of a train_results.csv
+NO_SCORE = re.compile(r"reward|seconds|averaged|coverage|lr(_\d+)?|hp_.*")  # columns of a train_results.csv
 OPEN = 3  # kinds of failures that are unfolded
 
 # A page that may load nothing can leak nothing.

@@ -68,7 +68,7 @@ def _validated(member: Member) -> Row:
     limit = model.engine.limited(model.engine.options.limit_val, member.val, "limit_val")
     with member.weights_to_use(), limit, validation_numbers(member.val, member.seed, record.epoch):
         result |= {f"val_{name}": value for name, value in model.evaluate(member.val).items()}
-    result |= model.engine.norms.means()
+    result |= model.engine.norms.means() | member.covered()
     if model.engine.update.skip is not None:
         result["train_skipped"] = model.engine.update.skip.count()
     if model.engine.average is not None:

@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from helixband.errors import HelixbandWarning, StorageError, TrainingError
+from helixband.generators.base import BatchGenerator
+from helixband.generators.coverage import Coverage
 from helixband.randomness import Stream, set_state
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Superseded, Trial
@@ -117,10 +119,20 @@ class Member:
         self._new_labels = None if check is None else LabelCheck(check)
         """Of the first epoch: afterwards all labels have been seen."""
         self._iterators = Iterators()
+        self._coverage = self._coverage_of_train()
 
     def _opaque(self) -> list[Opaque]:
         """The iterators and files that training and validation hold."""
         return [*self.model.engine.state.opaque, *iterators_of(VAL, self.val)]
+
+    def _coverage_of_train(self) -> Coverage | None:
+        if not isinstance(self.train, BatchGenerator):
+            return None
+        return self.train.coverage(self.seed, self.limit, self.model.engine.options.epoch_steps)
+
+    def covered(self) -> dict[str, float]:
+        """The column of the share of a genome that the epochs up to the one under way have had, if any."""
+        return {} if self._coverage is None else {"coverage": self._coverage.after(self.record.epoch + 1)}
 
     @property
     def record(self) -> Record:
