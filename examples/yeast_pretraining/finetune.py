@@ -8,8 +8,7 @@ from torch import nn, optim
 
 from helixband import ClassificationModel, IntervalBatchGenerator, TrainingOptions, metrics, parameter_groups
 from helixband.env import env
-from helixband.networks.sequence_heads import PooledHead
-from helixband.networks.sequence_network import SequenceNetwork
+from helixband.networks import PooledHead, SequenceNetwork
 
 GENOME = env("GENOME", "genome.fa")
 PEAKS = env("PEAKS", "peaks.bed")

@@ -9,14 +9,14 @@ from torch import optim
 
 from helixband import Corruption, FastaBatchGenerator, MaskedTokenModel
 from helixband.env import env
-from helixband.networks.sequence_heads import PositionHead
-from helixband.networks.sequence_network import SequenceNetwork
+from helixband.networks import PositionHead, ReverseComplementEquivariant, SequenceNetwork
 from helixband.sequence.alphabet import DNA
 
 GENOME = env("GENOME", "genome.fa")
 VAL = env("VAL", "chr5").split(",")
 TEST = env("TEST", "chr6").split(",")
-WINDOW = 201
+WINDOW = 256
+COMPLEMENT = [3, 2, 1, 0]  # of A, C, G and T: the outputs on the other strand
 
 
 def read_parts(data_dir, batch_size=None):
@@ -25,7 +25,6 @@ def read_parts(data_dir, batch_size=None):
         f"{data_dir}/{GENOME}",
         window=WINDOW,
         random_offsets=True,
-        reverse_complement=True,
         batch_size=batch_size,
         shuffle=True,
     )
@@ -48,7 +47,8 @@ def get_config():
 class Model(MaskedTokenModel):
     def init_model(self):
         encoder = make_encoder()
-        network = SequenceNetwork(encoder, PositionHead(encoder.out_channels, DNA.n_tokens))
+        head = PositionHead(encoder.out_channels, DNA.n_tokens)
+        network = ReverseComplementEquivariant(SequenceNetwork(encoder, head), strands=COMPLEMENT)
         optimizer = optim.AdamW(network.parameters(), self.config["lr"])
         schedule = optim.lr_scheduler.OneCycleLR(optimizer, self.config["lr"], total_steps=self.total_steps)
         super().init_model(
