@@ -203,10 +203,12 @@ FILES = {
         "engine reading",
         "given member",
         "steps.stepper steps.eager",
-        "steps.spread",
-        "passes",
-        "fit judge",
-        "rehearsal",
+        "steps.spread steps.rows steps.updates",
+        "passes steps.packable steps.stacked",
+        "fit judge steps.template",
+        "rehearsal steps.trying",
+        "steps.pack",
+        "steps.packed",
     ],
 }
 """The files of each room. A line is a step: its files import only from files in the lines above it.

@@ -49,16 +49,24 @@ class Config(Mapping[str, Any]):
         self._as_declared: Any = None
         self._values = dict(values or {})
         self._now: tuple[int, int] | None = None
+        self.schedules_read = 0
+        """How often the value of a schedule was read."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:
             known = ", ".join(self._values) or "nothing"
             told = f"the configuration has no hyperparameter {name!r}; it has {known}"
             raise MissingHyperparameter(told + self._advice.replace("{}", name))
-        value, now = self._values[name], self._now
-        if now is None:
+        value = self._values[name]
+        if self._now is None:
             return value
-        return map_leaves(lambda leaf: leaf.at(*now) if isinstance(leaf, Schedule) else leaf, value)
+        return map_leaves(self._of_now, value)
+
+    def _of_now(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Schedule):
+            return leaf
+        self.schedules_read += 1
+        return leaf.at(*self.time)
 
     def __contains__(self, name: object) -> bool:  # a membership test asks for no value
         return name in self._values

@@ -350,6 +350,10 @@ class Engine:
         check_optimizers(model.scheduler, model.optimizer, self.own_step)
         self.schedules.check_values(epochs, steps)
 
+    def has_own(self, name: str) -> bool:
+        """Whether a definition, or a kind of model, overrides a method of `BaseModel`."""
+        return name in self._own
+
     def giver(self, step: str) -> str:
         """What gives the predictions of a step: the step where it is a definition's own, else the network."""
         return step if step in self._own else "the network"

@@ -4,7 +4,7 @@ import functools
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -156,7 +156,11 @@ def _takes_pairs(model: Any, y_pred_loss: Any, y: Any) -> bool:
 
 def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss]]:
     """The loss of a batch, with y_pred and the loss with its weight among others."""
-    output = model.forward(x)
+    return loss_of_output(model, model.forward(x), y)
+
+
+def loss_of_output(model: Any, output: Mapping[str, Any], y: Any) -> tuple[Tensor, tuple[Any, Loss]]:
+    """As `training_loss`, of what `forward` gave."""
     loss = mean_loss(model, output["y_pred_loss"], y)
     if not loss.requires_grad:
         raise DefinitionError(

@@ -54,6 +54,10 @@ class Average:
         """The averages, which steps change in place."""
         return list(self._averages.values())
 
+    def by_name(self) -> dict[str, Tensor]:
+        """The averages by the names of parameters, in the order of these."""
+        return {name: self._averages[name] for name in self._weights if name in self._averages}
+
     @property
     def begun(self) -> bool:
         """Whether there is an average yet."""
@@ -108,8 +112,7 @@ class Average:
 
     def state_dict(self) -> dict[str, Any]:
         """How many were averaged, and the averages by the names of the parameters."""
-        averages = {name: self._averages[name] for name in self._weights if name in self._averages}
-        return {"count": self.count, "averages": averages}
+        return {"count": self.count, "averages": self.by_name()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave; raises `ValueError` where it is of another network."""

@@ -71,3 +71,21 @@ class ClipNorm:
     def __call__(self, parameters: list[Tensor], time: tuple[int, int]) -> None:
         limit = self._options.at("clip_norm", time)
         self._norms.add("L2", nn.utils.clip_grad_norm_(parameters, limit))
+
+
+def norms_of_rows(gradients: Tensor, kind: str) -> Tensor:
+    """The norm of each member's gradients, (K,), given these as rows, (K, n)."""
+    norms: Tensor = torch.linalg.vector_norm(gradients, KINDS[kind], dim=1)
+    return norms
+
+
+def clip_values_of_rows(gradients: Tensor, limits: Tensor) -> None:
+    """`ClipValue` of each member's gradients, in place, given the limits (K, 1)."""
+    torch.minimum(torch.maximum(gradients, -limits, out=gradients), limits, out=gradients)
+
+
+def clip_norms_of_rows(gradients: Tensor, limits: Tensor) -> Tensor:
+    """`ClipNorm` of each member's gradients, in place, given the limits (K, 1); the norms before, (K,)."""
+    norms = norms_of_rows(gradients, "L2")
+    gradients.mul_((limits / (norms[:, None] + 1e-6)).clamp_(max=1))
+    return norms

@@ -52,7 +52,7 @@ class Eager:
         return state | (own if model.engine.own_step else {})
 
 
-def step_of(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
+def step_of(member: Member, x: Any, y: Any, weight: Any = None, is_prepared: bool = False) -> StepResult:
     """Train a member on one batch, in its turn."""
     model, engine = member.model, member.model.engine
     record, schedules = engine.record, engine.schedules
@@ -64,7 +64,7 @@ def step_of(member: Member, x: Any, y: Any, weight: Any = None) -> StepResult:
         record.steps += 1
         update.ahead = True
     y_true = None
-    if engine.own_prepare:
+    if engine.own_prepare and not is_prepared:
         x, y = prepared(model, x, y, weight)
         y_true = y
     engine.sample_weight, engine.noted = weight, None

@@ -1,0 +1,177 @@
+"""Which members can take their steps together, and with whom."""
+
+import functools
+from collections.abc import Callable, Hashable, Iterator
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from helixband.training.configuration import Config
+from helixband.training.member import Member
+from helixband.training.optimizers import Optimizers
+from helixband.training.schedules import Schedule
+from helixband.training.steps.updates import KINDS
+
+ONE_BY_ONE = ("train_step", "forward", "on_before_step")
+"""Methods that are called for one model; a definition that has one of its own is trained alone."""
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+LIFTED = {kind: ("p",) for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)}
+"""Attributes of layers in which the members of a pack may differ."""
+_OF_TORCH = set(vars(nn.Module()))
+
+
+def cannot_pack(member: Member) -> str | None:
+    """Why a member takes its steps alone, in words, or None. Its first batch may tell more."""
+    return next(_reasons(member), None)
+
+
+def _reasons(member: Member) -> Iterator[str]:
+    model, engine = member.model, member.model.engine
+    kind = type(model).__name__
+    yield from (
+        f"{kind} has a {name} of its own"
+        for name in ONE_BY_ONE
+        if engine.has_own(name) or name in vars(model)
+    )
+    yield from _of_optimizer(model)
+    if isinstance(model.criterion, nn.Module) and any(True for _ in model.criterion.parameters()):
+        yield "its criterion has parameters"
+    for name, module in model.network.named_modules():
+        what = f"{type(module).__name__} {name}".rstrip()
+        if isinstance(module, RECURRENT):
+            yield f"its network has the recurrent layer {what}"
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+            yield f"its network has hooks, at {what}"
+    parameters = list(model.network.parameters())
+    assert model.optimizer is not None
+    if not any(map(is_lazy, parameters)):
+        if len({(each.dtype, each.device) for each in parameters}) > 1:
+            yield "the parameters of its network are of several types or on several devices"
+        known = set(map(id, parameters))
+        if any(id(each) not in known for group in model.optimizer.param_groups for each in group["params"]):
+            yield "its optimizer has parameters that are not of its network"
+    options = engine.options
+    if options.precision in ("bf16", "16"):
+        yield f"precision={options.precision!r}"
+    if options.freeze is not None:
+        yield "freeze"
+    if options.accumulate > 1:
+        yield f"accumulate={options.accumulate}"
+    if options.nan == "skip":
+        yield "nan='skip'"
+    if engine.shared is not None:
+        yield "its steps are taken by several processes"
+
+
+def _of_optimizer(model: Any) -> Iterator[str]:
+    optimizer = model.optimizer
+    if isinstance(optimizer, Optimizers):
+        yield "it has several optimizers"
+    elif type(optimizer) not in KINDS:
+        yield f"its optimizer is {type(optimizer).__name__}"
+    elif optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        yield "its optimizer has hooks"
+    elif any(isinstance(momentum := each.get("momentum"), Schedule) and not momentum
+             for each in optimizer.param_groups):  # fmt: skip
+        yield "the momentum of its optimizer is a schedule that begins at 0"
+
+
+def pack_key(member: Member) -> Hashable:
+    """Of members that can be packed, those with equal keys are of one structure.
+
+    They have the same kind of model, layers and optimizer, and the same settings, but for those that are
+    lifted: the hyperparameters of the optimizer, rates of dropout, limits of clipping, the decay of averages.
+    """
+    model, options = member.model, member.model.engine.options
+    lifted = ("clip_value", "clip_norm", "ema_decay")
+    given = tuple(getattr(options, name) is not None for name in lifted)
+    return (
+        type(model),
+        str(model.device),
+        options.gradient_norm,
+        options.precision,
+        tuple(described(each) for each in options.constraints),
+        given,
+        structure(model.network),
+        _optimizer(model),
+    )
+
+
+def structure(network: nn.Module) -> Hashable:
+    """The tree of modules with their types and attributes, but for the values of tensors and lifted ones."""
+    return tuple(
+        (
+            name,
+            type(module),
+            tuple(_tensors(module._parameters)),
+            tuple(_tensors(module._buffers)),
+            tuple(
+                (key, described(value))
+                for key, value in sorted(vars(module).items())
+                if key not in _OF_TORCH and key not in LIFTED.get(type(module), ())
+            ),
+        )
+        for name, module in network.named_modules(remove_duplicate=False)
+    )
+
+
+def _tensors(tensors: dict[str, Any]) -> Iterator[Hashable]:
+    for name, value in tensors.items():
+        if value is None or is_lazy(value):
+            yield name, None
+        else:
+            yield name, tuple(value.shape), value.dtype, value.requires_grad
+
+
+def _optimizer(model: Any) -> Hashable:
+    names = {id(value): name for name, value in model.network.named_parameters()}
+    kind = KINDS[type(model.optimizer)]
+    return (
+        type(model.optimizer),
+        tuple(
+            (
+                tuple(names[id(each)] for each in group["params"]),
+                kind.state(group),
+                tuple(bool(group[flag]) for flag in kind.flags),
+            )
+            for group in model.optimizer.param_groups
+        ),
+    )
+
+
+def described(value: Any) -> Hashable:
+    """What is equal where two values are known to do the same; else what no other value has."""
+    if value is None or isinstance(
+        value, bool | int | float | str | bytes | torch.dtype | torch.device | type
+    ):
+        return type(value), value
+    if isinstance(value, tuple | list):
+        return type(value), tuple(map(described, value))
+    if isinstance(value, dict):
+        return dict, tuple((described(key), described(each)) for key, each in value.items())
+    if isinstance(value, Tensor):
+        return Tensor, tuple(value.shape), value.dtype, str(value.device)
+    if isinstance(value, functools.partial):
+        return functools.partial, described(value.func), described(value.args), described(value.keywords)
+    if isinstance(value, BuiltinFunctionType) or (isinstance(value, FunctionType) and not value.__closure__):
+        return _function(value)
+    if isinstance(value, nn.Module):
+        return structure(value)
+    if isinstance(value, Config):  # what a network makes of it, its first batch tells
+        return Config
+    attributes = getattr(value, "__dict__", None)
+    if attributes is not None and not isinstance(value, Callable):  # type: ignore[arg-type]
+        return type(value), described(attributes)
+    return type(value), id(value)
+
+
+def _function(value: Any) -> Hashable:
+    return value.__module__, value.__qualname__, described(getattr(value, "__defaults__", None))
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether a network has layers whose masks a pack draws."""
+    return any(type(module) in LIFTED for module in network.modules())

@@ -1,0 +1,249 @@
+"""The stepper that takes the steps of members of one structure together."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from helixband.training.hooks import prepared
+from helixband.training.member import Batch, Member, StepResult
+from helixband.training.steps.eager import Eager, step_of
+from helixband.training.steps.pack import Pack, signature
+from helixband.training.steps.packable import cannot_pack, has_dropout, pack_key
+from helixband.training.steps.stacked import counts_apart, lacks_state
+from helixband.training.steps.template import Template
+from helixband.training.steps.trying import Found, difference, exact, own_pass
+
+Tell = Callable[[Member, str], None]
+
+
+class Packed(Eager):
+    """Takes the steps of members of one structure together, and as `Eager` those of others.
+
+    Any member may join. `alone` says why one is trained alone; `tell` gets a member and the reason when it is
+    found. Where memory does not suffice, packs have from then on at most half as many members, `limit`.
+    """
+
+    def __init__(self, tell: Tell | None = None) -> None:
+        super().__init__()
+        self.alone: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
+        self.limit: int | None = None
+        self._tell = tell
+        self._keys: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
+        self._tried: WeakSet[Member] = WeakSet()
+        self._templates: dict[Hashable, Template] = {}
+        self._apart: set[Hashable] = set()
+        """The structures whose losses are computed member by member."""
+        self._packs: list[Pack] = []
+        self._begun: dict[Member, Any] = {}
+        """The members whose step under way has begun, with the labels that they were given for it."""
+
+    def join(self, member: Member) -> None:
+        super().join(member)
+        if member not in self.alone and (reason := cannot_pack(member)) is not None:
+            self._leave_out(member, reason)
+
+    def leave(self, member: Member) -> None:
+        self._close([member])
+        super().leave(member)
+
+    def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
+        results: dict[Member, StepResult | None] = dict.fromkeys(self._members)
+        pairs = dict(zip(self._members, batches, strict=True))
+        self._begun = {}
+        for member in self._members:
+            if member not in self.alone and not _needs_own_step(member):
+                with member.turn:
+                    pairs[member] = self._begin(member, *pairs[member])
+                if member.ended is not None:
+                    del pairs[member]
+        for members in self._groups(pairs):
+            results |= self._step_of_group(members, pairs)
+        return [_labelled(results[member], self._begun.get(member)) for member in self._members]
+
+    def _begin(self, member: Member, x: Any, y: Any, *weight: Any) -> Batch:
+        """What comes before the forward pass of a step, as in `step_of`; the batch, prepared."""
+        model, engine = member.model, member.model.engine
+        record, schedules = engine.record, engine.schedules
+        if not schedules.empty and model.optimizer is not None:
+            schedules.set(model.optimizer, record.epoch, record.steps)
+        model.config.set_time(record.epoch, record.steps)
+        record.steps += 1
+        self._begun[member] = None
+        if engine.own_prepare:
+            x, y = prepared(model, x, y, *weight)
+            self._begun[member] = y
+        return x, y, *weight
+
+    def _groups(self, pairs: dict[Member, Batch]) -> Iterator[list[Member]]:
+        """The members that take a step together, those alone among them."""
+        groups: dict[Hashable, list[Member]] = {}
+        for member, batch in pairs.items():
+            if member not in self._begun:
+                yield [member]
+                continue
+            if member not in self._keys:
+                self._keys[member] = pack_key(member)
+            groups.setdefault((self._keys[member], signature(batch)), []).append(member)
+        for members in groups.values():
+            size = self.limit or len(members)
+            yield from (members[start : start + size] for start in range(0, len(members), size))
+
+    def _step_of_group(
+        self, members: list[Member], pairs: dict[Member, Batch]
+    ) -> dict[Member, StepResult | None]:
+        """The step of members of one structure, or of one alone."""
+        if self._goes_alone(members):
+            return self._eagerly(members, pairs)
+        try:
+            if any(member not in self._tried for member in members):
+                return self._try(members, pairs)
+            return self._together(members, pairs)
+        except torch.OutOfMemoryError:
+            size = -(-len(members) // 2)
+            self.limit = min(size, self.limit or size)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(members) == 1:
+            return self._eagerly(members, pairs)
+        return self._step_of_group(members[:size], pairs) | self._step_of_group(members[size:], pairs)
+
+    def _goes_alone(self, members: list[Member]) -> bool:
+        """Whether it is one member, which is not packed; one with dropout is, for its masks."""
+        (first, *others) = members
+        if others:
+            return False
+        return first not in self._begun or not has_dropout(first.model.network)
+
+    def _eagerly(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
+        """Each by itself, in its turn."""
+        self._close(members)
+        results: dict[Member, StepResult | None] = {}
+        for member in members:
+            results[member] = None
+            if is_begun := member in self._begun:
+                member.record.steps -= 1  # which it counts itself
+            with member.turn:
+                x, y, weight = (*pairs[member], None)[:3]
+                results[member] = step_of(member, x, y, weight, is_begun)
+        return results
+
+    def _together(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
+        pack = self._pack(members)
+        try:
+            results = pack.step([pairs[member] for member in members])
+        except Exception as error:
+            pack.undo()
+            self._close(members)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            found = self._eagerly(members, pairs)
+            if all(member.ended is None for member in members):  # none of them is guilty alone
+                for member in members:
+                    self._leave_out(member, f"a step of several failed: {type(error).__name__}: {error}")
+            return found
+        return dict(zip(members, results, strict=True))
+
+    def _try(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
+        """The step of members of which some are new: each is compared with its own network before."""
+        with exact():
+            own: dict[Member, Found] = {}
+            for member in members:
+                if member not in self._tried:
+                    self._tried.add(member)
+                    with member.turn:
+                        found = own_pass(member, pairs[member])
+                        if counts_apart(member.model):
+                            found = "its parameters have had different numbers of steps"
+                        if isinstance(found, str):
+                            self._leave_out(member, found)
+                        else:
+                            own[member] = found
+            chosen = [each for each in members if each not in self.alone and each.ended is None]
+            for member, reason in self._differing(chosen, own, pairs).items():
+                self._leave_out(member, reason)
+        results: dict[Member, StepResult | None] = dict.fromkeys(members)
+        if alone := [each for each in members if each in self.alone and each.ended is None]:
+            results |= self._eagerly(alone, pairs)
+        if chosen := [each for each in chosen if each not in self.alone]:
+            results |= self._step_of_group(chosen, pairs)
+        return results
+
+    def _differing(
+        self, members: list[Member], own: dict[Member, Found], pairs: dict[Member, Batch]
+    ) -> dict[Member, str]:
+        """Why members cannot be packed, by what their own networks found; {} where all can."""
+        if not members:
+            return {}
+        key = self._keys[members[0]]
+        reasons: dict[Member, str] = {}
+        if not all(_has_our_loss(member) for member in members):
+            self._apart.add(key)
+        for apart in (False, True):
+            if apart:
+                self._apart.add(key)
+            elif key in self._apart:
+                continue
+            self._close(members)
+            reasons = {}
+            try:
+                found = self._pack(members).trial([pairs[member] for member in members])
+            except torch.OutOfMemoryError:
+                self._close(members)
+                self._tried.difference_update(own)
+                raise
+            except Exception as error:
+                self._close(members)
+                reasons = dict.fromkeys(own, f"torch.func refuses it: {type(error).__name__}: {error}")
+            else:
+                for member, packed in zip(members, found, strict=True):
+                    if member in own and (reason := difference(own[member], packed)) is not None:
+                        reasons[member] = reason
+            if not reasons:
+                break
+        return reasons
+
+    def _leave_out(self, member: Member, reason: str) -> None:
+        self.alone[member] = reason
+        if self._tell is not None:
+            self._tell(member, reason)
+
+    def _pack(self, members: list[Member]) -> Pack:
+        """The pack of these members, which are in no other then."""
+        for pack in self._packs:
+            if pack.members == members:
+                return pack
+        self._close(members)
+        key = self._keys[members[0]]
+        if key not in self._templates:
+            self._templates[key] = Template(members[0].model.network)
+        pack = Pack(members, self._templates[key], key not in self._apart)
+        self._packs.append(pack)
+        return pack
+
+    def _close(self, members: list[Member]) -> None:
+        """End the packs which any of these is in."""
+        for pack in [pack for pack in self._packs if any(member in pack.members for member in members)]:
+            self._packs.remove(pack)
+            pack.close()
+
+
+def _needs_own_step(member: Member) -> bool:
+    """Whether the next step has to be the member's own, in which layers, optimizer or averages get state."""
+    model, average = member.model, member.model.engine.average
+    if any(map(is_lazy, model.network.parameters())) or lacks_state(model):
+        return True
+    return average is not None and average.by_step and not average.begun
+
+
+def _has_our_loss(member: Member) -> bool:
+    """Whether the loss is computed by methods of ours, which depend on the criterion alone."""
+    model, names = member.model, ("compute_loss", "split_output")
+    return model.engine.ours.issuperset(names) and not any(name in vars(model) for name in names)
+
+
+def _labelled(result: StepResult | None, y_true: Any) -> StepResult | None:
+    """A result with the labels that the step was given, where these are others than the batch's."""
+    return result if result is None or y_true is None else result._replace(y_true=y_true)

@@ -1,0 +1,45 @@
+"""Tensors of several members as the rows of one matrix, so that a step changes them all at once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Rows:
+    """Tensors of the same names and shapes of K members, in a matrix (K, columns) of their own.
+
+    The columns of a name are together, in the order of the names.
+    """
+
+    def __init__(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        self._members = [dict(each) for each in members]
+        self._shapes = {name: value.shape for name, value in members[0].items()}
+        self._columns: dict[str, slice] = {}
+        end = 0
+        for name, value in members[0].items():
+            self._columns[name] = slice(end, end + value.numel())
+            end += value.numel()
+        with torch.no_grad():
+            rows = [torch.cat([value.reshape(-1) for value in each.values()]) for each in members]
+            self.matrix = torch.stack(rows)
+
+    def stacked(self, name: str) -> Tensor:
+        """The tensors of a name, (K, …): a view."""
+        return self.matrix[:, self._columns[name]].view(len(self.matrix), *self._shapes[name])
+
+    def of(self, member: int) -> dict[str, Tensor]:
+        """The tensors of a member by name: views."""
+        row = self.matrix[member]
+        return {name: row[self._columns[name]].view(shape) for name, shape in self._shapes.items()}
+
+    def columns(self, names: Iterable[str]) -> slice:
+        """The columns of names that follow one another."""
+        found = [self._columns[name] for name in names]
+        return slice(found[0].start, found[-1].stop) if found else slice(0, 0)
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Give each member its values, in the tensors that it had."""
+        for number, tensors in enumerate(self._members):
+            torch._foreach_copy_(list(tensors.values()), list(self.of(number).values()))

@@ -1,0 +1,107 @@
+"""The optimizers of several members as one, each with its own hyperparameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from helixband.training.steps.rows import Rows
+from helixband.training.steps.updates import KINDS
+
+
+class StackedOptimizer:
+    """Updates parameters in rows as the optimizer of each member would; it has their state till `write_back`.
+
+    The members have optimizers of one kind and groups of the same parameters. Each has the state of a step.
+    """
+
+    def __init__(self, models: Sequence[Any], parameters: Rows) -> None:
+        self._models, self._parameters = models, parameters
+        first = models[0].optimizer
+        self._kind, self._names = KINDS[type(first)], trained_names(models[0])
+        self._flags = [{flag: bool(each[flag]) for flag in self._kind.flags} for each in first.param_groups]
+        self._groups = [number for number, names in enumerate(self._names) if names]
+        self._states = {
+            number: {
+                key: Rows([_state(model, self._names[number], key) for model in models])
+                for key in self._kind.state(first.param_groups[number])
+            }
+            for number in self._groups
+        }
+        self._steps: dict[int, Any] = {}
+        if self._kind.counts:
+            for number in self._groups:
+                counted = [_state(model, self._names[number][:1], "step") for model in models]
+                self._steps[number] = np.array([float(next(iter(each.values()))) for each in counted])
+
+    def update(self, gradients: Tensor) -> None:
+        """Take a step, given the gradients (K, columns) of the parameters that are trained."""
+        for number in self._groups:
+            values, flags = self._values(number), self._flags[number]
+            columns = self._parameters.columns(self._names[number])
+            own = gradients[:, columns]
+            state = {key: rows.matrix for key, rows in self._states[number].items()}
+            parameters = self._parameters.matrix[:, columns]
+            self._kind.update(parameters, -own if flags["maximize"] else own, state, values, flags)
+
+    def _values(self, number: int) -> dict[str, Tensor]:
+        """What a group's update is computed with, (K, 1)."""
+        groups = [model.optimizer.param_groups[number] for model in self._models]
+        numbers = {name: _of_groups(groups, name) for name in self._kind.numbers}
+        if self._kind.counts:
+            self._steps[number] += 1
+            numbers["step"] = self._steps[number]
+        prepared = self._kind.prepare(numbers, self._flags[number])
+        table = torch.as_tensor(np.stack([*prepared.values()])).to(self._parameters.matrix)
+        return dict(zip(prepared, table[:, :, None].unbind(), strict=True))
+
+    def write_back(self) -> None:
+        """Give each optimizer its state."""
+        for number in self._groups:
+            for rows in self._states[number].values():
+                rows.write_back()
+            for model, count in zip(self._models, self._steps.get(number, ()), strict=False):
+                for step in _state(model, self._names[number], "step").values():
+                    step.fill_(count)
+
+
+def trained_names(model: Any) -> list[list[str]]:
+    """The names of the parameters that are trained, of each group of the optimizer."""
+    names = {id(value): name for name, value in model.network.named_parameters()}
+    groups = model.optimizer.param_groups
+    return [[names[id(each)] for each in group["params"] if each.requires_grad] for group in groups]
+
+
+def lacks_state(model: Any) -> bool:
+    """Whether an optimizer has yet to make the state of a parameter, which it does at the first step."""
+    kind = KINDS[type(model.optimizer)]
+    for group in model.optimizer.param_groups:
+        wanted = [*kind.state(group), *(("step",) if kind.counts else ())]
+        for parameter in group["params"]:
+            state = model.optimizer.state.get(parameter, {})
+            if parameter.requires_grad and any(state.get(key) is None for key in wanted):
+                return True
+    return False
+
+
+def counts_apart(model: Any) -> bool:
+    """Whether the parameters of a group have had different numbers of steps."""
+    if not KINDS[type(model.optimizer)].counts:
+        return False
+    counts = (_state(model, names, "step").values() for names in trained_names(model))
+    return any(len({float(each) for each in steps}) > 1 for steps in counts)
+
+
+def _state(model: Any, names: Sequence[str], key: str) -> dict[str, Tensor]:
+    """Of each parameter of these names, that part of the optimizer's state."""
+    state = model.optimizer.state
+    return {name: state[model.network.get_parameter(name)][key] for name in names}
+
+
+def _of_groups(groups: Sequence[Any], name: str) -> Any:
+    """A hyperparameter of each member, (K,); of one that is a tuple, the part <name>_<index>."""
+    stem, _, index = name.rpartition("_")
+    is_part = index.isdigit()
+    return np.array([float(each[stem][int(index)] if is_part else each[name]) for each in groups])

@@ -1,0 +1,93 @@
+"""A network of a structure that computes with any member's tensors, its dropout by masks that it is given."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from helixband.training.steps.packable import LIFTED
+
+_WHOLE_CHANNELS: dict[type[nn.Module], int] = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
+"""How many dimensions at the end one draw of these layers is for."""
+
+
+class Template:
+    """A copy of a network, to be called by `torch.func.functional_call` with a member's tensors."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = copy.deepcopy(network)
+        self.names = [name for name, module in network.named_modules() if type(module) in LIFTED]
+        """The dropout layers."""
+        self._layers = []
+        for name in self.names:
+            layer = _Masked(_WHOLE_CHANNELS.get(type(network.get_submodule(name)), 0))
+            self._layers.append(layer)
+            if not name:
+                self.network = layer
+                continue
+            self.network.set_submodule(name, layer)
+        self.network.train()
+
+    def rates(self, network: nn.Module) -> list[float]:
+        """The rates of dropout that a member's layers have now."""
+        return [float(network.get_submodule(name).p) for name in self.names]  # type: ignore[arg-type]
+
+    def use(self, masks: Sequence[Sequence[Tensor]]) -> None:
+        """Have the next pass take these masks, those of each layer in the order of its calls."""
+        for layer, given in zip(self._layers, masks, strict=True):
+            layer.masks = iter(given)
+
+    def shapes(self, tensors: dict[str, Tensor], x: Any) -> list[list[torch.Size]]:
+        """The shapes of the masks of each layer for a batch of a member, in the order of its calls."""
+        for layer in self._layers:
+            layer.masks, layer.seen = None, []
+        with torch.no_grad():
+            torch.func.functional_call(self.network, tensors, (x,))
+        return [layer.seen for layer in self._layers]
+
+
+class _Masked(nn.Module):
+    """A layer of dropout which multiplies by the masks that it has got."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self._dimensions = dimensions
+        self.masks: Iterator[Tensor] | None = None
+        self.seen: list[torch.Size] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.masks is not None:
+            return x * next(self.masks)
+        if self._dimensions and x.ndim == self._dimensions + 2:
+            self.seen.append(torch.Size((*x.shape[:2], *[1] * self._dimensions)))
+        elif self._dimensions:  # a single example without a dimension of its own
+            self.seen.append(torch.Size((*x.shape[:1], *[1] * (x.ndim - 1))))
+        else:
+            self.seen.append(x.shape)
+        return x
+
+
+def draw_masks(
+    shapes: Sequence[Sequence[torch.Size]],
+    rates: Sequence[Sequence[float]],
+    generators: Sequence[torch.Generator],
+    like: Tensor,
+) -> list[list[Tensor]]:
+    """Masks (K, …) of each layer: 0 at the rate of a member, and else what keeps the mean.
+
+    `rates` are of each member and layer. What is drawn for a member depends on its generator and rates alone.
+    """
+    found = []
+    for number, of_layer in enumerate(shapes):
+        keep = [1 - each[number] for each in rates]
+        scale = torch.tensor([1 / share if share else 0.0 for share in keep], dtype=like.dtype)
+        masks = []
+        for shape in of_layer:
+            mask = like.new_empty((len(keep), *shape))
+            for row, share, generator in zip(mask, keep, generators, strict=True):
+                row.bernoulli_(share, generator=generator)
+            masks.append(mask.mul_(scale.to(like.device).view(-1, *[1] * len(shape))))
+        found.append(masks)
+    return found

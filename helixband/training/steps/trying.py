@@ -1,0 +1,131 @@
+"""What a member's own network makes of a batch, beside what a pack makes of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from helixband import randomness
+from helixband.nested import leaves, length, map_leaves
+from helixband.training import judge
+from helixband.training.member import Batch, Member
+from helixband.training.steps.packable import LIFTED
+from helixband.training.steps.stacked import trained_names
+
+TOLERANCE = 1e-5
+"""How much a number may differ, relative to the largest, or to 1 if that is smaller."""
+OF_GRADIENTS = 1e-4
+"""How much gradients may differ, relative to the largest."""
+
+
+class Found(NamedTuple):
+    """What one batch gave, without dropout: nothing of it is kept."""
+
+    loss: Tensor
+    y_pred: Any
+    buffers: dict[str, Tensor]
+    gradients: Tensor
+    """Of all that is trained, one after another, (n,)."""
+
+
+def own_pass(member: Member, batch: Batch) -> Found | str:
+    """What the member's own network makes of a batch, or why it cannot be packed; it stays as it was."""
+    model = member.model
+    x, y, *weight = map_leaves(Tensor.clone, batch)
+    versions, reads = [each._version for each in _tensors(x)], model.config.schedules_read
+    drawn = torch.get_rng_state()
+    with (
+        randomness.unmoved(),
+        model.engine.state.unmoved(model),
+        _without_dropout(model.network),
+        _buffers_kept(model.network),
+    ):
+        model.engine.modes.train()
+        model.engine.sample_weight, model.engine.rows = (weight[0] if weight else None), length(y)
+        try:
+            output = model.forward(x)  # type: ignore[attr-defined]
+            if model.config.schedules_read != reads:
+                return "its network reads a schedule of the configuration"
+            if [each._version for each in _tensors(x)] != versions:
+                return "its network changes its input in place"
+            if not torch.equal(torch.get_rng_state(), drawn):
+                return "its network draws random numbers by other means than layers of dropout"
+            loss, (y_pred, _) = judge.loss_of_output(model, output, y)
+        finally:
+            model.engine.sample_weight = None
+        names = [name for group in trained_names(model) for name in group]
+        parameters = [model.network.get_parameter(name) for name in names]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        if None in gradients:
+            return f"its parameter {names[gradients.index(None)]} gets no gradient"
+        buffers = {name: value.detach().clone() for name, value in model.network.named_buffers()}
+    flat = torch.cat([each.reshape(-1) for each in gradients])
+    return Found(loss.detach(), y_pred, buffers, flat)
+
+
+def difference(own: Found, packed: Found) -> str | None:
+    """In what the two differ by more than rounding, in words."""
+    pairs = [("loss", own.loss, packed.loss, TOLERANCE)]
+    if packed.y_pred is not None:
+        both = zip(leaves(own.y_pred), leaves(packed.y_pred), strict=True)
+        pairs += [("prediction", one, other, TOLERANCE) for one, other in both]
+    pairs += [
+        (f"buffer {name}", own.buffers[name], value, TOLERANCE) for name, value in packed.buffers.items()
+    ]
+    pairs.append(("gradient", own.gradients, packed.gradients, OF_GRADIENTS))
+    for what, one, other, tolerance in pairs:
+        least = 0.0 if what == "gradient" else 1.0
+        by = _relative(one.detach().double(), other.detach().double(), least)
+        if not by <= tolerance:
+            return f"its {what} on the first batch differs by {by:.2g} from that of its own network"
+    return None
+
+
+def _relative(one: Tensor, other: Tensor, least: float) -> float:
+    both = one.isfinite() | other.isfinite()
+    if not one.numel() or not both.any():
+        return 0.0
+    scale = max(float(one.abs().max()), least, 1e-30)
+    return float((one - other)[both].abs().max()) / scale
+
+
+def _tensors(x: Any) -> Iterator[Tensor]:
+    return (each for each in leaves(x) if isinstance(each, Tensor))
+
+
+@contextmanager
+def _without_dropout(network: torch.nn.Module) -> Iterator[None]:
+    layers: list[Any] = [each for each in network.modules() if type(each) in LIFTED]
+    rates = [each.p for each in layers]
+    for each in layers:
+        each.p = 0.0
+    try:
+        yield
+    finally:
+        for each, rate in zip(layers, rates, strict=True):
+            each.p = rate
+
+
+@contextmanager
+def _buffers_kept(network: torch.nn.Module) -> Iterator[None]:
+    before = [(each, each.detach().clone()) for each in network.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for each, value in before:
+                each.copy_(value)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """No rounding of float32 on the device, which would hide a difference."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
