@@ -21,11 +21,13 @@ from helixband.files import matching_files
 from helixband.generators.arrays import OF_X, OF_Y, as_arrays, concatenate, shapes_of
 from helixband.generators.base import BatchGenerator, Lot
 from helixband.generators.fasta import FastaBatchGenerator
+from helixband.generators.gathers import Gather
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
+from helixband.generators.memory import batches_of, gather_of, lots_of, taken
 from helixband.generators.mixtures import MixedBatchGenerator
 from helixband.generators.sampling import Drawing, Sampling
-from helixband.nested import leaves, length, map_leaves
+from helixband.nested import leaves
 
 __all__ = [
     "BatchGenerator",
@@ -49,9 +51,6 @@ BLOCK_BYTES = 8 << 20
 
 POOL_BLOCKS = 16
 """So many blocks, drawn from anywhere in the files, are shuffled together when streaming."""
-
-GATHER_BYTES = 1 << 20
-"""Shuffled examples are gathered in blocks of about this size: of small examples many batches at a time."""
 
 
 class Block(NamedTuple):
@@ -140,7 +139,7 @@ class MatrixBatchGenerator(BatchGenerator):
 
         def part(chosen: Indexes, **options: Any) -> Self:
             chosen = np.sort(chosen)
-            return cls(_take(whole.X, chosen), _take(whole.Y, chosen), allow_nan=allow_nan, **options)
+            return cls(taken(whole.X, chosen), taken(whole.Y, chosen), allow_nan=allow_nan, **options)
 
         if not isinstance(sampling, str | None):
             weights = Drawing(sampling, True, None, n_examples, cls.__name__).sampling
@@ -162,11 +161,14 @@ class MatrixBatchGenerator(BatchGenerator):
         return type(self) is MatrixBatchGenerator and vars(self).keys() == _HELD
 
     def lots(self) -> Iterator[Lot] | None:
-        return _lots_of(self, MatrixBatchGenerator, self._drawing, self.X, self.Y)
+        return lots_of(self, MatrixBatchGenerator, self._drawing, self.X, self.Y)
+
+    def gather(self) -> Gather | None:
+        return gather_of(self, MatrixBatchGenerator, self._drawing, self.X, self.Y)
 
     def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
         order = self._drawing.order(self._rng(seed, epoch))
-        return _cut(self.X, self.Y, self.n_examples, self.batch_size, order, start)
+        return batches_of(self.X, self.Y, self.n_examples, self.batch_size, order, start)
 
 
 class H5pyBatchGenerator(BatchGenerator):
@@ -244,13 +246,16 @@ class H5pyBatchGenerator(BatchGenerator):
         return POOL_BLOCKS if self.shuffle else 1
 
     def lots(self) -> Iterator[Lot] | None:
-        return _lots_of(self, H5pyBatchGenerator, self._drawing, *self._matrix) if self._matrix else None
+        return lots_of(self, H5pyBatchGenerator, self._drawing, *self._matrix) if self._matrix else None
+
+    def gather(self) -> Gather | None:
+        return gather_of(self, H5pyBatchGenerator, self._drawing, *self._matrix) if self._matrix else None
 
     def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
         rng = self._rng(seed, epoch)
         if self._matrix:
             order = self._drawing.order(rng)
-            return _cut(*self._matrix, self.n_examples, self.batch_size, order, start)
+            return batches_of(*self._matrix, self.n_examples, self.batch_size, order, start)
         return self._stream(rng, start)
 
     def _stream(self, rng: np.random.Generator | None, start: int) -> Iterator[tuple[Any, Any]]:
@@ -278,10 +283,10 @@ class H5pyBatchGenerator(BatchGenerator):
                 start, rest = start - in_pool, None
                 continue
             x, y = _concatenate(self._rows_of(before, rest) + [self._taken(*part) for part in pool])
-            rest = _take(x, order[full:]), _take(y, order[full:])
+            rest = taken(x, order[full:]), taken(y, order[full:])
             for row in range(start * batch_size, full, batch_size):
                 chosen = order[row : min(row + batch_size, full)]
-                yield _take(x, chosen), _take(y, chosen)
+                yield taken(x, chosen), taken(y, chosen)
             start = 0
 
     def _rows_of(self, numbers: Indexes, read: tuple[Any, Any] | None) -> list[tuple[Any, Any]]:
@@ -296,14 +301,14 @@ class H5pyBatchGenerator(BatchGenerator):
                 places.append(here)
         x, y = _concatenate(parts)
         back = np.argsort(np.concatenate(places))
-        return [(_take(x, back), _take(y, back))]
+        return [(taken(x, back), taken(y, back))]
 
     def _taken(self, block: Block, numbers: Indexes) -> tuple[Any, Any]:
         """The rows of a block with these numbers among all."""
         x, y = self._read(block.table, block.start, block.start + block.rows)
         rows = numbers - block.number
         whole = len(rows) == block.rows and bool((rows == np.arange(block.rows)).all())
-        return (x, y) if whole else (_take(x, rows), _take(y, rows))
+        return (x, y) if whole else (taken(x, rows), taken(y, rows))
 
     def _blocks(self, times: Indexes | None = None) -> list[Block]:
         """The blocks in order; with `times`, how often each row comes, those of which any does."""
@@ -332,57 +337,6 @@ class H5pyBatchGenerator(BatchGenerator):
 
 _HELD = vars(MatrixBatchGenerator(np.zeros(1))).keys()
 """What such a generator holds, unless someone has put more on it."""
-
-
-def _cut(
-    x: Any, y: Any, n_examples: int, batch_size: int | None, order: Indexes | None, start: int
-) -> Iterator[tuple[Any, Any]]:
-    """Batches of data in memory: slices of it in the stored order, of gathered blocks in a drawn one."""
-    step = batch_size or n_examples
-    if order is None:
-        yield from _slices(x, y, n_examples, step, start * step)
-        return
-    for lot in _gathered(x, y, step, order[start * step :]):
-        yield from _slices(lot.x, lot.y, length(lot.x), step)
-
-
-def _gathered(x: Any, y: Any, step: int, order: Indexes) -> Iterator[Lot]:
-    """Data in memory in a drawn order, `step` examples a batch."""
-    row_bytes = sum(leaf[:1].nbytes for leaf in leaves(x))
-    rows = step * max(1, GATHER_BYTES // (step * max(1, row_bytes)))
-    for first in range(0, len(order), rows):
-        chosen = order[first : first + rows]
-        yield Lot(_take(x, chosen), _take(y, chosen), step)
-
-
-def _lots_of(
-    generator: BatchGenerator, base: type[BatchGenerator], drawing: Drawing, x: Any, y: Any
-) -> Iterator[Lot] | None:
-    """The next epoch of a generator with data in memory; None in the stored order, and where a class
-    derived from `base` iterates otherwise."""
-    kind = type(generator)
-    is_own = (kind.__iter__, kind.batches, kind._batches) == (
-        BatchGenerator.__iter__,
-        BatchGenerator.batches,
-        base._batches,
-    )
-    if not (is_own and generator.shuffle):
-        return None
-    order = drawing.order(generator._rng(*generator._next_epoch()))
-    assert order is not None
-    step = generator.batch_size or generator.n_examples
-    full = len(order) - len(order) % step if generator.drop_last else len(order)
-    return _gathered(x, y, step, order[:full])
-
-
-def _slices(x: Any, y: Any, rows: int, step: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
-    for first in range(start, rows, step):
-        chosen = slice(first, first + step)
-        yield _take(x, chosen), _take(y, chosen)
-
-
-def _take(nested: Any, chosen: slice | Indexes) -> Any:
-    return None if nested is None else map_leaves(lambda leaf: leaf[chosen], nested)
 
 
 def _concatenate(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:

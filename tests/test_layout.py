@@ -87,9 +87,11 @@ FILES = {
         "locks",
     ],
     "generators": [
-        "arrays coverage",
-        "base hdf5",
+        "arrays coverage splitting",
+        "gathers hdf5",
+        "base",
         "sampling",
+        "memory",
         "mixtures sequences",
         "datasets fasta",
         "intervals",
@@ -191,7 +193,7 @@ FILES = {
     ],
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
-        "processes rows schedules unique",
+        "processes residence rows schedules unique",
         "distributed options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",

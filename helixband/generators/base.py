@@ -9,6 +9,7 @@ import numpy as np
 
 from helixband.errors import DataError, meant
 from helixband.generators.coverage import Coverage
+from helixband.generators.gathers import Gather
 from helixband.nested import length
 
 
@@ -92,6 +93,10 @@ class BatchGenerator:
 
     def lots(self) -> Iterator[Lot] | None:
         """What an iteration gives, many batches at once; None where it reads them one by one."""
+        return None
+
+    def gather(self) -> Gather | None:
+        """How its batches are gathered on a device; None where they can only be read one by one."""
         return None
 
     def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from helixband.errors import DataError
 from helixband.files import matching_files
 from helixband.generators.base import check_options
+from helixband.generators.gathers import Gather, Rows, WindowGather, can_gather
 from helixband.generators.sampling import Checked, Sampling
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
@@ -261,6 +262,20 @@ class FastaBatchGenerator(SequenceBatchGenerator):
 
     def _targets_of(self, numbers: Indexes, places: Places | None = None) -> NDArray[Any]:
         return super()._targets_of(self.plan.places(numbers)[0])
+
+    def gather(self) -> Gather | None:
+        """None with buckets, whose batches differ in length, and where a derived class may read otherwise."""
+        is_own = type(self) is FastaBatchGenerator and self.unequal != "bucket"
+        return WindowGather(self) if is_own and can_gather(self.store.alphabet) else None
+
+    def _gathered_rows(self, numbers: Indexes, places: Places) -> Rows:
+        rows = super()._gathered_rows(numbers, places)
+        padding = np.where(places[2], rows["first"], 0)  # which goes behind the window
+        rows["base"], rows["first"] = rows["base"] - padding, rows["first"] - padding
+        rows["last"] = rows["last"] - padding
+        if "target" in rows:
+            rows["target"] = places[0]
+        return rows
 
     def _blocks(self, rng: np.random.Generator | None) -> Iterator[Indexes]:
         if self.unequal != "bucket":

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from helixband.errors import DataError
 from helixband.generators.base import check_options
 from helixband.generators.fasta import prediction_generator
+from helixband.generators.gathers import Gather, Rows, WindowGather, can_gather
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
@@ -162,6 +163,26 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         stored = self.plan.places(numbers)
         _, starts, reverse = stored if places is None else places
         return profiles(found, self._margin, starts - stored[1], reverse)
+
+    def gather(self) -> Gather | None:
+        """None where a derived class may read otherwise."""
+        is_own = type(self) is IntervalBatchGenerator and can_gather(self.store.alphabet)
+        return WindowGather(self, self._margin, self._shuffles) if is_own else None
+
+    def _gathered_rows(self, numbers: Indexes, places: Places) -> Rows:
+        rows, stored = super()._gathered_rows(numbers, places), self.plan.places(numbers)
+        if self._margin is not None:
+            rows["shift"], rows["reverse"] = places[1] - stored[1], places[2]
+        if self._shuffles is not None:
+            number = numbers - (len(self.plan) - len(self._shuffles))
+            is_shuffle, turned = number >= 0, places[2] != stored[2]
+            base = number * self.length + np.where(turned, self.length - 1, 0)
+            rows["of_own"], rows["base"] = is_shuffle, np.where(is_shuffle, base, rows["base"])
+            for name in ("backwards", "complemented"):
+                rows[name] = np.where(is_shuffle, turned, rows[name])
+            rows["first"] = np.where(is_shuffle, 0, rows["first"])
+            rows["last"] = np.where(is_shuffle, self.length, rows["last"])
+        return rows
 
     def _tracks(self, windows: Intervals, store: SequenceStore, targets: Any) -> NDArray[Any]:
         """The values of one or two bigWigs around windows, as wide as jitter can move them."""

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,21 @@ from numpy.typing import NDArray
 from helixband.errors import DataError
 from helixband.generators.arrays import concatenate
 from helixband.generators.base import BatchGenerator
+from helixband.generators.gathers import Gather
+from helixband.generators.gathers import Rows as OfGather
 from helixband.nested import leaves, length, map_leaves
 from helixband.randomness import derive_seed
 
 TOLERANCE = 1e-6
 """So much may shares differ from 1 together."""
 
+BLOCK_BATCHES = 100
+"""So many batches are gathered on a device at once."""
+
 Rows = tuple[Any, Any]
 """(x, y) of some examples, y None without labels."""
 
+Read = Callable[[int, int, int], Iterator[Rows]]
 
 Form = tuple[tuple[tuple[int, ...], str], ...]
 """The shape and dtype of each part of one example."""
@@ -76,27 +82,42 @@ class MixedBatchGenerator(BatchGenerator):
         """The shape of one example's x."""
         return self.generators[0].get_X_shape()  # type: ignore[attr-defined]
 
+    def gather(self) -> Gather | None:
+        """None where one of the sets has none, or is a mixture itself."""
+        gathers = [generator.gather() for generator in self.generators]
+        if type(self) is not MixedBatchGenerator or any(map(_is_no_part, gathers)):
+            return None
+        return MixedGather(self, [gather for gather in gathers if gather is not None])
+
     def _batches(self, seed: int, epoch: int, start: int) -> Iterator[Rows]:
+        for parts, places in self.dealt(list(map(_read_batches, self.generators)), seed, epoch, start):
+            x, y = _joined([part for parts_of_set in parts for part in parts_of_set])
+            yield _taken(x, places), _taken(y, places)
+
+    def dealt(
+        self, readers: Sequence[Read], seed: int, epoch: int, start: int, batches: int = 1
+    ) -> Iterator[tuple[list[list[Rows]], NDArray[np.int64]]]:
+        """What is read of each set for so many batches at a time, from batch `start` of an epoch on.
+
+        With it, (N,), the places in these parts, one after the other, of the examples in order.
+        """
         rng = np.random.default_rng([seed, epoch])
         sets = self._interleaved(rng)
         rows = self.batch_size or self.n_examples
         before = np.bincount(sets[: start * rows], minlength=len(self.generators))
         sources = [
-            _Source(generator, derive_seed(seed, "mixture", number), epoch * of_epoch + skipped)
-            for number, (generator, of_epoch, skipped) in enumerate(
-                zip(self.generators, self.examples_of_each, before.tolist(), strict=True)
+            _Source(generator, read, derive_seed(seed, "mixture", number), epoch * of_epoch + skipped)
+            for number, (generator, read, of_epoch, skipped) in enumerate(
+                zip(self.generators, readers, self.examples_of_each, before.tolist(), strict=True)
             )
         ]
-        for first in range(start * rows, len(sets), rows):
-            of_batch = sets[first : first + rows]
-            counts = np.bincount(of_batch, minlength=len(sources)).tolist()
-            parts = [
-                part for source, count in zip(sources, counts, strict=True) for part in source.take(count)
-            ]
-            x, y = _joined(parts)
-            places = np.empty(len(of_batch), dtype=np.int64)  # of the rows of each set, in turn, in the batch
-            places[np.argsort(of_batch, kind="stable")] = np.arange(len(of_batch))
-            yield _taken(x, places), _taken(y, places)
+        for first in range(start * rows, len(sets), rows * batches):
+            of_block = sets[first : first + rows * batches]
+            counts = np.bincount(of_block, minlength=len(sources)).tolist()
+            parts = [source.take(count) for source, count in zip(sources, counts, strict=True)]
+            places = np.empty(len(of_block), dtype=np.int64)  # of the rows of each set, in turn, in the block
+            places[np.argsort(of_block, kind="stable")] = np.arange(len(of_block))
+            yield parts, places
 
     def _interleaved(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The number of the set of each example of an epoch, (N,), each set spread evenly."""
@@ -105,15 +126,64 @@ class MixedBatchGenerator(BatchGenerator):
         return sets[np.argsort(np.concatenate(when), kind="stable")]
 
 
-class _Source:
-    """The examples of one set from example `first` of its epochs on, one epoch after the other."""
+class MixedGather:
+    """The examples of several sets, each gathered from its own data, in the order of the mixture."""
 
-    def __init__(self, generator: BatchGenerator, seed: int, first: int) -> None:
+    def __init__(self, mixture: MixedBatchGenerator, gathers: Sequence[Gather]) -> None:
+        self._mixture, self._gathers = mixture, gathers
+        self.data = [gather.data for gather in gathers]
+        self.rows = mixture.batch_size or mixture.n_examples
+
+    def order(self, seed: int, epoch: int, start: int = 0) -> Iterator[OfGather]:
+        readers = list(map(_read_order, self._gathers))
+        for parts, places in self._mixture.dealt(readers, seed, epoch, start, BLOCK_BATCHES):
+            full = len(places) - len(places) % self.rows if self._mixture.drop_last else len(places)
+            sets = {
+                number: concatenate([rows for rows, _ in of_set])
+                for number, of_set in enumerate(parts)
+                if of_set
+            }
+            if full:
+                yield {"places": places[:full], "sets": sets}
+
+    def take(self, data: Any, rows: OfGather) -> Rows:
+        parts = [self._gathers[number].take(data[number], of_set) for number, of_set in rows["sets"].items()]
+        x, y = _joined(parts)
+        return _taken(x, rows["places"]), _taken(y, rows["places"])
+
+    def labels(self, rows: OfGather) -> Any:
+        parts = [self._gathers[number].labels(of_set) for number, of_set in rows["sets"].items()]
+        return None if parts[0] is None else _taken(concatenate(parts), rows["places"])
+
+
+def _is_no_part(gather: Gather | None) -> bool:
+    return gather is None or isinstance(gather, MixedGather)
+
+
+def _read_batches(generator: BatchGenerator) -> Read:
+    def read(seed: int, epoch: int, start: int) -> Iterator[Rows]:
+        batches = generator.batches(seed, epoch, start)
+        return batches if generator.labelled else ((batch, None) for batch in batches)
+
+    return read
+
+
+def _read_order(gather: Gather) -> Read:
+    return lambda seed, epoch, start: ((rows, None) for rows in gather.order(seed, epoch, start))
+
+
+class _Source:
+    """The examples of one set from example `first` of its epochs on, one epoch after the other.
+
+    `read(seed, epoch, start)` gives them, many at a time, from a batch of an epoch on.
+    """
+
+    def __init__(self, generator: BatchGenerator, read: Read, seed: int, first: int) -> None:
         assert generator.batch_size is not None
-        self._generator, self._seed = generator, seed
+        self._read, self._seed = read, seed
         self._epoch, within = divmod(first, generator.n_examples)
         start, offset = divmod(within, generator.batch_size)
-        self._batches = generator.batches(seed, self._epoch, start)
+        self._batches = read(seed, self._epoch, start)
         self._rest: Rows | None = None
         if offset:
             self.take(offset)
@@ -134,9 +204,9 @@ class _Source:
         batch = next(self._batches, None)
         if batch is None:
             self._epoch += 1
-            self._batches = self._generator.batches(self._seed, self._epoch)
+            self._batches = self._read(self._seed, self._epoch, 0)
             batch = next(self._batches)
-        return batch if self._generator.labelled else (batch, None)
+        return batch
 
 
 def _check(generators: Sequence[Any], shares: Sequence[Any], batch_size: int | None) -> None:

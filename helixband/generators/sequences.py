@@ -13,7 +13,9 @@ from helixband.errors import DataError
 from helixband.generators.arrays import LAYOUTS, laid_out
 from helixband.generators.base import BatchGenerator
 from helixband.generators.coverage import Coverage, Spans, over_all
+from helixband.generators.gathers import Rows, rows_of
 from helixband.generators.sampling import Checked, Sampling, balanced, checked, classes, weighted
+from helixband.generators.splitting import parts_of
 from helixband.sequence import splits
 from helixband.sequence.alphabet import Codes
 from helixband.sequence.augmentation import DRAWS, Augmentation
@@ -188,7 +190,7 @@ class SequenceBatchGenerator(BatchGenerator):
         as they stand.
         """
         splits.check(by, val, test, gap)
-        parts = self._split(by, val, test, gap, seed)
+        parts = parts_of(self, by, val, test, gap, seed)
         return self.part(parts[0]), self.part(parts[1]).plain(), self.part(parts[2]).plain()
 
     def part(self, chosen: Indexes) -> Self:
@@ -315,23 +317,39 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def _batches_of(self, rng: np.random.Generator | None, start: int) -> Iterator[tuple[Any, Any]]:
         rows = self._rows
-        for numbers in self._blocks(rng):
-            in_block = len(numbers) // rows if self.drop_last else math.ceil(len(numbers) / rows)
-            if start >= in_block:  # nothing is read, and what is drawn after it stays what it is
-                start -= in_block
-                self._draw(len(numbers), rng)
-                continue
-            places = self._places(numbers, rng)
+        for numbers, places, skipped in self._drawn_blocks(rng, start):
             codes = self._read(numbers, places)
             if rng is not None and self.augmentation is not None:
                 codes = self.augmentation(codes, rng)
             metadata = self._metadata(places)
             y = None if self.targets is None else self._targets_of(numbers, places)
-            for first in range(start * rows, len(numbers), rows):
+            for first in range(skipped * rows, len(numbers), rows):
                 batch = slice(first, first + rows)
                 x = self._as_x(codes[batch], None if metadata is None else metadata[batch])
                 yield x, None if y is None else y[batch]
+
+    def _drawn_blocks(
+        self, rng: np.random.Generator | None, start: int
+    ) -> Iterator[tuple[Indexes, Places, int]]:
+        """(numbers, places, first batch) of the blocks of an epoch, from batch `start` of it on.
+
+        With an `augmentation`, whoever reads them draws its changes before the next block.
+        """
+        for numbers in self._blocks(rng):
+            full = len(numbers) // self._rows if self.drop_last else math.ceil(len(numbers) / self._rows)
+            if start >= full:  # nothing is read, and what is drawn after it stays what it is
+                start -= full
+                self._draw(len(numbers), rng)
+                continue
+            yield numbers, self._places(numbers, rng), start
             start = 0
+
+    def _gathered_rows(self, numbers: Indexes, places: Places) -> Rows:
+        """How the windows at the places of examples are gathered, and their targets."""
+        rows = rows_of(self.store, self.length, *places)
+        if (metadata := self._metadata(places)) is not None:
+            rows["metadata"] = metadata
+        return rows if self.targets is None else rows | {"target": numbers}
 
     def _draw(self, examples: int, rng: np.random.Generator | None) -> None:
         """Draw what so many examples would be changed by."""
@@ -362,8 +380,7 @@ class SequenceBatchGenerator(BatchGenerator):
         """Where the windows of an epoch are, in order, over all records one behind the other."""
         rng, found = self._rng(seed, epoch), []
         made = self if rng is None else self._of_epoch(rng)
-        for numbers in made._blocks(rng):
-            records, starts, _ = made._places(numbers, rng)
+        for numbers, (records, starts, _), _ in made._drawn_blocks(rng, 0):
             if rng is not None and self.augmentation is not None:
                 rng.random((len(numbers), DRAWS))
             found.append((records, starts, starts + self.length * made._are_windows(numbers)))
@@ -376,24 +393,3 @@ class SequenceBatchGenerator(BatchGenerator):
     def _as_x(self, codes: Codes, metadata: Metadata | None) -> Any:
         x = laid_out(codes, self.layout, self.store.alphabet)
         return x if metadata is None else {"x": x, "metadata": metadata}
-
-    def _split(self, by: str, val: Any, test: Any, gap: int, seed: int) -> splits.Parts:
-        if by in ("chromosome", "interval"):
-            intervals = self.intervals()
-            if intervals is None:
-                why = f": {self.no_coordinates}" if self.no_coordinates else ""
-                raise DataError(
-                    f"{self.store.path}: the headers are not where their sequences are (chr:start-end){why}. "
-                    f"So there is no {by} to split by; split by 'cluster' or 'ratio'"
-                )
-            if by == "chromosome":
-                return splits.by_chromosome(intervals, val=val, test=test)
-            # The jitter of both is in the intervals, and that much of the gap is kept.
-            return splits.by_interval(intervals, val, test, gap=max(gap - 2 * self.jitter, 0), seed=seed)
-        if by == "cluster":
-            from helixband.sequence.similarity import clusters
-
-            return splits.by_cluster(clusters(self.codes(np.arange(self.n_examples))), val, test, seed=seed)
-        labels = self.get_Y()
-        classes = labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "bui" else None
-        return splits.by_ratio(self.n_examples, val, test, seed=seed, labels=classes)

@@ -12,6 +12,8 @@ from helixband.sequence.alphabet import DNA, Alphabet, Codes
 DRAWS = 5
 """So many random numbers are drawn for each row of a batch."""
 
+Changes = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -67,26 +69,31 @@ class Augmentation:
                 f"max_shift {self.max_shift} can leave nothing of rows of length {x.shape[1]}; "
                 "it has to be less than their length"
             )
-        draws = rng.random(
-            (len(x), DRAWS)
-        ).T  # so many a row, so that the size of batches makes no difference
+        turned, complemented, moves = self.changes(len(x), rng)
         x = x.copy()
-        both = draws[2] < self.reverse_complement
-        turned = (draws[0] < self.reverse) ^ both
         x[turned] = x[turned, ::-1]
         if self.alphabet.complement is not None:
-            complemented = (draws[1] < self.complement) ^ both
             x[complemented] = self.alphabet.complement.take(x[complemented])
         if self.alphabet.empty is not None:
-            shifted = draws[3] < self.shift
-            x[shifted] = _shifted(x[shifted], draws[4, shifted], self.max_shift, self.alphabet.empty)
+            shifted = moves != 0
+            x[shifted] = _shifted(x[shifted], moves[shifted], self.max_shift, self.alphabet.empty)
         return x
 
+    def changes(self, n_rows: int, rng: np.random.Generator) -> Changes:
+        """What is drawn for so many rows, (N,) each: which are turned, which complemented, and how far each
+        is then moved, 0 for not.
+        """
+        # So many numbers a row, so that the size of batches makes no difference.
+        draws = rng.random((n_rows, DRAWS)).T
+        both = draws[2] < self.reverse_complement
+        moves = np.floor(draws[4] * (2 * self.max_shift)).astype(np.int64) - self.max_shift
+        moves += moves >= 0
+        moves[draws[3] >= self.shift] = 0
+        return (draws[0] < self.reverse) ^ both, (draws[1] < self.complement) ^ both, moves
 
-def _shifted(x: Codes, draws: NDArray[np.float64], farthest: int, empty: int) -> Codes:
-    """Each row moved by -farthest to farthest, but not 0, as its draw out of [0, 1) says."""
-    moves = np.floor(draws * (2 * farthest)).astype(np.int64) - farthest
-    moves += moves >= 0
+
+def _shifted(x: Codes, moves: NDArray[np.int64], farthest: int, empty: int) -> Codes:
+    """Each row moved, by `farthest` at most, to either side."""
     padded = np.pad(x, ((0, 0), (farthest, farthest)), constant_values=empty)
     shifted: Codes = sliding_window_view(padded, x.shape[1], axis=1)[np.arange(len(x)), farthest - moves]
     return shifted

@@ -132,12 +132,14 @@ def _check_form(batch: Sequence[Any], where: str) -> None:
 
 
 class Fed(NamedTuple):
-    """A batch for training, on the host; `kept` is its y in arrays that stay as they are."""
+    """A batch for training; `kept` is its y on the host, in arrays that stay as they are."""
 
     x: Any
     y: Any
     weight: Any = None
     kept: Any = None
+    is_there: bool = False
+    """Whether x, y and weight are on the device already, in tensors that nobody else has."""
 
 
 def for_training(

@@ -42,6 +42,7 @@ from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter
 from helixband.training.objects import is_stateful
 from helixband.training.parts.average import renew_batch_norm
+from helixband.training.residence import fed
 from helixband.training.result import joined
 from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
 from helixband.training.weighting import split_of
@@ -177,7 +178,8 @@ class Member:
             skips, waits = self.model.engine.options.nan == "skip", self.model.engine.shared is not None
             metrics = self.metrics() if self.metrics is not None else None
             keeps = metrics is not None or self._new_labels is not None
-            batches = for_training(self.train, self.limit, split_of(self.model), self._place, keeps)
+            how = self.limit, split_of(self.model), self._place, keeps
+            batches = for_training(self.train, *how) if waits else fed(self.train, self.model.device, *how)
             losses = LossMeter(looks=not skips, skips=skips, waits=waits)
             self._epoch = _Epoch(batches, metrics, self._new_labels, losses)
 
@@ -209,6 +211,8 @@ class Member:
                 device, epoch.y_true = self.model.device, found.kept
                 if epoch.labels is not None:
                     epoch.labels.add(found.kept)
+                if found.is_there:
+                    return found.x, found.y
                 batch = to_device(found.x, device), to_device(found.y, device)
                 if found.weight is not None:
                     batch += (to_device(found.weight, device),)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-import batch_generator
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DataError
+from helixband.generators import memory
 from helixband.generators.arrays import to_numpy
 from helixband.training import feed, meters
 from helixband.training.feed import (
@@ -286,7 +286,7 @@ def test_training_sees_the_batches_that_an_iteration_gives(n: int, batch_size: i
 
 
 def test_lots_of_several_gathers_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_generator, "GATHER_BYTES", 64)
+    monkeypatch.setattr(memory, "GATHER_BYTES", 64)
     generator = MatrixBatchGenerator(np.arange(50.0), np.arange(50), 4, shuffle=True)
     generator.set_epoch(1, 0)
     seen = trained_on(generator, limit=7)

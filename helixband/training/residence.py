@@ -1,0 +1,138 @@
+"""Data that stay on a device: placed once a process, and shared by all trainings that read them."""
+
+import weakref
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from helixband.generators.base import BatchGenerator
+from helixband.generators.gathers import Gather
+from helixband.nested import leaves, length, map_leaves
+from helixband.training.feed import Fed, Place, Split, as_tensor, for_training, to_device
+
+SHARE = 0.5
+"""Data take this much of a device's free memory at most: a training needs the rest."""
+
+CHUNK_BYTES = 64 << 20
+"""Memory-mapped data are copied in pieces of so many bytes."""
+
+
+class Residence:
+    """The arrays and tensors that are on devices. Each is there once, as long as it is on the host."""
+
+    def __init__(self) -> None:
+        self._placed: dict[tuple[int, torch.device], tuple[weakref.ref[Any], Tensor]] = {}
+
+    def place(self, leaf: Any, device: torch.device) -> Tensor:
+        """The copy of an array or tensor on a device, which nobody may change; made where there is none."""
+        key = id(leaf), device
+        if key not in self._placed:
+            held = weakref.ref(leaf, lambda _: self._placed.pop(key, None))
+            self._placed[key] = held, _copied(leaf, device)
+        return self._placed[key][1]
+
+    def fits(self, gather: Gather, device: torch.device, free: float) -> bool:
+        """Whether data are on a device, or have room in so many free bytes of it."""
+        missing = [leaf for leaf in leaves(gather.data) if (id(leaf), device) not in self._placed]
+        return sum(int(leaf.nbytes) for leaf in missing) <= SHARE * free
+
+    def batches(
+        self, generator: BatchGenerator, gather: Gather, device: torch.device, place: Place, keeps: bool
+    ) -> Iterator[Fed]:
+        """The batches of a generator's next epoch, or of its stream from a place on, as it yields them."""
+        data = map_leaves(lambda leaf: self.place(leaf, device), gather.data)
+        for rows in _orders(generator, gather, place):
+            x, y = gather.take(data, to_device(rows, device))
+            kept = gather.labels(rows) if keeps else None
+            for first in range(0, length(y), gather.rows):
+                cut = slice(first, first + gather.rows)
+                yield Fed(_cut(x, cut), _cut(y, cut), None, _cut(kept, cut), is_there=True)
+
+
+RESIDENCE = Residence()
+"""That of this process."""
+
+
+def fed(
+    generator: Any, device: torch.device, limit: int | None, split: Split | None, place: Place, keeps: bool
+) -> Iterator[Fed]:
+    """As `feed.for_training`, the same batches; on a GPU those of our generators come to it as it suits.
+
+    Data for which half the free memory is enough stay there, and batches are gathered there. Of other data,
+    each batch is copied while the step before is computed.
+    """
+    batches = for_training(generator, limit, split, place, keeps)
+    is_ours = isinstance(generator, BatchGenerator) and generator.labelled and split is None
+    if device.type == "cpu" or not is_ours:
+        return batches
+    gather = generator.gather()
+    if gather is not None and RESIDENCE.fits(gather, device, torch.cuda.mem_get_info(device)[0]):
+        return islice(RESIDENCE.batches(generator, gather, device, place, keeps), limit)
+    return copied_ahead(batches, device)
+
+
+def copied_ahead(batches: Iterable[Fed], device: torch.device) -> Iterator[Fed]:
+    """The batches (x, y) on a GPU, each copied on a stream of its own while the one before is used."""
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    before: Fed | None = None
+    done: torch.cuda.Event | None = None
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            x, y = (map_leaves(lambda leaf: _sent(leaf, device), part) for part in (batch.x, batch.y))
+            next_done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            next_done.record(copies)
+        if before is not None and done is not None:
+            yield _arrived(before, done)
+        before, done = Fed(x, y, None, batch.kept, is_there=True), next_done
+    if before is not None and done is not None:
+        yield _arrived(before, done)
+
+
+def _sent(leaf: Any, device: torch.device) -> Tensor:
+    return as_tensor(leaf).pin_memory().to(device, non_blocking=True)
+
+
+def _arrived(batch: Fed, done: torch.cuda.Event) -> Fed:
+    """A batch for which the stream under way waits, and whose memory it is not to lose before it is used."""
+    stream = torch.cuda.current_stream()
+    stream.wait_event(done)
+    for leaf in leaves((batch.x, batch.y)):
+        leaf.record_stream(stream)
+    return batch
+
+
+def _orders(generator: BatchGenerator, gather: Gather, place: Place) -> Iterator[dict[str, Any]]:
+    """The rows of the batches that an iteration gives, or the stream from a place on."""
+    if place is None:
+        yield from gather.order(*generator._next_epoch())
+        return
+    seed, start = place
+    epoch, first = generator._located(seed, start)
+    while True:
+        yield from gather.order(seed, epoch, first)
+        epoch, first = epoch + 1, 0
+
+
+def _cut(nested: Any, rows: slice) -> Any:
+    return None if nested is None else map_leaves(lambda leaf: leaf[rows], nested)
+
+
+def _copied(leaf: Any, device: torch.device) -> Tensor:
+    """An array or tensor on a device, in a type that a network takes.
+
+    A read-only array, which may be a mapped file, is copied in pieces: torch takes writable memory alone.
+    """
+    if isinstance(leaf, Tensor) or leaf.flags.writeable or not leaf.ndim:
+        return as_tensor(leaf).to(device, copy=True)
+    rows = max(1, CHUNK_BYTES // max(1, leaf[:1].nbytes))
+    parts = (as_tensor(np.array(leaf[first : first + rows])) for first in range(0, len(leaf), rows))
+    found = None
+    for number, part in enumerate(parts):
+        if found is None:
+            found = torch.empty((len(leaf), *part.shape[1:]), dtype=part.dtype, device=device)
+        found[number * rows : number * rows + len(part)] = part
+    return as_tensor(leaf).to(device) if found is None else found
