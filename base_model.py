@@ -66,13 +66,10 @@ _MADE_LATER = {"network", "criterion", "optimizer", "scheduler"}
 def _recorded(name: str, doc: str) -> Any:
     """A property that is kept in the model's record."""
 
-    def read(model: "BaseModel") -> Any:
-        return getattr(model.engine.record, name)
-
     def write(model: "BaseModel", value: Any) -> None:
         setattr(model.engine.record, name, value)
 
-    return property(read, write, doc=doc)
+    return property(lambda model: getattr(model.engine.record, name), write, doc=doc)
 
 
 class BaseModel:
@@ -165,6 +162,10 @@ class BaseModel:
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Metrics of a whole set, NumPy -> {name: number}; val_<name>, and <name> on the test set."""
+        return {}
+
+    def pictures(self, x: Any, y_true: Any, y_pred: Any) -> Mapping[str, Any]:
+        """Pictures by name of a set's first examples, for report and TensorBoard; x as `forward` gets it."""
         return {}
 
     def get_hyperband_reward(self, result: Mapping[str, float]) -> Number:

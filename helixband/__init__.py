@@ -44,9 +44,11 @@ _MODULES = {
         "DenoisingAutoencoder",
         "MaskedTokenModel",
         "MultiTaskRegressionModel",
+        "Picture",
         "ProfileModel",
         "TokenClassificationModel",
         "align_labels",
+        "attention_maps",
     ],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -140,7 +140,7 @@ FILES = {
         "windows",
     ],
     "report": [
-        "charts logo outcomes page summary",
+        "charts logo outcomes page pictures summary",
         "columns tracks",
         "export importance plots scores",
         "evaluation region",
@@ -148,7 +148,7 @@ FILES = {
         "__main__",
     ],
     "results": [
-        "attempt checkpoints digests glance scored shapes",
+        "attempt checkpoints digests glance pictures scored shapes",
         "journal",
         "trial",
         "directory",
@@ -193,7 +193,7 @@ FILES = {
     ],
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
-        "processes residence rows schedules unique",
+        "drawing processes residence rows schedules unique",
         "distributed options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",
@@ -208,7 +208,7 @@ FILES = {
         "steps.spread steps.rows steps.updates",
         "passes steps.packable steps.stacked",
         "fit judge steps.template",
-        "rehearsal steps.trying",
+        "pictures rehearsal steps.trying",
         "steps.pack",
         "steps.packed",
     ],

@@ -15,6 +15,7 @@ from typing import Any
 from helixband.report.columns import columns, label
 from helixband.report.evaluation import evaluation_section
 from helixband.report.importance import Importance, Share, importance
+from helixband.report.pictures import pictures_section
 from helixband.report.summary import Failure, Summary, TrialSummary
 
 SCRIPTS = ("1-core.js", "2-table.js", "3-plots.js", "4-parallel.js")
@@ -42,7 +43,8 @@ def report_html(summary: Summary) -> bytes:
         of_trials.append(_failures(summary))
     else:
         of_trials.insert(0, _failures(summary))
-    sections = [evaluation_section(summary), *of_trials, _predictions(summary)]
+    sections = [evaluation_section(summary), pictures_section(summary.pictures), *of_trials]
+    sections.append(_predictions(summary))
     page = f"""<!doctype html>
 <html lang="en">
 <head>

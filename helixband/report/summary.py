@@ -13,6 +13,7 @@ from helixband.files import natural_key, read_object, read_whole
 from helixband.results.digests import check_digests, file_digest
 from helixband.results.directory import RECORD, SINGLE, Results, Trial, existing_results, trial_name
 from helixband.results.older import Older, older_results
+from helixband.results.pictures import Picture, read_pictures
 from helixband.results.scored import ScoredSet, read_scored
 from helixband.results.shapes import METRICS
 
@@ -95,6 +96,8 @@ class Summary:
     """Of these, those that are not as they were written."""
     scored: ScoredSet | None = None
     """The labels and predictions of the test set, where they were kept."""
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    """Those of the first examples of the test set, by name."""
     audit: dict[str, Any] = field(default_factory=dict)
     """What the check of the data found, or {}."""
     older: Older = field(default_factory=Older)
@@ -153,7 +156,7 @@ def read_summary(path: str | Path) -> Summary:
     searches = [event for event in events if event["event"] == "search"]
     run = results.run()
     linked = results.best_trial()
-    tested = [results.test_file, results.baselines_file, results.test_set_file]
+    tested = [results.test_file, results.baselines_file, results.test_set_file, results.pictures_file]
     check_digests([file for file in tested if file.exists()], run.get("digests", {}))
     summary = Summary(
         run=run,
@@ -166,6 +169,7 @@ def read_summary(path: str | Path) -> Summary:
         predictions=_predictions(results.predictions),
         damaged=_damaged(results),
         scored=read_scored(results.test_set_file) if results.test_set_file.exists() else None,
+        pictures=read_pictures(results.pictures_file) if results.pictures_file.exists() else {},
         audit=results.audit() if results.audit_file.exists() else {},
         older=older_results(results),
     )

@@ -14,6 +14,7 @@
       test_result.json           {metric: value}; null where undefined
       baselines.json             {metric: value} of trivial models on the test set
       test_predictions.npz       y_true and y_pred of the test set
+      test_pictures.npz          pictures of its first examples, where the model makes some
       predictions/<input>.*      .npy, .tsv where the input names its records, .record.json: what is done
       logs/<id>/                 TensorBoard
       report.html                what `python -m helixband.report` makes of it
@@ -97,6 +98,7 @@ class Results:
         self.test_file = self.path / "test_result.json"
         self.baselines_file = self.path / "baselines.json"
         self.test_set_file = self.path / "test_predictions.npz"
+        self.pictures_file = self.path / "test_pictures.npz"
         self.predictions = self.path / "predictions"
         self.report_file = self.path / "report.html"
         self._lock_file = self.path / "lock"

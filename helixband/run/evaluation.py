@@ -18,9 +18,10 @@ from helixband.errors import DataError, HelixbandError, counted
 from helixband.files import exists, remove_file
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import derive_seed, seed_everything
+from helixband.results.pictures import write_pictures
 from helixband.results.scored import reason_to_leave_out, write_scored
 from helixband.run.context import Context, Stage
-from helixband.training import judge
+from helixband.training import judge, pictures
 from helixband.training.feed import Pairs
 from helixband.training.weighting import split_of
 
@@ -91,12 +92,13 @@ class Evaluation(Stage):
             result, y_true, y_pred = self._score(model, test)
             if similar:
                 result |= self._score_unlike(model, test, similar)
+            shown = pictures.of_set(model, test)
         if limit is not None:
             result |= {LIMITED: limit}
         names = judge.names_of(model, y_pred)
         baselines = self._marks(model, test)
         left_out = reason_to_leave_out(y_true, y_pred)
-        rest = [results.baselines_file, results.test_set_file]
+        rest = [results.baselines_file, results.test_set_file, results.pictures_file]
         self.run_file.begin_stage("evaluate", [results.test_file, *rest])
         for file in rest:  # that none of an earlier test stands beside the new result, if a kill comes now
             remove_file(file)
@@ -104,6 +106,8 @@ class Evaluation(Stage):
         results.write_baselines(baselines)
         if not left_out:
             write_scored(results.test_set_file, y_true, y_pred, names, _kind(model))
+        if shown:
+            write_pictures(results.pictures_file, shown)
         self.run_file.finish_stage("evaluate", self._facts(facts), [results.test_file, *rest])
         self._tell("test:", result)
         self.progress.say(f"  written to {results.test_file}")
@@ -125,8 +129,8 @@ class Evaluation(Stage):
     def _files(self) -> list[Path]:
         """What is stored of an evaluation."""
         results = self.results
-        kept = results.test_set_file.name in self.run_file.digests()
-        return [results.test_file, results.baselines_file, *[results.test_set_file] * kept]
+        rest, kept = [results.test_set_file, results.pictures_file], self.run_file.digests()
+        return [results.test_file, results.baselines_file, *(file for file in rest if file.name in kept)]
 
     def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         """All that an evaluation depends on."""

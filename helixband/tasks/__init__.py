@@ -7,13 +7,16 @@ from helixband.tasks.masked_tokens import MaskedTokenModel
 from helixband.tasks.profiles import ProfileModel
 from helixband.tasks.regression import MultiTaskRegressionModel
 from helixband.tasks.token_classification import TokenClassificationModel
+from helixband.training.pictures import Picture, attention_maps
 
 __all__ = [
     "Corruption",
     "DenoisingAutoencoder",
     "MaskedTokenModel",
     "MultiTaskRegressionModel",
+    "Picture",
     "ProfileModel",
     "TokenClassificationModel",
     "align_labels",
+    "attention_maps",
 ]

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +14,10 @@ from helixband.metrics.tokens import MISSING
 from helixband.randomness import derive_seed
 from helixband.tasks.corruption import KINDS, Corruption
 from helixband.tasks.positions import check_logits
+from helixband.training.pictures import POSITIONS, Picture
 
+SHADES = np.array([0.0, 0.6, 0.4, 0.2])
+"""In pictures, of the kinds of positions, as `KINDS` numbers them."""
 MOST_TOKENS = 20
 """Accuracies are reported token by token in an alphabet of up to so many."""
 
@@ -72,6 +76,36 @@ class RestoringModel(BaseModel):
         """The criterion's loss over the targets; raises `DefinitionError` for logits of another shape."""
         check_logits(y_pred_loss, y["token"], self.corruption.alphabet.n_tokens)
         return super().compute_loss(y_pred_loss, y["token"].long())
+
+    def pictures(self, x: Any, y_true: Any, y_pred: Any) -> Mapping[str, Picture]:
+        """Of each example, the first 100 positions: what was given, what the network made of it, the truth.
+
+        What was given is the darker, the more it was changed: masked, replaced, kept though chosen. What the
+        network says of a target is as dark as it is sure, and of the other colour where it is wrong.
+        """
+        given = (x["x"] if isinstance(x, dict) else x)[:, :POSITIONS].cpu().numpy().astype(int)
+        said, sure = y_pred[..., :POSITIONS].argmax(1), y_pred[..., :POSITIONS].max(1)
+        true, kind = y_true["token"][:, :POSITIONS].astype(int), y_true["kind"][:, :POSITIONS]
+        letters = np.array(self._letters(y_pred.shape[1]))
+        found, is_target = {}, true != MISSING
+        for row in range(len(given)):
+            right = np.where(said[row] == true[row], sure[row], -sure[row])
+            values = [SHADES[kind[row]], np.where(is_target[row], right, np.nan), np.zeros(len(true[row]))]
+            texts = [
+                letters[given[row]],
+                letters[said[row]],
+                np.where(is_target[row], letters[true[row]], ""),
+            ]
+            found[f"example {row + 1}"] = Picture(values, texts, ["given", "restored", "true"])
+        return found
+
+    def _letters(self, classes: int) -> list[str]:
+        """What is written for each index: a token, "_" for the mask, "·" for what is none."""
+        alphabet = self.corruption.alphabet
+        letters = [*alphabet.tokens, *"·" * max(256, classes)]
+        if alphabet.mask is not None:
+            letters[alphabet.mask] = "_"
+        return letters
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"accuracy": metrics.accuracy(*metrics.at_known(y_true["token"], y_pred))}

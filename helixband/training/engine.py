@@ -268,7 +268,7 @@ class Engine:
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.has_train_metrics = "train_metrics" in own
         self.own_split, self.own_prepare = "split_batch" in own, "prepare_batch" in own
-        self.own_epoch_end = "on_epoch_end" in own
+        self.own_epoch_end, self.has_pictures = "on_epoch_end" in own, "pictures" in own
         self.checks_labels = "check_labels" in own or isinstance(model.criterion, MaskedLoss)
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)

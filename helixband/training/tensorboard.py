@@ -9,7 +9,7 @@ import importlib.util
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any
 from helixband.errors import StorageError
 from helixband.files import make_folder
 from helixband.results.directory import Row
+from helixband.results.pictures import Picture
 
 SETS = {"train_": "train", "val_": "val"}
 """By what the columns of a set begin with, its name; the curves of both are in one group."""
@@ -47,6 +48,26 @@ class TensorBoardLog:
             return
         with self._telling(), self._writing():
             self._add(row)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything was logged."""
+        return self._writer is not None
+
+    def show(self, pictures: Mapping[str, Picture], epoch: int) -> None:
+        """Log pictures as images, of the state after an epoch; as `add`."""
+        if not pictures or (self._writer is None and not _is_installed()):
+            return
+        from helixband.training.drawing import png
+
+        with self._telling(), self._writing():
+            if self._writer is None:
+                self._open(epoch + 1)
+            for name, picture in pictures.items():
+                data, width, height = png(picture)
+                image = {"encoded_image_string": data, "width": width, "height": height, "colorspace": 3}
+                self._write(step=epoch, summary={"value": [{"tag": name, "image": image}]})
+            self._writer.flush()
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

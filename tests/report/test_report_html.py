@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from report_toys import RUN, SEARCH, begun, big_search, result, write_history, write_results
 
 from helixband.report.__main__ import main
+from helixband.results.pictures import Picture, write_pictures
 
 
 def report(path: Path) -> str:
@@ -195,3 +197,24 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert "--export" in done.stdout
     assert not set(done.stderr.split()) & {"torch", "numpy", "scipy", "sklearn", "matplotlib", "optuna"}
+
+
+def test_pictures_of_examples_are_drawn(tmp_path: Path) -> None:
+    write_results(tmp_path, [SEARCH, begun(0, {"lr": 0.1}), result(0, 1, 0.5)])
+    values = [[1.0, 1.0, -0.3, np.nan], [0.0, 0.0, 0.0, 0.0]]
+    written = Picture(values, [["A", "<", "C", "G"], ["", "", "", "T"]], ["given", "true & all"])
+    write_pictures(tmp_path / "test_pictures.npz", {"one <b>": written, "bare": Picture(np.eye(3))})
+    page = report(tmp_path)
+    assert "<h3>one &lt;b&gt;</h3>" in page and "true &amp; all</text>" in page
+    [first, second] = re.findall(r'<svg class="cells".*?</svg>', page)
+    # Equal cells side by side are one, and a cell that is none has neither shade nor text.
+    assert re.findall(r'class="(above|below) shade-(\d)" d="([^"]*)"', first)[1][:2] == ("above", "6")
+    assert re.findall(r'class="below shade-2" d="M[\d.]+ 2.0h12.0v18.0', first)
+    assert re.findall(r'class="above shade-6" d="M[\d.]+ 2.0h24.0v18.0', first)
+    assert re.findall(r'class="letter"[^>]*>([^<]*)<', first) == ["A", "&lt;", "C", "T"]
+    assert second.count("h9.0v9.0") == 3 and "<text" not in second
+
+
+def test_without_pictures_there_is_no_section(tmp_path: Path) -> None:
+    write_results(tmp_path, [SEARCH, begun(0, {"lr": 0.1}), result(0, 1, 0.5)])
+    assert 'id="pictures"' not in report(tmp_path)

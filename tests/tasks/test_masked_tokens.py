@@ -12,6 +12,7 @@ from torch import Tensor, nn, optim
 from batch_generator import MatrixBatchGenerator
 from helixband import Corruption, MaskedTokenModel
 from helixband.errors import DataError, DefinitionError
+from helixband.metrics.tokens import MISSING as NO
 from helixband.sequence.alphabet import DNA, Alphabet
 from helixband.tasks.corruption import KINDS
 
@@ -325,3 +326,25 @@ def test_a_genome_without_labels_is_trained_tested_and_predicted(project: Projec
     assert set(found) == {"loss", "accuracy", "perplexity", *accuracies}
     assert found["perplexity"] == pytest.approx(np.exp(found["loss"]), rel=1e-4)
     assert np.load(project.results / "predictions" / "genome.fa.npy").shape == (100, 4, 50)
+
+
+def test_pictures_are_of_what_was_given_restored_and_true() -> None:
+    class Model(MaskedTokenModel):
+        def init_model(self) -> None:
+            super().init_model(nn.Identity(), None)
+
+    # A mask, a replaced token, one that is kept, an untouched one and an N; of the first, T is said.
+    given = torch.tensor([[5, 0, 2, 3, 4]], dtype=torch.uint8)
+    y = {"token": np.array([[0, 1, 2, NO, NO]], np.int16), "kind": np.array([[1, 2, 3, 0, 0]], np.uint8)}
+    y_pred = np.full((1, 4, 5), 0.1)
+    y_pred[0, [3, 1, 2, 3, 3], range(5)] = 0.7
+    found = Model().pictures({"x": given}, y, y_pred)["example 1"]
+    assert found.rows == ("given", "restored", "true")
+    assert found.texts is not None and found.texts.tolist() == [
+        ["_", "A", "G", "T", "·"],
+        ["T", "C", "G", "T", "T"],
+        ["A", "C", "G", "", ""],
+    ]
+    nan = np.nan
+    expected = [[0.6, 0.4, 0.2, 0, 0], [-0.7, 0.7, 0.7, nan, nan], [0] * 5]
+    np.testing.assert_allclose(found.values, np.array(expected, np.float32))

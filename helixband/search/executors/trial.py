@@ -22,6 +22,7 @@ from helixband.results.attempt import Superseded
 from helixband.results.best import best_state
 from helixband.results.directory import Results, Row, Trial
 from helixband.search.executors.task import Document, Outcome, Report, Task
+from helixband.training import pictures
 from helixband.training.configuration import from_json
 from helixband.training.ended import Ended
 from helixband.training.feed import number_of_batches
@@ -202,6 +203,8 @@ class Trainer:
 
             model.engine.is_hopeless = task.is_hopeless
             model.fit(train, val, task.epochs, trial, seed, report)
+            if log.is_open:
+                log.show(pictures.of_set(model, val), model.epoch)
         # A definition's own fit may train by other means, which then had all their epochs.
         return model, model.engine.record.ended or Ended.EPOCHS
 
