@@ -7,6 +7,7 @@ that looks like a credential, by its name or as a URL with a password, is never 
 texts that are kept, such as tracebacks, the variable's name stands in its place.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -24,6 +25,7 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 _read: dict[str, str] = {}
 _looked_up: dict[str, str | None] = {}
+_recorded: dict[str, str] = {}
 
 _CREDENTIAL = re.compile(
     r".*TOKENS?|.*SECRETS?|.*SECRET(VALUE|KEY|ID|STRING|TEXT)S?|.*PASSWORDS?|.*PASSWD|.*PASSPHRASES?|"
@@ -80,7 +82,9 @@ def env(name: str, default: T | None = None, type: Callable[[str], T] = str) -> 
 
     Raises `UsageError` if the variable is missing or its text cannot be converted.
     """
-    text = os.environ.get(name)
+    text = _recorded.get(name, os.environ.get(name))
+    if name in _recorded and default is not None and text == str(default):
+        text = None  # as then: the default, which need not be readable as a text
     if text is None and default is None:
         raise UsageError(f"the environment variable {name} is not set and has no default: set it")
     _read[name] = str(default) if text is None else text
@@ -95,6 +99,32 @@ def variables_read() -> dict[str, str]:
 def variables_looked_up() -> dict[str, str | None]:
     """What the definition's folder has read from `os.environ`: name to text, or None; no credentials."""
     return {name: text for name, text in _looked_up.items() if not has_credential(name, text)}
+
+
+@contextlib.contextmanager
+def as_recorded(read: Mapping[str, str], looked_up: Mapping[str, str | None]) -> Iterator[None]:
+    """In the body, the environment is as a definition read it once; afterwards as before.
+
+    `read`: what `variables_read` gave then; `looked_up`: what `variables_looked_up` did.
+    """
+    before = {name: os.environ.get(name) for name in looked_up}
+    recorded_before = dict(_recorded)
+    _recorded.update(read)
+    _set(looked_up)
+    try:
+        yield
+    finally:
+        _recorded.clear()
+        _recorded.update(recorded_before)
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, text in variables.items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
 
 
 def has_credential(name: str, value: str | None) -> bool:

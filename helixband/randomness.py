@@ -193,6 +193,18 @@ class Held:
 held = Held()
 
 
+@contextlib.contextmanager
+def holding(other: Held) -> Iterator[None]:
+    """In the body, `held` stands for another definition's, which goes on where it was left."""
+    before = dict(vars(held))
+    vars(held).update(vars(other))
+    try:
+        yield
+    finally:
+        vars(other).update(vars(held))
+        vars(held).update(before)
+
+
 def _variables_of(names: Mapping[str, Any], module: str) -> Iterator[tuple[str, Any]]:
     """What a namespace of a module holds, that of its classes included.
 

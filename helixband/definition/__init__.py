@@ -351,14 +351,14 @@ class Definition:
         return {name for source in (self.source, *sources) for name in names_used(ast.parse(source))}
 
 
-def load_definition(path: str | os.PathLike[str], seed: int = 0) -> Definition:
-    """Run a def.py as a module with its own name, a package of its folder.
+def load_definition(path: str | os.PathLike[str], seed: int = 0, source: bytes | None = None) -> Definition:
+    """Run a def.py, or the `source` that it once had, as a module of its own name, a package of its folder.
 
     Raises `DefinitionError` if it is missing, has a syntax error, or raises an exception while it is loaded.
     """
     path = Path(path).resolve()
     try:
-        source = path.read_bytes()
+        source = path.read_bytes() if source is None else source
     except OSError as error:
         raise DefinitionError(f"cannot read the definition {path}: {error.strerror}; see --model") from error
     module = folder.new_module(path, source, seed)

@@ -17,6 +17,7 @@ FUNCTIONS = {
     "get_pred_generator": ("pred_path",),
     "get_config": (),
     "save_prediction": ("pred_path", "y_pred"),
+    "predict_texts": ("predict", "texts"),
 }
 METHODS = {
     "init_model": ("self",),

@@ -110,6 +110,11 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         super().__init__(store, plan, of_records, batch_size, shuffle, **options)
 
     @property
+    def tiling(self) -> dict[str, Any]:
+        """`stride`, `min_length` and `incomplete`: how windows are cut along the records."""
+        return dict(self._tiling)
+
+    @property
     def coordinates(self) -> str | None:
         """What `intervals` are positions on: "headers" where these are regions of a genome; else, of windows,
         the digest of the store, and None of whole records.

@@ -124,6 +124,11 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
                 "leave it out; jitter and reverse_complement hold for both"
             )
 
+    @property
+    def placing(self) -> dict[str, Any]:
+        """`stranded`, `aliases` and `missing`: how intervals are placed on the genome."""
+        return {"stranded": self.stranded, **self._naming}
+
     def for_prediction(
         self, path: str, stride: int | None = None, names: str | None = None
     ) -> SequenceBatchGenerator:
@@ -136,9 +141,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
                 "Leave the stride (--stride) out"
             )
         form: dict[str, Any] = {"layout": self.layout, "metadata": self.headers is not None}
-        return IntervalBatchGenerator(
-            self.store, path, self.length, stranded=self.stranded, **self._naming, **form
-        )
+        return IntervalBatchGenerator(self.store, path, self.length, **self.placing, **form)
 
     def _are_windows(self, numbers: Indexes) -> NDArray[np.bool_]:
         count = 0 if self._shuffles is None else len(self._shuffles)

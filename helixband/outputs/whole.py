@@ -12,6 +12,7 @@ from helixband.errors import DefinitionError, counted
 from helixband.files import absolute, write_whole, writing_whole
 from helixband.nested import named_leaves
 from helixband.outputs import table
+from helixband.outputs.rows import Regions
 from helixband.results.directory import Results
 from helixband.sequence.chromosomes import output_names
 from helixband.sequence.fasta import RepeatedNames, is_fasta, numbered, read_fasta
@@ -77,6 +78,15 @@ def write_predictions(
                 f"{counted(len(y_pred), 'prediction')}, so that no table with their names was written"
             )
     return written
+
+
+def regions_of_records(path: str, count: int) -> Regions | None:
+    """(names, starts, ends, strands) of the records of a FASTA file; None where there are not so many."""
+    names, sequences, _ = _records(path)
+    if len(names) != count:
+        return None
+    ends = np.array([len(sequence) for sequence in sequences])
+    return names, np.zeros(count, np.int64), ends, ["+"] * count
 
 
 def has_table(path: str, y_pred: Any) -> bool:

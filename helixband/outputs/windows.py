@@ -5,7 +5,8 @@ all there, so that a run that was stopped or killed goes on from its last whole 
 same wherever a run stopped, and each has random numbers of its own, so the outputs are the same too.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,11 @@ def try_windows(predictor: WindowPredictor, formats: Collection[str], rows: int)
     last = min(rows, int(_chunk_ends(predictor.data, CHUNK_BASES)[0]))
     arrays = predictor.predict(0, last)
     check_formats(find_formats(formats), {key: array.ndim for key, array in arrays.items()})
+
+
+def chunks(data: SequenceBatchGenerator) -> Iterator[tuple[int, int]]:
+    """[first, last) of the windows of each chunk, in the order in which all are predicted."""
+    return itertools.pairwise([0, *_chunk_ends(data, CHUNK_BASES).tolist()])
 
 
 def check_strands(store: SequenceStore) -> None:

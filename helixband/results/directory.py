@@ -97,6 +97,7 @@ class Results:
         self.audit_file = self.path / "audit.json"
         self.test_file = self.path / "test_result.json"
         self.baselines_file = self.path / "baselines.json"
+        self.calibration_file = self.path / "calibration.json"
         self.test_set_file = self.path / "test_predictions.npz"
         self.pictures_file = self.path / "test_pictures.npz"
         self.predictions = self.path / "predictions"

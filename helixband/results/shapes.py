@@ -6,6 +6,7 @@ _WEIGHTS: Shape = {"trial": str, "epochs": int, "weights": str, ...: object}
 
 RUN: Shape = {
     "command": [str],
+    "data": str,
     "definition": {"path": str, "sha256": str, "hparams": int},
     "settings": {
         "seed": int,

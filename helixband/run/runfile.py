@@ -180,6 +180,7 @@ class RunFile:
             "numpy": np.__version__,
             "command": [without_credentials(argument) for argument in sys.argv],
             "definition": _described(definition),
+            "data": without_credentials(args.data),
             "settings": {
                 name: getattr(args, name)
                 for name in DEFAULTS

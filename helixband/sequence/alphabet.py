@@ -79,6 +79,11 @@ class Alphabet:
             for text in self._spellings
         )
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The further arguments that it was made with, by name."""
+        return dict(self._options)
+
     def __len__(self) -> int:
         """The number of tokens, control tokens included."""
         return len(self._indexes)

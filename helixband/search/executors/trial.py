@@ -104,18 +104,7 @@ class Trainer:
         return {"epochs": self._epochs, "steps_per_epoch": steps}
 
     def _model(self, name: str, config: Document, plan: dict[str, Any]) -> BaseModel:
-        known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
-        seed_everything(self._seed(name))
-        flags, kind = vars(self.args), self.definition.hparams
-        if kind is not None:
-            made = from_json(_declared(kind, config), NOT_DECLARED, kind)
-        else:
-            is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
-            made = from_json(config, OF_A_WHOLE if is_given else "")
-        model = self.definition.new_model(made, Namespace(**{**vars(self.args), **known}))
-        if kind is not None and issubclass(kind, Training):
-            _check_options(kind(made), model, flags.get("training") or {})
-        return model
+        return make_model(self.definition, self.args, name, config, plan)
 
     @property
     def _epochs(self) -> int:
@@ -220,6 +209,27 @@ class Trainer:
         if isinstance(error, HelixbandError):
             return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))
+
+
+def make_model(
+    definition: Definition, args: Namespace, name: str, config: Document, plan: dict[str, Any]
+) -> BaseModel:
+    """A definition's model of a configuration, untrained, with the random numbers of the trial `name`.
+
+    `plan`: as `Trainer.plan` gives it, or as the trial was begun with.
+    """
+    known = {"total_epochs": plan["epochs"], "steps_per_epoch": plan["steps_per_epoch"]}
+    seed_everything(derive_seed(args.seed, "trial", name))
+    flags, kind = vars(args), definition.hparams
+    if kind is not None:
+        made = from_json(_declared(kind, config), NOT_DECLARED, kind)
+    else:
+        is_given = not flags.get("hyper") and (flags.get("set") or flags.get("config"))
+        made = from_json(config, OF_A_WHOLE if is_given else "")
+    model = definition.new_model(made, Namespace(**{**flags, **known}))
+    if kind is not None and issubclass(kind, Training):
+        _check_options(kind(made), model, flags.get("training") or {})
+    return model
 
 
 def _declared(kind: type[Hparams], config: Document) -> Document:
