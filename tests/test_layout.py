@@ -204,7 +204,7 @@ FILES = {
     ],
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
-        "drawing processes residence rows schedules unique",
+        "drawing processes residence rows schedules turns unique",
         "distributed options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",

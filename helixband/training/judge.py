@@ -156,17 +156,18 @@ def _takes_pairs(model: Any, y_pred_loss: Any, y: Any) -> bool:
 
 def training_loss(model: Any, x: Any, y: Any) -> tuple[Tensor, tuple[Any, Loss]]:
     """The loss of a batch, with y_pred and the loss with its weight among others."""
-    return loss_of_output(model, model.forward(x), y)
+    found = loss_of_output(model, model.forward(x), y)
+    if not found[0].requires_grad:
+        raise DefinitionError(
+            "the loss depends on no parameter that is trained: compute it from what the network gave, "
+            "without detach(), item() and no_grad()"
+        )
+    return found
 
 
 def loss_of_output(model: Any, output: Mapping[str, Any], y: Any) -> tuple[Tensor, tuple[Any, Loss]]:
     """As `training_loss`, of what `forward` gave."""
     loss = mean_loss(model, output["y_pred_loss"], y)
-    if not loss.requires_grad:
-        raise DefinitionError(
-            "the loss depends on no parameter that is trained: compute it from what the network gave, "
-            "without detach(), item() and no_grad()"
-        )
     weighed = model.engine.weighed(loss) or Loss(loss, _share_of_any(model.engine, loss))
     return loss, (output["y_pred"], weighed)
 

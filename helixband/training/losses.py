@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -201,16 +202,15 @@ def divided(criterion: Criterion, weigh: Weigher, input: Tensor, target: Tensor)
 
     This does not wait for a GPU. Other losses and gradients stay as they are, bit for bit.
     """
-    seen = input.view_as(input)
-    loss, weight = criterion(seen, target), weigh(input, target)
+    weight = weigh(input, target)
     if not isinstance(weight, Tensor):  # of soft labels, or a sum
-        return loss, weight
+        return criterion(input, target), weight
     counts = weight != 0
-    if counts.device.type == "cpu" and counts:
-        return loss, weight
-    if seen.requires_grad:
-        seen.register_hook(lambda gradient: gradient.where(counts, 0.0))  # type: ignore[no-untyped-call]
-    return loss.where(counts, 0.0), weight
+    # Of several models at once there is no one truth.
+    if counts.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(counts) and counts:
+        return criterion(input, target), weight
+    seen = input.where(counts, input.detach())  # through which no gradient comes where none counts
+    return criterion(seen, target).where(counts, 0.0), weight
 
 
 Option = Callable[[str], Any]

@@ -3,12 +3,10 @@
 import math
 import time
 import warnings
-import weakref
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -16,12 +14,12 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from helixband.errors import HelixbandWarning, StorageError, TrainingError
+from helixband.errors import HelixbandWarning, TrainingError
 from helixband.generators.base import BatchGenerator
 from helixband.generators.coverage import Coverage
-from helixband.randomness import Stream, set_state
+from helixband.randomness import set_state
 from helixband.results import checkpoints
-from helixband.results.directory import Row, Superseded, Trial
+from helixband.results.directory import Row, Trial
 from helixband.training.configuration import Config
 from helixband.training.ended import Ended
 from helixband.training.engine import Engine, Record
@@ -45,6 +43,7 @@ from helixband.training.parts.average import renew_batch_norm
 from helixband.training.residence import fed
 from helixband.training.result import joined
 from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
+from helixband.training.turns import Turn
 from helixband.training.weighting import split_of
 
 Batch = tuple[Any, ...]
@@ -181,7 +180,12 @@ class Member:
             how = self.limit, split_of(self.model), self._place, keeps
             batches = for_training(self.train, *how) if waits else fed(self.train, self.model.device, *how)
             losses = LossMeter(looks=not skips, skips=skips, waits=waits)
-            self._epoch = _Epoch(batches, metrics, self._new_labels, losses)
+            self._epoch = _Epoch(batches, metrics, self._new_labels, losses, draws=self._may_draw())
+
+    def _may_draw(self) -> bool:
+        """Whether reading a batch may draw from the global generators, as code of a definition may."""
+        is_ours = isinstance(self.train, BatchGenerator) and self.train.is_data_alone()
+        return not is_ours or self._new_labels is not None or self.model.engine.own_split
 
     @property
     def _place(self) -> Place:
@@ -201,7 +205,7 @@ class Member:
         """The next batch of the epoch, on the device; None after the last one, and where it failed."""
         batch: Batch | None = None
         epoch = self._epoch
-        with self.turn:
+        with self.turn if epoch.draws else self.turn.without_numbers:
             if epoch.losses.is_lost:
                 raise TrainingError(self._trouble(epoch.losses))
             found, shared = next(epoch.batches, None), self.model.engine.shared
@@ -364,26 +368,5 @@ class _Epoch:
     y_true: Any = None
     """The labels of the last batch, on the host."""
     began: float = field(default_factory=time.monotonic)
-
-
-class Turn(Stream):
-    """A member's turn: the global random numbers are the member's, and an error in it ends this member alone.
-
-    What concerns all members is raised: an interruption, and a result directory that cannot be written.
-    """
-
-    def __init__(self, member: Member) -> None:
-        super().__init__()
-        # Weakly, so that a member and its model go when their last user lets go of them.
-        self._member = weakref.ref(member)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> bool | None:
-        if error is None or isinstance(error, StorageError | Superseded):
-            return None
-        member = self._member()
-        if member is not None and isinstance(error, Exception | SystemExit):
-            member.fail(error)
-            return True
-        return None
+    draws: bool = True
+    """Whether reading its batches may draw from the global generators."""

@@ -95,7 +95,7 @@ class Pack:
             self._follow(times)
         for member in self.members:
             if member.model.engine.schedules.by_step:
-                with member.turn:
+                with member.turn.without_numbers:
                     member.model.engine.schedules.step(member.model.scheduler)
         return results
 
@@ -241,6 +241,10 @@ class Pack:
 
 def signature(nested: Any) -> Any:
     """The shapes and types of nested tensors."""
+    if isinstance(nested, Tensor):  # asked here, as it nearly always is one
+        return nested.shape, nested.dtype
+    if isinstance(nested, tuple):
+        return tuple(map(signature, nested))
     found, spec = pytree.tree_flatten(nested)
     return spec, tuple((each.shape, each.dtype) if isinstance(each, Tensor) else each for each in found)
 

@@ -36,6 +36,7 @@ class Packed(Eager):
         self._templates: dict[Hashable, Template] = {}
         self._apart: set[Hashable] = set()
         """The structures whose losses are computed member by member."""
+        self._ready: WeakSet[Member] = WeakSet()
         self._packs: list[Pack] = []
         self._begun: dict[Member, Any] = {}
         """The members whose step under way has begun, with the labels that they were given for it."""
@@ -46,6 +47,7 @@ class Packed(Eager):
             self._leave_out(member, reason)
 
     def leave(self, member: Member) -> None:
+        self._ready.discard(member)
         self._close([member])
         super().leave(member)
 
@@ -54,14 +56,20 @@ class Packed(Eager):
         pairs = dict(zip(self._members, batches, strict=True))
         self._begun = {}
         for member in self._members:
-            if member not in self.alone and not _needs_own_step(member):
-                with member.turn:
+            if member not in self.alone and self._is_ready(member):
+                with member.turn if member.model.engine.own_prepare else member.turn.without_numbers:
                     pairs[member] = self._begin(member, *pairs[member])
                 if member.ended is not None:
                     del pairs[member]
         for members in self._groups(pairs):
             results |= self._step_of_group(members, pairs)
         return [_labelled(results[member], self._begun.get(member)) for member in self._members]
+
+    def _is_ready(self, member: Member) -> bool:
+        """Whether there is all that the steps of an epoch change: it takes its next step with others."""
+        if member not in self._ready and not _needs_own_step(member):
+            self._ready.add(member)
+        return member in self._ready
 
     def _begin(self, member: Member, x: Any, y: Any, *weight: Any) -> Batch:
         """What comes before the forward pass of a step, as in `step_of`; the batch, prepared."""
