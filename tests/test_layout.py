@@ -51,6 +51,7 @@ FLOORS = [
         "base_model": "what a definition derives its Model from",
         "hparams": "hyperparameters by name: values, flags, spaces, paths; without torch",
     },
+    {"interop": "LightningModules and DataModules as they are, trained by Lightning"},
     {
         "definition": "a def.py: loaded, checked for the functions it needs, called",
         "outputs": "predictions as files",
@@ -75,6 +76,7 @@ FILES = {
     ],
     "definition": [
         "contract folder returned",
+        "classes",
         ".",
     ],
     "display": [
@@ -106,6 +108,12 @@ FILES = {
         "hparams",
         ".",
         "groups",
+    ],
+    "interop": [
+        "__main__ callback course packages weights",
+        "data",
+        "model",
+        ".",
     ],
     "jobs": [
         "code layout machine status templates",

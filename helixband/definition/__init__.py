@@ -15,13 +15,12 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
+from helixband.definition.classes import named_classes, take
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
-from helixband.definition.returned import check_labelled, holds_generators, is_pair
+from helixband.definition.returned import check_labelled, check_workers, holds_generators, is_pair
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
@@ -52,7 +51,16 @@ class Definition:
         self.digest = hashlib.sha256(source).hexdigest()
         self.module = module
         self.seed = seed
+        self.given = str(path)  # what `load_definition` was given, for other processes
+        self.arguments = (".", 100)  # the data directory and the batch size of the run
         self._training_data: TrainingData = {}
+
+    def adapt(self) -> None:
+        """Put a LightningModule or a DataModule in the places of Model and generators, where it has one."""
+        if {"get_module", "get_datamodule"} & vars(self.module).keys():
+            from helixband.interop import adapt
+
+            adapt(self.module, self.seed, lambda: self.arguments)
 
     def check(self, needed: Mapping[str, str]) -> None:
         """Check the definition against its contract.
@@ -252,22 +260,8 @@ class Definition:
         """As `_check_generator`, of a set that is read each epoch."""
         generator = self._check_generator(made, name)
         check_labelled(self.module, generator, name)
-        self._check_workers(generator, name)
+        check_workers(self.path, generator, name)
         return generator
-
-    def _check_workers(self, generator: Any, name: str) -> None:
-        """Raise `DefinitionError` for a DataLoader, also within a generator, whose workers go on."""
-        for loader in found_in(generator, DataLoader):
-            if loader.persistent_workers:
-                kind = type(generator).__name__
-                where = (
-                    f"a {kind}" if loader is generator else f"a {kind} that holds a {type(loader).__name__}"
-                )
-                raise DefinitionError(
-                    f"{self.path}: {name} returned {where} with persistent_workers=True; a checkpoint "
-                    "cannot save the random numbers of such workers. Leave it out, so that the result is "
-                    "reproducible"
-                )
 
     def _has(self, name: str) -> bool:
         return hasattr(self.module, name)
@@ -354,9 +348,12 @@ class Definition:
 def load_definition(path: str | os.PathLike[str], seed: int = 0, source: bytes | None = None) -> Definition:
     """Run a def.py, or the `source` that it once had, as a module of its own name, a package of its folder.
 
+    `module.py:LitModel,data.py:CoraData` takes two classes of Lightning in the place of a def.py.
+
     Raises `DefinitionError` if it is missing, has a syntax error, or raises an exception while it is loaded.
     """
-    path = Path(path).resolve()
+    given, classes = os.fspath(path), named_classes(path)
+    path = classes[0].file if classes else Path(path).resolve()
     try:
         source = path.read_bytes() if source is None else source
     except OSError as error:
@@ -366,6 +363,10 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0, source: bytes |
     watch(definition.is_own)
     try:
         folder.execute(module)
+        if classes:
+            definition.given = given
+            take(classes, module, seed)
+        definition.adapt()
     except SyntaxError as error:
         text = f"\n    {error.text.strip()}" if error.text else ""
         where = f"{error.filename or path}, line {error.lineno}" if error.lineno else f"{path}"
@@ -389,9 +390,8 @@ def _is_hparams(value: Any) -> bool:
 
 def _file_of(cls: type[Any]) -> str:
     """The file that a class is from; empty where it is none of Python's, or of Helixband."""
-    if folder.is_ours(cls.__module__):
-        return ""
-    return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
+    module = None if folder.is_ours(cls.__module__) else sys.modules.get(cls.__module__)
+    return str(getattr(module, "__file__", None) or "")
 
 
 def _tracebacks(tb: TracebackType | None) -> Iterator[TracebackType]:

@@ -2,13 +2,17 @@
 
 import inspect
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from base_model import BaseModel
-from helixband.errors import DataError
+from helixband.errors import DataError, DefinitionError
 from helixband.nested import CONTAINERS
 from helixband.training.feed import told_unlabelled
+from helixband.training.objects import found_in
 
 
 def is_pair(made: Any) -> bool:
@@ -44,3 +48,15 @@ def check_labelled(module: ModuleType, generator: Any, name: str) -> None:
         code = getattr(inspect.unwrap(function), "__code__", None)  # a callable object has none
         place = f"{code.co_filename}, line {code.co_firstlineno}" if code else module.__file__
         raise DataError(f"{place}, in {name.rstrip(',')}: {told_unlabelled(generator)}")
+
+
+def check_workers(path: Path, generator: Any, name: str) -> None:
+    """Raise `DefinitionError` for a DataLoader, also within a generator, whose workers go on."""
+    for loader in found_in(generator, DataLoader):
+        if loader.persistent_workers:
+            kind = type(generator).__name__
+            where = f"a {kind}" if loader is generator else f"a {kind} that holds a {type(loader).__name__}"
+            raise DefinitionError(
+                f"{path}: {name} returned {where} with persistent_workers=True; a checkpoint cannot save the "
+                "random numbers of such workers. Leave it out, so that the result is reproducible"
+            )

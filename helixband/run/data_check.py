@@ -221,6 +221,11 @@ class DataCheck(Stage):
             model = self._trainer.passing_model(config, self._made.get(TRAINING))
         if model is None:
             return found
+        if model.engine.foreign is not None:
+            sets = {"train": self._made.get(TRAINING), "val": self._made.get(VALIDATION)}
+            with found.of(MODEL):
+                model.engine.foreign.rehearse({name: made for name, made in sets.items() if made is not None})
+            return found
         with rehearsal.weights_kept(model):
             batches, place_of = self._split(model, found), self.definition.place_of
             trial = _Rehearsal(model, found, batches, self._work.replaces, place_of)

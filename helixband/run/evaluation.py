@@ -39,6 +39,9 @@ SHOWN = {
 }
 """Of the baselines, those that an evaluation shows; the check has all."""
 
+NOT_KNOWN = "test_step of the module has them alone"
+"""Why labels and predictions are not kept of a module that another package evaluates."""
+
 KINDS = {ClassificationModel: "classes", MultiLabelModel: "labels", RegressionModel: "numbers"}
 """What the labels of a kind of model are. For other kinds, the values of the labels decide."""
 
@@ -97,7 +100,7 @@ class Evaluation(Stage):
             result |= {LIMITED: limit}
         names = judge.names_of(model, y_pred)
         baselines = self._marks(model, test)
-        left_out = reason_to_leave_out(y_true, y_pred)
+        left_out = NOT_KNOWN if y_true is None else reason_to_leave_out(y_true, y_pred)
         rest = [results.baselines_file, results.test_set_file, results.pictures_file]
         self.run_file.begin_stage("evaluate", [results.test_file, *rest])
         for file in rest:  # that none of an earlier test stands beside the new result, if a kill comes now
@@ -163,6 +166,8 @@ class Evaluation(Stage):
     def _score(self, model: BaseModel, test: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
         """The metrics, the labels and the predictions."""
         samples = self.args.mc_dropout
+        if model.engine.foreign is not None:
+            return model.engine.foreign.score(test, samples)
         return judge.whole_mc(model, test, samples) if samples else judge.whole(model, test)
 
     def _score_unlike(self, model: BaseModel, test: Iterable[Any], similar: list[str]) -> dict[str, float]:

@@ -90,6 +90,7 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
         run_file = RunFile(results, binding=results.has_trained())
         run_file.settle(args)
         definition = load_definition(args.model, args.seed)
+        definition.arguments = (args.data, args.batch_size)
         if args.hparams and definition.hparams is None:
             definition.check({})  # which tells why
             raise UsageError(f"{definition.path} has no hparams, and so no flags of its own; see --help")

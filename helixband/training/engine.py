@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +40,16 @@ from helixband.training.weighting import needs_weight, weighted
 
 _CALL_THE_NETWORK = {"forward", "train_step", "eval_step", "predict_step"}
 """Methods that may call parts of the network alone, where a definition has them itself."""
+
+
+class Foreign(Protocol):
+    """A model that another package trains: it scores a set, and is tried, by that package's means."""
+
+    def score(self, generator: Any, samples: int | None) -> tuple[dict[str, float], Any, Any]:
+        """(metrics, y_true, y_pred) of a set, the latter None where they are not known."""
+
+    def rehearse(self, sets: Mapping[str, Any]) -> None:
+        """Try one batch of the sets, "train" and "val"; raises what is wrong."""
 
 
 @dataclass(eq=False)
@@ -107,6 +117,8 @@ class Engine:
     def __init__(self) -> None:
         self.record = Record()
         self.is_set_up = False
+        self.foreign: Foreign | None = None
+        """The model itself, where another package trains it."""
         self.is_hopeless: Callable[[int, float], bool] | None = None
         """Whether a training ends early, given the epochs that it has had and its best reward."""
         self.check_loss = self.check_metrics = self.check_step = True

@@ -67,7 +67,7 @@ class Setup:
         return cls(
             arguments=vars(trainer.args),
             result=str(trainer.results.path),
-            definition=str(trainer.definition.path),
+            definition=trainer.definition.given,
             digest=trainer.definition.digest,
             environment={
                 name: os.environ.get(name) for name in variables_read() if not is_of_the_place(name)

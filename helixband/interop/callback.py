@@ -1,0 +1,234 @@
+"""The one callback of ours in a Trainer: seeds by epoch, rows, the reward, the end of a rung, states.
+
+An epoch is over for Lightning only after its schedulers were stepped, which is after all hooks of its end.
+So its row is made at its end, and its state is taken where the next one begins, or the training ends.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from helixband import interruption
+from helixband.errors import DefinitionError
+from helixband.randomness import derive_seed, seed_everything
+from helixband.results.directory import Row
+from helixband.training.parts.schedule import learning_rate
+
+STATE = "helixband:state"
+"""The place of the state under way, in memory."""
+BY_DEFAULT = ("val_loss", "val/loss")
+"""The metric that is minimised where a module names none."""
+
+
+class Goal:
+    """What a training maximises: `metric`, a name that the module logs, or minus that for the mode "min"."""
+
+    def __init__(self, metric: str | None, mode: str | None) -> None:
+        if mode not in (None, "min", "max"):
+            raise DefinitionError(f"mode is {mode!r}; it has to be 'min' or 'max'")
+        self.metric, self.mode = metric, mode
+
+    def reward(self, logged: Mapping[str, float], may_lack: bool = False) -> float:
+        """The reward of an epoch; NaN where it `may_lack` the metric, as one without a validation.
+
+        Raises `DefinitionError` where the metric was not logged, with the names of those that were.
+        """
+        name = self.metric or next((name for name in BY_DEFAULT if name in logged), None)
+        if name is None or name not in logged:
+            if may_lack:
+                return math.nan
+            wanted = (
+                f"optimized_metric is {name!r}, which"
+                if name
+                else "there is no optimized_metric, and val_loss"
+            )
+            raise DefinitionError(
+                f"{wanted} was not logged in the epoch; logged were: {', '.join(logged) or 'none'}. Log it "
+                "with self.log(…, on_epoch=True), or give the module (or def.py) an attribute "
+                "optimized_metric, and mode = 'min' or 'max'"
+            )
+        minimised = self.mode == "min" or (self.mode is None and name.endswith("loss"))
+        return -logged[name] if minimised else logged[name]
+
+
+class States:
+    """A CheckpointIO that gives and takes the state of a training in memory; files are the package's own."""
+
+    held: dict[str, Any] | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Keep a state, or write a file of the user's callbacks."""
+        if str(path) == STATE:
+            self.held = checkpoint
+        else:
+            super().save_checkpoint(checkpoint, path, storage_options)  # type: ignore[misc]
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **keywords: Any) -> Any:
+        """The state that is held, or that of a file."""
+        if str(path) == STATE:
+            return self.held
+        return super().load_checkpoint(path, *arguments, **keywords)  # type: ignore[misc]
+
+
+class Recorder:
+    """The callback. `epochs`: where this training stops. `set_order(epoch)` sets that of a generator of ours.
+
+    `close(epoch)` takes the row of an epoch and says whether to stop; `keep(state)` takes the state after it.
+    """
+
+    def __init__(
+        self,
+        goal: Goal,
+        seed: int,
+        states: States,
+        close: Callable[[Row], bool],
+        keep: Callable[[dict[str, Any]], None],
+        set_order: Callable[[int], None] = lambda epoch: None,
+        begun: int = 0,
+        strict: bool = True,
+    ) -> None:
+        self.goal, self.seed, self.states = goal, seed, states
+        self._close, self._keep, self._set_order = close, keep, set_order
+        self._begun, self._strict = begun, strict
+        self._is_open = False
+        self._has_loss = False
+        self.raised: BaseException | None = None
+        """What ended the Trainer's work."""
+
+    @property
+    def state_key(self) -> str:
+        """The name of its state in checkpoints, of which it has none."""
+        return "Helixband"
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        """Come first among the callbacks, so that an epoch is kept before others begin the next."""
+        trainer.callbacks.remove(self)
+        trainer.callbacks.insert(0, self)
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        """Set the order of the first epoch: its iterator is made before the epoch begins."""
+        self._order(self._begun)
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Begin an epoch anew: a state is always of between two epochs."""
+        trainer.fit_loop.restarting = False
+        if self.states.held is not None:
+            put_kept(module, self.states.held)
+            self.states.held = None
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        """Keep the epoch before, and set the random numbers of this one."""
+        self._keep_epoch(trainer, module)
+        self._has_loss = False
+        if trainer.current_epoch > self._begun:
+            self._order(trainer.current_epoch)
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        """Set the random numbers of the steps, which are after what the making of an iterator drew."""
+        interruption.check()
+        if batch_idx == 0:
+            seed_everything(derive_seed(self.seed, "epoch", trainer.current_epoch, 1))
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Note that there was a loss."""
+        self._has_loss = self._has_loss or bool(outputs)
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        """The row of the epoch; raises `DefinitionError` where it has no reward, or no step had a loss."""
+        epoch, every = trainer.current_epoch + 1, trainer.check_val_every_n_epoch
+        if self._strict and module.automatic_optimization and not self._has_loss:
+            raise DefinitionError(
+                f"{type(module).__name__}.training_step returned no loss in any step of epoch {epoch}; it "
+                "has to return a scalar tensor, or a dict with 'loss'. Where it optimizes by itself, set "
+                "self.automatic_optimization = False"
+            )
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        reward = self.goal.reward(logged, may_lack=bool(every and epoch % every))
+        row = {"epoch": epoch, **logged, "reward": reward, **learning_rates(trainer.optimizers)}
+        self._is_open = True
+        if self._close(row):
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """Keep the last epoch."""
+        self._keep_epoch(trainer, module)
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        """Note what a Trainer may turn into its own exit."""
+        self.raised = exception
+
+    def _order(self, epoch: int) -> None:
+        self._set_order(epoch)
+        seed_everything(derive_seed(self.seed, "epoch", epoch, 0))
+
+    def _keep_epoch(self, trainer: Any, module: Any) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        trainer.save_checkpoint(STATE)
+        held, self.states.held = self.states.held, None
+        assert held is not None
+        self._keep({**held, "loops": between_epochs(held["loops"]), "module": kept_of(module)})
+
+
+def learning_rates(optimizers: list[Any]) -> dict[str, float]:
+    """The learning rates by column: `lr` and `lr_<group>` of one optimizer, of others `lr_<optimizer>`.
+
+    >>> learning_rates([])
+    {}
+    """
+    if len(optimizers) == 1:
+        return learning_rate(optimizers[0])
+    found = [learning_rate(optimizer).get("lr", math.nan) for optimizer in optimizers]
+    return {f"lr_{number}" if number else "lr": rate for number, rate in enumerate(found)}
+
+
+def between_epochs(loops: dict[str, Any]) -> dict[str, Any]:
+    """The progress of loops as it is after an epoch and before the next: nothing is begun."""
+    fit = dict(loops["fit_loop"])
+    progress = fit["epoch_progress"]
+    fit["epoch_progress"] = {
+        which: dict.fromkeys(counts, counts["processed"]) for which, counts in progress.items()
+    }
+    return {**loops, "fit_loop": fit}
+
+
+def kept_of(module: Any) -> dict[str, Any]:
+    """What of a module no checkpoint of Lightning has: numbers on it, and states of its torchmetrics."""
+    numbers = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name != "training" and type(value) in (bool, int, float, str)
+    }
+    metrics = {
+        name: {"state": dict(part.metric_state), "updates": part._update_count}
+        for name, part in module.named_modules()
+        if is_metric(part)
+    }
+    return {"numbers": numbers, "metrics": metrics}
+
+
+def put_kept(module: Any, state: Mapping[str, Any]) -> None:
+    """Put back what `kept_of` gave."""
+    kept = state["module"]
+    for name, value in kept["numbers"].items():
+        setattr(module, name, value)
+    parts: dict[str, Any] = dict(module.named_modules())
+    for name, metric in kept["metrics"].items():
+        if is_metric(part := parts.get(name)):
+            for key, value in metric["state"].items():
+                moved = (
+                    [each.to(part.device) for each in value]
+                    if isinstance(value, list)
+                    else value.to(part.device)
+                )
+                setattr(part, key, moved)
+            part._update_count = metric["updates"]
+            part._computed = None
+
+
+def is_metric(part: Any) -> bool:
+    """Whether a module is one of torchmetrics."""
+    return isinstance(part, nn.Module) and hasattr(part, "metric_state") and hasattr(part, "_update_count")

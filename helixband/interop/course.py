@@ -1,0 +1,139 @@
+"""A training by a Trainer under way: where it goes on, its rows and states, and how it ends."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from base_model import BaseModel
+from helixband.errors import DefinitionError, HelixbandWarning, TrainingError
+from helixband.results import checkpoints
+from helixband.results.directory import Row, Trial
+from helixband.training.ended import Ended
+from helixband.training.keeper import Keeper
+from helixband.training.stored import copied, revived
+
+HYPER_PARAMETERS, OF_LIGHTNING = "hyper_parameters", ("pytorch-lightning_version", "hparams_name")
+
+
+class Course:
+    """A training under way: from which state it goes on, its rows and states, and how it ends."""
+
+    def __init__(
+        self, model: BaseModel, epochs: int, trial: Trial | None, on_epoch: Callable[[Row], None] | None
+    ) -> None:
+        self.model, self.epochs, self.trial, self.on_epoch = model, epochs, trial, on_epoch
+        self.record = model.engine.record
+        self.keeper = Keeper(trial, model.args.keep_checkpoints)
+        self.start: dict[str, Any] | None = None
+        self._began = time.monotonic()
+        self._row: Row | None = None
+        self._left_out: set[str] = set()
+        self._stops = False
+
+    def begin(self) -> None:
+        """Go on from the last state, in memory or of the trial, where there is one."""
+        record, trial = self.record, self.trial
+        record.ended = None
+        if record.last is None and trial is not None and trial.is_resumable:
+            record.last = checkpoints.load(trial.last_checkpoint, trial.id)
+            record.best = checkpoints.load(trial.best_checkpoint, trial.id)
+            record.best_epoch, record.best_reward = record.best["epoch"], record.best["reward"]
+        if record.last is not None:
+            where = f"the last state of trial {trial.id}" if trial else "the last state"
+            self.model.engine.state.use(self.model, record.last, where)
+            self.start = revived(record.last)
+            record.epoch, record.steps = record.last["epoch"], record.last["steps"]
+            record.history, record.seconds = list(record.last["history"]), list(record.last["seconds"])
+            self.keeper.go_on(record.last)
+            if record.last.get("ended"):
+                record.ended = Ended(record.last["ended"])
+        if record.epoch >= self.epochs:
+            record.ended = Ended.EPOCHS
+        elif self._is_hopeless():
+            record.ended = Ended.HOPELESS
+
+    def close(self, row: Row) -> bool:
+        """Take an epoch's row; whether it is the last one."""
+        record = self.record
+        record.epoch = int(row["epoch"])
+        reward = -math.inf if math.isnan(row["reward"]) else row["reward"]
+        self._is_best = reward > record.best_reward or record.best_epoch == 0
+        if self._is_best:
+            record.best_epoch, record.best_reward = record.epoch, reward
+        record.history.append(row)
+        self._row = row
+        self._stops = record.epoch >= self.epochs or self._is_hopeless()
+        return self._stops
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """Take the state after the epoch that was closed, and tell its row."""
+        record, row = self.record, self._row
+        assert row is not None
+        now = time.monotonic()
+        record.seconds.append(now - self._began)
+        self._began = now
+        record.steps = int(state["global_step"])
+        content = {**self._plain(state), "epoch": record.epoch, "steps": record.steps}
+        record.last = {**content, "history": list(record.history), "seconds": list(record.seconds)}
+        if self._is_best:
+            names = ("state_dict", HYPER_PARAMETERS, *OF_LIGHTNING, "global_step", "module", "epoch", "steps")
+            kept = {name: content[name] for name in names if name in content}
+            record.best = {**kept, "reward": record.best_reward}
+        self.keeper.keep(record.last, record.best if self._is_best else None)
+        if self.on_epoch is not None:
+            self.on_epoch(row)
+
+    def end(self) -> None:
+        """Say how it ended, and give the module its best weights."""
+        record = self.record
+        if record.ended is None:
+            if record.epoch >= self.epochs:
+                record.ended = Ended.EPOCHS
+            elif self._stops:
+                record.ended = Ended.HOPELESS
+            elif record.last is not None:  # a callback of the definition has stopped it
+                record.ended = Ended.PATIENCE
+                record.last = {**record.last, "ended": str(Ended.PATIENCE)}
+                self.keeper.end(record.last)
+                self.keeper.flush()
+            else:
+                raise TrainingError(
+                    "the Trainer ended before the first epoch was over; it had no batch to train on"
+                )
+        if record.ended is not Ended.HOPELESS and record.best is not None:
+            self.model.engine.state.use(self.model, record.best, "the best state")
+
+    def _is_hopeless(self) -> bool:
+        asks = self.model.engine.is_hopeless
+        return asks is not None and self.record.epoch > 0 and asks(self.record.epoch, self.record.best_reward)
+
+    def _plain(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state as a checkpoint holds it, without the hyperparameters that are objects."""
+        content = dict(state)
+        content.pop("hparams_type", None)
+        given, plain = content.pop(HYPER_PARAMETERS, None), {}
+        for name, value in dict(given or {}).items():
+            try:
+                plain[name] = copied(_without_omegaconf(value), name)
+            except DefinitionError:
+                self._left_out.add(name)
+        if self._left_out and self.record.epoch == 1:
+            warnings.warn(
+                f"the hyperparameters {', '.join(sorted(self._left_out))} of the module are objects, which a "
+                "checkpoint does not hold: load_from_checkpoint needs them as arguments",
+                HelixbandWarning,
+                stacklevel=2,
+            )
+        kept = copied(content, "the training")
+        return kept if given is None else {**kept, HYPER_PARAMETERS: plain}
+
+
+def _without_omegaconf(value: Any) -> Any:
+    """A value as plain containers, where it is a configuration of OmegaConf."""
+    if type(value).__module__.startswith("omegaconf"):
+        from omegaconf import OmegaConf
+
+        return OmegaConf.to_container(value, resolve=True)
+    return value

@@ -1,0 +1,249 @@
+"""A LightningModule as a model: trained, evaluated and used by the Trainer of its package."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from base_model import DEBUG_BATCHES, BaseModel
+from helixband import interruption
+from helixband.errors import DataError, DefinitionError
+from helixband.interop import packages
+from helixband.interop.callback import STATE, Goal, Recorder, States
+from helixband.interop.course import Course
+from helixband.interop.data import PREDICT, TEST, Loaders, as_loader
+from helixband.interop.weights import LightningState
+from helixband.nested import map_leaves
+from helixband.results.directory import Row, Trial
+from helixband.training.meters import Outputs
+from helixband.training.result import Result
+from helixband.training.state import set_epoch
+
+RESERVED = {
+    "max_epochs": "--epoch says it",
+    "ckpt_path": "the same command goes on with a training, and --load-checkpoint begins with weights",
+    "fast_dev_run": "--debug runs two batches of one epoch, and --dry-run checks alone",
+}
+"""Arguments of a Trainer that a run decides, with what does it instead."""
+
+
+ONCE = ("limit_train_batches", "limit_val_batches", "max_epochs", "check_val_every_n_epoch")
+"""The arguments of a Trainer that are 1 where a module is tried."""
+
+
+class LightningModel(BaseModel):
+    """A LightningModule in the place of a network, its criterion and its optimizer.
+
+    `parts` are the functions of the definition: get_module(config), and perhaps get_trainer(config), and the
+    names optimized_metric and mode.
+    """
+
+    parts: ClassVar[Mapping[str, Any]]
+
+    def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
+        super().__init__(config, args)
+        self.engine.foreign = self
+        self.engine.state = LightningState()  # type: ignore[assignment]
+
+    def init_model(self) -> None:  # type: ignore[override]
+        """Make the module."""
+        module = self.parts["get_module"](self.config)
+        self.package = packages.package_of(module, "LightningModule", "get_module")
+        super().init_model(module, _trained_by_its_trainer)
+        self.goal = Goal(*(self._named(name, module) for name in ("optimized_metric", "mode")))
+
+    def _named(self, name: str, module: Any) -> str | None:
+        """What the definition, or else the module, has by this name."""
+        value = self.parts.get(name, getattr(module, name, None))
+        if not isinstance(value, str | None):
+            raise DefinitionError(f"{name} is {value!r}; it has to be a text")
+        return value
+
+    def split_batch(self, batch: Any) -> tuple[Any, ...]:
+        """(x, y) of a batch that is a pair; the module itself takes batches of any form."""
+        if isinstance(batch, tuple | list) and len(batch) == 2:
+            return batch[0], batch[1]
+        raise DataError(f"a batch is a {type(batch).__name__}, and no pair (x, y)")
+
+    # A whole set.
+
+    def fit(
+        self,
+        train: Iterable[Any],
+        val: Iterable[Any],
+        epochs: int,
+        trial: Trial | None = None,
+        seed: int | None = None,
+        on_epoch: Callable[[Row], None] | None = None,
+    ) -> list[Row]:
+        """Train until `epochs` epochs are done; as `BaseModel.fit`."""
+        course = Course(self, epochs, trial, on_epoch)
+        course.begin()
+        if self.engine.record.ended is None:
+            seed = self.args.seed if seed is None else seed
+            states = packages.derived(self.package, States, "plugins.io.TorchCheckpointIO")()
+            states.held = course.start
+            recorder = packages.derived(self.package, Recorder, "callbacks.Checkpoint")(
+                self.goal,
+                seed,
+                states,
+                course.close,
+                course.keep,
+                lambda epoch: set_epoch(train, seed, epoch),
+                begun=self.engine.record.epoch,
+            )
+            total = max(epochs, int(getattr(self.args, "total_epochs", None) or 1))
+            try:
+                trainer = self._trainer(recorder, states, max_epochs=total)
+                where = STATE if course.start is not None else None
+                self._run(recorder, trainer, "fit", self._sets(train, val, trainer), ckpt_path=where)
+            finally:
+                course.keeper.flush()
+        course.end()
+        return self.engine.record.history
+
+    def evaluate(self, generator: Iterable[Any]) -> Result:
+        """What `test_step` logs over a whole set."""
+        return Result(self.score(generator, None)[0])
+
+    def score(self, generator: Iterable[Any], samples: int | None) -> tuple[dict[str, float], Any, Any]:
+        """(what `test_step` logs, None, None): the labels and predictions are the module's own affair."""
+        self._refuse_dropout(samples)
+        self._check_overridden("test_step", "--eval")
+        found: list[dict[str, float]] = self._use("test", generator, TEST, verbose=False)
+        result = {name: float(value) for each in found for name, value in each.items()}
+        if not result:
+            raise DefinitionError(
+                f"{type(self.network).__name__}.test_step logged nothing; log what it measures with self.log"
+            )
+        return result, None, None
+
+    def predict(self, generator: Any) -> Any:
+        """What `predict_step` gives over a whole set, joined: NumPy (N, …)."""
+        predicted, batches = Outputs(), self._use("predict", generator, PREDICT, return_predictions=True)
+        for batch in _flat(batches):
+            if batch is None:
+                raise DefinitionError(
+                    f"{type(self.network).__name__}.predict_step returned nothing for a batch"
+                )
+            predicted.add(map_leaves(lambda leaf: leaf.detach().cpu(), batch))
+        if predicted.empty:
+            raise DataError("there was no batch to predict on; prediction needs one example at least")
+        return predicted.joined()
+
+    def predict_mc(self, generator: Any, samples: int) -> tuple[Any, Any]:
+        """Refused: dropout is the module's."""
+        self._refuse_dropout(samples)
+        raise AssertionError
+
+    def rehearse(self, sets: Mapping[str, Any]) -> None:
+        """One batch of training and validation, of a module that is thrown away.
+
+        Raises what they raise, and `DefinitionError` where the metric to optimize is not logged.
+        """
+        if "train" not in sets:
+            return
+        states = packages.derived(self.package, States, "plugins.io.TorchCheckpointIO")()
+        recorder = packages.derived(self.package, Recorder, "callbacks.Checkpoint")(
+            self.goal, self.args.seed, states, lambda row: True, lambda state: None, strict=False
+        )
+        options = {name: 1 for name in ONCE}
+        trainer = self._trainer(recorder, states, own=False, **options)
+        self._run(recorder, trainer, "fit", self._sets(sets["train"], sets.get("val"), trainer))
+
+    def _refuse_dropout(self, samples: int | None) -> None:
+        if samples:
+            raise DefinitionError(
+                "--mc-dropout is for a BaseModel: a LightningModule says itself what its test_step and "
+                "predict_step do; leave it out"
+            )
+
+    def _check_overridden(self, step: str, flag: str) -> None:
+        if getattr(type(self.network), step) is getattr(self.package.LightningModule, step):
+            raise DefinitionError(f"{type(self.network).__name__} has no {step}, which {flag} needs")
+
+    # The Trainer.
+
+    def _trainer(self, *added: Any, own: bool = True, **ours: Any) -> Any:
+        """A Trainer with the definition's arguments, the callback and the plugin that are `added`, and ours.
+
+        Without its `own`, the definition's callbacks and loggers are left out.
+        """
+        given = dict(self.parts["get_trainer"](self.config)) if "get_trainer" in self.parts else {}
+        for name, instead in RESERVED.items():
+            if given.get(name) is not None:
+                raise DefinitionError(
+                    f"get_trainer gives {name}={given[name]!r}: leave it out, for {instead}"
+                )
+        callbacks, plugins = _listed(given.pop("callbacks", None)), _listed(given.pop("plugins", None))
+        if not own:
+            callbacks, given["logger"] = [], False
+        quietly = ["logger", "enable_progress_bar", "enable_model_summary"]
+        base: dict[str, Any] = {name: False for name in quietly}
+        base |= {"accelerator": "cpu" if self.args.cpu else "auto", "devices": 1, "num_sanity_val_steps": 0}
+        if self.args.debug:
+            base |= {f"limit_{name}_batches": DEBUG_BATCHES for name in ("train", "val", "test", "predict")}
+        if added:
+            callbacks, plugins = [*callbacks, added[0]], [*plugins, added[1]]
+        else:
+            callbacks = [each for each in callbacks if not _is_checkpoint(each, self.package)]
+            base["enable_checkpointing"] = False
+        with packages.quiet(self.package):
+            return self.package.Trainer(
+                **{**base, **given, **ours, "callbacks": callbacks, "plugins": plugins}
+            )
+
+    def _sets(self, train: Any, val: Any, trainer: Any) -> dict[str, Any]:
+        """The sets as arguments of `Trainer.fit`: a DataModule where both are its own."""
+        if isinstance(train, Loaders) and isinstance(val, Loaders | None):
+            packages.check_same(self.package, train.source.package)
+            source = train.source.of(self.config)
+            source.seed()
+            return {"datamodule": source.datamodule}
+        rows = self.args.batch_size
+        sets = {"train_dataloaders": as_loader(train, rows)}
+        return sets if val is None else {**sets, "val_dataloaders": as_loader(val, rows)}
+
+    def _use(self, what: str, generator: Any, name: str, **keywords: Any) -> Any:
+        """What the Trainer's method of this name gives over a set."""
+        if isinstance(generator, Loaders) and generator.name == name:
+            packages.check_same(self.package, generator.source.package)
+            source = generator.source.of(self.config)
+            source.seed()
+            data = {"datamodule": source.datamodule}
+        else:
+            data = {"dataloaders": as_loader(generator, self.args.batch_size)}
+        return self._run(None, self._trainer(), what, data, **keywords)
+
+    def _run(self, recorder: Any, trainer: Any, what: str, data: Mapping[str, Any], **keywords: Any) -> Any:
+        """Have the Trainer do its work; an interruption is raised as that, and no exit of the Trainer's."""
+        try:
+            with packages.quiet(self.package):
+                return getattr(trainer, what)(self.network, **data, **keywords)
+        except SystemExit:
+            interruption.check()
+            if recorder is not None and isinstance(recorder.raised, KeyboardInterrupt):
+                raise recorder.raised from None
+            raise
+        finally:
+            self.network._trainer = None  # type: ignore[assignment]
+
+
+def _trained_by_its_trainer(*arguments: Any) -> Any:
+    raise DefinitionError("a LightningModule computes its loss in training_step")
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+
+
+def _is_checkpoint(callback: Any, package: Any) -> bool:
+    return isinstance(callback, package.callbacks.Checkpoint)
+
+
+def _flat(batches: Any) -> Iterator[Any]:
+    """The outputs of batches, of one loader or of several."""
+    for batch in batches or ():
+        if isinstance(batch, list) and batch and not hasattr(batch[0], "shape"):
+            yield from _flat(batch)
+        else:
+            yield batch

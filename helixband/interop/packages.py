@@ -1,0 +1,73 @@
+"""The two packages, `lightning` and `pytorch_lightning`: a module is trained by the one that it is of.
+
+Nothing of either is imported here: who has a module or a DataModule has imported its package.
+"""
+
+import contextlib
+import functools
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from helixband.errors import DefinitionError, in_one_line
+
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+
+def package_of(thing: Any, kind: str, giver: str) -> Any:
+    """The package of Lightning that a module or a DataModule is of; `kind` is the name of its class there.
+
+    Raises `DefinitionError` where it is of neither; `giver` is what gave it, for the message.
+    """
+    for name in PACKAGES:
+        package = sys.modules.get(name)
+        if package is not None and isinstance(thing, getattr(package, kind)):
+            return package
+    raise DefinitionError(
+        f"{giver} gave {in_one_line(thing)}, a {type(thing).__name__}; it has to give a {kind} of "
+        f"lightning or of pytorch_lightning"
+    )
+
+
+def check_same(module: Any, data: Any) -> None:
+    """Raise `DefinitionError` where a module and a DataModule are of different packages."""
+    if module.__name__ != data.__name__:
+        raise DefinitionError(
+            f"the module is of {module.__name__}, and the DataModule of {data.__name__}: a Trainer takes "
+            "those of its own package alone; import both from the same"
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def derived(package: Any, ours: type[Any], theirs: str) -> type[Any]:
+    """A class that is both `ours` and the package's of this dotted name."""
+    base = functools.reduce(getattr, theirs.split("."), package)
+    return type(ours.__name__, (ours, base), {})
+
+
+@contextlib.contextmanager
+def quiet(package: Any) -> Iterator[None]:
+    """Around work of a Trainer: its advice is not shown, for it concerns what a run decides itself."""
+    loggers = [logging.getLogger(name) for name in (package.__name__, f"{package.__name__}.utilities")]
+    loggers.append(logging.getLogger(f"{package.__name__}.utilities.rank_zero"))
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            kind = package.utilities.rank_zero.LightningDeprecationWarning
+            advice = sys.modules[f"{_fabric_of(package)}.utilities.warnings"].PossibleUserWarning
+            warnings.simplefilter("ignore", kind)
+            warnings.simplefilter("ignore", advice)
+            warnings.filterwarnings("ignore", message=".*LeafSpec")  # of torch, in the package's own code
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _fabric_of(package: Any) -> str:
+    """The name of the package on which that of a Trainer stands."""
+    return "lightning.fabric" if package.__name__ == PACKAGES[0] else "lightning_fabric"

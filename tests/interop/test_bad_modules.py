@@ -1,0 +1,54 @@
+"""What is wrong with a module or a DataModule is told before any work, or with the epoch where it shows."""
+
+import pytest
+
+from shared_modules import BOTH, experiment, package  # noqa: F401
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of the packages
+
+WRONG = {
+    "a metric that is never logged": (
+        "Lit.optimized_metric = 'val/acc'",
+        "optimized_metric is 'val/acc', which was not logged in the epoch; logged were: val/mse, train/mse",
+    ),
+    "a mode that is none": ("Lit.mode = 'maximum'", "mode is 'maximum'; it has to be 'min' or 'max'"),
+    "no module": ("def get_module(config): return nn.Linear(3, 1)", "it has to give a LightningModule"),
+    "modules of two packages": (
+        "import pytorch_lightning\nclass Other(pytorch_lightning.LightningDataModule):\n"
+        "    train_dataloader = val_dataloader = lambda self: DataLoader(TensorDataset(torch.ones(4, 3)))\n"
+        "def get_datamodule(data_dir, batch_size): return Other()",
+        "a Trainer takes those of its own package alone",
+    ),
+    "an argument of the Trainer that a run decides": (
+        "def get_trainer(config): return {'max_epochs': 3}",
+        "get_trainer gives max_epochs=3: leave it out, for --epoch says it",
+    ),
+    "no function": ("get_module = 3", "get_module is a int; it has to be a function"),
+}
+
+
+@pytest.mark.parametrize("more, told", WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_told(experiment, capsys, more, told):
+    experiment.write(f"{BOTH}\n{more}\n")
+    assert experiment("--epoch", "1") != 0
+    assert told in capsys.readouterr().err
+
+
+def test_a_training_step_without_a_loss(experiment, capsys):
+    experiment.write(BOTH + "\nLit.training_step = lambda self, batch, index: None\n")
+    assert experiment("--epoch", "1") != 0
+    assert "Lit.training_step returned no loss in any step of epoch 1" in capsys.readouterr().err
+
+
+def test_a_step_that_is_missing(experiment, capsys):
+    experiment.write(BOTH + "\ndel Lit.test_step\n")
+    assert experiment("--epoch", "1", "--eval") != 0
+    assert "Lit has no test_step, which --eval needs" in capsys.readouterr().err
+
+
+def test_a_class_that_is_not_in_its_file(experiment, capsys):
+    from helixband.run.command import main
+
+    experiment.write()
+    assert main(["--model", "def.py:Lit,def.py:Dada", "--cpu"]) == 2
+    assert "has no class Dada; it has" in capsys.readouterr().err
