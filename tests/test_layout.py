@@ -236,7 +236,7 @@ FILES = {
 
 A dot is the folder's own `__init__.py`, where that imports by strings."""
 
-ROOMS, FLOORS_HIGH, IMPORTS = 29, 10, 138  # at most
+ROOMS, FLOORS_HIGH, IMPORTS = 30, 11, 148  # at most
 LINES = {"base_model": 495}  # and 400 of any other
 
 

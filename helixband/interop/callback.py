@@ -14,6 +14,7 @@ from helixband import interruption
 from helixband.errors import DefinitionError
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Row
+from helixband.training.feed import to_device
 from helixband.training.parts.schedule import learning_rate
 
 STATE = "helixband:state"
@@ -215,16 +216,12 @@ def put_kept(module: Any, state: Mapping[str, Any]) -> None:
     kept = state["module"]
     for name, value in kept["numbers"].items():
         setattr(module, name, value)
-    parts: dict[str, Any] = dict(module.named_modules())
+    parts = dict(module.named_modules())
     for name, metric in kept["metrics"].items():
-        if is_metric(part := parts.get(name)):
-            for key, value in metric["state"].items():
-                moved = (
-                    [each.to(part.device) for each in value]
-                    if isinstance(value, list)
-                    else value.to(part.device)
-                )
-                setattr(part, key, moved)
+        part: Any = parts.get(name)
+        if is_metric(part):
+            for key, value in to_device(metric["state"], part.device).items():
+                setattr(part, key, value)
             part._update_count = metric["updates"]
             part._computed = None
 

@@ -50,13 +50,13 @@ def get_datamodule(data_dir, batch_size): return Data(data_dir, batch_size)
 """
 
 
-@pytest.fixture(params=["lightning", "pytorch_lightning"])
-def package(request):
+@pytest.fixture(name="package", params=["lightning", "pytorch_lightning"])
+def package_fixture(request):
     return request.param
 
 
-@pytest.fixture
-def experiment(tmp_path, monkeypatch):
+@pytest.fixture(name="experiment")
+def experiment_fixture(tmp_path, monkeypatch):
     """Write a def.py of the common classes and more, and run it; gives (exit code, output)."""
     from helixband.run.command import main
 

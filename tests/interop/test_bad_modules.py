@@ -1,8 +1,7 @@
 """What is wrong with a module or a DataModule is told before any work, or with the epoch where it shows."""
 
 import pytest
-
-from shared_modules import BOTH, experiment, package  # noqa: F401
+from shared_modules import BOTH, experiment_fixture, package_fixture  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the packages
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-
-from shared_modules import BOTH, experiment, package  # noqa: F401
+from shared_modules import BOTH, experiment_fixture, package_fixture  # noqa: F401
 
 # Warnings of the packages are theirs.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -87,7 +86,16 @@ def test_lightning_reads_our_checkpoints(experiment):
 def test_classes_of_files_need_no_definition(experiment):
     experiment.write("")
     (experiment.path / "def.py").rename(experiment.path / "both.py")
-    command = [sys.executable, "-m", "helixband.interop", "both.py:Lit", "both.py:Data", "--epoch", "1", "--cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "helixband.interop",
+        "both.py:Lit",
+        "both.py:Data",
+        "--epoch",
+        "1",
+        "--cpu",
+    ]
     done = subprocess.run(
         [*command, "--set", "lr=0.05"],
         cwd=experiment.path,
@@ -148,7 +156,8 @@ class Two(Lit):
             optimizer.step()
     def validation_step(self, batch, index, dataloader_idx=0): super().validation_step(batch, index)
     def configure_optimizers(self):
-        return [torch.optim.SGD(part.parameters(), rate) for part, rate in ((self.net, 0.1), (self.other, 0.2))]
+        rates = {self.net: 0.1, self.other: 0.2}
+        return [torch.optim.SGD(part.parameters(), rate) for part, rate in rates.items()]
 class Several(Data):
     def val_dataloader(self): return [self.loader(40, 50), self.loader(30, 40)]
 def get_module(config): return Two(**config)
