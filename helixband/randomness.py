@@ -346,3 +346,11 @@ class Stream:
             yield
         finally:
             cls._at_work = outer
+
+    @classmethod
+    @contextlib.contextmanager
+    def pause(cls) -> Iterator[None]:
+        """Around code between turns that sets the generators for itself: no turn goes on from there."""
+        if cls._at_work is not None:
+            cls._at_work._numbers, cls._at_work = Numbers(), None
+        yield

@@ -73,6 +73,7 @@ EVENTS: dict[str, Shape] = {
         "stop_hopeless": bool,
         "set": dict,
         "try": [dict],
+        "pack": int,
     },
     "trial": {"trial": int, "round": int, "bracket": int, "config": dict},
     "result": {

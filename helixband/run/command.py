@@ -11,7 +11,6 @@ after SIGTERM, 141 if the program that read the output has closed it.
 import argparse
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import sys
@@ -23,6 +22,7 @@ from helixband.hparams import Hparams
 from helixband.hparams.flags import add_flags, texts
 from helixband.outputs import FORMATS
 from helixband.run.flags import declares_hparams
+from helixband.run.values import eta, names, natural, pack, positive, seconds
 from helixband.search.samplers import SAMPLERS
 
 EPILOG = """\
@@ -74,7 +74,7 @@ def make_parser(program: str = "helixband") -> FlagParser:
         default=[],
         help="predict on these inputs: paths or globs under the data directory",
     )
-    add("--mc-dropout", metavar="N", type=_positive, help="evaluate and predict N times with dropout left on")
+    add("--mc-dropout", metavar="N", type=positive, help="evaluate and predict N times with dropout left on")
     add(
         "--debug",
         action="store_true",
@@ -85,20 +85,20 @@ def make_parser(program: str = "helixband") -> FlagParser:
         "-ep",
         "--epoch",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="the maximum number of epochs of a trial (default: 20)",
     )
     add(
         "-bs",
         "--batch-size",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="the number of examples in a training batch, over all processes of torchrun (default: 100)",
     )
     add(
         "--seed",
         metavar="N",
-        type=_natural,
+        type=natural,
         help="the seed from which all random numbers are derived (default: 0)",
     )
     add("--config", metavar="FILE.json", help="use this fixed configuration instead of get_config()")
@@ -142,13 +142,13 @@ def make_parser(program: str = "helixband") -> FlagParser:
     add(
         "--keep-checkpoints",
         metavar="N",
-        type=_natural,
+        type=natural,
         help="keep the states of the N latest epochs of a trial, besides the best and the last (default: 0)",
     )
     add(
         "--stride",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="for sequences: predict windows N bases apart (default: their length)",
     )
     add(
@@ -165,7 +165,7 @@ def make_parser(program: str = "helixband") -> FlagParser:
     add(
         "--chromosomes",
         metavar="NAME[,NAME…]",
-        type=_names,
+        type=names,
         help="for sequences: predict only on these chromosomes or records of an input",
     )
     add(
@@ -197,7 +197,7 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         "the first one; asha runs it asynchronously; none trains every trial to the end (default: "
         "hyperband)",
     )
-    add("--eta", metavar="N", type=_eta, help="at each rung, one trial in N continues (default: 3)")
+    add("--eta", metavar="N", type=eta, help="at each rung, one trial in N continues (default: 3)")
     add(
         "--sampler",
         choices=["auto", *SAMPLERS],
@@ -208,7 +208,7 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--trials",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="the total number of configurations (default: those of one round of Hyperband, which is each of "
         "its brackets once)",
     )
@@ -220,7 +220,7 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--time-budget",
         metavar="TIME",
-        type=_seconds,
+        type=seconds,
         help="stop the search after this time, for example 90m or 1h30m",
     )
     add(
@@ -232,13 +232,20 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--workers",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="how many trials run at the same time, in processes on this machine (default: 1)",
+    )
+    add(
+        "--pack",
+        metavar="N|off",
+        type=pack,
+        help="train up to N trials together in one process, as one computation where their networks allow it "
+        "(default: off; a search that was begun with it goes on with it)",
     )
     add(
         "--trials-per-gpu",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="how many trials run at the same time on each GPU (default: 1)",
     )
     add(
@@ -355,44 +362,3 @@ def _typed(argv: list[str] | None) -> list[str]:
     if found and os.path.isfile(words[script]) and os.path.samefile(found, words[script]):
         return ["helixband", *words[script + 1 :]]
     return words
-
-
-def _positive(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _natural(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _eta(text: str) -> int:
-    return _at_least(2, text)
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of names such as chr1,chr2")
-    return names
-
-
-def _seconds(text: str) -> float:
-    parts = re.fullmatch(r"(?:([0-9.]+)d)?(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s?)?", text)
-    try:
-        numbers = [float(number or 0) for number in parts.groups()] if parts else []
-    except ValueError:
-        numbers = []
-    seconds = sum(number * unit for number, unit in zip(numbers, (86400, 3600, 60, 1), strict=False))
-    if not seconds:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2h, 90m, 1h30m or 45s")
-    return seconds
-
-
-def _at_least(least: int, text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least}")
-    return value

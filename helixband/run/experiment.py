@@ -283,6 +283,7 @@ class Experiment(Stage):
             "max_epochs": args.epoch,
             "trials": args.trials,
             **{name: getattr(args, name) for name in SEARCH_SETTINGS},
+            "pack": args.pack,
             **self.checks.given,
         }
         return SearchJournal(self.results.journal, settings)
@@ -309,7 +310,8 @@ class Experiment(Stage):
         self._record_scales()
         if (best := self.results.best_trial()) and best.id == SINGLE:
             self.progress.say("  its best trial replaces the single configuration that was trained before")
-        with contextlib.closing(make_executor(self.trainer, self.progress.say)) as executor:
+        slots = journal.settings.get("pack", 1)
+        with contextlib.closing(make_executor(self.trainer, self.progress.say, slots)) as executor:
             finished = Search(self.trainer, journal, executor, self.progress, deadline).run()
         self.progress.end()
         self.progress.say("best trials:")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from helixband.env import number_of_processes
 from helixband.errors import UsageError
 
-OF_SEARCH = ("trials", "try", "time_budget", "workers", "trials_per_gpu", "cluster")
+OF_SEARCH = ("trials", "try", "time_budget", "workers", "pack", "trials_per_gpu", "cluster")
 """But for its settings, which any run records."""
 OF_WINDOWS = ("stride", "both_strands", "format", "chromosomes")
 """For inputs that are predicted window by window."""

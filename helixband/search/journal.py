@@ -9,8 +9,8 @@
 Each line also has a `sum`, which is a checksum of it and of the lines before it. A further "search" line says
 that the search goes on to more epochs or trials. `stops` are the trials that a result puts out of the race.
 The line "search" also has "set", the values that are fixed, "try", the configurations of the first trials,
-and "with", the options of the training, where they are given. There is no time of day, so that the same
-search gives the same journal.
+"with", the options of the training, and "pack", how many trials train together, where they are given. There
+is no time of day, so that the same search gives the same journal.
 """
 
 import json
@@ -39,7 +39,8 @@ class SearchJournal:
     """The events of a search found in a journal, and the writing of new ones.
 
     `settings` are those of this run. A search may be extended: "max_epochs" and "trials" may have grown; None
-    trials are what was recorded. Raises `ResultsMismatch` where they shrank, or any other differs.
+    trials are what was recorded, as is a "pack" of None; "off" is none. Raises `ResultsMismatch` where they
+    shrank, or any other differs.
     """
 
     def __init__(self, journal: Journal, settings: dict[str, Any]) -> None:
@@ -60,9 +61,13 @@ class SearchJournal:
             except (KeyError, TypeError, ValueError, ArithmeticError) as error:
                 what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
                 raise journal.damaged(line, what) from error
+        pack = settings.get("pack") or self._recorded.get("pack", "off")
+        self.settings = {name: value for name, value in settings.items() if name != "pack"}
+        if pack != "off":
+            self.settings["pack"] = pack
         if self._recorded:
             if settings["trials"] is None:
-                self.settings = settings | {"trials": self._recorded["trials"]}
+                self.settings |= {"trials": self._recorded["trials"]}
             self._check_settings()
 
     @property
@@ -150,13 +155,12 @@ class SearchJournal:
         grown = [name for name in ("max_epochs", "trials") if recorded[name] < wanted[name]]
         other = [
             name
-            for name in dict.fromkeys([*wanted, "set", "try", "with"])
+            for name in dict.fromkeys([*wanted, "set", "try", "with", "pack"])
             if _text(recorded.get(name)) != _text(wanted.get(name)) and name not in grown
         ]
         if other:
             listed = ", ".join(
-                f"{_flag(name)} was {_shown(recorded.get(name))} and is {_shown(wanted.get(name))}"
-                for name in other
+                f"{_flag(name)} was {_shown(name, recorded)} and is {_shown(name, wanted)}" for name in other
             )
             raise ResultsMismatch(
                 f"{self._journal.path} is of a search with other settings: {listed}; give the same ones (the "
@@ -190,10 +194,12 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, settings: dict[str, Any]) -> str:
+    value = settings.get(name)
     if isinstance(value, dict | list):
         return textwrap.shorten(json.dumps(value, ensure_ascii=False), 100, placeholder=" …")
-    return "not given" if value is None else str(value)
+    missing = "off" if name == "pack" else "not given"
+    return missing if value is None else str(value)
 
 
 def _flag(setting: str) -> str:

@@ -77,7 +77,8 @@ def labelled(
 ) -> Generator[tuple[Any, ...]]:
     """The batches (x, y) of a generator, the first `limit` of them, or those of its stream from a place on.
 
-    `split` makes (x, y), or (x, y, weight), of batches of another form; it is told where they are from.
+    `split` makes (x, y), or (x, y, weight), of batches of another form; it is told where they are from. The
+    iteration begins at once: trials that are trained together share a generator, and set its order in turn.
 
     Raises `DataError` for a batch that is no pair, for a stream that ends, and, without a `split`, for a
     generator that says it is not `labelled`.
@@ -85,9 +86,17 @@ def labelled(
     if split is None and getattr(generator, "labelled", True) is False:
         raise DataError(told_unlabelled(generator))
     source = iter(generator) if place is None else generator.stream(*place)
+    is_stream, name = place is not None, type(generator).__name__
+    return _labelled(islice(source, limit), limit if is_stream else None, split, name)
+
+
+def _labelled(
+    source: Iterator[Any], wanted: int | None, split: Split | None, name: str
+) -> Generator[tuple[Any, ...]]:
+    """The batches of a source, of which `wanted` are to come, if it is known."""
     number = -1
-    for number, batch in enumerate(islice(source, limit)):
-        where = f"batch {number} of {type(generator).__name__}"
+    for number, batch in enumerate(source):
+        where = f"batch {number} of {name}"
         if split is not None:
             batch = split(batch, where)
             if len(batch) > 1:  # else it is left as it is
@@ -99,9 +108,9 @@ def labelled(
             raise DataError(f"{where} is a {kind}, not a pair (x, y): training and evaluation need labels")
         _check_form(batch, where)
         yield batch[0], batch[1]
-    if place is not None and limit is not None and number + 1 < limit:
+    if wanted is not None and number + 1 < wanted:
         raise DataError(
-            f"{type(generator).__name__}.stream ended after {number + 1} of the {limit} batches of an epoch; "
+            f"{name}.stream ended after {number + 1} of the {wanted} batches of an epoch; "
             "it has to yield batches without end"
         )
 
@@ -149,10 +158,11 @@ def for_training(
     is_ours = isinstance(generator, BatchGenerator) and generator.labelled
     lots = generator.lots() if is_ours and split is None and place is None else None
     if lots is not None:
-        yield from islice(itertools.chain.from_iterable(map(_batches_of, lots)), limit)
-        return
-    for x, y, *weight in labelled(generator, limit, split, place):
-        yield Fed(x, y, weight[0] if weight else None, kept(y) if keeps else None)
+        return islice(itertools.chain.from_iterable(map(_batches_of, lots)), limit)
+    return (
+        Fed(x, y, weight[0] if weight else None, kept(y) if keeps else None)
+        for x, y, *weight in labelled(generator, limit, split, place)
+    )
 
 
 def _batches_of(lot: Lot) -> Iterator[Fed]:

@@ -1,6 +1,7 @@
 """Training, in the order in which things happen."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from helixband import randomness
 from helixband.randomness import Stream
@@ -15,26 +16,63 @@ from helixband.training.steps.spread import stepper_of
 from helixband.training.steps.stepper import Stepper
 
 
-def fit(members: Sequence[Member], stepper: Stepper) -> None:
+class Company(Protocol):
+    """Who joins a training under way. It is asked and told between epochs, when it is no member's turn."""
+
+    def joining(self, running: int) -> Sequence[Member]:
+        """Those who join the `running` ones; where nobody does and nobody runs, the training is over."""
+        ...
+
+    def left(self, member: Member) -> None:
+        """Take a member that has ended; its state is kept."""
+        ...
+
+
+class Nobody:
+    """The company where nobody joins."""
+
+    def joining(self, running: int) -> Sequence[Member]:
+        return ()
+
+    def left(self, member: Member) -> None:
+        """Nobody takes its place."""
+
+
+def fit(members: Sequence[Member], stepper: Stepper, company: Company | None = None) -> None:
     """Train each member until it has ended; `member.ended` says how, and `member.error` by what.
 
-    What goes wrong with one member ends that member. Raised is what concerns all: an interruption, a result
-    directory that cannot be written, and whatever an `on_epoch` raises. Finished epochs are kept then, too.
+    Members leave at their end, and others of `company` join, between epochs. What goes wrong with one member
+    ends that member. Raised is what concerns all: an interruption, a result directory that cannot be written,
+    and whatever an `on_epoch` raises. Finished epochs are kept then, too.
     """
+    company = company or Nobody()
+    running: list[Member] = []
     with Stream.turns():
-        for member in members:
-            member.begin()
         try:
-            while running := [member for member in members if member.ended is None]:
-                train_pass(running, stepper)
-                for member in running:
+            while members or running:
+                for member in members:
+                    running.append(member)
+                    member.begin()
+                train_pass([member for member in running if member.ended is None], stepper)
+                for member in list(running):
                     if member.ended is None:
                         close_epoch(member, stepper)
+                    if member.ended is not None:
+                        leave(member, company)
+                        running.remove(member)
+                with Stream.pause():
+                    members = company.joining(len(running))
         finally:
-            for member in members:
+            for member in running:
                 member.keeper.flush()
-        for member in members:
-            member.end()
+
+
+def leave(member: Member, company: Company) -> None:
+    """Keep the state of a member that has ended, and give its model its best weights."""
+    member.keeper.flush()
+    member.end()
+    with Stream.pause():
+        company.left(member)
 
 
 def fit_one(member: Member) -> None:

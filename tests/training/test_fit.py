@@ -109,6 +109,47 @@ def test_members_go_on_together_from_where_each_was(tmp_path: Path) -> None:
     assert [member.record.history for member in halves] == [member.record.history for member in whole]
 
 
+class Queue:
+    """A company of one place: who waits joins as soon as somebody has left."""
+
+    def __init__(self, *ways: Callable[[], Member]) -> None:
+        self.ways = list(ways)
+        self.joined: list[Member] = []
+        self.log: list[tuple[str, int]] = []
+
+    def joining(self, running: int) -> list[Member]:
+        new = [self.ways.pop(0)()] if self.ways and running < 2 else []
+        self.joined += new
+        self.log += [("joins", member.seed) for member in new]
+        return new
+
+    def left(self, member: Member) -> None:
+        self.log.append(("leaves", member.seed))
+
+
+def test_members_join_and_leave_between_epochs_and_come_to_what_each_comes_to_alone() -> None:
+    shared = shuffled()  # as trials of a process share a generator
+    ways: list[Callable[[], Member]] = [
+        lambda: make(1, shared, 2),
+        lambda: make(2, shared, 4),
+        lambda: make(3, shared, 1),
+        lambda: make(4, shared, 3, fails_at=7),
+        lambda: make(5, Noisy(), 2),
+    ]
+    alone = [way() for way in ways]
+    for member in alone:
+        fit([member], Eager())
+    queue = Queue(*ways)
+    fit(queue.joining(0), Eager(), queue)
+
+    for one, other in zip(alone, queue.joined, strict=True):
+        assert outcome(one)[0] == outcome(other)[0]
+        assert all(torch.equal(a, b) for a, b in zip(outcome(one)[1], outcome(other)[1], strict=True))
+    assert [member.record.epoch for member in queue.joined] == [2, 4, 1, 1, 2]
+    order = "joins 1, joins 2, leaves 1, joins 3, leaves 3, joins 4, leaves 2, leaves 4, joins 5, leaves 5"
+    assert ", ".join(f"{what} {seed}" for what, seed in queue.log) == order
+
+
 def test_a_member_that_fails_ends_alone() -> None:
     members = [make(1), make(2, fails_at=7), make(3)]
     fit(members, Eager())

@@ -27,7 +27,7 @@ class Printed:
         self.source, self.target = os.pipe()
         os.set_blocking(self.source, False)
         self.mark = f"{secrets.token_hex(16)}\n".encode()
-        self._trial: Trial | None = None
+        self._trials: dict[str, Trial] = {}
         self._held = b""  # of a line that has not ended
         self._inside = False
         self._before = self._within = ""
@@ -35,7 +35,15 @@ class Printed:
     def expect(self, trial: Trial) -> None:
         """Take what is printed between the next two marks for that of a trial."""
         self.take()
-        self._trial, self._within = trial, ""
+        self._trials, self._within = {trial.id: trial}, ""
+
+    def attend(self, trial: Trial) -> None:
+        """Take what is printed for that trial as well: what trials print together belongs to each."""
+        self._trials = {**self._trials, trial.id: trial}
+
+    def forget(self, name: str) -> None:
+        """Take it no more for that trial."""
+        self._trials = {other: trial for other, trial in self._trials.items() if other != name}
 
     def take(self, ended: bool = False) -> None:
         """Keep the lines that are there; with `ended`, the last one too, which may lack its end.
@@ -80,9 +88,9 @@ class Printed:
             self._before = (self._before + shown)[-TAIL:]
             return
         self._within = (self._within + shown)[-TAIL:]
-        if self._trial is not None:
-            with contextlib.suppress(Superseded), self._trial.writing():
-                append(self._trial.output_file, kept, sync=False)
+        for trial in self._trials.values():
+            with contextlib.suppress(Superseded), trial.writing():
+                append(trial.output_file, kept, sync=False)
 
 
 def _cleaned(content: bytes) -> bytes:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,8 @@ class Setup:
 
     `arguments` are those of the command line, `environment` the variables that the definition has read by
     `env` (None: not set), without credentials and what tells the place of a process, `directory` the one that
-    the run was started in, `root` the one that Helixband is imported from.
+    the run was started in, `root` the one that Helixband is imported from. With several `slots` the process
+    trains as many trials together.
     """
 
     arguments: dict[str, Any]
@@ -60,9 +61,10 @@ class Setup:
     environment: dict[str, str | None]
     directory: str
     root: str
+    slots: int = 1
 
     @classmethod
-    def of(cls, trainer: "Trainer", directory: str) -> "Setup":
+    def of(cls, trainer: "Trainer", directory: str, slots: int = 1) -> "Setup":
         """That of a run whose definition is loaded."""
         return cls(
             arguments=vars(trainer.args),
@@ -74,6 +76,7 @@ class Setup:
             },
             directory=directory,
             root=str(Path(helixband.__file__).resolve().parent.parent),
+            slots=slots,
         )
 
 
@@ -137,15 +140,46 @@ class TrialProcess:
             self.close()
             raise
         if told is None:
-            tail = self._printed.tail()
             self.close()
-            printed = f"; it had printed:\n{tail}" if tail else ""
-            raise WorkerDied(f"the process of trial {task.name} {self._end()}{printed}")
+            raise WorkerDied(self.account([task.name]))
         if "superseded" in told:
             raise WorkerDied(told["superseded"])
         if "error" in told:
             raise getattr(errors, told["error"]["type"])(told["error"]["message"])
         return Outcome(**told["outcome"])
+
+    def give(self, task: Task) -> None:
+        """Give a task to a process that trains several together; `said` tells of them, by their names.
+
+        Raises `WorkerDied` where another took the trial over.
+        """
+        trial = self._results.trial(task.name)
+        try:
+            if task.attempt is not None:
+                trial.join_attempt(task.attempt)
+        except Superseded as over:
+            raise WorkerDied(str(over)) from over
+        self._printed.attend(trial)
+        self._tell(asdict(task))
+
+    def said(self) -> Iterator[dict[str, Any]]:
+        """What a process says that trains several trials together, until it has ended."""
+        for message in self._messages():
+            if "credentials" in message:
+                conceal(message["credentials"])
+                continue
+            if "outcome" in message:
+                self._printed.take()
+                self._printed.forget(message["trial"])
+            yield message
+        self._printed.take(ended=True)
+
+    def account(self, names: Iterable[str]) -> str:
+        """How it ended, which trained the trials of these names, with what it printed last."""
+        *several, last = sorted(names)
+        tail = self._printed.tail()
+        whose = f"trials {', '.join(several)} and {last}" if several else f"trial {last}"
+        return f"the process of {whose} {self._end()}" + (f"; it had printed:\n{tail}" if tail else "")
 
     def _follow(self, task: Task, on_epoch: Report) -> dict[str, Any] | None:
         """Give the task, and pass on its epochs; what it came to, or None where the process ended."""

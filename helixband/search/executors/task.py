@@ -28,6 +28,11 @@ class Task:
     floors: tuple[float, ...] = ()
     attempt: str | None = None
 
+    @classmethod
+    def of(cls, document: Document) -> "Task":
+        """The task of its JSON."""
+        return cls(**{**document, "floors": tuple(document["floors"])})
+
     def is_hopeless(self, epoch: int, best_reward: float) -> bool:
         """Whether the trial ends after so many epochs, its best reward being so.
 

@@ -1,11 +1,12 @@
 """One trial: a configuration of a definition, trained in its own directory with its own seed."""
 
+import contextlib
 import gc
 import math
 import os
 import traceback
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,9 @@ OF_A_WHOLE = (
 NOT_DECLARED = ". The definition's class hparams declares what there is: add {} to it"
 # What torch raises as a plain RuntimeError where memory is short: on the CPU, and in CUDA's own libraries.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
+Trained = tuple[BaseModel, Ended]
+"""A model after its training, and how that ended."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,11 @@ class Trainer:
 
     def carry_out(self, task: Task, trial: Trial, on_epoch: Report) -> Outcome:
         """As `attempt`, of a trial that `trial_of` gave."""
-        outcome, account = self._outcome(trial, task, on_epoch)
+        return self.concluded(task, trial, lambda: self._train(trial, task, on_epoch))
+
+    def concluded(self, task: Task, trial: Trial, train: Callable[[], Trained]) -> Outcome:
+        """What becomes of a trial by its training, which `train` does, or has done elsewhere."""
+        outcome, account = self._outcome(trial, task, train)
         if outcome.out_of_memory:  # here, where nothing holds the model any more
             gc.collect()
             torch.cuda.empty_cache()
@@ -156,10 +164,10 @@ class Trainer:
             trial.join_attempt(task.attempt)
         return trial
 
-    def _outcome(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[Outcome, str]:
+    def _outcome(self, trial: Trial, task: Task, train: Callable[[], Trained]) -> tuple[Outcome, str]:
         """What comes of a trial, and the account of what went wrong, if anything did."""
         try:
-            model, ended = self._train(trial, task, on_epoch)
+            model, ended = train()
         except (StorageError, ResultsMismatch, Superseded):
             raise
         except (Exception, SystemExit) as error:
@@ -178,7 +186,17 @@ class Trainer:
         short = f"the reward was {model.history[epochs - 1]['reward']}, and finite in no epoch of {epochs}"
         return Outcome(-math.inf, 0, trial.epochs(), short, ended=Ended.NAN), f"{short}\n"
 
-    def _train(self, trial: Trial, task: Task, on_epoch: Report) -> tuple[BaseModel, Ended]:
+    def _train(self, trial: Trial, task: Task, on_epoch: Report) -> Trained:
+        with self.ready(task, trial, on_epoch) as (model, given):
+            model.fit(*given)
+        # A definition's own fit may train by other means, which then had all their epochs.
+        return model, model.engine.record.ended or Ended.EPOCHS
+
+    @contextlib.contextmanager
+    def ready(
+        self, task: Task, trial: Trial, on_epoch: Report
+    ) -> Iterator[tuple[BaseModel, tuple[Any, ...]]]:
+        """A new model for a task, and the arguments of its `fit`; its logs are open until the end."""
         train, val = self.definition.training_data(self.args.data, self.args.batch_size)
         trial.write_config(task.config)
         model, seed = self.new_model(trial, task.config, train), self._seed(task.name)
@@ -191,11 +209,9 @@ class Trainer:
                 on_epoch(task.name, row)
 
             model.engine.is_hopeless = task.is_hopeless
-            model.fit(train, val, task.epochs, trial, seed, report)
+            yield model, (train, val, task.epochs, trial, seed, report)
             if log.is_open:
                 log.show(pictures.of_set(model, val), model.epoch)
-        # A definition's own fit may train by other means, which then had all their epochs.
-        return model, model.engine.record.ended or Ended.EPOCHS
 
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)

@@ -55,10 +55,22 @@ class Parent:
         self._process, self._parent = os.getpid(), os.getppid()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def next(self) -> dict[str, Any]:
-        """The next document that the parent sends; a signal ends the wait."""
+    def next(self, seconds: float | None = None) -> dict[str, Any] | None:
+        """The next document that the parent sends; None where none comes in so many seconds.
+
+        A signal ends the wait.
+        """
         interruption.check()
-        return self._documents.get()
+        try:
+            return self._documents.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+    def document(self) -> dict[str, Any]:
+        """The next document, whenever it comes."""
+        found = self.next()
+        assert found is not None
+        return found
 
     def send(self, **message: Any) -> None:
         """Tell the parent; a fork of this process, that a definition lets run on, ends here."""
@@ -106,15 +118,16 @@ def main() -> int:
     try:
         parent = Parent(tasks, answers)
         try:
-            trainer = load(Setup(**parent.next()))
+            setup = Setup(**parent.document())
+            trainer = load(setup)
         except HelixbandError as error:
             parent.send(error=_described(error))
             return error.exit_code
         parent.send(credentials=credentials())  # of files as well that the definition has read
+        if setup.slots > 1:
+            return _train_together(trainer, setup.slots, parent, mark)
         while True:
-            document = parent.next()
-            task = Task(**{**document, "floors": tuple(document["floors"])})
-            _train(trainer, task, parent, mark)
+            _train(trainer, Task.of(parent.document()), parent, mark)
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM
 
@@ -157,6 +170,21 @@ def _train(trainer: Trainer, task: Task, parent: Parent, mark: bytes) -> None:
         parent.send(error=_described(trainer.definition.explain(error)))
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()  # for the trials of other processes on this GPU
+
+
+def _train_together(trainer: Trainer, slots: int, parent: Parent, mark: bytes) -> int:
+    """Train the tasks together until something that concerns them all ends the process; the exit code."""
+    from helixband.search.executors.together import Together  # as a pack alone needs its stepper
+
+    try:
+        with _marked(mark):
+            Together(trainer, parent, slots).work()
+    except Superseded:
+        return 0  # without a word: its trials go on elsewhere
+    except HelixbandError as error:
+        parent.send(error=_described(trainer.definition.explain(error)))
+        return error.exit_code
+    return 0
 
 
 def _described(error: BaseException) -> dict[str, str]:

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import torch
 
+from base_model import BaseModel
 from helixband.errors import UsageError
 from helixband.search.executors.address import check_address
 from helixband.search.executors.cluster import check_packages, connect
 from helixband.search.executors.local import Executor, InProcess, LocalWorkers, allot, fair_threads
+from helixband.search.executors.memory import check_memory
+from helixband.search.executors.packs import Packs
 from helixband.search.executors.process import Setup
 from helixband.search.executors.trial import Trainer
 
@@ -17,6 +20,10 @@ from helixband.search.executors.trial import Trainer
 def check_workers(args: Namespace) -> None:
     """Raises `UsageError` for flags that do not go together, before any work."""
     if args.cluster:
+        if args.pack not in (None, "off"):
+            raise UsageError(
+                f"--pack {args.pack} packs trials on this machine, and --cluster is for others: leave one out"
+            )
         check_address(args.cluster)
         check_packages(args.cluster)
         if args.trials_per_gpu:
@@ -27,23 +34,37 @@ def check_workers(args: Namespace) -> None:
         allot(_local_workers(args), args.trials_per_gpu or 1, visible_gpus(args.cpu))
 
 
-def make_executor(trainer: Trainer, say: Callable[[str], None]) -> Executor:
-    """In this process, in several of this machine, or on a cluster."""
+def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) -> Executor:
+    """In this process, in several of this machine, or on a cluster; with several `slots`, packed."""
     args = trainer.args
     if args.cluster:
         say(f"connecting to {args.cluster}")
         return connect(args.cluster, Setup.of(trainer, args.directory), args.workers, say)
     workers, gpus = _local_workers(args), visible_gpus(args.cpu)
-    if workers == 1:
+    if slots > 1 and trainer.definition.module.Model.fit is not BaseModel.fit:
+        say("  --pack: each trial is trained alone, as the Model has a fit of its own")
+        slots = 1
+    if workers == 1 and slots == 1:
         return InProcess(trainer)
     cores, asked = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
     threads = int(asked) if asked.isdecimal() and int(asked) else fair_threads(cores, workers)
-    say(f"{workers} trials at a time, each with {threads} of {cores} CPU cores")
+    if slots > 1:
+        where = "a process" if workers == 1 else f"each of {workers} processes"
+        say(f"up to {slots} trials together in {where} with {threads} of {cores} CPU cores")
+    else:
+        say(f"{workers} trials at a time, each with {threads} of {cores} CPU cores")
     if workers > cores:
         say(f"  more workers than cores: {cores} would do as much")
-    return LocalWorkers(
-        Setup.of(trainer, args.directory), workers, allot(workers, args.trials_per_gpu or 1, gpus), threads
-    )
+    if slots > 1:
+        data = args.data, args.batch_size
+        definition = trainer.definition
+        check_memory(
+            lambda: definition.training_data(*data), lambda: data in definition.data_made(), workers, slots
+        )
+    setup, allotted = Setup.of(trainer, args.directory, slots), allot(workers, args.trials_per_gpu or 1, gpus)
+    if slots > 1:
+        return Packs(setup, workers, allotted, threads, say)
+    return LocalWorkers(setup, workers, allotted, threads)
 
 
 def visible_gpus(cpu: bool) -> list[str]:
