@@ -29,6 +29,10 @@ def check_flags(args: Namespace) -> None:
         )
     if not args.hyper:
         _refuse(given(args, OF_SEARCH), "for a search alone; add --hyper")
+    if args.cluster and args.pack not in (None, "off"):
+        raise UsageError(
+            f"--pack {args.pack} packs trials on this machine, and --cluster is for others: leave one out"
+        )
     if not args.predict:
         _refuse(given(args, OF_PREDICTION), "for predictions alone; add --predict")
         if not args.eval:

@@ -15,7 +15,6 @@ from helixband.search.executors.trial import Trained, Trainer
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
-from helixband.training.steps.eager import Eager
 
 WAIT = 0.5
 """How long trials wait for others in the place of those that left, as a share of the epoch before."""
@@ -54,7 +53,9 @@ class Together:
 
     def work(self) -> None:
         """Train what is given, without end."""
-        stepper = Eager()
+        from helixband.training.steps.packed import Packed  # which only a search that packs needs
+
+        stepper = Packed(self._tell_alone)
         while True:
             fit(self.joining(0), stepper, self)
 

@@ -20,10 +20,6 @@ from helixband.search.executors.trial import Trainer
 def check_workers(args: Namespace) -> None:
     """Raises `UsageError` for flags that do not go together, before any work."""
     if args.cluster:
-        if args.pack not in (None, "off"):
-            raise UsageError(
-                f"--pack {args.pack} packs trials on this machine, and --cluster is for others: leave one out"
-            )
         check_address(args.cluster)
         check_packages(args.cluster)
         if args.trials_per_gpu:
