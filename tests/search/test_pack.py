@@ -26,6 +26,15 @@ from helixband.search.journal import SearchJournal
 
 SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
 
+PLAIN = """
+class Model(RegressionModel):
+    def init_model(self):
+        units = self.config["units"]
+        network = nn.Sequential(nn.Linear(3, units), nn.ReLU(), nn.Linear(units, 1))
+        super().init_model(network, nn.MSELoss(), optim.Adam(network.parameters(), self.config["lr"]))
+"""
+"""Appended to the toy: no dropout, whose masks are others in a pack."""
+
 ACTING = """
 import os, time
 
@@ -43,7 +52,7 @@ class Model(Model):
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     folder = tmp_path_factory.mktemp("packs")
-    (folder / "def.py").write_text(TOY + ACTING)
+    (folder / "def.py").write_text(TOY + PLAIN + ACTING)
     args = Namespace(data=str(folder), batch_size=20, seed=3, cpu=True, debug=False)
     return Trainer(load_definition(folder / "def.py", 3), Results(folder / "results"), args)
 
@@ -78,6 +87,7 @@ def rewards(project: Project, results: str) -> dict[tuple[int, int], float]:
 
 
 def test_a_packed_search_is_the_plain_one_and_goes_on_packed(project: Project) -> None:
+    project.define(PLAIN)
     assert project.run(*SEARCH, "--result", str(project.path / "plain")).code == 0
     packed = (*SEARCH, "--result", str(project.path / "packed"))
     run = project.run(*packed, "--pack", "8")
@@ -139,7 +149,7 @@ def test_the_trial_that_takes_a_process_with_it_is_found(trainer: Trainer, packs
 
 def test_a_packed_search_that_is_stopped_keeps_its_last_epochs(project: Project) -> None:
     project.define(
-        "import time\nclass Model(Model):\n    def get_hyperband_reward(self, result):\n"
+        PLAIN + "import time\nclass Model(Model):\n    def get_hyperband_reward(self, result):\n"
         "        time.sleep(0.01)\n        return super().get_hyperband_reward(result)\n"
     )
     search = ("--hyper", "--epoch", "20", "--sampler", "random", "--schedule", "none", "--trials", "4")

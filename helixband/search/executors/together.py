@@ -78,11 +78,11 @@ class Together:
         place = self._places.pop(member)
 
         def trained() -> Trained:
-            member.raise_error()
+            with place.closing:  # which an error reaches, as one in `fit` does
+                member.raise_error()
             return place.model, member.ended or Ended.EPOCHS
 
-        with place.closing:
-            self._conclude(place.task, place.trial, trained)
+        self._conclude(place.task, place.trial, trained)
         self._left += 1
 
     def _member(self, task: Task) -> Member | None:
@@ -97,8 +97,7 @@ class Together:
             model, given = closing.enter_context(self._trainer.ready(task, trial, self._report))
             member: Member = model.as_member(*given)
         except (Exception, SystemExit) as error:
-            with closing:
-                self._conclude(task, trial, functools.partial(_fail, error))
+            self._conclude(task, trial, functools.partial(_fail, error, closing))
             return None
         self._places[member] = _Place(task, trial, model, closing)
         return member
@@ -114,5 +113,6 @@ class Together:
         self._orders.send(trial=self._places[member].task.name, alone=why)
 
 
-def _fail(error: BaseException) -> NoReturn:
-    raise error
+def _fail(error: BaseException, closing: contextlib.ExitStack) -> NoReturn:
+    with closing:
+        raise error
