@@ -8,6 +8,7 @@ The order of a shuffled epoch depends only on (seed, epoch), which the run sets.
 interruption, and other random draws do not change it.
 """
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.gathers import Gather
 from helixband.generators.hdf5 import H5Table, open_tables
 from helixband.generators.intervals import IntervalBatchGenerator
-from helixband.generators.memory import batches_of, gather_of, lots_of, taken
+from helixband.generators.memory import Joining, batches_of, gather_of, lots_of, taken
 from helixband.generators.mixtures import MixedBatchGenerator
 from helixband.generators.sampling import Drawing, Sampling
 from helixband.nested import leaves
@@ -270,6 +271,7 @@ class H5pyBatchGenerator(BatchGenerator):
         pool_blocks = self._pool_blocks
         left: Indexes = np.zeros(0, dtype=np.int64)  # the numbers of the rows that filled no batch
         rest: tuple[Any, Any] | None = None  # and these themselves, if they were read
+        joining = Joining()
         for first in range(0, len(blocks), pool_blocks):
             pool = [(block, block.numbers(times)) for block in blocks[first : first + pool_blocks]]
             numbers = np.concatenate([left, *(of_block for _, of_block in pool)])
@@ -282,7 +284,8 @@ class H5pyBatchGenerator(BatchGenerator):
             if start and start >= in_pool:
                 start, rest = start - in_pool, None
                 continue
-            x, y = _concatenate(self._rows_of(before, rest) + [self._taken(*part) for part in pool])
+            read = itertools.chain(self._rows_of(before, rest), (self._taken(*part) for part in pool))
+            x, y = joining.joined(read, rows)
             rest = taken(x, order[full:]), taken(y, order[full:])
             for row in range(start * batch_size, full, batch_size):
                 chosen = order[row : min(row + batch_size, full)]

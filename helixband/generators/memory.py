@@ -1,11 +1,14 @@
 """Arrays in memory as batches: slices in the stored order, gathered in a drawn one, here or on a device."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from helixband.generators.arrays import concatenate
 from helixband.generators.base import BatchGenerator, Lot
 from helixband.generators.gathers import ArrayGather, Gather
 from helixband.generators.sampling import Drawing
@@ -81,3 +84,39 @@ def slices_of(x: Any, y: Any, rows: int, step: int, start: int = 0) -> Iterator[
 
 def taken(nested: Any, chosen: slice | Indexes) -> Any:
     return None if nested is None else map_leaves(lambda leaf: leaf[chosen], nested)
+
+
+class Joining:
+    """Parts of (x, y) one after another, in arrays that are used again for the next: fresh memory is slow."""
+
+    def __init__(self) -> None:
+        self._held: list[NDArray[Any]] = []
+
+    def joined(self, parts: Iterable[tuple[Any, Any]], rows: int) -> tuple[Any, Any]:
+        """Parts of so many rows together; arrays stay as they are until the next call, tensors for good."""
+        parts = iter(parts)
+        first = next(parts)
+        if any(isinstance(leaf, Tensor) for leaf in leaves(first)):
+            x, y = zip(first, *parts, strict=True)
+            return concatenate(list(x)), None if y[0] is None else concatenate(list(y))
+        at = 0
+        for part in itertools.chain([first], parts):
+            found = [leaf for leaf in leaves(part) if leaf is not None]
+            self._held = [self._fitting(number, leaf, rows, at) for number, leaf in enumerate(found)]
+            for held, leaf in zip(self._held, found, strict=True):
+                held[at : at + len(leaf)] = leaf
+            at += len(found[0])
+        made = iter(self._held)
+        whole: tuple[Any, Any] = map_leaves(lambda leaf: None if leaf is None else next(made)[:at], first)
+        return whole
+
+    def _fitting(self, number: int, leaf: NDArray[Any], rows: int, at: int) -> NDArray[Any]:
+        """The array for a leaf of a part that comes after `at` rows, whose type can be another one."""
+        held = self._held[number][:at] if at else leaf[:0]
+        dtype = np.result_type(held, leaf)
+        used = self._held[number] if number < len(self._held) else held
+        if len(used) >= rows and used.dtype == dtype and used.shape[1:] == leaf.shape[1:]:
+            return used
+        made = np.empty((rows, *leaf.shape[1:]), dtype)
+        np.concatenate([held, leaf[:0]], out=made[:at])
+        return made

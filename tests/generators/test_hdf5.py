@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from batch_generator import POOL_BLOCKS, H5pyBatchGenerator
 from helixband.errors import DataError
+from helixband.generators.memory import Joining
 
 STREAMED = {"memory_limit": 0}
 NAN = float("nan")
@@ -494,3 +495,16 @@ def test_drop_last_leaves_out_a_last_batch_that_is_not_full(
     generator = H5pyBatchGenerator(pattern, 3, shuffle, memory_limit=memory_limit, drop_last=True)
     assert [len(x) for x, _ in generator] == [3, 3]
     assert len(generator) == 2
+
+
+def test_parts_of_other_types_and_kinds_are_joined_as_numpy_and_torch_join_them() -> None:
+    joining = Joining()
+    of_int, of_float = (np.array([1, 2]), None), (np.array([0.5]), None)
+    first = joining.joined([of_int, of_float, of_int], 5)[0].copy()
+    assert first.tolist() == [1, 2, 0.5, 1, 2] and first.dtype == np.float64
+    again = joining.joined([of_int, of_int], 4)[0]
+    assert again.tolist() == [1, 2, 1, 2] and again.dtype == np.int64
+    x, y = joining.joined([({"a": torch.ones(1)}, np.zeros(1)), ({"a": torch.zeros(2)}, np.ones(2))], 3)
+    assert x["a"].tolist() == [1, 0, 0] and y.tolist() == [0, 1, 1]
+    with pytest.raises(ValueError, match="must match exactly"):
+        joining.joined([(np.zeros((2, 1)), None), (np.zeros((2, 3)), None)], 4)
