@@ -224,7 +224,7 @@ FILES = {
         "engine reading",
         "given member",
         "steps.stepper steps.eager",
-        "steps.spread steps.rows steps.updates",
+        "steps.spread steps.rows steps.unfolded steps.updates",
         "passes steps.packable steps.stacked",
         "fit judge steps.template",
         "pictures rehearsal steps.trying",

@@ -19,8 +19,11 @@ from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
 from helixband.training.schedules import LinearSchedule, StepSchedule
+from helixband.training.steps import packed
 from helixband.training.steps.eager import Eager
+from helixband.training.steps.pack import Pack
 from helixband.training.steps.packed import Packed
+from helixband.training.steps.template import Template
 
 X = np.random.default_rng(0).random((44, 1, 12), dtype=np.float32)
 Y = X.sum(axis=(1, 2)) / 4
@@ -90,11 +93,11 @@ def assert_alike(one: Member, other: Member, tolerance: float = 1e-4) -> None:
 def told_of_packed_as_alone(makers: list[Callable[[], Member]]) -> list[str]:
     """Why members went alone, in a pack whose members come to what each comes to alone."""
     told: list[str] = []
-    alone, packed = [make() for make in makers], [make() for make in makers]
+    alone, together = [make() for make in makers], [make() for make in makers]
     for member in alone:
         fit([member], Eager())
-    fit(packed, Packed(lambda member, reason: told.append(reason)))
-    for one, other in zip(alone, packed, strict=True):
+    fit(together, Packed(lambda member, reason: told.append(reason)))
+    for one, other in zip(alone, together, strict=True):
         assert_alike(one, other)
     return told
 
@@ -198,10 +201,10 @@ def test_dropout_has_the_mean_of_dropout_alone() -> None:
         fit(members, stepper())
         return np.array([member.record.history[-1]["train_loss"] for member in members])
 
-    eager, packed = losses(Eager), losses(Packed)
-    error = np.sqrt((eager.var(ddof=1) + packed.var(ddof=1)) / 20)
-    assert packed.std() > 0
-    assert abs(eager.mean() - packed.mean()) < 2 * error
+    eager, together = losses(Eager), losses(Packed)
+    error = np.sqrt((eager.var(ddof=1) + together.var(ddof=1)) / 20)
+    assert together.std() > 0
+    assert abs(eager.mean() - together.mean()) < 2 * error
 
 
 def test_a_packed_trial_goes_on_alone_and_a_lone_one_packed(tmp_path: Path) -> None:
@@ -333,11 +336,11 @@ def test_what_cannot_be_packed_goes_alone_and_is_named(kind: type[BaseModel], re
     def members() -> list[Member]:
         return [make(1, kind, 2, lr=rate), make(2, kind, 2, lr=rate), make(3, epochs=2), make(4, epochs=2)]
 
-    packed, alone = members(), members()
+    together, alone = members(), members()
     stepper = Packed(lambda member, reason: told.append(reason))
-    fit(packed, stepper)
+    fit(together, stepper)
     assert told == [reason] * 2
-    for one, other in zip(alone, packed, strict=True):
+    for one, other in zip(alone, together, strict=True):
         fit([one], Eager())
         assert_alike(one, other)
 
@@ -364,8 +367,6 @@ def test_a_member_that_is_not_finite_leaves_and_the_others_do_not_notice() -> No
 
 
 def test_memory_that_does_not_suffice_halves_the_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    from helixband.training.steps.pack import Pack
-
     sizes: list[int] = []
 
     def step(pack: Pack, batches: Any, of_pack: Any = Pack.step) -> Any:
@@ -381,8 +382,6 @@ def test_memory_that_does_not_suffice_halves_the_pack(monkeypatch: pytest.Monkey
 
 
 def test_a_step_of_several_that_fails_is_taken_by_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    from helixband.training.steps.pack import Pack
-
     class Fails(Model):
         def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
             if self.steps == self.config["at"]:
@@ -403,3 +402,36 @@ def test_a_step_of_several_that_fails_is_taken_by_each(monkeypatch: pytest.Monke
     monkeypatch.setattr(Pack, "step", step)
     told = told_of_packed_as_alone([lambda n=n: make(n) for n in range(2)])
     assert told == ["a step of several failed: RuntimeError: together"] * 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 4},
+        {"kernel_size": 3, "stride": 2, "padding": 2},
+        {"kernel_size": 3, "dilation": 3, "padding": "same"},
+        {"kernel_size": 5, "padding": 2, "padding_mode": "circular", "bias": False},
+    ],
+)
+def test_an_unfolded_convolution_is_the_convolution(settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(3, 5, **settings))
+    x = torch.randn(4, 3, 17, requires_grad=True)
+    found = []
+    for unfolds in (False, True):
+        template = Template(network)
+        template.unfold(unfolds)
+        y = template.network(x)
+        (gradient,) = torch.autograd.grad(y.sin().sum(), x)
+        found.append((y, gradient))
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
+def test_members_are_packed_with_unfolded_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unfolding(network: nn.Module) -> Template:
+        template = Template(network)
+        template.unfold(True)
+        return template
+
+    monkeypatch.setattr(packed, "Template", unfolding)
+    assert_packed_as_alone([lambda n=n: make(n) for n in range(3)])

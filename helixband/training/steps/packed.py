@@ -1,5 +1,7 @@
 """The stepper that takes the steps of members of one structure together."""
 
+import functools
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -172,10 +174,12 @@ class Packed(Eager):
             chosen = [each for each in members if each not in self.alone and each.ended is None]
             for member, reason in self._differing(chosen, own, pairs).items():
                 self._leave_out(member, reason)
+        if chosen := [each for each in chosen if each not in self.alone]:
+            self._decide(chosen, pairs)
         results: dict[Member, StepResult | None] = dict.fromkeys(members)
         if alone := [each for each in members if each in self.alone and each.ended is None]:
             results |= self._eagerly(alone, pairs)
-        if chosen := [each for each in chosen if each not in self.alone]:
+        if chosen:
             results |= self._step_of_group(chosen, pairs)
         return results
 
@@ -213,6 +217,16 @@ class Packed(Eager):
                 break
         return reasons
 
+    def _decide(self, members: list[Member], pairs: dict[Member, Batch]) -> None:
+        """Time the two ways of convolutions on a GPU, once a structure; on a CPU torch's own is the faster."""
+        template = self._templates[self._keys[members[0]]]
+        if template.is_undecided and members[0].model.device.type == "cuda":
+            pack, seconds = self._pack(members), {}
+            for unfolds in (False, True):
+                template.unfold(unfolds)
+                seconds[unfolds] = _seconds(functools.partial(pack.trial, [pairs[each] for each in members]))
+            template.unfold(seconds[True] < seconds[False])
+
     def _leave_out(self, member: Member, reason: str) -> None:
         self.alone[member] = reason
         if self._tell is not None:
@@ -236,6 +250,17 @@ class Packed(Eager):
         for pack in [pack for pack in self._packs if any(member in pack.members for member in members)]:
             self._packs.remove(pack)
             pack.close()
+
+
+def _seconds(compute: Callable[[], Any]) -> float:
+    """How long a computation on the GPU takes, the first time left out."""
+    compute()
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(3):
+        compute()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def _needs_own_step(member: Member) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from helixband.training.steps.packable import LIFTED
+from helixband.training.steps.unfolded import unfoldable
 
 _WHOLE_CHANNELS: dict[type[nn.Module], int] = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
 """How many dimensions at the end one draw of these layers is for."""
@@ -29,6 +30,15 @@ class Template:
                 continue
             self.network.set_submodule(name, layer)
         self.network.train()
+        self._convolutions = unfoldable(self.network)
+        self.is_undecided = bool(self._convolutions)
+        """Whether it is yet to be found which way of its convolutions is the faster."""
+
+    def unfold(self, unfolds: bool) -> None:
+        """Take convolutions as products of matrices, or not."""
+        self.is_undecided = False
+        for each in self._convolutions:
+            each.unfolds = unfolds
 
     def rates(self, network: nn.Module) -> list[float]:
         """The rates of dropout that a member's layers have now."""
