@@ -139,6 +139,8 @@ def test_optimizers_step_as_alone(kind: str, settings: list[dict[str, Any]]) -> 
         [{"gradient_norm": "max", "clip_norm": 0.2}, {"gradient_norm": "max", "clip_norm": 9.0}],
         [{"ema_decay": 0.5}, {"ema_decay": 0.9}],
         [{"swa_start": 0.3}, {}],
+        [{"accumulate": 2}, {"accumulate": 2, "clip_norm": 0.3}],
+        [{"accumulate": 4, "ema_decay": 0.5}, {"accumulate": 4, "ema_decay": 0.9}],
     ],
 )
 def test_options_hold_as_alone(training: list[dict[str, Any]]) -> None:
@@ -268,6 +270,17 @@ class Function(nn.Module):
         return self.last(self.function(x.flatten(1)))
 
 
+class OneByOne(Constraint):
+    """Brings the largest weight to 1, by a number that it takes from the tensor."""
+
+    def apply(self, weight: Tensor) -> None:
+        weight.div_(float(weight.abs().max()))
+
+
+def halved(x: Tensor) -> Tensor:
+    return x * 0.5
+
+
 def halve(x: Tensor) -> Tensor:
     return x.mul_(0.5)
 
@@ -326,7 +339,14 @@ class Recurrent(nn.Module):
             of_network(Configured),
             "its network reads a schedule of the configuration",
         ),
-        (of_network(lambda config: Function(lambda x: x), accumulate=2), "accumulate=2"),
+        (
+            of_network(lambda config: Function(halved), freeze={"last.weight": 1}),
+            "freeze",
+        ),
+        (
+            of_network(lambda config: Function(halved), constraints=[OneByOne()]),
+            "its constraint OneByOne takes the weights of one network at a time",
+        ),
     ],
 )
 def test_what_cannot_be_packed_goes_alone_and_is_named(kind: type[BaseModel], reason: str) -> None:
@@ -435,3 +455,20 @@ def test_members_are_packed_with_unfolded_convolutions(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(packed, "Template", unfolding)
     assert_packed_as_alone([lambda n=n: make(n) for n in range(3)])
+
+
+def test_steps_that_are_not_finite_are_left_out_for_their_member_alone() -> None:
+    y = Y.copy()
+
+    class Skips(Model):
+        def prepare_batch(self, x: Any, y: Any) -> tuple[Any, Any]:
+            return x, y * self.config["by"] if self.steps % 5 == 2 else y
+
+    options: dict[str, Any] = {"nan": "skip"}
+    for more in ({}, {"ema_decay": 0.8}):
+        assert_packed_as_alone(
+            [
+                lambda n=n, by=by, training=options | more: make(n, Skips, y=y, by=by, training=training)
+                for n, by in enumerate([1.0, float("inf"), 2.0])
+            ]
+        )

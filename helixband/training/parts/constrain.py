@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from constraints import Constraint
+from helixband.errors import DefinitionError
 
 
 class Constrain:
@@ -50,6 +51,21 @@ class ConstrainRows:
             for name, parameter in parameters.items():
                 parameter.data = before[name]
         self._pairs = [(constraint, _of_all(weight, rows)) for constraint, weight in found]
+
+    def check(self) -> None:
+        """Raise `DefinitionError` for a constraint that gives others weights to several than to each."""
+        for constraint, weights in self._pairs:
+            together, apart = weights.clone(), weights.clone()
+            for weight in apart:
+                constraint.apply(weight)
+            try:
+                torch.vmap(_applied, in_dims=(None, 0))(constraint, together)
+                is_same = torch.allclose(together, apart, 1e-5, 1e-6)
+            except RuntimeError:  # what torch does not do for several at once
+                is_same = False
+            if not is_same:
+                name = type(constraint).__name__
+                raise DefinitionError(f"its constraint {name} takes the weights of one network at a time")
 
     def __call__(self) -> None:
         """Change the weights of all, in place, so that each constraint holds."""

@@ -50,6 +50,10 @@ class Skip:
         self._left_out.append(~is_taken)
         return is_taken
 
+    def note_left_out(self, is_left_out: Tensor) -> None:
+        """Count a step of which it was decided elsewhere, a truth on the device."""
+        self._left_out.append(is_left_out)
+
     def count(self) -> int:
         """How many steps of the epoch were left out; the next count begins at 0."""
         found, self._left_out, self._finite = self._left_out, [], None

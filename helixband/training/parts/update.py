@@ -182,6 +182,22 @@ class Update:
             self.is_ever_full = True
             self.finish(model)
 
+    def add(self, weight: float | Tensor | None) -> bool:
+        """Count a batch whose gradients, times its weight, are kept elsewhere; whether the step is full."""
+        self.pending += 1
+        if weight is not None:
+            self._total = weight if self._total is None else self._total + weight
+        is_full = self.pending >= self.accumulate
+        self.is_ever_full = self.is_ever_full or is_full
+        return is_full
+
+    def take_total(self) -> float | Tensor:
+        """What the gradients of the batches that were added are to be divided by; none waits any more."""
+        total, self.pending, self._total = self._total, 0, None
+        if isinstance(total, Tensor):
+            return torch.where(total == 0, 1, total)
+        return 1 if total is None else total
+
     def _add_up(self, optimizer: Any) -> None:
         """Add the gradients of the other processes, where there are some, once for all optimizers."""
         if self.shared is not None and not self._is_added_up:

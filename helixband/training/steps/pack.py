@@ -1,6 +1,6 @@
 """Members of one structure whose steps are computed together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from helixband.nested import length, map_leaves
+from helixband.nested import leaves, length, map_leaves
 from helixband.randomness import derive_seed
 from helixband.training import judge
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.meters import Loss
 from helixband.training.parts.clip import clip_norms_of_rows, clip_values_of_rows, norms_of_rows
 from helixband.training.parts.constrain import ConstrainRows
+from helixband.training.parts.update import gradients_of
 from helixband.training.steps.rows import Rows
 from helixband.training.steps.stacked import StackedOptimizer, trained_names
 from helixband.training.steps.template import Template, draw_masks
@@ -35,6 +36,7 @@ class Pack:
         first = self._models[0]
         parameters = [dict(model.network.named_parameters()) for model in self._models]
         trained = [name for group in trained_names(first) for name in group]
+        self._trained = trained
         names = [*trained, *(name for name in parameters[0] if name not in trained)]
         self._parameters = Rows([{name: each[name].detach() for name in names} for each in parameters])
         self._optimizer = StackedOptimizer(self._models, self._parameters)
@@ -50,6 +52,22 @@ class Pack:
         self._shapes: dict[Any, list[list[torch.Size]]] = {}
         self._wants_y_pred = any(member.metrics is not None for member in members)
         self._before: dict[str, Tensor] = {}
+        self._waiting = self._take_waiting(trained)
+
+    def _take_waiting(self, trained: list[str]) -> Tensor | None:
+        """The gradients of batches that wait for others of their step, (K, columns)."""
+        if not self._models[0].engine.update.pending:
+            return None
+        networks = [model.network for model in self._models]
+        found = [gradients_of([each.get_parameter(name) for name in trained]) for each in networks]
+        return torch.stack([torch.cat([each.reshape(-1) for each in gradients]) for gradients in found])
+
+    def _put_waiting(self, waiting: Tensor) -> None:
+        for model, row in zip(self._models, waiting, strict=True):
+            parameters = [model.network.get_parameter(name) for name in self._trained]
+            parts = row.split([each.numel() for each in parameters])
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.grad = part.view_as(parameter).clone()
 
     def _make_averages(self, names: list[str]) -> Rows | None:
         averages = [model.engine.average for model in self._models]
@@ -75,6 +93,8 @@ class Pack:
                 buffers[name].copy_(stacked[number])
         if self._averages is not None:
             self._averages.write_back()
+        if self._waiting is not None:
+            self._put_waiting(self._waiting)
 
     def undo(self) -> None:
         """Forget a step that failed before its update."""
@@ -86,18 +106,68 @@ class Pack:
         Before the update it changes nothing that `undo` leaves.
         """
         self._before = {name: value.clone() for name, value in self._buffers.items()}
-        times = [(model.engine.record.epoch, model.engine.record.steps - 1) for model in self._models]
         losses, results = self.compute(batches)
-        gradients = self.gradients(losses)
-        with torch.no_grad():
-            self._change(gradients, times)
-            self._optimizer.update(gradients)
-            self._follow(times)
+        if self._models[0].engine.update.counts:
+            gradients = self._accumulated(losses, results)
+        else:
+            gradients = self.gradients(losses)
+        if gradients is not None:
+            self._take_step(losses, gradients)
+        return results
+
+    def _accumulated(self, losses: Tensor, results: Sequence[StepResult | None]) -> Tensor | None:
+        """The gradients of the batches of a step, once it is full; else they wait."""
+        weights = [None if result is None else result.loss.weight for result in results]
+        by = [1.0 if weight is None else weight for weight in weights]
+        gradients = self.gradients(losses * torch.stack([torch.as_tensor(each).to(losses) for each in by]))
+        self._waiting = gradients if self._waiting is None else self._waiting.add_(gradients)
+        updates = [model.engine.update for model in self._models]
+        if not all([update.add(weight) for update, weight in zip(updates, weights, strict=True)]):
+            return None
+        totals = torch.stack([torch.as_tensor(update.take_total()).to(losses) for update in updates])
+        gradients, self._waiting = self._waiting.div_(totals[:, None]), None
+        for model in self._models:
+            model.engine.record.steps += 1
+        return gradients
+
+    @torch.no_grad()
+    def _take_step(self, losses: Tensor, gradients: Tensor) -> None:
+        times = [model.config.time for model in self._models]
+        left_out = self._left_out(losses, gradients)
+        self._change(gradients, times)
+        self._optimizer.update(gradients)
+        self._follow(times)
+        for put_back in left_out:
+            put_back()
         for member in self.members:
             if member.model.engine.schedules.by_step:
                 with member.turn.without_numbers:
                     member.model.engine.schedules.step(member.model.scheduler)
-        return results
+
+    def _left_out(self, losses: Tensor, gradients: Tensor) -> list[Callable[[], None]]:
+        """What puts back the members whose step is left out, as loss or gradients are not finite."""
+        skips = [model.engine.update.skip for model in self._models]
+        if skips[0] is None:
+            return []
+        left_out = ~(losses.isfinite() & norms_of_rows(gradients, "max").isfinite())
+        for skip, each in zip(skips, left_out.unbind(), strict=True):
+            skip.note_left_out(each)  # type: ignore[union-attr]
+        rows = left_out.nonzero()[:, 0]
+        if not len(rows):
+            return []
+        matrices = [self._parameters.matrix, *self._optimizer.matrices]
+        matrices += [] if self._averages is None else [self._averages.matrix]
+        pairs = [(matrix, matrix[rows]) for matrix in matrices]
+        pairs += [(value, self._before[name][rows]) for name, value in self._buffers.items()]
+
+        def put_back() -> None:
+            for matrix, before in pairs:
+                matrix[rows] = before
+            self._optimizer.take_back(rows.tolist())
+            for row in rows.tolist() if self._averages is not None else ():
+                self._models[row].engine.average.count -= 1
+
+        return [put_back]
 
     def trial(self, batches: Sequence[Batch]) -> list[Found]:
         """What the batches give without dropout; nothing of it is kept."""
@@ -110,6 +180,9 @@ class Pack:
             ]
         finally:
             self.undo()
+        if self._constrained is not None:
+            with torch.no_grad():
+                self._constrained.check()
         y_preds = [None if result is None else result.y_pred for result in results]
         return [Found(*each) for each in zip(losses.detach(), y_preds, buffers, gradients, strict=True)]
 
@@ -200,10 +273,10 @@ class Pack:
                 output = model.split_output(map_leaves(lambda leaf: leaf[number], outputs))  # type: ignore[attr-defined]  # noqa: B023
                 loss, (y_pred, weighed) = judge.loss_of_output(model, output, y)
                 model.engine.sample_weight = None
-                losses.append(loss)
                 value = weighed._replace(value=loss.detach())
                 result = StepResult(value, map_leaves(Tensor.detach, y_pred))
             results.append(result)
+            losses.append(next(leaves(outputs)).new_zeros(()) if result is None else loss)
         return torch.stack(losses), results
 
     def _numbers(self, name: str, times: Sequence[Any]) -> Tensor:

@@ -58,10 +58,8 @@ def _reasons(member: Member) -> Iterator[str]:
         yield f"precision={options.precision!r}"
     if options.freeze is not None:
         yield "freeze"
-    if options.accumulate > 1:
-        yield f"accumulate={options.accumulate}"
-    if options.nan == "skip":
-        yield "nan='skip'"
+    if options.accumulate > 1 and options.nan == "skip":
+        yield "accumulate with nan='skip'"
     if engine.shared is not None:
         yield "its steps are taken by several processes"
 
@@ -93,6 +91,8 @@ def pack_key(member: Member) -> Hashable:
         str(model.device),
         options.gradient_norm,
         options.precision,
+        options.accumulate,
+        options.nan == "skip",
         tuple(described(each) for each in options.constraints),
         given,
         structure(model.network),

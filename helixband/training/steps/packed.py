@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from torch.nn.parameter import is_lazy
 
+from helixband.errors import DefinitionError
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.eager import Eager, step_of
@@ -80,7 +81,7 @@ class Packed(Eager):
         if not schedules.empty and model.optimizer is not None:
             schedules.set(model.optimizer, record.epoch, record.steps)
         model.config.set_time(record.epoch, record.steps)
-        record.steps += 1
+        record.steps += not engine.update.counts
         self._begun[member] = None
         if engine.own_prepare:
             x, y = prepared(model, x, y, *weight)
@@ -96,7 +97,8 @@ class Packed(Eager):
                 continue
             if member not in self._keys:
                 self._keys[member] = pack_key(member)
-            groups.setdefault((self._keys[member], signature(batch)), []).append(member)
+            pending = member.model.engine.update.pending
+            groups.setdefault((self._keys[member], signature(batch), pending), []).append(member)
         for members in groups.values():
             size = self.limit or len(members)
             yield from (members[start : start + size] for start in range(0, len(members), size))
@@ -134,18 +136,19 @@ class Packed(Eager):
         for member in members:
             results[member] = None
             if is_begun := member in self._begun:
-                member.record.steps -= 1  # which it counts itself
+                member.record.steps -= not member.model.engine.update.counts  # which it counts itself
             with member.turn:
                 x, y, weight = (*pairs[member], None)[:3]
                 results[member] = step_of(member, x, y, weight, is_begun)
         return results
 
     def _together(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
-        pack = self._pack(members)
         try:
-            results = pack.step([pairs[member] for member in members])
+            results = self._pack(members).step([pairs[member] for member in members])
         except Exception as error:
-            pack.undo()
+            for pack in self._packs:
+                if pack.members == members:
+                    pack.undo()
             self._close(members)
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -208,7 +211,10 @@ class Packed(Eager):
                 raise
             except Exception as error:
                 self._close(members)
-                reasons = dict.fromkeys(own, f"torch.func refuses it: {type(error).__name__}: {error}")
+                told = (str(error).splitlines() or [""])[0]
+                if not isinstance(error, DefinitionError):
+                    told = f"torch.func refuses it: {type(error).__name__}: {told}"
+                reasons = dict.fromkeys(own, told)
             else:
                 for member, packed in zip(members, found, strict=True):
                     if member in own and (reason := difference(own[member], packed)) is not None:
@@ -218,7 +224,7 @@ class Packed(Eager):
         return reasons
 
     def _decide(self, members: list[Member], pairs: dict[Member, Batch]) -> None:
-        """Time the two ways of convolutions on a GPU, once a structure; on a CPU torch's own is the faster."""
+        """Time both ways of convolutions on a GPU, once a structure; on a CPU torch's own is faster."""
         template = self._templates[self._keys[members[0]]]
         if template.is_undecided and members[0].model.device.type == "cuda":
             pack, seconds = self._pack(members), {}

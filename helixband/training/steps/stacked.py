@@ -36,6 +36,16 @@ class StackedOptimizer:
                 counted = [_state(model, self._names[number][:1], "step") for model in models]
                 self._steps[number] = np.array([float(next(iter(each.values()))) for each in counted])
 
+    @property
+    def matrices(self) -> list[Tensor]:
+        """The state, each (K, n)."""
+        return [rows.matrix for states in self._states.values() for rows in states.values()]
+
+    def take_back(self, members: Sequence[int]) -> None:
+        """Do not count the last step of some members."""
+        for steps in self._steps.values():
+            steps[list(members)] -= 1
+
     def update(self, gradients: Tensor) -> None:
         """Take a step, given the gradients (K, columns) of the parameters that are trained."""
         for number in self._groups:
