@@ -39,6 +39,7 @@ SHAPE: Shape = {
     "versions": {...: str},
     "files": {...: str},
     "definition": str,
+    "classes": [str],
     "trial": str,
     "config": dict,
     "plan": dict,

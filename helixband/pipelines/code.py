@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from helixband.definition import Definition
+from helixband.definition.classes import named_classes
 from helixband.errors import UsageError
 from helixband.files import read_whole
 
@@ -16,7 +17,8 @@ def sources(definition: Definition, include: Sequence[str]) -> dict[str, bytes]:
     `include`: files, folders and globs in that folder. Raises `UsageError` where one leads to nothing.
     """
     folder = definition.path.parent
-    found = {definition.path, *_imported(definition)}
+    apart = [each.file for each in named_classes(definition.given) if each.file.parent != folder]
+    found = {definition.path, *_imported(definition), *_beside(definition)}
     waiting = list(found)
     while waiting:
         for file in _named_in(read_whole(waiting.pop()), folder):
@@ -26,7 +28,19 @@ def sources(definition: Definition, include: Sequence[str]) -> dict[str, bytes]:
     for pattern in include:
         found |= _included(pattern, folder)
     contents = {str(file.relative_to(folder)): read_whole(file) for file in sorted(found)}
+    contents |= {file.name: read_whole(file) for file in apart}
     return {**contents, definition.path.name: definition.source}
+
+
+def classes(definition: Definition) -> list[str]:
+    """The classes that stand for a def.py, as `module.py:LitModel`; none where there is one."""
+    return [f"{each.file.name}:{each.name}" for each in named_classes(definition.given)]
+
+
+def _beside(definition: Definition) -> Iterator[Path]:
+    for each in named_classes(definition.given):
+        if each.file.parent == definition.path.parent:
+            yield each.file
 
 
 def _imported(definition: Definition) -> Iterator[Path]:

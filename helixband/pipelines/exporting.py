@@ -77,6 +77,7 @@ def export(result: str | os.PathLike[str], out: str | os.PathLike[str], options:
     document = _document(source, form, x)
     sources = code.sources(source.definition, options.include)
     folder = bundle.code_folder(sources)
+    document["classes"] = code.classes(source.definition)
     document["definition"] = f"{folder}/{source.definition.path.name}"
 
     def fill(made: Path) -> None:
@@ -126,7 +127,7 @@ def _inputs(source: Source, options: Options) -> tuple[Form | None, Any, list[st
     if options.onnx:
         raise UsageError(f"--onnx: the graph is checked on real inputs, and there is none: {reason}; give "
                          "--inputs FILE")  # fmt: skip
-    return form, None, [told]
+    return form, None, [] if predictor.reads_texts else [told]
 
 
 def _real_inputs(source: Source, options: Options, predictor: Predictor) -> Iterable[tuple[str, Any]]:

@@ -38,7 +38,11 @@ class Graph:
         self._inputs, self._outputs = names["inputs"], names["outputs"]
         runtime = imported("onnxruntime")
         try:
-            self._session = runtime.InferenceSession(read_whole(path), providers=["CPUExecutionProvider"])
+            options = runtime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            self._session = runtime.InferenceSession(
+                read_whole(path), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime has kinds of its own
             raise HelixbandError(f"onnxruntime cannot read {path}: {error}") from error
 

@@ -115,7 +115,9 @@ class Source:
         if source is None and described.get("sha256") not in (None, file_digest(path)):
             raise UsageError(f"{copy} is missing, and {path} is another version of it")
         with as_recorded(*self.environment), holding(self.random):
-            self.definition = load_definition(path, self.args.seed, source)
+            given = ",".join(described.get("classes", ())) or path
+            self.definition = load_definition(given, self.args.seed, source)
+            self.definition.arguments = (self.args.data, self.args.batch_size)
             self.args.model = str(self.definition.path)
             try:
                 self.model = make_model(self.definition, self.args, self.trial.id, self.config, self.plan)
@@ -149,7 +151,9 @@ def _of_bundle(bundle: Bundle, trust: bool, cpu: bool) -> Predictor:
         args = arguments(settings, cpu)
         args.model = str(bundle.definition)
         with as_recorded(*environment), holding(random):
-            definition = load_definition(bundle.definition, args.seed)
+            classes = [str(bundle.definition.parent / each) for each in document["classes"]]
+            definition = load_definition(",".join(classes) or bundle.definition, args.seed)
+            definition.arguments = (args.data, args.batch_size)
             try:
                 model = make_model(definition, args, document["trial"], document["config"], document["plan"])
                 tensors = safetensors.torch.load(read_whole(bundle.path / files.WEIGHTS))

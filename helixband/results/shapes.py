@@ -7,7 +7,7 @@ _WEIGHTS: Shape = {"trial": str, "epochs": int, "weights": str, ...: object}
 RUN: Shape = {
     "command": [str],
     "data": str,
-    "definition": {"path": str, "sha256": str, "hparams": int},
+    "definition": {"path": str, "sha256": str, "hparams": int, "classes": [str]},
     "settings": {
         "seed": int,
         "epoch": int,

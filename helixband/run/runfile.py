@@ -15,6 +15,7 @@ import torch
 
 from helixband import __version__
 from helixband.definition import Definition
+from helixband.definition.classes import named_classes
 from helixband.env import (
     has_credential,
     is_of_the_place,
@@ -366,7 +367,10 @@ class RunFile:
 
 def _described(definition: Definition) -> dict[str, Any]:
     version = {"hparams": definition.hparams.version} if definition.hparams else {}
-    return {"path": without_credentials(str(definition.path)), "sha256": definition.digest, **version}
+    named = [f"{each.file}:{each.name}" for each in named_classes(definition.given)]
+    classes = {"classes": [without_credentials(each) for each in named]} if named else {}
+    path = without_credentials(str(definition.path))
+    return {"path": path, "sha256": definition.digest, **version, **classes}
 
 
 def _without_credentials(variables: Mapping[str, T]) -> dict[str, T]:
