@@ -133,7 +133,7 @@ FILES = {
     "metrics": [
         "common",
         "classes tokens values",
-        "spans",
+        "outcomes spans",
         ".",
     ],
     "networks": [
@@ -159,7 +159,7 @@ FILES = {
         "__main__",
     ],
     "report": [
-        "charts logo outcomes page pictures summary",
+        "charts logo page pictures summary",
         "columns tracks",
         "export importance plots scores",
         "evaluation region",
@@ -212,7 +212,7 @@ FILES = {
     ],
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
-        "drawing processes residence rows schedules turns unique",
+        "curves drawing processes residence rows schedules turns unique",
         "distributed options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",

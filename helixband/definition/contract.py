@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from base_model import BaseModel
+from base_model import BaseModel, ClassificationModel, MultiLabelModel, RegressionModel
 
 FUNCTIONS = {
     "get_train_generator": ("data_dir", "batch_size"),
@@ -19,6 +19,8 @@ FUNCTIONS = {
     "save_prediction": ("pred_path", "y_pred"),
     "predict_texts": ("predict", "texts"),
 }
+KINDS = {ClassificationModel: "classes", MultiLabelModel: "labels", RegressionModel: "numbers"}
+"""What the labels of a kind of model are. For other kinds, the values of the labels decide."""
 METHODS = {
     "init_model": ("self",),
     "train_metrics": ("self", "y_true", "y_pred"),
@@ -118,6 +120,11 @@ STEMS = {
 }
 """Forms of one word, each without an s at its end."""
 SURE_MISSPELLING = 0.88  # of what is optional, as save_predictions for save_prediction
+
+
+def kind_of(model: BaseModel) -> str:
+    """What the labels of a model are by its class, as `KINDS` has it; "" where that does not tell."""
+    return next((name for kind, name in KINDS.items() if isinstance(model, kind)), "")
 
 
 def misspelt(name: str, names: Collection[str], defined: Collection[str], optional: bool) -> str | None:

@@ -248,7 +248,7 @@ class RecurrentEncoding(Hparams):
 
 
 class Head(Hparams):
-    """A head, for PooledHead or PositionHead.from_hparams(self.hparams, in_channels=…, outputs=…)."""
+    """A head, for PooledHead, PositionHead or CountHead.from_hparams(self.hparams, in_channels=…, …)."""
 
     version = 1
 

@@ -6,20 +6,19 @@ from html import escape
 import numpy as np
 
 from helixband.metrics import mse, pearson
-from helixband.report.charts import Axis, Chart, limits, number
-from helixband.report.outcomes import (
+from helixband.metrics.outcomes import (
     Column,
     Outcome,
+    chosen_curves,
     confusion,
     outcomes,
     precision_recall,
     reliability,
     roc,
 )
+from helixband.report.charts import Axis, Chart, limits, number
 from helixband.results.scored import ScoredSet
 
-MOST_LINES = 8
-"""Of more classes or labels, three have curves: that of the lowest, the middle and the highest area."""
 MOST_CLASSES = 20
 """Of more classes the largest confusions are told instead of the matrix."""
 MOST_ROWS = 1000
@@ -29,14 +28,14 @@ _DIAGONAL = np.array([0.0, 1.0])
 
 def plots(scored: ScoredSet) -> str:
     """The plots of each part of the predictions, and what there is no plot of."""
-    found, reasons = outcomes(scored)
+    found, reasons = outcomes(scored.true, scored.predicted, scored.names, scored.kind)
     parts = [_of_numbers(outcome) if outcome.kind == "numbers" else _of_classes(outcome) for outcome in found]
     return "".join([*parts, *(f'<p class="note">{escape(_sentence(reason))}</p>\n' for reason in reasons)])
 
 
 def _of_classes(outcome: Outcome) -> str:
     columns = outcome.columns()
-    both = [(name, true, score) for name, true, score in columns if 0 < true.sum() < len(true)]
+    both = outcome.columns_with_curves()
     figures = []
     if both:
         areas = [(name, roc(true, score)[2], precision_recall(true, score)[2]) for name, true, score in both]
@@ -62,12 +61,9 @@ def _curves(
     draw: Callable[..., Chart],
 ) -> str:
     """A chart with a line for each class, and the areas under them."""
-    order = np.argsort(areas, kind="stable")
-    if len(order) <= MOST_LINES:
-        chosen, said = list(range(len(order))), ""
-    else:
-        chosen = [int(order[0]), int(order[len(order) // 2]), int(order[-1])]
-        said = f'<p class="note">Of {len(order):,} the lowest, the middle and the highest.</p>'
+    chosen, said = chosen_curves(areas), ""
+    if len(chosen) < len(areas):
+        said = f'<p class="note">Of {len(areas):,} the lowest, the middle and the highest.</p>'
     legend = [f"{columns[k][0]}: {number(areas[k], 3)}" for k in chosen]
     chart = draw([columns[k] for k in chosen])
     what = "area under the curve" if draw is _roc_chart else "average precision"

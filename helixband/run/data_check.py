@@ -252,6 +252,8 @@ class _Rehearsal:
         self._failed: set[Form] = set()
         self._names: dict[str, list[str]] = {}
         """The losses and metrics of each set, where all of them are known."""
+        self._of_data: list[str] | None = None
+        """The columns that the training data have, where these are known."""
         self._wrong_metrics: list[Fault] = []  # apart, for what is wrong with one set's hides no other's
 
     def train(self, generator: Iterable[Any], sizes: tuple[int, int] | None) -> None:
@@ -263,7 +265,7 @@ class _Rehearsal:
             return
         before = len(self._found.faults)
         with self._found.of(TRAINING):
-            model.as_member(generator, (), model.args.epoch)
+            self._of_data = model.as_member(generator, (), model.args.epoch).columns_of_data()
             self._found.notes += rehearsal.without_effect(model)
             if model.engine.own_step:
                 return
@@ -303,7 +305,8 @@ class _Rehearsal:
         """What patience and schedulers look at is among the losses and metrics, as far as they are known."""
         if VALIDATION in self._batches:
             with self._found.of(MODEL):
-                rehearsal.check_columns(self._model, self._names.get(TRAINING), self._names.get(VALIDATION))
+                names = self._names.get(TRAINING), self._names.get(VALIDATION)
+                rehearsal.check_columns(self._model, *names, self._of_data)
 
     def _measure(self, where: str, name: str, losses: Iterable[str], y_true: Any, y_pred: Any) -> None:
         rows = f"on {length(y_true)} rows of {where}"

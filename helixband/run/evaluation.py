@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from base_model import BaseModel, ClassificationModel, MultiLabelModel, RegressionModel
+from base_model import BaseModel
 from helixband.audit.audit import Examples, audit, describe
 from helixband.audit.examples import Unlike, digests_of, examples_of, marks
+from helixband.definition.contract import kind_of
 from helixband.display.text import show_number, show_row
 from helixband.env import without_credentials
 from helixband.errors import DataError, HelixbandError, counted
@@ -41,9 +42,6 @@ SHOWN = {
 
 NOT_KNOWN = "test_step of the module has them alone"
 """Why labels and predictions are not kept of a module that another package evaluates."""
-
-KINDS = {ClassificationModel: "classes", MultiLabelModel: "labels", RegressionModel: "numbers"}
-"""What the labels of a kind of model are. For other kinds, the values of the labels decide."""
 
 
 class Evaluation(Stage):
@@ -108,7 +106,7 @@ class Evaluation(Stage):
         results.write_test_result(result)
         results.write_baselines(baselines)
         if not left_out:
-            write_scored(results.test_set_file, y_true, y_pred, names, _kind(model))
+            write_scored(results.test_set_file, y_true, y_pred, names, kind_of(model))
         if shown:
             write_pictures(results.pictures_file, shown)
         self.run_file.finish_stage("evaluate", self._facts(facts), [results.test_file, *rest])
@@ -182,7 +180,7 @@ class Evaluation(Stage):
         """What trivial models score, or why that is not known."""
         if model.engine.options.limit_test is not None:
             return {"missing": "the test was limited to a part of the set (limit_test)"}
-        classes = {"classes": True, "numbers": False}.get(_kind(model))
+        classes = {"classes": True, "numbers": False}.get(kind_of(model))
         try:
             train, split = self._train(), split_of(model)
             if split is not None:
@@ -242,7 +240,3 @@ class Evaluation(Stage):
 
     def _train(self) -> Iterable[Any]:
         return self.definition.training_data(self.args.data, self.args.batch_size)[0]
-
-
-def _kind(model: BaseModel) -> str:
-    return next((name for kind, name in KINDS.items() if isinstance(model, kind)), "")

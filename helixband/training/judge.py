@@ -211,14 +211,19 @@ def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, 
 
 
 def outputs(
-    model: Any, generator: Iterable[Any], split: Split | None = None, of_part: bool = False
+    model: Any,
+    generator: Iterable[Any],
+    split: Split | None = None,
+    of_part: bool = False,
+    alone: bool = False,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a set, its labels checked; `split` is that of its batches.
 
-    Raises `DataError` where no example counts for the loss, unless this is `of_part` of a set alone.
+    With `alone`, this process does it without the others of its training. Raises `DataError` where no
+    example counts for the loss, unless this is `of_part` of a set alone.
     """
     step = _by_definition if model.engine.own_eval_step else batch
-    losses, y_true, y_pred = _pass(model, step, generator, split, of_part)
+    losses, y_true, y_pred = _pass(model, step, generator, split, of_part, alone)
     model.check_labels(y_true)
     if not math.isfinite(losses["loss"]):
         _check_finite(generator, y_true, y_pred)
@@ -231,6 +236,7 @@ def _pass(
     generator: Iterable[Any],
     split: Split | None = None,
     of_part: bool = False,
+    alone: bool = False,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a whole set, whose batches `step(model, x, y)` evaluates."""
     model.engine.begin_pass()
@@ -242,7 +248,7 @@ def _pass(
         return model.engine.weighed(loss) or Loss(loss, 1)
 
     rows, limit, evaluated = model.args.batch_size, model.batch_limit, functools.partial(step, model)
-    shared = model.engine.shared
+    shared = None if alone else model.engine.shared
     try:
         return passes.evaluate(
             evaluated, loss_of, generator, model.device, rows, limit, split, shared, of_part

@@ -130,6 +130,10 @@ class Member:
             return None
         return self.train.coverage(self.seed, self.limit, self.model.engine.options.epoch_steps)
 
+    def columns_of_data(self) -> list[str]:
+        """The columns that an epoch's row has because of what the training data are."""
+        return [] if self._coverage is None else ["coverage"]
+
     def covered(self) -> dict[str, float]:
         """The column of the share of a genome that the epochs up to the one under way have had, if any."""
         return {} if self._coverage is None else {"coverage": self._coverage.after(self.record.epoch + 1)}

@@ -14,8 +14,8 @@ from helixband.nested import map_leaves
 from helixband.networks.transformer import TransformerEncoder
 from helixband.results.pictures import Picture as Picture
 from helixband.results.pictures import checked
+from helixband.training import curves, judge
 from helixband.training.feed import labelled, to_device
-from helixband.training.judge import prediction
 from helixband.training.weighting import split_of
 
 EXAMPLES = 4
@@ -35,9 +35,21 @@ def of_set(model: Any, generator: Iterable[Any]) -> dict[str, Picture]:
     for x, y, *_ in itertools.islice(labelled(generator, 1, split_of(model)), 1):
         x, y = map_leaves(lambda leaf: leaf[:EXAMPLES], (x, y))
         on_device = to_device(x, model.device)
-        y_pred = to_numpy(prediction(model, on_device))
+        y_pred = to_numpy(judge.prediction(model, on_device))
         return checked(model.pictures(on_device, to_numpy(y), y_pred))
     return {}
+
+
+def of_outcomes(model: Any, generator: Iterable[Any], kind: str) -> dict[str, Picture]:
+    """Confusion and curves of a whole set, of a model that has classes or labels; {} of another.
+
+    `kind` is that of its labels, "classes", "labels" or "numbers", or "" where their values decide.
+    """
+    has_columns = hasattr(model, "class_names") or hasattr(model, "label_names")
+    if kind == "numbers" or not has_columns:
+        return {}
+    _, y_true, y_pred = judge.outputs(model, generator, split_of(model), alone=True)
+    return curves.of_outcomes(y_true, y_pred, judge.names_of(model, y_pred), kind)
 
 
 @torch.no_grad()

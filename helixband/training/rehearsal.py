@@ -73,17 +73,23 @@ def train(model: Any, batch: tuple[Any, ...]) -> tuple[list[str], Any, Any]:
     return ["loss", *(found.parts or ())], y_true, to_numpy(map_leaves(torch.Tensor.detach, y_pred))
 
 
-def check_columns(model: Any, trained: Collection[str] | None, validated: Collection[str] | None) -> None:
+def check_columns(
+    model: Any,
+    trained: Collection[str] | None,
+    validated: Collection[str] | None,
+    of_data: Collection[str] | None = (),
+) -> None:
     """Raise `DefinitionError` where patience or a scheduler looks at a column that no epoch's row will have.
 
-    Given are the names of losses and metrics of both sets, without their prefixes, or None where these are
-    not known. A definition's `on_epoch_end` may add any column.
+    Given are the names of losses and metrics of both sets, without their prefixes, and the columns that the
+    training data have, or None where these are not known. A definition's `on_epoch_end` may add any column.
     """
     engine = model.engine
     if engine.own_epoch_end:
         return
-    known = {"train": trained, "val": validated}
-    columns = ["epoch", *(f"{of}_{name}" for of, names in known.items() for name in names or ()), "reward"]
+    known = {"train": trained, "val": validated, "coverage": of_data}
+    names = [("train_", trained), ("val_", validated), ("", of_data)]
+    columns = ["epoch", *(f"{prefix}{name}" for prefix, each in names for name in each or ()), "reward"]
     columns += [*Norms.columns(engine.options), *scheduled_values(model)]
     columns += ["train_skipped"] if engine.options.nan == "skip" else []
     columns += ["averaged"] if engine.average is not None else []

@@ -131,6 +131,27 @@ class Model(MaskedTokenModel):
 """
 
 
+@pytest.mark.parametrize("flags", [["--dry-run"], ["--no-data-check"]])
+def test_patience_may_look_at_it(project: Project, flags: list[str]) -> None:
+    (project.data / "genome.fa").write_text(f">chr1\n{'ACGTT' * 30}\n")
+    project.define(DEFINITION)
+    options = ["patience=1", "patience_metric=coverage", "patience_mode=max"]
+    assert project.run("--epoch", "3", "--batch-size", "4", *flags, "--with", *options).code == 0
+
+
+def test_patience_for_it_is_refused_before_work_where_there_is_none(project: Project) -> None:
+    (project.data / "genome.fa").write_text(f">chr1\n{'ACGTT' * 10}\n")
+    project.define(DEFINITION.replace('FastaBatchGenerator(f"{data_dir}/genome.fa", **kind)', "WHOLE"))
+    with (project.path / "def.py").open("a") as file:
+        file.write("\nimport numpy\nfrom batch_generator import MatrixBatchGenerator\n")
+        file.write("WHOLE = MatrixBatchGenerator(numpy.zeros((4, 50), 'uint8'))\n")
+    options = ["patience=1", "patience_metric=coverage", "patience_mode=max"]
+    failed = project.run("--epoch", "3", "--with", *options)
+    assert failed.code == 2
+    assert "patience_metric is 'coverage', which an epoch does not have" in failed.err
+    assert not (project.results / "trials").exists()
+
+
 def test_it_is_a_column_of_the_history_which_going_on_does_not_change(project: Project) -> None:
     text = "".join(np.random.default_rng(0).choice(list("ACGT"), 1010))
     (project.data / "genome.fa").write_text(f">chr1\n{text}\n")

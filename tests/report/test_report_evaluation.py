@@ -14,9 +14,7 @@ from report_toys import RUN, SEARCH, begun, result, write_results
 
 from helixband import metrics
 from helixband.errors import StorageError
-from helixband.report import charts
-from helixband.report.__main__ import main
-from helixband.report.outcomes import (
+from helixband.metrics.outcomes import (
     Outcome,
     confusion,
     outcomes,
@@ -24,9 +22,11 @@ from helixband.report.outcomes import (
     reliability,
     roc,
 )
+from helixband.report import charts
+from helixband.report.__main__ import main
 from helixband.report.summary import read_summary
 from helixband.results.digests import file_digest
-from helixband.results.scored import ScoredSet, write_scored
+from helixband.results.scored import write_scored
 
 RNG = np.random.default_rng(0)
 
@@ -56,8 +56,7 @@ def rows(html: str) -> list[list[str]]:
 
 
 def outcome(true: Any, predicted: Any, kind: str = "", names: tuple[str, ...] = ()) -> Outcome:
-    scored = ScoredSet({"": np.asarray(true)}, {"": np.asarray(predicted)}, names, kind)
-    [found], reasons = outcomes(scored)
+    [found], reasons = outcomes({"": np.asarray(true)}, {"": np.asarray(predicted)}, names, kind)
     assert reasons == []
     return found
 
@@ -123,10 +122,10 @@ def test_each_label_counts_where_its_own_prediction_is_finite() -> None:
 
 def test_parts_go_with_labels_of_their_name_or_with_all_of_them() -> None:
     one, two = np.array([0.5, 1.5]), np.array([2.5, 1.0])
-    found, reasons = outcomes(ScoredSet({".a": one}, {".a": two, ".b": two}))
+    found, reasons = outcomes({".a": one}, {".a": two, ".b": two})
     assert [(part.title, part.true[:, 0].tolist()) for part in found] == [("a", [0.5, 1.5])]
     assert reasons == ["b: the labels have no part of this name"]
-    found, reasons = outcomes(ScoredSet({"": one}, {".a": two, ".b": np.zeros((2, 3))}))
+    found, reasons = outcomes({"": one}, {".a": two, ".b": np.zeros((2, 3))})
     assert [part.title for part in found] == ["a"]
     assert reasons == ["b: there is no plot for y_true of shape (2,) and y_pred of (2, 3)"]
 

@@ -14,6 +14,7 @@ import torch
 
 from base_model import BaseModel
 from helixband.definition import Definition
+from helixband.definition.contract import kind_of
 from helixband.env import without_credentials
 from helixband.errors import DefinitionError, HelixbandError, ResultsMismatch, StorageError, UsageError
 from helixband.hparams import Hparams
@@ -22,6 +23,7 @@ from helixband.randomness import derive_seed, seed_everything
 from helixband.results.attempt import Superseded
 from helixband.results.best import best_state
 from helixband.results.directory import Results, Row, Trial
+from helixband.results.pictures import Picture
 from helixband.search.executors.task import Document, Outcome, Report, Task
 from helixband.training import pictures
 from helixband.training.configuration import from_json
@@ -211,7 +213,7 @@ class Trainer:
             model.engine.is_hopeless = task.is_hopeless
             yield model, (train, val, task.epochs, trial, seed, report)
             if log.is_open:
-                log.show(pictures.of_set(model, val), model.epoch)
+                log.show(_pictures(model, val), model.epoch)
 
     def _seed(self, name: str) -> int:
         return derive_seed(self.args.seed, "trial", name)
@@ -225,6 +227,13 @@ class Trainer:
         if isinstance(error, HelixbandError):
             return f"{self.definition.explain(error)}\n"
         return self.definition.traceback_of(error) or "".join(traceback.format_exception(error))
+
+
+def _pictures(model: BaseModel, val: Iterable[Any]) -> dict[str, Picture]:
+    """What is drawn of the validation set; a model that a definition evaluates itself has only its own."""
+    is_ours = type(model).fit is BaseModel.fit and type(model).evaluate is BaseModel.evaluate
+    of_whole = pictures.of_outcomes(model, val, kind_of(model)) if is_ours else {}
+    return of_whole | pictures.of_set(model, val)
 
 
 def make_model(

@@ -1,15 +1,17 @@
-"""What a model made of the test set, as it is drawn: pairs of labels and predictions, and their curves."""
+"""What a model made of a set, as it is drawn: pairs of labels and predictions, and their curves."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband import metrics
 from helixband.errors import DataError
-from helixband.results.scored import ScoredSet
+from helixband.metrics.classes import class_index, predicted_class, several_labels
 
+MOST_LINES = 8
+"""Of more classes or labels, three have curves."""
 MOST_OUTPUTS = 12
 """Numbers in more columns than these are drawn together."""
 BINS = 10
@@ -17,6 +19,7 @@ BINS = 10
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Arrays = Mapping[str, NDArray[Any]]
 Column = tuple[str, Bools, Floats]
 """The name of a class or label, which examples have it, and their scores."""
 
@@ -56,21 +59,30 @@ class Outcome:
                 found.append((name, self.true[known, k] > 0.5, self.predicted[known, k]))
         return found[1:] if self.kind == "classes" and len(found) == 2 else found
 
+    def columns_with_curves(self) -> list[Column]:
+        """The columns that have examples of both kinds; the others have no curve."""
+        return [column for column in self.columns() if 0 < column[1].sum() < len(column[1])]
 
-def outcomes(scored: ScoredSet) -> tuple[list[Outcome], list[str]]:
-    """What can be drawn of a test set, and of other parts why not."""
+
+def outcomes(
+    labels: Arrays, predictions: Arrays, names: tuple[str, ...] = (), kind: str = ""
+) -> tuple[list[Outcome], list[str]]:
+    """What can be drawn of labels and predictions, and of other parts why not.
+
+    Of both there is an array (N, …) by the name of each part, such as ".profile", or one by the name "". To
+    that one belong the `names` of its columns, and the `kind` of labels; without it their values decide.
+    """
     found, reasons = [], []
-    for key, predicted in scored.predicted.items():
+    for key, predicted in predictions.items():
         title = key.removeprefix(".")
-        true = scored.true.get(key, scored.true.get(""))
-        given = scored if not key else ScoredSet({}, {})
+        true = labels.get(key, labels.get(""))
         if true is None:
-            parts = ", ".join(name.removeprefix(".") for name in scored.true)
+            parts = ", ".join(name.removeprefix(".") for name in labels)
             one = f"the labels have the parts {parts}, and the predictions are one array"
             reasons.append(f"{title}: the labels have no part of this name" if title else one)
             continue
         try:
-            found.append(_outcome(true, predicted, given.kind, given.names, title))
+            found.append(_outcome(true, predicted, "" if key else kind, () if key else names, title))
         except DataError as error:
             reasons.append(f"{title}: {error}" if title else str(error))
     return found, reasons
@@ -98,6 +110,20 @@ def precision_recall(true: Bools, score: Floats) -> tuple[Floats, Floats, float]
     return recall, precision, float((np.diff(recall, prepend=0) * precision).sum())
 
 
+def chosen_curves(areas: Sequence[float]) -> list[int]:
+    """Which curves are drawn, by the areas under them: all, or of more than MOST_LINES three.
+
+    These are the lowest, the middle and the highest.
+
+    >>> chosen_curves([0.5, 0.9, 0.7]), chosen_curves([0.5, 0.9, 0.7] * 3)
+    ([0, 1, 2], [0, 5, 7])
+    """
+    if len(areas) <= MOST_LINES:
+        return list(range(len(areas)))
+    order = np.argsort(areas, kind="stable")
+    return [int(order[0]), int(order[len(order) // 2]), int(order[-1])]
+
+
 def reliability(outcome: Outcome) -> tuple[Floats, Floats, NDArray[np.int64], float]:
     """Of each of BINS equal ranges of probabilities that has examples: their mean, how many of these came
     true, how many there are; and the mean difference of the first two (expected calibration error).
@@ -123,7 +149,7 @@ def reliability(outcome: Outcome) -> tuple[Floats, Floats, NDArray[np.int64], fl
 def confusion(outcome: Outcome) -> NDArray[np.int64]:
     """How many examples of each true class, by row, were taken for each class, (C, C)."""
     count = len(outcome.names)
-    taken = metrics.predicted_class(outcome.predicted if count > 2 else outcome.predicted[:, 1])
+    taken = predicted_class(outcome.predicted if count > 2 else outcome.predicted[:, 1])
     return np.bincount(outcome.true * count + taken, minlength=count**2).reshape(count, count)
 
 
@@ -187,9 +213,7 @@ def _kind(true: Floats, predicted: Floats) -> str:
         return "numbers"
     columns = true.size // len(true)
     alone = columns == 1 and finite.size == true.size
-    return (
-        "classes" if alone or (true.ndim == 2 and not metrics.several_labels(true, predicted)) else "labels"
-    )
+    return "classes" if alone or (true.ndim == 2 and not several_labels(true, predicted)) else "labels"
 
 
 def _class_axis(true: Floats, predicted: Floats) -> int | None:
@@ -209,10 +233,10 @@ def _classes(true: Floats, predicted: Floats) -> tuple[NDArray[Any], Floats, lis
         predicted = np.moveaxis(predicted, axis, -1).reshape(-1, predicted.shape[axis])
         note = "all positions together" if true.ndim > 1 and true.shape[1] > 1 else ""
         known = true.reshape(-1) >= 0  # others are as of `ignore_index`
-        labels, predicted = metrics.class_index(true.reshape(-1)[known]), predicted[known]
+        labels, predicted = class_index(true.reshape(-1)[known]), predicted[known]
         note += f"; {(~known).sum():,} positions without a label left out" * (not known.all())
     else:
-        labels, predicted = metrics.class_index(true), predicted.reshape(len(predicted), -1)
+        labels, predicted = class_index(true), predicted.reshape(len(predicted), -1)
     if predicted.shape[1] == 1:
         predicted = np.column_stack([1 - predicted, predicted])
     if len(labels) != len(predicted) or not len(labels) or labels.max() >= predicted.shape[1]:
