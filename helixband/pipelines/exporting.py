@@ -17,7 +17,7 @@ from helixband.env import has_credential, without_credentials
 from helixband.errors import HelixbandError, UsageError
 from helixband.files import exists, read_whole, write_whole
 from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.nested import length, map_leaves, named_leaves
+from helixband.nested import map_leaves, named_leaves
 from helixband.pipelines import bundle, code, graph, state
 from helixband.pipelines.card import card
 from helixband.pipelines.form import Form, form_of
@@ -166,7 +166,8 @@ def _document(source: Source, form: Form | None, x: Any) -> dict[str, Any]:
     environment, looked_up = source.environment
     args = source.args
     example = None
-    if x is not None and length(x):
+    # A LightningModule predicts on whole batches, of a form of its own.
+    if x is not None and not source.definition.function("get_module"):
         example = [
             [name.removeprefix("."), list(np.shape(leaf)[1:]), str(leaf.dtype).removeprefix("torch.")]
             for name, leaf in named_leaves(x)

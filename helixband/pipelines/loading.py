@@ -11,7 +11,7 @@ import safetensors.torch
 from base_model import BaseModel
 from helixband.definition import Definition, load_definition
 from helixband.env import as_recorded
-from helixband.errors import HelixbandError, UsageError
+from helixband.errors import HelixbandError, StorageError, UsageError
 from helixband.files import absolute, exists, read_json, read_whole
 from helixband.pipelines import bundle as files
 from helixband.pipelines import state
@@ -111,6 +111,11 @@ class Source:
         described = self.run.get("definition", {})
         recorded = Path(str(described.get("path", copy)))
         source = read_whole(copy) if exists(copy) else None
+        if source is not None and described.get("sha256") not in (None, file_digest(copy)):
+            raise StorageError(
+                f"{copy} was changed after it was written, and is not what made the weights; put back a copy "
+                "of it"
+            )
         path = recorded if recorded.parent.is_dir() and exists(recorded) else copy
         if source is None and described.get("sha256") not in (None, file_digest(path)):
             raise UsageError(f"{copy} is missing, and {path} is another version of it")

@@ -29,6 +29,8 @@ from helixband.sequence.interval_files import is_intervals
 MOST_SHOWN = 40
 """Letters of a sequence in a message."""
 
+ARRAYS = (np.ndarray, torch.Tensor)
+
 _FILE_NAME = re.compile(r"\S*/\S+|\S+\.\w{1,5}(\.gz)?")
 
 _lock = threading.RLock()  # random numbers and the environment are the process's
@@ -147,20 +149,16 @@ class Predictor:
             return self._of_texts(Path(path).read_text(encoding="utf-8").splitlines())
         if isinstance(inputs, str):
             return _first(self._of_texts([inputs]) if self.reads_texts else self._of_sequences([inputs]))
-        if isinstance(inputs, list | tuple) and not inputs:
+        if (is_nested(inputs) or isinstance(inputs, ARRAYS)) and len(inputs) == 0:
             raise DataError("the inputs are empty; give one at least")
-        if isinstance(inputs, list | tuple | np.ndarray) and all(isinstance(one, str) for one in inputs):
-            texts = [str(one) for one in inputs]
+        if (texts := _texts_in(inputs)) is not None:
             return self._of_texts(texts) if self.reads_texts else self._of_sequences(texts)
-        if isinstance(inputs, np.ndarray | torch.Tensor) or is_nested(inputs):
+        if isinstance(inputs, ARRAYS) or is_nested(inputs):
             self._check_x(inputs)
             return self.of_data([inputs], "")
-        if isinstance(inputs, Iterable):
+        if isinstance(inputs, Iterable) and not isinstance(inputs, bytes):
             return self.of_data(inputs, "")
-        raise UsageError(
-            f"the inputs are a {type(inputs).__name__}; they have to be sequences or texts, the path of a "
-            "file, arrays, or a generator of such"
-        )
+        raise _unknown(inputs)
 
     def _stream(self, inputs: Iterator[Any], genome: Any) -> Iterator[Any]:
         rows = int(self.model.args.batch_size)
@@ -170,7 +168,7 @@ class Predictor:
                 continue
             texts = [first, *islice(inputs, rows - 1)]
             if others := [one for one in texts if not isinstance(one, str)]:
-                raise UsageError(f"the inputs are texts, and one is a {type(others[0]).__name__}")
+                raise _unknown(others[0], "the inputs are texts, and one is")
             predicted = self(texts)
             yield from (predicted if isinstance(predicted, list) else _rows(predicted))
 
@@ -241,13 +239,15 @@ class Predictor:
 
     def _check_x(self, x: Any) -> None:
         """Raise `DataError` where arrays have another form than an example that is known."""
-        given = [(name.removeprefix("."), np.shape(leaf)[1:]) for name, leaf in named_leaves(x)]
+        for name, leaf in named_leaves(x):
+            if not isinstance(leaf, ARRAYS):
+                raise _unknown(leaf, f"x{name} is")
+        given = [(name.removeprefix("."), tuple(leaf.shape[1:])) for name, leaf in named_leaves(x)]
         if self._example is None:
             return
         wanted = [(name, tuple(shape)) for name, shape, _ in self._example]
-        if [len(shape) for _, shape in given] != [len(shape) for _, shape in wanted] or (
-            self.is_fixed and [shape for _, shape in given] != [shape for _, shape in wanted]
-        ):
+        sizes = [[(name, len(shape)) for name, shape in each] for each in (given, wanted)]
+        if sizes[0] != sizes[1] or (self.is_fixed and given != wanted):
             raise DataError(f"x has {_told(given)}; the model was trained on {_told(wanted)}")
 
     @property
@@ -276,6 +276,26 @@ def locked(body: Callable[[], Any]) -> Any:
     """What a function gives that changes what is the process's."""
     with _lock, unmoved():
         return body()
+
+
+def _texts_in(inputs: Any) -> list[str] | None:
+    """The sequences or texts of a list, a tuple or an array of such; None for anything else."""
+    is_array = isinstance(inputs, np.ndarray) and inputs.ndim == 1 and inputs.dtype.kind in "UO"
+    if not (is_array or isinstance(inputs, list | tuple)):
+        return None
+    texts = [one for one in inputs if isinstance(one, str)]
+    if not texts:
+        return None
+    if others := [one for one in inputs if not isinstance(one, str)]:
+        raise _unknown(others[0], "the inputs are texts, and one is")
+    return list(map(str, texts))
+
+
+def _unknown(given: Any, what: str = "the inputs are") -> UsageError:
+    return UsageError(
+        f"{what} a {type(given).__name__}; inputs have to be sequences or texts, the path of a file, arrays, "
+        "or a generator of such"
+    )
 
 
 def _by_name(arrays: dict[str, Any]) -> Any:

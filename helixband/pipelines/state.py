@@ -22,7 +22,10 @@ def split(state: Any) -> tuple[bytes, Any]:
     """
     tensors: dict[str, Tensor] = {}
     document = _written(state, "state", tensors, {})
-    return save(tensors), document
+    try:
+        return save(tensors), document
+    except (ValueError, KeyError) as error:  # a sparse tensor, or one of a type that the format does not have
+        raise StorageError(f"the weights cannot be stored as safetensors: {error}") from error
 
 
 def joined(tensors: dict[str, Tensor], document: Any) -> Any:
@@ -36,8 +39,8 @@ def joined(tensors: dict[str, Tensor], document: Any) -> Any:
         return {joined(tensors, key): joined(tensors, value) for key, value in content}
     if kind == "ordered":
         return OrderedDict((joined(tensors, key), joined(tensors, value)) for key, value in content)
-    if kind == "float":
-        return float(content)
+    if kind in ("float", "bytes"):
+        return float(content) if kind == "float" else bytes.fromhex(content)
     parts = [joined(tensors, part) for part in content]
     return {"list": list, "tuple": tuple, "set": set}[kind](parts)
 
@@ -54,6 +57,8 @@ def _written(value: Any, name: str, tensors: dict[str, Tensor], known: dict[Any,
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
     if isinstance(value, dict):
         pairs = [
             [

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,65 @@ def test_several_inputs_and_outputs(project: Project, elsewhere: Path) -> None:
         predict(x["a"])
 
 
+AVERAGED = """
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        super().init_model(network, nn.MSELoss(), optim.Adam(network.parameters(), self.config["lr"]))
+"""
+
+DECLARED = """
+from helixband.hparams import Hparams, hparam
+
+
+class hparams(Hparams):
+    lr: float = hparam(0.01, "learning rate")
+    units: int = hparam(6, "units")
+
+
+del get_config
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "flags"),
+    [
+        (AVERAGED, (*SHORT, "--with", "ema_decay=0.9")),
+        ("", ("--hyper", "--epoch", "3", "--trials", "3")),
+        (DECLARED, ("--epoch", "1", "--units", "5")),
+    ],
+    ids=["averaged weights", "search", "declared hyperparameters"],
+)
+def test_the_best_model_of_any_training(
+    project: Project, elsewhere: Path, extra: str, flags: tuple[str, ...]
+) -> None:
+    project.define(extra)
+    write_data(project.data)
+    run = project.run(*flags, "--predict", "x.fa")
+    assert run.code == 0, run.err
+    expected = np.load(project.results / "predictions/x.fa.npy")
+    predict = load(bundle_of(project), trust=True)
+    np.testing.assert_array_equal(predict(project.data / "x.fa"), expected)
+
+
+def test_threads_take_turns(project: Project, elsewhere: Path) -> None:
+    trained(project, SEQUENCES, "long.fa")
+    predict = load(bundle_of(project), trust=True)
+    inputs = [[letters(seed, 8)] * (1 + seed) for seed in range(6)]
+    expected = [predict(one) for one in inputs]
+    with ThreadPoolExecutor(3) as pool:
+        for found, right in zip(pool.map(predict, inputs), expected, strict=True):
+            np.testing.assert_array_equal(found, right)
+
+
+def test_a_copy_of_the_definition_that_was_changed_is_refused(project: Project, elsewhere: Path) -> None:
+    trained(project, "", "x.fa")
+    with open(project.results / "def.py", "a") as file:
+        file.write("\n# another line\n")
+    with pytest.raises(StorageError, match=r"def.py was changed after it was written"):
+        load(project.results, trust=True)
+
+
 def test_save_prediction_is_not_called(
     project: Project, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +324,12 @@ def test_random_numbers_of_the_process_are_left_alone(project: Project, elsewher
         ("nowhere/x.fa", DataError, "there is no file nowhere/x.fa"),
         (Path("missing"), DataError, "there is no file missing"),
         (7, UsageError, "the inputs are a int"),
+        (b"ACGT", UsageError, "the inputs are a bytes"),
+        (["ACGTACGT", 3], UsageError, "the inputs are texts, and one is a int"),
+        (iter(["ACGTACGT", 3]), UsageError, "the inputs are texts, and one is a int"),
+        ([1, 2], UsageError, "x.0 is a int; inputs have to be"),
+        ({"a": np.zeros((3, 8), np.uint8)}, DataError, r"x has a \(N, 8\)"),
+        (np.zeros((0, 8), np.uint8), DataError, "the inputs are empty"),
         (np.zeros((3, 9), np.uint8), DataError, r"x has an array \(N, 9\); .* trained on an array \(N, 8\)"),
         (np.zeros((3, 8, 2), np.uint8), DataError, r"\(N, 8, 2\)"),
     ],
@@ -274,7 +340,8 @@ def test_wrong_inputs_are_told(
     trained(project, SEQUENCES, "long.fa")
     predict = load(bundle_of(project), trust=True)
     with pytest.raises(error, match=message):
-        predict(inputs)
+        found = predict(inputs)
+        list(found)
 
 
 def test_intervals_need_a_genome(project: Project, elsewhere: Path) -> None:
