@@ -2,7 +2,8 @@
 
 The trials are those of an example's network, each with its own learning rate, decay and dropout. Both ways
 train the same trials on the same batches, in turn in one process. The time is that of the training part of an
-epoch, without validation; the first epoch is left out. On a GPU the bare loop over each trial is timed, too.
+epoch, without validation; the first epoch is left out. On a CPU it is the time of the process, which other
+work on the machine hardly changes. On a GPU the bare loop over each trial is timed, too.
 """
 
 import statistics
@@ -43,17 +44,22 @@ def make_members(task: Task, count: int, args: Namespace) -> list[Member]:
     return members
 
 
+def clock() -> float:
+    """The time in seconds: of a GPU that of the wall, of a CPU that of this process."""
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
 def seconds_of(members: list[Member], stepper: Packed | None) -> float:
     """How long an epoch's steps of all members take: together, or without a stepper one after another."""
     with Stream.turns():
-        started = time.perf_counter()
+        started = clock()
         if stepper is not None:
             train_pass(members, stepper)
         for member in members if stepper is None else ():
             train_pass([member], Eager())
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+        seconds = clock() - started
     for member in members:
         if member.error is not None:
             raise member.error

@@ -237,6 +237,7 @@ class Pack:
             tensors = [part.value for part in parts], [each for each in weights if isinstance(each, Tensor)]
             return loss, *tensors, y_pred if self._wants_y_pred else loss.new_empty(0)
 
+        model.engine.check_loss = False  # which looks at the numbers of one model
         model.engine.rows = length(map_leaves(lambda leaf: leaf[0], batch[1]))
         try:
             losses, parts, weights, y_pred = torch.vmap(compute)(self._inputs, self._buffers, masks, *batch)
@@ -324,6 +325,10 @@ def signature(nested: Any) -> Any:
 
 def stacked(batches: Sequence[Any]) -> Any:
     """Nested tensors of several members as one, (K, …)."""
+    if isinstance(batches[0], Tensor):  # asked here, as it nearly always is one
+        return torch.stack(list(batches))
+    if type(batches[0]) is tuple:
+        return tuple(stacked(each) for each in zip(*batches, strict=True))
     flat = [pytree.tree_flatten(each) for each in batches]
     tensors = [torch.stack(each) for each in zip(*(found for found, _ in flat), strict=True)]
     return pytree.tree_unflatten(tensors, flat[0][1])
