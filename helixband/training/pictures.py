@@ -14,6 +14,7 @@ from helixband.nested import map_leaves
 from helixband.networks.transformer import TransformerEncoder
 from helixband.results.pictures import Picture as Picture
 from helixband.results.pictures import checked
+from helixband.results.scored import reason_to_leave_out
 from helixband.training import curves, judge
 from helixband.training.feed import labelled, to_device
 from helixband.training.weighting import split_of
@@ -43,12 +44,15 @@ def of_set(model: Any, generator: Iterable[Any]) -> dict[str, Picture]:
 def of_outcomes(model: Any, generator: Iterable[Any], kind: str) -> dict[str, Picture]:
     """Confusion and curves of a whole set, of a model that has classes or labels; {} of another.
 
-    `kind` is that of its labels, "classes", "labels" or "numbers", or "" where their values decide.
+    `kind` is that of its labels, "classes", "labels" or "numbers", or "" where their values decide. A set
+    that is too large for the report has none either.
     """
     has_columns = hasattr(model, "class_names") or hasattr(model, "label_names")
     if kind == "numbers" or not has_columns:
         return {}
     _, y_true, y_pred = judge.outputs(model, generator, split_of(model), alone=True)
+    if reason_to_leave_out(y_true, y_pred):
+        return {}
     return curves.of_outcomes(y_true, y_pred, judge.names_of(model, y_pred), kind)
 
 

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from conftest import Project
 from test_pictures import images
+from torch import nn
 
+from base_model import ClassificationModel
+from batch_generator import MatrixBatchGenerator
 from helixband import metrics
 from helixband.metrics.outcomes import outcomes
 from helixband.training import curves
+from helixband.training.pictures import of_outcomes
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
@@ -78,6 +82,18 @@ def test_the_precision_of_a_recall_is_the_one_that_it_is_reached_with() -> None:
 def test_above_a_curve_is_nothing_and_below_it_a_lighter_shade() -> None:
     found = made([0, 1, 0, 1], [0.2, 0.2, 0.8, 0.8], "classes")["ROC curve/class_1"]
     np.testing.assert_allclose(found.values[:, 25][[0, 22, 23, 24, 25, 49]], [0, 0, 1, 1, 0.25, 0.25])
+
+
+class Classes(ClassificationModel):
+    def init_model(self) -> None:
+        super().init_model(nn.Linear(2, 2), None)
+
+
+def test_a_set_that_is_too_large_for_the_report_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = MatrixBatchGenerator(np.eye(2, dtype=np.float32), np.array([0, 1]))
+    assert "confusion" in of_outcomes(Classes(), few, "classes")
+    monkeypatch.setattr("helixband.results.scored.MOST_BYTES", 8)
+    assert of_outcomes(Classes(), few, "classes") == {}
 
 
 DEFINITION = """
