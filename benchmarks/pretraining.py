@@ -31,7 +31,7 @@ TRAIN, VAL, TEST = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"], ["X"], ["
 PRETRAIN_TEST = "IX"
 NUMBERS = {name: f"chr{number}" for number, name in enumerate([*TRAIN, "IX", "X", "XI", "XII"], 1)}
 PEAKS = 100
-FROM_SCRATCH = ["lr=0.005", "encoder_lr=0.005", "frozen=0"]
+FROM_SCRATCH = ["lr=0.01", "encoder_lr=0.005", "frozen=0"]
 EXAMPLE = EXAMPLES / "yeast_pretraining"
 
 
@@ -108,7 +108,7 @@ def main() -> int:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="of the pretraining [%(default)s]")
     parser.add_argument("--finetune-seeds", type=int, default=5, help="[%(default)s]")
-    parser.add_argument("--epoch", type=int, default=3, help="of the pretraining [%(default)s]")
+    parser.add_argument("--epoch", type=int, default=1, help="of the pretraining [%(default)s]")
     parser.add_argument("--finetune-epoch", type=int, default=20, help="[%(default)s]")
     args = parser.parse_args()
 

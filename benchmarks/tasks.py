@@ -8,14 +8,13 @@ the simulated data and of the training; of `mpra` that of the training.
 """
 
 import gzip
-import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ def mpra(data: Path, seed: int, flags: list[str]) -> Found:
         end = len(x) if name == "test" else end
         np.savez(data / f"{name}.npz", x=x[begin:end], y=y[begin:end])
     found = train(FILES / "mpra.py", data, seed, 30, ["--batch-size", "100", *flags])
-    return {"Pearson, and that of 6-mers": (found["pearson"], ridge_pearson(x, y, int(ends[1])))}
+    return {"Pearson, and that of 6-mers": (found["pearson"], ridge_pearson(x, y, *map(int, ends[:2])))}
 
 
 def read_promoters() -> tuple[Any, Any]:
@@ -110,12 +109,62 @@ def read_promoters() -> tuple[Any, Any]:
     return DNA.encode([each[1] for each in placed]), np.array([each[2] for each in placed], np.float32)
 
 
-def ridge_pearson(x: Any, y: Any, begin: int) -> float:
-    """Of a ridge regression on counts of 6-mers; the rows from `begin` on are the test set."""
-    from sklearn.linear_model import RidgeCV
+def ridge_pearson(x: Any, y: Any, val: int, test: int) -> float:
+    """Of a ridge regression on counts of 6-mers, on rows from `test` on; those before choose its penalty."""
+    from sklearn.linear_model import Ridge
 
     words = np.lib.stride_tricks.sliding_window_view(x, 6, axis=1) @ 4 ** np.arange(6)
     counts = np.zeros((len(x), 4**6), np.float32)
     np.add.at(counts, (np.arange(len(x))[:, None], words), 1)
-    model = RidgeCV(10.0 ** np.arange(0, 5)).fit(counts[:begin], y[:begin])
-    return metrics.pearson(y[begin:], model.predict(counts[begin:]))
+
+    def pearson(penalty: float, until: int, end: int | None) -> float:
+        model = Ridge(penalty).fit(counts[:until], y[:until])
+        return metrics.pearson(y[until:end], model.predict(counts[until:end]))
+
+    best = max((30.0, 100.0, 300.0, 1000.0, 3000.0), key=lambda penalty: pearson(penalty, val, test))
+    return pearson(best, test, None)
+
+
+MEASURES: dict[str, Callable[[Path, int, list[str]], Found]] = {
+    "labels": labels,
+    "tokens": tokens,
+    "profiles": footprints,
+    "mpra": mpra,
+}
+
+
+def main() -> int:
+    parser = make_parser(__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", help=f"of {', '.join(MEASURES)} [all]")
+    parser.add_argument("--seeds", type=int, default=3, help="[%(default)s]")
+    args = parser.parse_args()
+    if unknown := set(args.tasks) - set(MEASURES):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
+
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    document: dict[str, Any] = {"setting": setting(choose_device(args.cpu)), "tasks": {}}
+    rows = []
+    for name in args.tasks or MEASURES:
+        if name == "mpra" and not DATA.is_dir():
+            print(f"mpra is skipped: there is no {DATA}", file=sys.stderr)
+            continue
+        runs = []
+        for seed in range(args.seeds):
+            with tempfile.TemporaryDirectory() as data:
+                runs.append(MEASURES[name](Path(data), seed, ["--cpu"] * args.cpu))
+        document["tasks"][name] = runs
+        for what in runs[0]:
+            ours, other = zip(*(run[what] for run in runs), strict=True)
+            rows.append([f"{name}: {what}", told(ours), told(other)])
+    head = [f"seeds 0 to {args.seeds - 1}: mean ± standard deviation", "model", "compared with"]
+    report(document, [table(head, rows)], args.json)
+    return 0
+
+
+def told(values: Sequence[float]) -> str:
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.4f} ± {spread:.4f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,8 +3,10 @@
 import numpy as np
 from torch import nn, optim
 
-from helixband import MatrixBatchGenerator, RegressionModel, metrics
-from helixband.networks import ConvEncoder, PooledHead, SequenceNetwork
+from helixband import MatrixBatchGenerator, RegressionModel, TrainingOptions, metrics
+from helixband.networks import ConvEncoder, MLPDecoder, SequenceNetwork
+
+LENGTH = 150
 
 
 def read(data_dir, name, **options):
@@ -25,18 +27,26 @@ def get_test_generator(data_dir):
 
 
 def get_config():
-    return {"lr": 3e-3, "dropout": 0.3}
+    return {"lr": 3e-3, "dropout": 0.2}
 
 
 class Model(RegressionModel):
     def init_model(self):
-        dropout = self.config["dropout"]
-        encoder = ConvEncoder(4, [96, 96, 96], first_kernel_size=13, kernel_size=7, pool_size=3, dropout=dropout)
-        head = nn.Sequential(nn.Flatten(), nn.LazyLinear(64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 1))
-        network = SequenceNetwork(encoder, head)
+        encoder = ConvEncoder(
+            4, [128, 64, 64], first_kernel_size=15, kernel_size=7, pool_size=3, dropout=self.config["dropout"]
+        )
+        features = encoder.out_channels * encoder.output_length(LENGTH)
+        decoder = MLPDecoder(features, 1, hidden=[64], dropout=0.5)
+        network = SequenceNetwork(encoder, nn.Sequential(nn.Flatten(), decoder))
         optimizer = optim.AdamW(network.parameters(), self.config["lr"], weight_decay=0.05)
         schedule = optim.lr_scheduler.OneCycleLR(optimizer, self.config["lr"], total_steps=self.total_steps)
-        super().init_model(network, nn.MSELoss(), optimizer, scheduler=schedule, scheduler_interval="step")
+        super().init_model(
+            network,
+            optimizer,
+            scheduler=schedule,
+            scheduler_interval="step",
+            training=TrainingOptions(ema_decay=0.99),
+        )
 
     def eval_metrics(self, y_true, y_pred):
         return {"pearson": metrics.pearson(y_true.ravel(), y_pred.ravel())}

@@ -1,4 +1,4 @@
-"""Labels that depend on planted motifs: a label is 1 with one of two known chances, with its motif or without."""
+"""Labels of planted motifs: a label is 1 with a high chance where its motif is, and a low one elsewhere."""
 
 import numpy as np
 from torch import optim

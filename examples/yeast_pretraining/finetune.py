@@ -42,7 +42,7 @@ def get_test_generator(data_dir):
 
 
 def get_config():
-    return {"lr": 5e-3, "encoder_lr": 5e-4, "frozen": 3}
+    return {"lr": 1e-2, "encoder_lr": 5e-3, "frozen": 1}
 
 
 class Model(ClassificationModel):
