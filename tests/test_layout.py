@@ -110,8 +110,9 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "__main__ callback course packages weights",
-        "data",
+        "callback composing course new older packages targets weights",
+        "__main__ data searched",
+        "experiment",
         "model",
         ".",
     ],
@@ -175,8 +176,8 @@ FILES = {
     ],
     "run": [
         "flags runfile values",
-        "context hyperparameters records",
-        "evaluation prediction replacement starting trained",
+        "context hyperparameters parser records",
+        "evaluation experiments prediction replacement starting trained",
         "findings following",
         "checks data_check",
         "experiment",
@@ -236,7 +237,7 @@ FILES = {
 
 A dot is the folder's own `__init__.py`, where that imports by strings."""
 
-ROOMS, FLOORS_HIGH, IMPORTS = 30, 11, 148  # at most
+ROOMS, FLOORS_HIGH, IMPORTS = 30, 11, 150  # at most
 LINES = {"base_model": 495}  # and 400 of any other
 
 

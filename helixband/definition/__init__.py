@@ -220,11 +220,9 @@ class Definition:
         return not folder.is_ours(module) and self._is_own_file(frame.f_code.co_filename)
 
     def _is_own_file(self, path: str) -> bool:
-        return (
-            path.startswith(str(self.path.parent) + os.sep)
-            and "site-packages" not in path
-            and not path.startswith(STANDARD_LIBRARY)
-        )
+        place = getattr(self.module, "PROJECT_ROOT", self.path.parent)  # the former of an experiment in YAML
+        others = "site-packages" in path or path.startswith(STANDARD_LIBRARY)
+        return path.startswith(f"{place}{os.sep}") and not others
 
     def _call_for_data(self, name: str, *arguments: Any) -> Any:
         seed_everything(derive_seed(self.seed, "data"))
@@ -346,7 +344,7 @@ class Definition:
 
 
 def load_definition(path: str | os.PathLike[str], seed: int = 0, source: bytes | None = None) -> Definition:
-    """Run a def.py, or the `source` that it once had, as a module of its own name, a package of its folder.
+    """Run a def.py, or a `source` that it had or will have, as a module and package of its own name.
 
     `module.py:LitModel,data.py:CoraData` takes two classes of Lightning in the place of a def.py.
 

@@ -9,7 +9,8 @@ from helixband.errors import DefinitionError, UsageError, in_one_line
 from helixband.hparams.kinds import Kind, canonical, copied, kind_of, plain
 from helixband.hparams.ranges import Range, Search
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9][A-Za-z0-9_]*)*")
+"""A dot leads into the nodes of a YAML experiment; no class body can have one."""
 
 
 class Hparam:

@@ -40,15 +40,15 @@ class Code:
         return {"digest": self.digest, "commit": self.commit, "changed": self.changed}
 
 
-def pack_code(definition: Path, also: Collection[str] = ()) -> Code:
-    """The code beside a definition, and files `also` that are named relative to its folder.
+def pack_code(definition: Path, also: Collection[str] = (), folder: Path | None = None) -> Code:
+    """The code in a folder, by default the definition's, and files `also` that are named relative to it.
 
     Raises `UsageError` where there is no definition or the code is too large, `StorageError` for a file that
     cannot be read.
     """
     if not definition.is_file():
         raise UsageError(f"--model {definition}: there is no such file")
-    folder = definition.parent
+    folder = folder or definition.parent
     if missing := next((name for name in also if not (folder / name).is_file()), None):
         raise UsageError(f"{folder / missing}: there is no such file, and a job is to have it with its code")
     commit = _git(folder, "rev-parse", "HEAD")
@@ -60,7 +60,7 @@ def pack_code(definition: Path, also: Collection[str] = ()) -> Code:
     else:
         new = []
         names = set(_python_files(folder))
-    names |= {definition.name, *also}
+    names |= {os.path.relpath(definition, folder), *also}
     contents = _read(folder, sorted(names))
     digest = hashlib.sha256()
     for name, (executable, content) in contents.items():

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import os
 import posixpath
 import random
 import shlex
@@ -78,37 +79,55 @@ class Command:
 
 
 class Flags:
-    """A command line of main.py, taken apart: `model`, `data`, `seed`, `files` by flag, and the `rest`."""
+    """A command line of main.py, taken apart: `model`, `data`, `seed`, `files` by flag, and the `rest`.
+
+    Of a YAML experiment `model` is its file, and `overrides` are of it. `folder` is that of the code: of the
+    definition, or PROJECT_ROOT, by default the one above the experiment's folder.
+    """
 
     def __init__(self, argv: Sequence[str]) -> None:
         parser = _Parser(add_help=False, allow_abbrev=False)
         parser.add_argument("-f", "--model")
+        parser.add_argument("--experiment", nargs="+", default=[])
+        parser.add_argument("--config-dir", default="")
         parser.add_argument("-d", "--data", default=".")
         parser.add_argument("-r", "--result")
         parser.add_argument("--seed", type=int)
         for name in OF_FILES:
             parser.add_argument(f"--{name.replace('_', '-')}")
         found, self.rest = parser.parse_known_args(list(argv))
-        if not found.model:
+        if not (found.model or found.experiment):
             raise UsageError(
-                f"the command line {shlex.join(argv)!r} has no --model: a job needs a definition"
+                f"the command line {shlex.join(argv)!r} has no --model: a job needs a definition, "
+                "or an --experiment"
             )
         if found.result is not None:
             raise UsageError(f"--result {found.result}: each job has results of its own; leave the flag out")
-        check_definition(Path(found.model).stem)
-        self.model, self.data, self.seed = Path(found.model), str(found.data), found.seed
+        self.model, self.data, self.seed = Path(found.model or ""), str(found.data), found.seed
+        self.overrides, self.folder = found.experiment[1:], self.model.absolute().parent
+        self.is_experiment = bool(found.experiment)
+        if found.experiment:
+            self.model = Path(found.config_dir, found.experiment[0])
+            above = self.model.absolute().parent.parent
+            self.folder = Path(os.environ.get("PROJECT_ROOT", above)).absolute()
+        check_definition(self.model.stem)
         self.files: dict[str, str] = {
             name: value for name in OF_FILES if (value := getattr(found, name)) is not None
         }
 
     def shipped(self) -> dict[str, str]:
         """Flag -> path relative to the definition's folder, of files that go with the code."""
-        found, folder = {}, self.model.absolute().parent
+        found = {}
         for name in SHIPPED:
             path = Path(self.files[name]).absolute() if name in self.files else None
-            if path is not None and path.is_file() and path.is_relative_to(folder):
-                found[name] = str(path.relative_to(folder))
+            if path is not None and path.is_file() and path.is_relative_to(self.folder):
+                found[name] = str(path.relative_to(self.folder))
         return found
+
+    def configurations(self) -> list[str]:
+        """The YAML files of an experiment, relative to the folder of the code."""
+        files = self.model.absolute().parent.rglob("*.y*ml") if self.is_experiment else []
+        return sorted(os.path.relpath(file, self.folder) for file in files)
 
     def words(self, base: str, seed: int) -> list[str]:
         """The words of main.py in the unpacked code, but for `--data` and `--result`.
@@ -116,6 +135,8 @@ class Flags:
         `base`: the folder on the machine that relative paths are from.
         """
         shipped, words = self.shipped(), ["--model", self.model.name]
+        if self.is_experiment:
+            words = ["--experiment", os.path.relpath(self.model, self.folder), *self.overrides]
         for name, value in self.files.items():
             is_path = not (name == "names" and value in NAMINGS)
             placed = shipped.get(name) or (posixpath.join(base, value) if is_path else value)

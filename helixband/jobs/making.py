@@ -25,11 +25,13 @@ class Codes:
 
     def __init__(self, requirements: str | None = None) -> None:
         self._also = [requirements] if requirements else []
-        self._known: dict[tuple[Path, tuple[str, ...]], Code] = {}
+        self._known: dict[tuple[Path, tuple[str, ...], Path], Code] = {}
 
     def of(self, command: Command) -> Code:
         """The code of a command, as it was when this was asked first."""
-        key = command.flags.model.absolute(), tuple(sorted([*command.flags.shipped().values(), *self._also]))
+        flags = command.flags
+        also = [*flags.shipped().values(), *flags.configurations(), *self._also]
+        key = flags.model.absolute(), tuple(sorted(also)), flags.folder
         if key not in self._known:
             self._known[key] = pack_code(*key)
         return self._known[key]

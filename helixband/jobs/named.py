@@ -24,7 +24,7 @@ def named_commands(words: Sequence[str], values: Mapping[str, Sequence[str]]) ->
     value that does not fit, and where that file cannot be loaded.
     """
     own = Flags(words)
-    declared = hparams_of(own.model)
+    declared = None if own.is_experiment else hparams_of(own.model)
     if declared is None:
         return None
     parsed, rest = declared.parser().parse_known_args(list(words))

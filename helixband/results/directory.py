@@ -3,6 +3,7 @@
     RESULT/
       run.json                   what was run: versions, settings, environment, digest of def.py
       def.py                     the definition as it was run
+      experiment.yaml            what Hydra composed, where the run was that of a YAML experiment
       definitions/<sha12>.py     the ones before it, that trained something, by their digests
       lock                       held by the process that writes here
       search/journal.jsonl       one line an event of the search, appended and synced
@@ -92,6 +93,7 @@ class Results:
         self.path = Path(path)
         self.run_file = self.path / "run.json"
         self.definition_file = self.path / "def.py"
+        self.experiment_file = self.path / "experiment.yaml"
         self.start_file = self.path / "start.pt"
         self.best_link = self.path / "best_config"
         self.audit_file = self.path / "audit.json"

@@ -1,12 +1,34 @@
 """What the stages of a run share."""
 
 from argparse import Namespace
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from helixband.definition import Definition
 from helixband.display.progress import Progress
 from helixband.results.directory import Results
 from helixband.run.runfile import RunFile
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a YAML experiment plans of a run; nothing, where there is none.
+
+    `source`: the text of its definition; `text`: that of experiment.yaml; `settings`: flags that were not
+    given; `notes`: what to tell.
+    """
+
+    source: bytes | None = None
+    text: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def settle(self, args: Namespace) -> None:
+        """Fill in the flags that were not given."""
+        for name, value in self.settings.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
 
 
 @dataclass(frozen=True)
@@ -18,6 +40,7 @@ class Context:
     results: Results
     run_file: RunFile
     progress: Progress
+    planned: Planned = Planned()
 
 
 class Stage:

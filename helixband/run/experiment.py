@@ -21,14 +21,14 @@ from helixband.display.live import make_progress
 from helixband.display.text import show_number
 from helixband.env import is_of_the_place, variables_read
 from helixband.errors import ProcessError, UsageError, counted
-from helixband.files import absolute, exists
+from helixband.files import absolute, exists, write_whole
 from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.best import best_state
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.results.older import older_results
 from helixband.run.checks import Checks, asks_for_training
-from helixband.run.context import Context, Stage
+from helixband.run.context import Context, Planned, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.flags import check_flags
@@ -70,6 +70,8 @@ def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, st
 
 
 def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]]) -> None:
+    if (planned := _planned(args)) is None:
+        return
     check_flags(args)
     told = begin(args)
     progress = make_progress(args.quiet)
@@ -81,6 +83,7 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
     args.names = args.names if args.names in (None, *NAMINGS) else absolute(args.names)
     setattr(args, "try", vars(args)["try"] and absolute(vars(args)["try"]))
     args.train = asks_for_training(args)
+    planned.settle(args)
     if not args.train and (args.eval or args.predict) and not os.path.isdir(args.result):
         raise no_model(absolute(args.result), "it does not exist")
     with _opened(args) as results:
@@ -89,17 +92,20 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
         # A run that failed before its first epoch binds the next one to nothing.
         run_file = RunFile(results, binding=results.has_trained())
         run_file.settle(args)
-        definition = load_definition(args.model, args.seed)
+        if planned.source is not None:
+            args.model = str(results.definition_file)
+        definition = load_definition(args.model, args.seed, planned.source)
         definition.arguments = (args.data, args.batch_size)
         if args.hparams and definition.hparams is None:
             definition.check({})  # which tells why
             raise UsageError(f"{definition.path} has no hparams, and so no flags of its own; see --help")
         args.hparams = hyperparameters(definition.hparams) if args.hparams and definition.hparams else {}
         try:
-            experiment = Experiment(Context(args, definition, results, run_file, progress))
+            context = Context(args, definition, results, run_file, progress, planned)
+            experiment = Experiment(context)
             with progress.shown():
-                if told:
-                    progress.say(told)
+                for line in [*([told] if told else []), *planned.notes]:
+                    progress.say(line)
                 try:
                     experiment.run()
                 except KeyboardInterrupt:
@@ -114,6 +120,21 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
             if explained is error:
                 raise
             raise explained from error
+
+
+def _planned(args: Namespace) -> Planned | None:
+    """What a YAML experiment plans, which sets flags that were not given; None where nothing is to run."""
+    if not args.experiment:
+        return Planned()
+    try:
+        from helixband.run.experiments import plan  # imports Hydra
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in ("hydra", "omegaconf"):
+            raise UsageError(
+                f"--experiment: there is no {error.name}: pip install 'helixband[lightning]'"
+            ) from error
+        raise
+    return plan(args)
 
 
 def _command(args: Namespace) -> str:
@@ -273,6 +294,8 @@ class Experiment(Stage):
         self.evaluation.release()
         if trial is None or trial.id == SINGLE:
             self.run_file.record(self.definition, self.args)
+            if self._context.planned.text is not None:
+                write_whole(self.results.experiment_file, self._context.planned.text.encode())
         self.starting.keep()
 
     @functools.cached_property

@@ -1,0 +1,148 @@
+"""The commands of a Lightning-Hydra project, run in its folder: the lightning starter has its tree."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from interop.projects import made, run
+
+from helixband.run import command
+
+Train = Callable[..., str]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The starter with its data, which is the folder that commands run in."""
+    folder = made(tmp_path)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("PROJECT_ROOT", raising=False)
+    yield folder
+    os.environ.pop("PROJECT_ROOT", None)
+
+
+@pytest.fixture
+def train(project: Path, capsys: pytest.CaptureFixture[str]) -> Train:
+    """`python main.py --experiment configs/train.yaml …` without its process: what it prints."""
+
+    def call(*words: str, code: int = 0) -> str:
+        found = command.main(["--experiment", "configs/train.yaml", *words])
+        printed = "".join(capsys.readouterr())
+        assert found == code, printed
+        return printed
+
+    return call
+
+
+def test_an_experiment_trains_and_tests_goes_on_and_predicts(project: Path, train: Train) -> None:
+    train("trainer.max_epochs=1", "model.lr=0.02", "logger=csv")
+    results = project / "results"
+    assert json.loads((results / "test_result.json").read_text()).keys() == {"test/loss", "test/acc"}
+    assert json.loads((results / "trials/single/config.json").read_text()) == {"model.lr": 0.02}
+    composed = (results / "experiment.yaml").read_text()
+    assert "lr: 0.02" in composed and "max_epochs: 1" in composed and "output_dir: ${hydra:" in composed
+
+    again = train("trainer.max_epochs=1", "model.lr=0.02", "logger=csv")
+    assert "training: done already, to epoch 1" in again and "test: done already" in again
+    assert "epoch 2/2" in train("trainer.max_epochs=2", "model.lr=0.02", "logger=csv")
+
+    train("model.lr=0.02", "logger=csv", "--predict", "bars.npz")
+    predicted = np.load(results / "predictions" / "bars.npz.npy")
+    assert predicted.shape == (600, 4)
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, rtol=1e-5)
+
+    refused = train("trainer.max_epochs=2", "model.lr=0.01", "logger=csv", code=2)
+    assert "was made by another version of def.py" in refused
+    assert "-  lr: 0.02" in refused and "+  lr: 0.01" in refused
+
+
+def test_an_override_of_a_whole_experiment_and_of_debugging(project: Path, train: Train) -> None:
+    printed = train("experiment=wide", "debug=default", "--no-data-check")
+    assert "epoch 1/1" in printed
+    config = (project / "results" / "def.py").read_text()
+    assert "channels: 8" in config and "limit_train_batches: 2" in config
+
+
+def test_a_search_of_the_experiment_takes_the_best_and_goes_on(project: Path, train: Train) -> None:
+    words = ["hparams_search=lr", "--epoch", "2", "--trials", "2", "--schedule", "none", "--no-data-check"]
+    assert "best: trial" in train("-m", *words, "datamodule.batch_size=25")
+    configs = [json.loads(file.read_text()) for file in sorted(project.glob("results/trials/*/config.json"))]
+    assert [set(config) for config in configs] == 2 * [
+        {"model.lr", "model.network.channels", "datamodule.batch_size"}
+    ]
+    assert all(config["datamodule.batch_size"] in (25, 50) for config in configs)
+    assert "search: done already" in train("-m", *words, "datamodule.batch_size=25")
+    evaluated = train("--eval", "hparams_search=lr", "datamodule.batch_size=25")
+    assert "test/acc" in evaluated
+
+
+def test_cfg_job_prints_the_configuration_and_runs_nothing(project: Path, train: Train) -> None:
+    printed = train("--cfg", "job", "model.lr=3")
+    assert "lr: 3\n" in printed and "hydra:" not in printed.replace("${hydra:", "")
+    assert not (project / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--hyper"], "has no search space: add hparams_search=NAME"),
+        (["trainer=gpu"], "trainer.accelerator is gpu, and there is no such device here"),
+        (["--set", "model.lr=1"], "model.lr is neither searched nor overridden in this experiment"),
+        (["model.network.chanels=1"], "no such key; did you mean model.network.channels?"),
+        (["+trainer.auto_lr_find=true"], "trainer.auto_lr_find: Lightning has it no more"),
+        (["model.network._target_=src.model.net"], "src.model has no net; did you mean network?"),
+        (["+model.width=3"], "model (src.model.BarModule) cannot be made: TypeError"),
+        (["seed=one"], "seed is 'one'; it has to be a whole number from 0"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_any_work(
+    project: Path, train: Train, words: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert told in train(*words, code=2)
+    assert not list(project.glob("results/trials/*"))
+
+
+def test_a_key_of_an_older_trainer_is_told_in_one_line(train: Train) -> None:
+    printed = train("+trainer.gpus=0", "~trainer.accelerator", "--dry-run", "--no-data-check")
+    assert printed.count("trainer.gpus=0 is read as trainer.accelerator=cpu") == 1
+
+
+def test_a_removed_hook_is_refused_with_its_successor(project: Path, train: Train) -> None:
+    module = project / "src" / "model.py"
+    hook = "    def validation_epoch_end(self, outputs):\n        pass\n\n    def predict_step("
+    module.write_text(module.read_text().replace("    def predict_step(", hook, 1))
+    printed = train(code=2)
+    assert (
+        "BarModule.validation_epoch_end: Lightning 2 calls it no more; write on_validation_epoch_end"
+        in printed
+    )
+
+
+def test_the_script_of_the_project_takes_overrides_behind_flags(project: Path) -> None:
+    printed = run(project, "train.py", "--cfg", "job", "model.lr=7", "experiment=wide")
+    assert "lr: 7\n" in printed and "channels: 8" in printed
+
+
+def test_a_sweep_is_a_job_for_each_combination(
+    project: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of = []
+    monkeypatch.setattr(
+        "helixband.jobs.Jobs.submit", lambda self, commands: made_of.extend(commands) or "table"
+    )
+    assert train("-m", "--cpu", "model.lr=0.1,0.2", "trainer.max_epochs=1").endswith("table\n")
+    assert [each.name for each in made_of] == [
+        "model.lr=0.1/trainer.max_epochs=1",
+        "model.lr=0.2/trainer.max_epochs=1",
+    ]
+    words = made_of[0].flags.words("/base", seed=0)
+    assert words == [
+        *("--experiment", "configs/train.yaml", "model.lr=0.1", "trainer.max_epochs=1"),
+        *("--seed", "1", "--cpu"),
+    ]
+    assert made_of[0].flags.data == str(project / "data")
+    assert "configs/model/bars.yaml" in made_of[0].flags.configurations()
