@@ -35,6 +35,19 @@ def table(rows: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, A
     return x, np.where(rng.random(y.shape) < 0.5, NAN, y)
 
 
+def test_of_a_batch_without_labels_only_weight_decay_acts() -> None:
+    class Decaying(MultiTaskRegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(3, 2, bias=False)
+            nn.init.ones_(network.weight)
+            super().init_model(network, optim.SGD(network.parameters(), 0.5, weight_decay=0.5))
+
+    model = model_of(Decaying)
+    loss, _ = model.train_step(torch.ones(4, 3), torch.full((4, 2), NAN))
+    assert loss == 0
+    assert model.network.weight.tolist() == [[0.75] * 3] * 2
+
+
 def test_the_planted_optimum_is_reached() -> None:
     model = model_of()
     train = MatrixBatchGenerator(*table(300, 0), 50, shuffle=True, allow_nan=True)
