@@ -15,7 +15,8 @@ class MaskedTokenModel(RestoringModel):
     Of the tokens 12 % are masked, 1.5 % replaced by another one and 1.5 % kept, unless `init_model` says
     otherwise: `super().init_model(network, optimizer, corruption=Corruption(mask=0.15, alphabet=PROTEIN))`.
     The loss is the mean cross-entropy over these chosen positions alone. Of a set it is that of all chosen
-    positions at once. The gradients of a batch in which none is chosen are 0. For shapes see `RestoringModel`.
+    positions at once. The gradients of a batch in which none is chosen are 0. See `RestoringModel` for the
+    shapes.
     """
 
     corruption = Corruption(mask=0.12, random=0.015, keep=0.015)
