@@ -190,6 +190,7 @@ FILES = {
         "given samplers.density executors.process",
         "space",
         "samplers.tpe executors.local executors.together",
+        "executors.chunks",
         "samplers executors.dask_plugin executors.packs executors.worker",
         "samplers.choice",
         "run executors.dask_clusters",

@@ -5,8 +5,9 @@ all there, so that a run that was stopped or killed goes on from its last whole 
 same wherever a run stopped, and each has random numbers of its own, so the outputs are the same too.
 """
 
+import contextlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ from helixband.training import monte_carlo
 
 CHUNK_BASES = 2 << 20
 """A chunk is as many windows as have this many bases together, padded to the longest of them."""
+
+Span = tuple[int, int]
+"""[first, last) of the windows of a chunk."""
+Predict = Callable[[Iterable[Span]], Generator[dict[str, NDArray[Any]]]]
+"""Gives the arrays of each chunk, in order."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +112,16 @@ def predict_windows(
     formats: Collection[str] = ("npy", "tsv"),
     on_chunk: Callable[[int, int], None] | None = None,
     before_writing: Callable[[list[Path]], None] | None = None,
-    chunk_bases: int = CHUNK_BASES,
+    chunk_bases: int | None = None,
+    predict: Predict | None = None,
 ) -> list[Path]:
     """Predict on all windows and write the outputs of the input `name`; the files written.
 
     `facts`, as JSON: what the predictions depend on besides what the predictor knows: weights, input, stride.
     Chunks of an earlier run that depend on others are not used. `on_chunk(done, total)` is told how many
     windows are predicted: once before the first chunk, and after each. `before_writing(files)` is told which
-    files there will be, before the first of them is touched.
+    files there will be, before the first of them is touched. `predict` does what the predictor does for each
+    chunk, elsewhere.
 
     `formats` are names in `outputs.FORMATS`; the class of each says what its files have.
 
@@ -121,7 +129,7 @@ def predict_windows(
     other strand; `HelixbandError` where a package that a format needs is not installed; `StorageError` where
     something cannot be written.
     """
-    store, chunks = predictor.data.store, _Chunks(predictor, chunk_bases)
+    store, chunks = predictor.data.store, _Chunks(predictor, chunk_bases or CHUNK_BASES)
     total = int(chunks.ends[-1])
     if predictor.both_strands:
         check_strands(store)
@@ -131,13 +139,15 @@ def predict_windows(
     parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, chunks.ends)
     tell = on_chunk or (lambda done, total: None)
     tell(parts.done, total)
-    while parts.done < total:
-        interruption.check()
-        chunk = chunks.predict(parts.done, parts.next_end)
-        check_formats(chosen, {key: array.ndim for key, array in chunk.items()})
-        parts.append(chunk)
-        store.forget_pages()
-        tell(parts.done, total)
+    interruption.check()
+    with contextlib.closing((predict or chunks.predict)(chunks.spans(parts.done))) as predicted:
+        for found in predicted:
+            chunk = chunks.wanted(found, parts.done, parts.next_end)
+            check_formats(chosen, {key: array.ndim for key, array in chunk.items()})
+            parts.append(chunk)
+            store.forget_pages()
+            tell(parts.done, total)
+            interruption.check()
     arrays = parts.arrays
     check_formats(chosen, {key: len(rows.shape) for key, rows in arrays.items()})
     paths = [[results.prediction(name, suffix) for suffix in each.suffixes(arrays)] for each in chosen]
@@ -232,15 +242,30 @@ class _Chunks:
         ends = self._all if chosen is None else np.unique(np.searchsorted(chosen, self._all))
         self.ends: NDArray[np.int64] = ends[ends > 0]
 
-    def predict(self, first: int, last: int) -> dict[str, NDArray[Any]]:
-        """The arrays of the wanted windows [first, last), which are a chunk."""
+    def spans(self, done: int) -> Iterator[Span]:
+        """What is to be predicted, of all windows, for the chunks after so many wanted windows."""
+        ends = self.ends[self.ends > done].tolist()
+        return (self._span(first, last) for first, last in itertools.pairwise([done, *ends]))
+
+    def predict(self, spans: Iterable[Span]) -> Generator[dict[str, NDArray[Any]]]:
+        """The arrays of each."""
+        return (self._predictor.predict(*span) for span in spans)
+
+    def wanted(self, arrays: dict[str, NDArray[Any]], first: int, last: int) -> dict[str, NDArray[Any]]:
+        """Of the arrays of a chunk, those of the wanted windows [first, last)."""
         chosen = self._predictor.chosen
         if chosen is None:
-            return self._predictor.predict(first, last)
-        number = int(np.searchsorted(self._all, chosen[first], side="right"))
-        start = int(self._all[number - 1]) if number else 0
-        arrays = self._predictor.predict(start, int(self._all[number]))
+            return arrays
+        start = self._span(first, last)[0]
         return {name: array[chosen[first:last] - start] for name, array in arrays.items()}
+
+    def _span(self, first: int, last: int) -> Span:
+        """Of all windows, those of the chunk that has the wanted windows [first, last)."""
+        chosen = self._predictor.chosen
+        if chosen is None:
+            return first, last
+        number = int(np.searchsorted(self._all, chosen[first], side="right"))
+        return int(self._all[number - 1]) if number else 0, int(self._all[number])
 
 
 def _chunk_ends(data: SequenceBatchGenerator, chunk_bases: int) -> NDArray[np.int64]:

@@ -41,7 +41,7 @@ from helixband.run.runfile import RunFile
 from helixband.run.starting import FLAGS, Starting
 from helixband.run.trained import Trained, no_model
 from helixband.search.executors.trial import Trainer
-from helixband.search.executors.workers import make_executor
+from helixband.search.executors.workers import make_executor, make_predictors
 from helixband.search.journal import SearchJournal
 from helixband.search.run import FIRST_TRIALS, Search
 from helixband.search.samplers.random import draw
@@ -214,7 +214,8 @@ class Experiment(Stage):
         if self.args.eval:
             self.evaluation.evaluate(lambda: self.trained.model, self.trained.facts)
         if self.prediction.inputs:
-            self.prediction.predict_all(lambda: self.trained.model, self.trained.facts)
+            workers = functools.partial(make_predictors, self.trainer, self.progress.say)
+            self.prediction.predict_all(lambda: self.trained.model, self.trained.facts, workers)
         if self.args.train and (older := older_results(self.results).note()):
             self.progress.say(older)
         interruption.check()

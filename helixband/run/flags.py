@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from helixband.env import number_of_processes
 from helixband.errors import UsageError
 
-OF_SEARCH = ("trials", "try", "time_budget", "workers", "pack", "trials_per_gpu", "cluster")
+OF_SEARCH = ("trials", "try", "time_budget", "pack")
 """But for its settings, which any run records."""
+OF_WORKERS = ("workers", "trials_per_gpu", "cluster")
+"""For a search, and for predictions."""
 OF_WINDOWS = ("stride", "both_strands", "format", "chromosomes")
 """For inputs that are predicted window by window."""
 OF_PREDICTION = (*OF_WINDOWS, "names")
@@ -28,7 +30,12 @@ def check_flags(args: Namespace) -> None:
             "one on with it, by --epoch without --hyper"
         )
     if not args.hyper:
-        _refuse(given(args, OF_SEARCH), "for a search alone; add --hyper")
+        of_search, of_workers = given(args, OF_SEARCH), [] if args.predict else given(args, OF_WORKERS)
+        if of_search:
+            _refuse([*of_search, *of_workers], "for a search alone; add --hyper")
+        _refuse(of_workers, "for searches and predictions alone; add --hyper or --predict")
+    if number_of_processes() > 1:
+        _refuse(given(args, OF_WORKERS), "not for a training by torchrun; predict in a command of its own")
     if args.cluster and args.pack not in (None, "off"):
         raise UsageError(
             f"--pack {args.pack} packs trials on this machine, and --cluster is for others: leave one out"

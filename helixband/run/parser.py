@@ -234,7 +234,8 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         "--workers",
         metavar="N",
         type=positive,
-        help="how many trials run at the same time, in processes on this machine (default: 1)",
+        help="how many trials, or chunks of --predict, run at the same time, in processes on this machine "
+        "(default: 1)",
     )
     add(
         "--pack",
@@ -247,10 +248,11 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         "--trials-per-gpu",
         metavar="N",
         type=positive,
-        help="how many trials run at the same time on each GPU (default: 1)",
+        help="how many of them run at the same time on each GPU (default: 1)",
     )
     add(
         "--cluster",
         metavar="ADDRESS",
-        help="run the trials on a Dask cluster: tcp://host:port, slurm:[key=value,…] or ssh:host,host",
+        help="run trials and chunks of --predict on a Dask cluster: tcp://host:port, slurm:[key=value,…] or "
+        "ssh:host,host",
     )

@@ -24,9 +24,11 @@ from helixband.outputs.whole import (
     write_predictions,
 )
 from helixband.outputs.windows import (
+    Predict,
     WindowPredictor,
     bases_of_window,
     check_strands,
+    chunks,
     on_chromosomes,
     part_of,
     predict_windows,
@@ -38,6 +40,9 @@ from helixband.results.digests import content_digest, file_digest, is_same_conte
 from helixband.run.context import Context, Stage
 from helixband.run.flags import OF_PREDICTION, OF_WINDOWS, given
 from helixband.run.records import SUFFIX, Record, Records
+from helixband.search.executors.chunks import SpreadOver, has_own_generator, windows_like_training
+from helixband.search.executors.local import Executor
+from helixband.search.executors.task import Chunk, Task
 from helixband.sequence.chromosomes import read_aliases
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.reading import shown_names
@@ -63,7 +68,9 @@ class Prediction(Stage):
         super().__init__(context)
         self.inputs: dict[str, str] = {}
         self._records = Records(context.results, context.run_file)
-        self._own_generator = self.definition.function("get_pred_generator") is not None
+        self._own_generator = has_own_generator(self.definition)
+        self._workers: Executor | None = None
+        self._make_workers: Callable[[], Executor | None] = lambda: None
 
     def find_inputs(self) -> None:
         """Find the files; raises `UsageError` where there are none, or flags do not go together."""
@@ -124,13 +131,24 @@ class Prediction(Stage):
             if self.args.names and not has_table(path, y_pred):
                 raise self._no_table("a prediction is no number or row of numbers")
 
-    def predict_all(self, load_model: Callable[[], BaseModel], facts: Mapping[str, Any]) -> None:
-        """Predict on each input with the model, unless that was done with the same `facts`."""
+    def predict_all(
+        self,
+        load_model: Callable[[], BaseModel],
+        facts: Mapping[str, Any],
+        make_workers: Callable[[], Executor | None],
+    ) -> None:
+        """Predict on each input with the model, unless that was done with the same `facts`.
+
+        Chunks of windows are predicted by the workers that `make_workers` gives, if it gives any.
+        """
+        self._make_workers = make_workers
         try:
             for name, path in self.inputs.items():
                 with self._records.filling():
                     self._predict(name, path, load_model, facts)
         finally:
+            if self._workers is not None:
+                self._workers.close()
             self._records.store()
 
     def _predict(
@@ -150,7 +168,7 @@ class Prediction(Stage):
         data = self.data_of(path) if windows is None else windows
         seed_everything(derive_seed(self.args.seed, "predict", name))
         if self._is_windowed(data):
-            outputs = self._predict_windows(name, model, data, record, formats)
+            outputs = self._predict_windows(name, path, model, data, record, formats)
         else:
             outputs = self._predict_whole(name, path, model, data, record)
         record.finish(formats, outputs)
@@ -189,6 +207,7 @@ class Prediction(Stage):
     def _predict_windows(
         self,
         name: str,
+        path: str,
         model: BaseModel,
         data: SequenceBatchGenerator,
         record: Record,
@@ -209,10 +228,30 @@ class Prediction(Stage):
         predictor = replace(self._predictor(model, data, self._renamed(data)), chosen=chosen)
         self.progress.begin_windows(bases_of_window(wanted))
         written = predict_windows(
-            predictor, self.results, name, record.facts, formats, self.progress.windows, record.begin
+            predictor,
+            self.results,
+            name,
+            record.facts,
+            formats,
+            self.progress.windows,
+            record.begin,
+            predict=self._elsewhere(name, path, predictor, record.facts["trial"]),
         )
         self.progress.end()
         return written
+
+    def _elsewhere(self, name: str, path: str, predictor: WindowPredictor, trial: str) -> Predict | None:
+        """What has workers predict on the chunks of an input; None where this process does."""
+        args = self.args
+        if args.debug or len(list(chunks(predictor.data))) == 1:
+            return None
+        if self._workers is None:
+            self._workers = self._make_workers()
+        if self._workers is None:
+            return None
+        config = self.results.config_of(self.results.trial(trial)) or {}
+        task = Task(trial, config, epochs=0, chunk=Chunk(path, predictor.facts()))
+        return SpreadOver(self._workers, task, self.results.prediction(name, PART), self.progress.say)
 
     def _predict_whole(
         self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: Record
@@ -277,10 +316,7 @@ class Prediction(Stage):
         )
 
     def _windows_like_training(self, path: str) -> SequenceBatchGenerator:
-        """The windows of an input, in the form of the training examples."""
-        trained_on = self.definition.sequence_training_data(self.args.data, self.args.batch_size)
-        names = "number" if self.args.names == "number" else None
-        return trained_on.for_prediction(path, self.args.stride, names)
+        return windows_like_training(self.definition, self.args, path)
 
     def _check_flags(self) -> None:
         flags = given(self.args, OF_PREDICTION)

@@ -97,7 +97,7 @@ class TrialPlugin(WorkerPlugin):
             if self.process is None or not self.process.alive:
                 self.process = TrialProcess(Setup(**self.document), _environment(self.worker))
             outcome = self.process.run(
-                Task(**task), lambda name, row: self.worker.log_event(self.topic, [key, name, row])
+                Task.of(task), lambda name, row: self.worker.log_event(self.topic, [key, name, row])
             )
         except WorkerDied as error:
             return {"died": f"{error} (on {socket.gethostname()})"}

@@ -32,10 +32,10 @@ class Printed:
         self._inside = False
         self._before = self._within = ""
 
-    def expect(self, trial: Trial) -> None:
-        """Take what is printed between the next two marks for that of a trial."""
+    def expect(self, trial: Trial | None) -> None:
+        """Take what is printed between the next two marks for that of a trial; with None, for nobody's."""
         self.take()
-        self._trials, self._within = {trial.id: trial}, ""
+        self._trials, self._within = {trial.id: trial} if trial else {}, ""
 
     def attend(self, trial: Trial) -> None:
         """Take what is printed for that trial as well: what trials print together belongs to each."""

@@ -132,7 +132,7 @@ class TrialProcess:
         try:
             if task.attempt is not None:
                 trial.join_attempt(task.attempt)
-            self._printed.expect(trial)
+            self._printed.expect(trial if task.chunk is None else None)
             told = self._follow(task, on_epoch)
         except Superseded as over:
             raise WorkerDied(str(over)) from over

@@ -13,13 +13,28 @@ Report = Callable[[str, Row], None]
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """Predict on the windows [first, last) of the input `path`, and write the arrays to the file `target`.
+
+    `facts`: what the predictions depend on, as `WindowPredictor.facts` has it in the run's own process.
+    """
+
+    path: str
+    facts: Document
+    first: int = 0
+    last: int = 0
+    target: str = ""
+
+
+@dataclass(frozen=True)
 class Task:
     """Train a trial until it has had `epochs` epochs, those found in its directory included.
 
     `floors[k]` belongs to epoch k + 1 of the trial, whichever task trained it: where the best reward of the
     first k + 1 epochs is below it, the trial goes no further. Beyond the last floor nothing stops it.
     `attempt` is the token of the attempt at the trial that was begun for the task; without one, it begins
-    where it is carried out. All of it is JSON.
+    where it is carried out. With a `chunk` nothing is trained: the trial's best weights predict on that, and
+    of the outcome nothing counts but that there is one. All of it is JSON.
     """
 
     name: str
@@ -27,11 +42,13 @@ class Task:
     epochs: int
     floors: tuple[float, ...] = ()
     attempt: str | None = None
+    chunk: Chunk | None = None
 
     @classmethod
     def of(cls, document: Document) -> "Task":
         """The task of its JSON."""
-        return cls(**{**document, "floors": tuple(document["floors"])})
+        chunk = document["chunk"] and Chunk(**document["chunk"])
+        return cls(**{**document, "floors": tuple(document["floors"]), "chunk": chunk})
 
     def is_hopeless(self, epoch: int, best_reward: float) -> bool:
         """Whether the trial ends after so many epochs, its best reward being so.

@@ -33,8 +33,9 @@ from helixband.env import credentials
 from helixband.errors import DefinitionError, HelixbandError
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
+from helixband.search.executors.chunks import ChunkWorker
 from helixband.search.executors.process import Setup
-from helixband.search.executors.task import Task
+from helixband.search.executors.task import Chunk, Outcome, Task
 from helixband.search.executors.trial import Trainer
 from helixband.training.start import Start
 
@@ -126,8 +127,13 @@ def main() -> int:
         parent.send(credentials=credentials())  # of files as well that the definition has read
         if setup.slots > 1:
             return _train_together(trainer, setup.slots, parent, mark)
+        chunks = ChunkWorker(trainer)
         while True:
-            _train(trainer, Task.of(parent.document()), parent, mark)
+            task = Task.of(parent.document())
+            if task.chunk is None:
+                _train(trainer, task, parent, mark)
+            else:
+                _predict(trainer, chunks, task, task.chunk, parent, mark)
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM
 
@@ -170,6 +176,21 @@ def _train(trainer: Trainer, task: Task, parent: Parent, mark: bytes) -> None:
         parent.send(error=_described(trainer.definition.explain(error)))
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()  # for the trials of other processes on this GPU
+
+
+def _predict(
+    trainer: Trainer, chunks: ChunkWorker, task: Task, chunk: Chunk, parent: Parent, mark: bytes
+) -> None:
+    try:
+        with _marked(mark):
+            chunks.carry_out(task, chunk)
+    except (Exception, SystemExit) as error:
+        explained = trainer.definition.explain(error)
+        if not isinstance(explained, HelixbandError):
+            raise
+        parent.send(error=_described(explained))
+    else:
+        parent.send(outcome=asdict(Outcome(0.0, 0)))
 
 
 def _train_together(trainer: Trainer, slots: int, parent: Parent, mark: bytes) -> int:

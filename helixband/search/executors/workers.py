@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from base_model import BaseModel
-from helixband.errors import UsageError
+from helixband.errors import UsageError, counted
 from helixband.search.executors.address import check_address
 from helixband.search.executors.cluster import check_packages, connect
 from helixband.search.executors.local import Executor, InProcess, LocalWorkers, allot, fair_threads
@@ -42,8 +42,7 @@ def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) 
         slots = 1
     if workers == 1 and slots == 1:
         return InProcess(trainer)
-    cores, asked = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(asked) if asked.isdecimal() and int(asked) else fair_threads(cores, workers)
+    cores, threads = len(os.sched_getaffinity(0)), _threads(workers)
     if slots > 1:
         where = "a process" if workers == 1 else f"each of {workers} processes"
         say(f"up to {slots} trials together in {where} with {threads} of {cores} CPU cores")
@@ -63,6 +62,21 @@ def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) 
     return LocalWorkers(setup, workers, allotted, threads)
 
 
+def make_predictors(trainer: Trainer, say: Callable[[str], None]) -> Executor | None:
+    """What predicts on chunks in other processes, by the same flags; None where this process is to do it."""
+    args = trainer.args
+    if args.cluster:
+        say(f"connecting to {args.cluster}")
+        return connect(args.cluster, Setup.of(trainer, args.directory), args.workers, say)
+    workers = _local_workers(args)
+    if workers == 1:
+        return None
+    threads = _threads(workers)
+    say(f"{workers} chunks of windows at a time, each with {counted(threads, 'CPU thread')}")
+    allotted = allot(workers, args.trials_per_gpu or 1, visible_gpus(args.cpu))
+    return LocalWorkers(Setup.of(trainer, args.directory), workers, allotted, threads)
+
+
 def visible_gpus(cpu: bool) -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; with `cpu` none."""
     if cpu or not torch.cuda.is_available():
@@ -70,6 +84,14 @@ def visible_gpus(cpu: bool) -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return named.split(",")[:count] if named else [str(number) for number in range(count)]
+
+
+def _threads(workers: int) -> int:
+    """The CPU threads of each worker: as many as are asked for, or a fair share."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    return fair_threads(len(os.sched_getaffinity(0)), workers)
 
 
 def _local_workers(args: Namespace) -> int:
