@@ -238,7 +238,7 @@ FILES = {
 
 A dot is the folder's own `__init__.py`, where that imports by strings."""
 
-ROOMS, FLOORS_HIGH, IMPORTS = 30, 11, 150  # at most
+ROOMS, FLOORS_HIGH, IMPORTS = 30, 11, 152  # at most
 LINES = {"base_model": 495}  # and 400 of any other
 
 
