@@ -110,8 +110,8 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "callback composing course new older packages targets weights",
-        "__main__ data searched",
+        "composing course new older packages promises targets weights",
+        "__main__ callback data searched",
         "experiment",
         "model",
         ".",

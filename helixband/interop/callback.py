@@ -12,7 +12,7 @@ from torch import nn
 
 from helixband import interruption
 from helixband.errors import DefinitionError
-from helixband.randomness import derive_seed, seed_everything
+from helixband.interop.promises import Promises
 from helixband.results.directory import Row
 from helixband.training.feed import to_device
 from helixband.training.parts.schedule import learning_rate
@@ -90,7 +90,7 @@ class Recorder:
         begun: int = 0,
         strict: bool = True,
     ) -> None:
-        self.goal, self.seed, self.states = goal, seed, states
+        self.goal, self.states, self.promises = goal, states, Promises(seed)
         self._close, self._keep, self._set_order = close, keep, set_order
         self._begun, self._strict = begun, strict
         self._is_open = False
@@ -107,14 +107,20 @@ class Recorder:
         """Come first among the callbacks, so that an epoch is kept before others begin the next."""
         trainer.callbacks.remove(self)
         trainer.callbacks.insert(0, self)
+        self.promises.seed_start()
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
-        """Set the order of the first epoch: its iterator is made before the epoch begins."""
-        self._order(self._begun)
+        """Set the order of the first epoch: an iterator is made before it begins."""
+        self._set_order(self._begun)
+        self.promises.seed_start()
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        """Begin an epoch anew: a state is always of between two epochs."""
+        """Begin an epoch anew, with a new iterator: a state is always of between two epochs."""
         trainer.fit_loop.restarting = False
+        trainer.fit_loop._resuming_from_checkpoint = False
+        if self._strict:
+            loaders = {"training": trainer.train_dataloader, "validation": trainer.val_dataloaders}
+            self.promises.begin(module, loaders)
         if self.states.held is not None:
             put_kept(module, self.states.held)
             self.states.held = None
@@ -123,14 +129,19 @@ class Recorder:
         """Keep the epoch before, and set the random numbers of this one."""
         self._keep_epoch(trainer, module)
         self._has_loss = False
-        if trainer.current_epoch > self._begun:
-            self._order(trainer.current_epoch)
+        epoch = trainer.current_epoch
+        if epoch == self._begun + 1:
+            self.promises.check(module)
+        self._set_order(epoch)
+        self.promises.seed(epoch)
+        if epoch == 0 and self.promises.holds_sources:  # its iterator was made before they were seeded
+            iter(trainer.fit_loop._data_fetcher)
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """Set the random numbers of the steps, which are after what the making of an iterator drew."""
         interruption.check()
         if batch_idx == 0:
-            seed_everything(derive_seed(self.seed, "epoch", trainer.current_epoch, 1))
+            self.promises.seed(trainer.current_epoch, 1)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Note that there was a loss."""
@@ -159,10 +170,6 @@ class Recorder:
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Note what a Trainer may turn into its own exit."""
         self.raised = exception
-
-    def _order(self, epoch: int) -> None:
-        self._set_order(epoch)
-        seed_everything(derive_seed(self.seed, "epoch", epoch, 0))
 
     def _keep_epoch(self, trainer: Any, module: Any) -> None:
         if not self._is_open:

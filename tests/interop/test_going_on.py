@@ -1,0 +1,109 @@
+"""A killed training goes on to the same result, bit for bit, or the run says why it may not."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from shared_modules import BOTH, experiment_fixture  # noqa: F401
+
+from helixband.errors import HelixbandWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+DRAWS = """
+import os, signal
+class Draws(Lit):
+    def setup(self, stage): self.register_buffer("shift", 0.1 * torch.randn(3))
+    def on_fit_start(self): self.scale = float(torch.rand(()))
+    def on_train_start(self): np.random.rand(3), torch.rand(3)
+    def on_train_epoch_start(self):
+        self.noise = 0.1 * torch.randn(3)
+        if self.current_epoch == 1 and os.path.exists("stop"):
+            os.remove("stop")
+            os.kill(os.getpid(), signal.SIGKILL)
+    def forward(self, x): return self.net(self.scale * x + self.shift + self.noise)
+class Own(Data):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.order = torch.Generator().manual_seed(3)
+    def train_dataloader(self): return self.loader(0, 40, shuffle=True, generator=self.order)
+def get_config(): return {"lr": 0.1}
+def get_module(config): return Draws(**config)
+def get_datamodule(data_dir, batch_size): return Own(data_dir, batch_size)
+"""
+
+
+def rows(path):
+    with open(path / "trials" / "single" / "train_results.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_a_killed_training_goes_on_bit_for_bit_whatever_hooks_and_loaders_draw(experiment):
+    experiment.write(DRAWS)
+    assert experiment("--epoch", "3", result="whole") == 0
+    assert experiment("--epoch", "1", result="parts") == 0
+    (experiment.path / "stop").touch()
+    words = "--model def.py --result parts -bs 10 --cpu --epoch 3".split()
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "main.py"), *words]
+    killed = subprocess.run(command, cwd=experiment.path, env=environment, capture_output=True)
+    assert killed.returncode == -9
+    assert experiment("--epoch", "3", result="parts") == 0
+    whole, parts = experiment.path / "whole", experiment.path / "parts"
+    assert rows(whole) == rows(parts)
+    last = [
+        torch.load(path / "trials" / "single" / "checkpoints" / "last.pt")["state_dict"]
+        for path in (whole, parts)
+    ]
+    assert all(torch.equal(value, last[1][name]) for name, value in last[0].items())
+
+
+TOLD = {
+    "persistent workers": (
+        "def train(self): return self.loader(0, 40, num_workers=1, persistent_workers=True)\n"
+        "Data.train_dataloader = train",
+        r"the training loader has persistent_workers=True",
+    ),
+    "an iterator that goes on": (
+        "class Endless(torch.utils.data.IterableDataset):\n"
+        "    def __init__(self): self.numbers = (torch.ones(3) for _ in range(1000))\n"
+        "    def __iter__(self):\n"
+        "        for _ in range(20): x = next(self.numbers); yield x, x.sum(0, keepdim=True)\n"
+        "Data.train_dataloader = lambda self: DataLoader(Endless(), batch_size=10)",
+        r"holds a generator, whose place no checkpoint can hold",
+    ),
+    "a dataset that counts": (
+        "class Counts(TensorDataset):\n"
+        "    seen = 0\n"
+        "    def __getitem__(self, index): self.seen += 1; return super().__getitem__(index)\n"
+        "x = torch.ones(20, 3)\n"
+        "Data.train_dataloader = lambda self: DataLoader(Counts(x, x[:, :1]), batch_size=10)\n"
+        "Counts.__init__ = lambda self, *t: (TensorDataset.__init__(self, *t), setattr(self, 'seen', 0))[0]",
+        r"the dataset of the training loader.seen changes from epoch to epoch",
+    ),
+    "a module that collects": (
+        "class Collects(Lit):\n"
+        "    def __init__(self, lr): super().__init__(lr); self.losses = []\n"
+        "    def training_step(self, batch, index):\n"
+        "        self.losses.append(1.0)\n"
+        "        return super().training_step(batch, index)\n"
+        "def get_module(config): return Collects(**config)",
+        r"Collects.losses changes from epoch to epoch",
+    ),
+}
+
+
+@pytest.mark.parametrize("more, told", TOLD.values(), ids=TOLD)
+def test_what_cannot_be_promised_is_told(experiment, more, told):
+    experiment.write(f"{BOTH}\n{more}\n")
+    with pytest.warns(HelixbandWarning, match=told):
+        assert experiment("--epoch", "2", "--no-data-check") == 0
+
+
+def test_nothing_is_told_where_all_is_promised(experiment, recwarn):
+    experiment.write()
+    assert experiment("--epoch", "2") == 0
+    assert [str(each.message) for each in recwarn if each.category is HelixbandWarning] == []
