@@ -110,8 +110,8 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "composing course new older packages promises targets weights",
-        "__main__ callback data searched",
+        "composing course new older packages promises targets",
+        "__main__ callback data scored searched weights",
         "experiment",
         "model",
         ".",

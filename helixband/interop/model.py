@@ -1,7 +1,7 @@
 """A LightningModule as a model: trained, evaluated and used by the Trainer of its package."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from base_model import DEBUG_BATCHES, BaseModel
@@ -11,7 +11,8 @@ from helixband.interop import packages
 from helixband.interop.callback import STATE, Goal, Recorder, States
 from helixband.interop.course import Course
 from helixband.interop.data import PREDICT, TEST, Loaders, as_loader
-from helixband.interop.weights import LightningState
+from helixband.interop.scored import Seen
+from helixband.interop.weights import LateWeights, LightningState
 from helixband.nested import map_leaves
 from helixband.results.directory import Row, Trial
 from helixband.training.meters import Outputs
@@ -38,6 +39,8 @@ class LightningModel(BaseModel):
     """
 
     parts: ClassVar[Mapping[str, Any]]
+    left_out = ""
+    """Why labels and predictions of a test are not known, where they are not."""
 
     def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
         super().__init__(config, args)
@@ -106,16 +109,19 @@ class LightningModel(BaseModel):
         return Result(self.score(generator, None)[0])
 
     def score(self, generator: Iterable[Any], samples: int | None) -> tuple[dict[str, float], Any, Any]:
-        """(what `test_step` logs, None, None): the labels and predictions are the module's own affair."""
+        """(what `test_step` logs, y_true, y_pred): the latter as `test_step` or `predict_step` gives them."""
         self._refuse_dropout(samples)
         self._check_overridden("test_step", "--eval")
-        found: list[dict[str, float]] = self._use("test", generator, TEST, verbose=False)
+        seen = packages.derived(self.package, Seen, "callbacks.Callback")()
+        found: list[dict[str, float]] = self._use("test", generator, TEST, seen, verbose=False)
         result = {name: float(value) for each in found for name, value in each.items()}
         if not result:
             raise DefinitionError(
                 f"{type(self.network).__name__}.test_step logged nothing; log what it measures with self.log"
             )
-        return result, None, None
+        true, predicted = seen.joined()
+        self.left_out = seen.left_out
+        return result, true, predicted
 
     def predict(self, generator: Any) -> Any:
         """What `predict_step` gives over a whole set, joined: NumPy (N, …)."""
@@ -158,13 +164,15 @@ class LightningModel(BaseModel):
             )
 
     def _check_overridden(self, step: str, flag: str) -> None:
-        if getattr(type(self.network), step) is getattr(self.package.LightningModule, step):
+        if not packages.overrides(self.network, step):
             raise DefinitionError(f"{type(self.network).__name__} has no {step}, which {flag} needs")
 
     # The Trainer.
 
-    def _trainer(self, *added: Any, own: bool = True, **ours: Any) -> Any:
+    def _trainer(self, *added: Any, own: bool = True, looks: Sequence[Any] = (), **ours: Any) -> Any:
         """A Trainer with the definition's arguments, the callback and the plugin that are `added`, and ours.
+
+        Without these, it gives the module its weights, and the callbacks `looks` look on.
 
         Without its `own`, the definition's callbacks and loggers are left out.
         """
@@ -186,6 +194,8 @@ class LightningModel(BaseModel):
             callbacks, plugins = [*callbacks, added[0]], [*plugins, added[1]]
         else:
             callbacks = [each for each in callbacks if not _is_checkpoint(each, self.package)]
+            late = packages.derived(self.package, LateWeights, "callbacks.Callback")(self.engine.state)
+            callbacks = [late, *callbacks, *looks]
             base["enable_checkpointing"] = False
         with packages.quiet(self.package):
             return self.package.Trainer(
@@ -203,7 +213,7 @@ class LightningModel(BaseModel):
         sets = {"train_dataloaders": as_loader(train, rows)}
         return sets if val is None else {**sets, "val_dataloaders": as_loader(val, rows)}
 
-    def _use(self, what: str, generator: Any, name: str, **keywords: Any) -> Any:
+    def _use(self, what: str, generator: Any, name: str, *looks: Any, **keywords: Any) -> Any:
         """What the Trainer's method of this name gives over a set."""
         if isinstance(generator, Loaders) and generator.name == name:
             packages.check_same(self.package, generator.source.package)
@@ -212,7 +222,7 @@ class LightningModel(BaseModel):
             data = {"datamodule": source.datamodule}
         else:
             data = {"dataloaders": as_loader(generator, self.args.batch_size)}
-        return self._run(None, self._trainer(), what, data, **keywords)
+        return self._run(None, self._trainer(looks=looks), what, data, **keywords)
 
     def _run(self, recorder: Any, trainer: Any, what: str, data: Mapping[str, Any], **keywords: Any) -> Any:
         """Have the Trainer do its work; an interruption is raised as that, and no exit of the Trainer's."""

@@ -40,6 +40,14 @@ def check_same(module: Any, data: Any) -> None:
         )
 
 
+def overrides(thing: Any, name: str) -> bool:
+    """Whether a module or a DataModule has a method of its own by this name of its package's class."""
+    theirs = next(
+        cls for cls in type(thing).__mro__ if cls.__module__.startswith(("lightning.", "pytorch_lightning."))
+    )
+    return getattr(type(thing), name) is not getattr(theirs, name)
+
+
 @functools.lru_cache(maxsize=8)
 def derived(package: Any, ours: type[Any], theirs: str) -> type[Any]:
     """A class that is both `ours` and the package's of this dotted name."""

@@ -40,9 +40,6 @@ SHOWN = {
 }
 """Of the baselines, those that an evaluation shows; the check has all."""
 
-NOT_KNOWN = "test_step of the module has them alone"
-"""Why labels and predictions are not kept of a module that another package evaluates."""
-
 
 class Evaluation(Stage):
     """The test set: what it has in common with the training set, and what the model scores on it."""
@@ -98,7 +95,9 @@ class Evaluation(Stage):
             result |= {LIMITED: limit}
         names = judge.names_of(model, y_pred)
         baselines = self._marks(model, test)
-        left_out = NOT_KNOWN if y_true is None else reason_to_leave_out(y_true, y_pred)
+        foreign = model.engine.foreign
+        is_unknown = foreign is not None and y_true is None
+        left_out = foreign.left_out if is_unknown else reason_to_leave_out(y_true, y_pred)
         rest = [results.baselines_file, results.test_set_file, results.pictures_file]
         self.run_file.begin_stage("evaluate", [results.test_file, *rest])
         for file in rest:  # that none of an earlier test stands beside the new result, if a kill comes now

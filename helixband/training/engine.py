@@ -43,7 +43,12 @@ _CALL_THE_NETWORK = {"forward", "train_step", "eval_step", "predict_step"}
 
 
 class Foreign(Protocol):
-    """A model that another package trains: it scores a set, and is tried, by that package's means."""
+    """A model that another package trains: it scores a set, and is tried, by that package's means.
+
+    `left_out`: why labels and predictions of the set that was scored last are not known.
+    """
+
+    left_out: str
 
     def score(self, generator: Any, samples: int | None) -> tuple[dict[str, float], Any, Any]:
         """(metrics, y_true, y_pred) of a set, the latter None where they are not known."""

@@ -41,6 +41,11 @@ def test_train_evaluate_and_predict_by_either_package(experiment, package, capsy
     assert [float(row["reward"]) for row in table] == [-float(row["val/mse"]) for row in table]
     assert json.loads((experiment.path / "results" / "test_result.json").read_text()).keys() >= {"test/mse"}
     assert np.load(experiment.path / "results" / "predictions" / "x.txt.npy").shape == (3, 1)
+    with np.load(experiment.path / "results" / "test_predictions.npz") as scored:
+        squares = (scored["y_true"] - scored["y_pred"]) ** 2
+    assert squares.shape == (10, 1)
+    told = json.loads((experiment.path / "results" / "test_result.json").read_text())["test/mse"]
+    assert told == pytest.approx(squares.mean(), rel=1e-5)
     assert "Trainer" not in capsys.readouterr().err
 
 
@@ -232,3 +237,47 @@ def get_module(config): return Stopped(**config)
     assert len(rows(single(experiment.path, "parts"))) == 1
     assert experiment("--epoch", "3", result="parts") == 0
     assert rows(single(experiment.path, "whole")) == rows(single(experiment.path, "parts"))
+
+
+def test_labels_and_predictions_that_a_test_step_returns(experiment, capsys):
+    experiment.write(
+        BOTH
+        + """
+def test_step(self, batch, index):
+    self.log("test/mse", self.mse(batch))
+    return {"loss": self.mse(batch), "preds": batch[0][:, 0], "targets": batch[1][:, 0]}
+Lit.test_step = test_step
+"""
+    )
+    assert experiment("--epoch", "1", "--eval") == 0
+    with np.load(experiment.path / "results" / "test_predictions.npz") as scored:
+        assert scored["y_pred"].shape == scored["y_true"].shape == (10,)
+
+
+def test_predictions_of_a_test_that_are_not_known_are_told(experiment, capsys):
+    experiment.write(BOTH + "\nLit.predict_step = lambda self, batch, index: self(batch)\n")
+    assert experiment("--epoch", "1", "--eval") == 0
+    told = "are not kept for the report: predict_step of a batch of the test set raised"
+    assert told in capsys.readouterr().out
+
+
+def test_a_module_that_is_built_in_setup(experiment):
+    experiment.write(
+        BOTH
+        + """
+class Late(Lit):
+    def setup(self, stage): self.net = nn.Linear(3, 1)
+def get_module(config): return Late(**config)
+"""
+    )
+    assert experiment("--epoch", "2", "--eval", result="whole") == 0
+    assert experiment("--epoch", "1", result="parts") == 0
+    assert experiment("--epoch", "2", "--eval", result="parts") == 0
+    assert rows(single(experiment.path, "whole")) == rows(single(experiment.path, "parts"))
+    results = [(experiment.path / name / "test_result.json").read_text() for name in ("whole", "parts")]
+    assert results[0] == results[1]
+    best = torch.load(single(experiment.path, "whole") / "checkpoints" / "best.pt")["state_dict"]
+    with np.load(experiment.path / "whole" / "test_predictions.npz") as scored:
+        x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))[50:]
+        expected = x @ best["net.weight"].T + best["net.bias"]
+        assert torch.allclose(torch.from_numpy(scored["y_pred"]), expected, atol=1e-6)
