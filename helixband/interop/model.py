@@ -152,7 +152,7 @@ class LightningModel(BaseModel):
         recorder = packages.derived(self.package, Recorder, "callbacks.Checkpoint")(
             self.goal, self.args.seed, states, lambda row: True, lambda state: None, strict=False
         )
-        options = {name: 1 for name in ONCE}
+        options: dict[str, Any] = {name: 1 for name in ONCE}
         trainer = self._trainer(recorder, states, own=False, **options)
         self._run(recorder, trainer, "fit", self._sets(sets["train"], sets.get("val"), trainer))
 

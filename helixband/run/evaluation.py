@@ -95,9 +95,8 @@ class Evaluation(Stage):
             result |= {LIMITED: limit}
         names = judge.names_of(model, y_pred)
         baselines = self._marks(model, test)
-        foreign = model.engine.foreign
-        is_unknown = foreign is not None and y_true is None
-        left_out = foreign.left_out if is_unknown else reason_to_leave_out(y_true, y_pred)
+        left_out = model.engine.foreign.left_out if model.engine.foreign is not None else ""
+        left_out = left_out or reason_to_leave_out(y_true, y_pred)
         rest = [results.baselines_file, results.test_set_file, results.pictures_file]
         self.run_file.begin_stage("evaluate", [results.test_file, *rest])
         for file in rest:  # that none of an earlier test stands beside the new result, if a kill comes now
