@@ -86,6 +86,12 @@ class Numbers:
         }
 
 
+def choose_algorithms(nondeterministic: bool) -> None:
+    """Have cuDNN take algorithms that give the same numbers each time, or the fastest that it finds."""
+    torch.backends.cudnn.deterministic = not nondeterministic
+    torch.backends.cudnn.benchmark = nondeterministic
+
+
 def get_state() -> dict[str, Any]:
     """`Numbers` of the moment, in the form for checkpoints."""
     return Numbers().state()

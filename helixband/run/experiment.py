@@ -23,7 +23,7 @@ from helixband.env import is_of_the_place, variables_read
 from helixband.errors import ProcessError, UsageError, counted
 from helixband.files import absolute, exists, write_whole
 from helixband.hparams import Hparams
-from helixband.randomness import derive_seed, seed_everything
+from helixband.randomness import choose_algorithms, derive_seed, seed_everything
 from helixband.results.best import best_state
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.results.older import older_results
@@ -31,7 +31,7 @@ from helixband.run.checks import Checks, asks_for_training
 from helixband.run.context import Context, Planned, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
-from helixband.run.flags import check_flags
+from helixband.run.flags import check_flags, notes_on_algorithms
 from helixband.run.following import Work as Training
 from helixband.run.following import accompanied, begin, follow, leading, under_torchrun
 from helixband.run.hyperparameters import single_configuration, unsearched_defaults
@@ -226,12 +226,12 @@ class Experiment(Stage):
     def _announce(self) -> None:
         device = choose_device(self.args.cpu)
         if device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # the same seed, the same result
+            choose_algorithms(self.args.nondeterministic)
             self.progress.say(f"running on {torch.cuda.get_device_name(device)}")
         else:
             self.progress.say("running on the CPU" + ("" if self.args.cpu else ": no GPU was found"))
         notes = [*self.run_file.notes(self.definition), *self.checks.notes, *self.starting.notes]
-        for note in notes:
+        for note in [*notes, *notes_on_algorithms(self.args, device.type)]:
             self.progress.say(note)
 
     def _check_data(self) -> None:

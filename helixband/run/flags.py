@@ -46,6 +46,18 @@ def check_flags(args: Namespace) -> None:
             _refuse(given(args, ["mc_dropout"]), "for tests and predictions alone; add --eval or --predict")
 
 
+def notes_on_algorithms(args: Namespace, device: str) -> list[str]:
+    """What --nondeterministic means on a device of that type."""
+    if not args.nondeterministic:
+        return []
+    if device != "cuda":
+        return ["note: --nondeterministic is for a GPU, and changes nothing here"]
+    return [
+        "note: --nondeterministic: cuDNN takes the fastest algorithms that it finds, so the same seed does "
+        "not give the same numbers again, and a run that goes on is not bit for bit one without interruption"
+    ]
+
+
 def declares_hparams(path: str) -> bool:
     """Whether a definition may have `hparams`, from its text alone: it can be loaded only with torch.
 

@@ -182,6 +182,11 @@ def make_parser(program: str = "helixband", needs_model: bool = True) -> FlagPar
     )
     add("--dry-run", action="store_true", help="check everything before any work, and do nothing else")
     add("-c", "--cpu", action="store_true", help="use the CPU even if there is a GPU")
+    add(
+        "--nondeterministic",
+        action="store_true",
+        help="let cuDNN take the fastest algorithms on a GPU; the same seed then gives other last digits",
+    )
     add("--force", action="store_true", help="continue with the results of another def.py or environment")
     add("--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"helixband {__version__}")

@@ -1,7 +1,13 @@
 """Flags that mean nothing without another one."""
 
+from argparse import Namespace
+
 import pytest
+import torch
 from conftest import Project
+
+from helixband.randomness import choose_algorithms
+from helixband.run.flags import notes_on_algorithms
 
 
 @pytest.mark.parametrize(
@@ -26,3 +32,23 @@ def test_a_flag_without_the_one_that_it_is_for_is_refused(
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.startswith(f"error: {told}"), refused.err
     assert not project.results.exists()
+
+
+@pytest.mark.parametrize(("given", "deterministic", "benchmark"), [(False, True, False), (True, False, True)])
+def test_nondeterministic_has_cudnn_choose_by_speed(
+    given: bool, deterministic: bool, benchmark: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("deterministic", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    choose_algorithms(given)
+    found = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    assert found == (deterministic, benchmark)
+
+
+def test_nondeterministic_says_what_is_lost_and_where_it_does_nothing(project: Project) -> None:
+    done = project.run("--epoch", "1", "--nondeterministic")
+    assert done.code == 0
+    assert "note: --nondeterministic is for a GPU, and changes nothing here" in done.out
+    (told,) = notes_on_algorithms(Namespace(nondeterministic=True), "cuda")
+    assert "a run that goes on is not bit for bit one without interruption" in told
+    assert notes_on_algorithms(Namespace(nondeterministic=False), "cuda") == []

@@ -31,6 +31,7 @@ from helixband import errors, interruption
 from helixband.definition import load_definition
 from helixband.env import credentials
 from helixband.errors import DefinitionError, HelixbandError
+from helixband.randomness import choose_algorithms
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
 from helixband.search.executors.chunks import ChunkWorker
@@ -152,7 +153,7 @@ def load(setup: Setup) -> Trainer:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     args = Namespace(**setup.arguments)
     if choose_device(args.cpu).type == "cuda":
-        torch.backends.cudnn.deterministic = True  # the same seed, the same result
+        choose_algorithms(setup.arguments.get("nondeterministic", False))
     definition = load_definition(setup.definition, args.seed)
     if definition.digest != setup.digest:
         raise DefinitionError(
