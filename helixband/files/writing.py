@@ -168,6 +168,7 @@ def replacing(
             check(file)
         check_place(path)  # which may have become another's, or a link, while it was written
         os.replace(temporary, path)
+        temporary = None
         if lot is not None:
             lot.add(path)
     except OSError as error:
@@ -213,8 +214,12 @@ def write_together(contents: Mapping[Path, memoryview]) -> None:
         for file, content in zip(files, reversed(list(contents.values())), strict=True):
             file.write(content)
             file.flush()
-        with ThreadPoolExecutor(len(files)) as pool:
-            list(pool.map(os.fsync, [file.fileno() for file in files]))
+        numbers = [file.fileno() for file in files]
+        with ThreadPoolExecutor(max(1, len(numbers) - 1)) as pool:
+            others = [pool.submit(os.fsync, number) for number in numbers[1:]]
+            os.fsync(numbers[0])  # here, for a thread takes as long to start as a small file to sync
+            for other in others:
+                other.result()
 
 
 def _new_file(path: Path, ending: str) -> io.BufferedRandom:

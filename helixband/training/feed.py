@@ -59,6 +59,8 @@ def to_device(nested: Any, device: torch.device) -> Any:
     """
     if isinstance(nested, Tensor):
         if nested.dtype == torch.float32 == torch.get_default_dtype():  # asked first, as it nearly always is
+            if nested.device == device and not nested.requires_grad:
+                return nested.clone()  # the same copy, sooner
             return nested.to(device, non_blocking=True, copy=True)
     elif is_nested(nested):
         return map_leaves(lambda leaf: to_device(leaf, device), nested)
