@@ -110,7 +110,8 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "composing course new older packages promises targets",
+        "composing course new older promises targets",
+        "packages",
         "__main__ callback data scored searched weights",
         "experiment",
         "model",

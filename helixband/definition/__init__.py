@@ -18,7 +18,7 @@ from typing import Any
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.definition import folder
-from helixband.definition.classes import named_classes, take
+from helixband.definition.classes import named_classes, parts_of, record_of, take
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
 from helixband.definition.returned import check_labelled, check_workers, holds_generators, is_pair
 from helixband.env import watch
@@ -45,10 +45,11 @@ TrainingData = dict[tuple[str, int], tuple[BatchGenerator, BatchGenerator]]
 class Definition:
     """A loaded def.py. All its data functions get the same random numbers, so that random splits agree."""
 
-    def __init__(self, path: Path, source: bytes, module: ModuleType, seed: int = 0) -> None:
+    def __init__(self, path: Path, record: bytes, module: ModuleType, seed: int = 0) -> None:
         self.path = path
-        self.source = source
-        self.digest = hashlib.sha256(source).hexdigest()
+        self.record = record  # what results keep: the source, or that of both files of two classes
+        self.source = parts_of(record)[0]
+        self.digest = hashlib.sha256(self.record).hexdigest()
         self.module = module
         self.seed = seed
         self.given = str(path)  # what `load_definition` was given, for other processes
@@ -356,14 +357,15 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0, source: bytes |
         source = path.read_bytes() if source is None else source
     except OSError as error:
         raise DefinitionError(f"cannot read the definition {path}: {error.strerror}; see --model") from error
-    module = folder.new_module(path, source, seed)
-    definition = Definition(path, source, module, seed)
+    record = record_of(classes, source)
+    module = folder.new_module(path, parts_of(record)[0], seed)
+    definition = Definition(path, record, module, seed)
     watch(definition.is_own)
     try:
         folder.execute(module)
         if classes:
             definition.given = given
-            take(classes, module, seed)
+            take(classes, module, seed, record)
         definition.adapt()
     except SyntaxError as error:
         text = f"\n    {error.text.strip()}" if error.text else ""

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from helixband.definition.folder import execute, new_module
 from helixband.errors import DefinitionError
 
+_SECOND = b"\n\n# ---- the second file, of the DataModule ----\n"
+"""Between the two files in a record."""
 _TWO_CLASSES = re.compile(r"(.+\.py):(\w+),(.+\.py):(\w+)")
 
 
@@ -28,17 +30,37 @@ def named_classes(given: str | os.PathLike[str]) -> list[NamedClass]:
     return [NamedClass(Path(module).resolve(), name), NamedClass(Path(data).resolve(), of_data)]
 
 
-def _class_of(named: NamedClass, definition: ModuleType, seed: int) -> Any:
-    """A class of the definition's file, or of another file that is loaded like one.
+def record_of(classes: list[NamedClass], source: bytes) -> bytes:
+    """What is recorded of a definition with this `source`, or record: both files, where classes are of two.
+
+    Raises `DefinitionError` where the second cannot be read.
+    """
+    if len({each.file for each in classes}) < 2 or _SECOND in source:
+        return source
+    return source + _SECOND + _read(classes[1].file)
+
+
+def parts_of(record: bytes) -> tuple[bytes, bytes | None]:
+    """The two sources in a record, the latter None where there is one."""
+    first, mark, second = record.partition(_SECOND)
+    return first, second if mark else None
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DefinitionError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _class_of(named: NamedClass, definition: ModuleType, seed: int, source: bytes | None) -> Any:
+    """A class of the definition's file, or of another file, with this source, that is loaded like one.
 
     Raises `DefinitionError` where there is no such file or class.
     """
     module = definition
     if str(named.file) != definition.__file__:
-        try:
-            module = new_module(named.file, named.file.read_bytes(), seed)
-        except OSError as error:
-            raise DefinitionError(f"cannot read {named.file}: {error.strerror}") from error
+        module = new_module(named.file, _read(named.file) if source is None else source, seed)
         execute(module)
     if not isinstance(found := getattr(module, named.name, None), type):
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
@@ -48,8 +70,9 @@ def _class_of(named: NamedClass, definition: ModuleType, seed: int) -> Any:
     return found
 
 
-def take(classes: list[NamedClass], definition: ModuleType, seed: int) -> None:
+def take(classes: list[NamedClass], definition: ModuleType, seed: int, record: bytes) -> None:
     """Put the two classes in the places of get_module and get_datamodule of a definition."""
     from helixband.interop import take_classes
 
-    take_classes(definition, [_class_of(each, definition, seed) for each in classes])
+    second = parts_of(record)[1]
+    take_classes(definition, [_class_of(each, definition, seed, second) for each in classes])

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from helixband.errors import DefinitionError, HelixbandError, meant
 from helixband.hparams import Hparams
 from helixband.interop.composing import Composed, first_line
-from helixband.interop.older import removed_hooks, translated
+from helixband.interop.older import translated
 from helixband.interop.searched import declared, hyperparameters
 from helixband.interop.targets import check_accelerator, check_targets
 
@@ -82,7 +82,7 @@ class Experiment:
 
     def get_module(self, config: Mapping[str, Any]) -> Any:
         """The LightningModule of `model`, with these hyperparameters."""
-        return self._checked(self._made(self._config(config), "model"))
+        return self._made(self._config(config), "model")
 
     def get_datamodule(self, data_dir: str, batch_size: int, config: Mapping[str, Any] | None = None) -> Any:
         """The LightningDataModule of `datamodule`, or `data`."""
@@ -93,7 +93,7 @@ class Experiment:
         key = f"{name}.batch_size"
         if OmegaConf.select(whole, key) is not None and key not in self.hparams.fields():
             OmegaConf.update(whole, key, batch_size)
-        return self._checked(self._made(whole, name))
+        return self._made(whole, name)
 
     def get_trainer(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of Lightning's Trainer: those of `trainer`, the callbacks and the loggers."""
@@ -141,11 +141,6 @@ class Experiment:
                 cause or error
             )
         return OmegaConf.to_container(made, resolve=True) if OmegaConf.is_config(made) else made
-
-    def _checked(self, made: Any) -> Any:
-        if faults := removed_hooks(type(made)):
-            raise DefinitionError("; ".join(faults))
-        return made
 
 
 def data_node(config: Mapping[Any, Any], file: str) -> str:

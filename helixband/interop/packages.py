@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from helixband.errors import DefinitionError, in_one_line
+from helixband.interop.older import removed_hooks
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -19,11 +20,14 @@ PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 def package_of(thing: Any, kind: str, giver: str) -> Any:
     """The package of Lightning that a module or a DataModule is of; `kind` is the name of its class there.
 
-    Raises `DefinitionError` where it is of neither; `giver` is what gave it, for the message.
+    Raises `DefinitionError` where it is of neither, or has hooks that no Trainer calls any more; `giver` is
+    what gave it, for the message.
     """
     for name in PACKAGES:
         package = sys.modules.get(name)
         if package is not None and isinstance(thing, getattr(package, kind)):
+            if faults := removed_hooks(type(thing)):
+                raise DefinitionError("; ".join(faults))
             return package
     raise DefinitionError(
         f"{giver} gave {in_one_line(thing)}, a {type(thing).__name__}; it has to give a {kind} of "

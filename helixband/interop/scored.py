@@ -41,7 +41,9 @@ class Seen:
 
     def joined(self) -> tuple[Any, Any]:
         """(y_true, y_pred) of the whole set, as NumPy (N, …); (None, None) where they are not known."""
-        if self.left_out or self._true.empty:
+        if self._true.empty:
+            self.left_out = self.left_out or "there was no batch"
+        if self.left_out:
             return None, None
         true, predicted = self._true.joined(), self._predicted.joined()
         sizes = {leaf.shape[:1] for part in (true, predicted) for leaf in leaves(part)}

@@ -318,7 +318,7 @@ class RunFile:
             return ""
         before, now = (
             source.decode(errors="replace").splitlines()
-            for source in (read_whole(self._results.definition_file), definition.source)
+            for source in (read_whole(self._results.definition_file), definition.record)
         )
         changes = list(difflib.unified_diff(before, now, n=0, lineterm=""))[2:]
         if not changes:
@@ -343,7 +343,7 @@ class RunFile:
             return
         if there is not None and (self.binding or self._copy_was_edited(definition)):
             write_whole(self._results.kept_definition(there), read_whole(file))
-        write_whole(file, definition.source)
+        write_whole(file, definition.record)
 
     def _record_environment(self) -> None:
         """Add what the definition has read by now; of `os.environ`, what there was first stays."""

@@ -22,6 +22,14 @@ WRONG = {
         "def get_trainer(config): return {'max_epochs': 3}",
         "get_trainer gives max_epochs=3: leave it out, for --epoch says it",
     ),
+    "a hook that Lightning has no more": (
+        "Lit.validation_epoch_end = lambda self, outputs: None",
+        "Lit.validation_epoch_end: Lightning 2 calls it no more; write on_validation_epoch_end(self)",
+    ),
+    "a hook of a DataModule that Lightning has no more": (
+        "Data.on_train_dataloader = lambda self: None",
+        "Data.on_train_dataloader: Lightning 2 calls it no more; write train_dataloader",
+    ),
     "no function": ("get_module = 3", "get_module is a int; it has to be a function"),
 }
 
@@ -51,3 +59,21 @@ def test_a_class_that_is_not_in_its_file(experiment, capsys):
     experiment.write()
     assert main(["--model", "def.py:Lit,def.py:Dada", "--cpu"]) == 2
     assert "has no class Dada; it has" in capsys.readouterr().err
+
+
+def test_a_change_of_either_file_of_two_classes_is_told(experiment, capsys):
+    from helixband.run.command import main
+
+    experiment.write("")
+    text = (experiment.path / "def.py").read_text()
+    for name in ("module.py", "data.py"):
+        (experiment.path / name).write_text(text)
+    words = ["--model", "module.py:Lit,data.py:Data", "--set", "lr=0.1", "--cpu", "--result", "results"]
+    assert main([*words, "--epoch", "1"]) == 0
+    assert main([*words, "--epoch", "1", "--eval"]) == 0
+    (experiment.path / "data.py").write_text(text.replace("loader(40, 50)", "loader(30, 50)"))
+    capsys.readouterr()
+    assert main([*words, "--epoch", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "-    def val_dataloader(self): return self.loader(40, 50)" in told
+    assert "+    def val_dataloader(self): return self.loader(30, 50)" in told
