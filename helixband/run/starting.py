@@ -34,6 +34,16 @@ _ANOTHER_FILE = (
 )
 _STATE = {"network", "optimizer", "generator", "generator_random", "random", "history", "epoch", "steps"}
 """What a training goes on from has these."""
+_STATE_OF_LIGHTNING = {
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "loops",
+    "history",
+    "epoch",
+    "steps",
+}
+"""What that of a LightningModule has."""
 
 
 class Starting(Stage):
@@ -220,8 +230,12 @@ class Starting(Stage):
         try:
             last = checkpoints.load(path)
         except StorageError as error:
-            raise UsageError(f"{RESUME}: {error}") from error
-        if missing := sorted(_STATE - last.keys()):
+            raise UsageError(
+                f"{RESUME}: {error}. It takes the last.pt of a trial; for the weights of another file, give "
+                "--load-checkpoint"
+            ) from error
+        needed = _STATE_OF_LIGHTNING if "state_dict" in last else _STATE
+        if missing := sorted(needed - last.keys()):
             raise UsageError(
                 f"{origin} has no whole state, as the last.pt of a trial has one: it lacks "
                 f"{', '.join(missing)}. For its weights alone, give --load-checkpoint"

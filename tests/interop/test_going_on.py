@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -59,6 +60,45 @@ def test_a_killed_training_goes_on_bit_for_bit_whatever_hooks_and_loaders_draw(e
         for path in (whole, parts)
     ]
     assert all(torch.equal(value, last[1][name]) for name, value in last[0].items())
+
+
+def test_a_state_is_taken_from_another_result(experiment):
+    experiment.write(BOTH)
+    assert experiment("--epoch", "2", "--set", "lr=0.1", result="whole") == 0
+    assert experiment("--epoch", "1", "--set", "lr=0.1", result="first") == 0
+    last = "first/trials/single/checkpoints/last.pt"
+    assert experiment("--epoch", "2", "--resume-from", last, result="rest") == 0
+    assert rows(experiment.path / "rest") == rows(experiment.path / "whole")
+
+
+LIGHTNING_FILE = """
+class Thing: pass
+def checkpoint(path, **more):
+    module = Lit(0.1)
+    module.hparams.update(more)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.fit(module, Data(".", 10))
+    trainer.save_checkpoint(path)
+"""
+
+
+def test_a_file_of_lightning_is_read_without_running_code_or_refused(experiment, capsys):
+    experiment.write(BOTH + LIGHTNING_FILE)
+    sys.modules["made"] = module = types.ModuleType("made")
+    exec((experiment.path / "def.py").read_text(), vars(module))
+    module.checkpoint("plain.ckpt")
+    module.checkpoint("objects.ckpt", thing=module.Thing())
+    plain = ["--load-checkpoint", "plain.ckpt"]
+    assert experiment("--epoch", "1", *plain, result="plain") == 0
+    assert "plain.ckpt is a checkpoint of Lightning with 2 tensors" in capsys.readouterr().out
+    assert experiment("--epoch", "1", "--load-checkpoint", "objects.ckpt", result="objects") == 2
+    assert "add --trust-checkpoint" in capsys.readouterr().err
+    trusted = ["--load-checkpoint", "objects.ckpt", "--trust-checkpoint"]
+    assert experiment("--epoch", "1", *trusted, result="objects") == 0
+    for name in ("plain", "objects"):
+        capsys.readouterr()
+        assert experiment("--epoch", "2", "--resume-from", f"{name}.ckpt", result=f"from_{name}") == 2
+        assert "for the weights of another file, give --load-checkpoint" in capsys.readouterr().err
 
 
 TOLD = {
