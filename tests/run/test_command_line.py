@@ -94,7 +94,7 @@ def test_a_search_with_evaluation_and_prediction_fills_the_result_directory(proj
     assert (done.code, done.err) == (0, "")
     run = project.json("run.json")
     assert sorted(run) == [
-        "checksum", "command", "definition", "digests", "environment", "helixband", "numpy", "python",
+        "checksum", "command", "data", "definition", "digests", "environment", "helixband", "numpy", "python",
         "settings", "stages", "torch",
     ]  # fmt: skip
     assert run["settings"] == {
