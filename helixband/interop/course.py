@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from base_model import BaseModel
-from helixband.errors import DefinitionError, HelixbandWarning, TrainingError
+from helixband.errors import DefinitionError, HelixbandWarning, ResultsMismatch, TrainingError
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training.ended import Ended
 from helixband.training.keeper import Keeper
 from helixband.training.stored import copied, revived
 
+TOTALS = "totals"
+"""The part of a state that has the totals of the training which the module has read, by name."""
 HYPER_PARAMETERS, OF_LIGHTNING = "hyper_parameters", ("pytorch-lightning_version", "hparams_name")
 
 
@@ -21,14 +23,20 @@ class Course:
     """A training under way: from which state it goes on, its rows and states, and how it ends."""
 
     def __init__(
-        self, model: BaseModel, epochs: int, trial: Trial | None, on_epoch: Callable[[Row], None] | None
+        self,
+        model: BaseModel,
+        epochs: int,
+        total: int,
+        trial: Trial | None,
+        on_epoch: Callable[[Row], None] | None,
     ) -> None:
-        self.model, self.epochs, self.trial, self.on_epoch = model, epochs, trial, on_epoch
+        self.model, self.epochs, self.total, self.trial, self.on_epoch = model, epochs, total, trial, on_epoch
         self.record = model.engine.record
         self.keeper = Keeper(trial, model.args.keep_checkpoints)
         self.start: dict[str, Any] | None = None
         self._began = time.monotonic()
         self._row: Row | None = None
+        self._totals: dict[str, float] = {}
         self._left_out: set[str] = set()
         self._stops = False
 
@@ -54,6 +62,24 @@ class Course:
         elif self._is_hopeless():
             record.ended = Ended.HOPELESS
 
+    def plan_by(self, name: str, value: float) -> None:
+        """Note a total of the Trainer's that the module has read, which its schedules may be made for.
+
+        Raises `ResultsMismatch` where it was another one when the training began.
+        """
+        was = (self.start or {}).get(TOTALS, {}).get(name, value)
+        if was != value:
+            begun = f"trial {self.trial.id}" if self.trial is not None else "the training"
+            raise ResultsMismatch(
+                f"{begun} was begun with trainer.{name} = {was}, and its schedule may depend on it. It "
+                f"cannot go on with {value}: give --epoch and what an epoch has as they were, or another "
+                "directory with --result"
+            )
+        is_first, self._totals[name] = not self._totals, value
+        if is_first and self.trial is not None and (self.start is None or self.trial.plan() is None):
+            steps = getattr(self.model.args, "steps_per_epoch", None)
+            self.trial.write_plan({"epochs": self.total, "steps_per_epoch": steps})
+
     def close(self, row: Row) -> bool:
         """Take an epoch's row; whether it is the last one."""
         record = self.record
@@ -75,7 +101,8 @@ class Course:
         record.seconds.append(now - self._began)
         self._began = now
         record.steps = int(state["global_step"])
-        content = {**self._plain(state), "epoch": record.epoch, "steps": record.steps}
+        counts = {"epoch": record.epoch, "steps": record.steps, TOTALS: dict(self._totals)}
+        content = {**self._plain(state), **counts}
         record.last = {**content, "history": list(record.history), "seconds": list(record.seconds)}
         if self._is_best:
             names = ("state_dict", HYPER_PARAMETERS, *OF_LIGHTNING, "global_step", "module", "epoch", "steps")

@@ -11,6 +11,7 @@ from helixband.interop import packages
 from helixband.interop.callback import STATE, Goal, Recorder, States
 from helixband.interop.course import Course
 from helixband.interop.data import PREDICT, TEST, Loaders, as_loader
+from helixband.interop.planned import Trainer
 from helixband.interop.scored import Seen
 from helixband.interop.weights import LateWeights, LightningState
 from helixband.nested import map_leaves
@@ -79,7 +80,8 @@ class LightningModel(BaseModel):
         on_epoch: Callable[[Row], None] | None = None,
     ) -> list[Row]:
         """Train until `epochs` epochs are done; as `BaseModel.fit`."""
-        course = Course(self, epochs, trial, on_epoch)
+        total = max(epochs, int(getattr(self.args, "total_epochs", None) or 1))
+        course = Course(self, epochs, total, trial, on_epoch)
         course.begin()
         if self.engine.record.ended is None:
             seed = self.args.seed if seed is None else seed
@@ -94,9 +96,9 @@ class LightningModel(BaseModel):
                 lambda epoch: set_epoch(train, seed, epoch),
                 begun=self.engine.record.epoch,
             )
-            total = max(epochs, int(getattr(self.args, "total_epochs", None) or 1))
             try:
                 trainer = self._trainer(recorder, states, max_epochs=total)
+                trainer.on_total = course.plan_by
                 where = STATE if course.start is not None else None
                 self._run(recorder, trainer, "fit", self._sets(train, val, trainer), ckpt_path=where)
             finally:
@@ -198,7 +200,7 @@ class LightningModel(BaseModel):
             callbacks = [late, *callbacks, *looks]
             base["enable_checkpointing"] = False
         with packages.quiet(self.package):
-            return self.package.Trainer(
+            return packages.derived(self.package, Trainer, "Trainer")(
                 **{**base, **given, **ours, "callbacks": callbacks, "plugins": plugins}
             )
 

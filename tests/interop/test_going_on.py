@@ -1,6 +1,7 @@
 """A killed training goes on to the same result, bit for bit, or the run says why it may not."""
 
 import csv
+import re
 import subprocess
 import sys
 import types
@@ -10,7 +11,7 @@ import torch
 from conftest import ROOT
 from shared_modules import BOTH, experiment_fixture  # noqa: F401
 
-from helixband.errors import HelixbandWarning
+from helixband.errors import HelixbandWarning, ResultsMismatch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -147,3 +148,54 @@ def test_nothing_is_told_where_all_is_promised(experiment, recwarn):
     experiment.write()
     assert experiment("--epoch", "2") == 0
     assert [str(each.message) for each in recwarn if each.category is HelixbandWarning] == []
+
+
+PLANNED = """
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
+def configure(self):
+    adam = torch.optim.Adam(self.parameters(), 0.1)
+    return [adam], [{{"scheduler": {}, "interval": "step"}}]
+Lit.configure_optimizers = configure
+"""
+ONE_CYCLE = "OneCycleLR(adam, 0.1, total_steps=self.trainer.estimated_stepping_batches)"
+SCHEDULES = {
+    "OneCycleLR": ONE_CYCLE,
+    "LambdaLR": "(lambda n: LambdaLR(adam, lambda i: 1 - i / n))(self.trainer.estimated_stepping_batches)",
+    "epochs": "CosineAnnealingLR(adam, 4 * self.trainer.max_epochs)",
+}
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_schedule_of_the_total_goes_on_with_that_total_alone(experiment, capsys, scheduler):
+    experiment.write(BOTH + PLANNED.format(scheduler))
+    assert experiment("--epoch", "2") == 0
+    before = rows(experiment.path / "results")
+    assert experiment("--epoch", "4") == ResultsMismatch.exit_code
+    told = "trial single was begun with --epoch 2, and its schedule depends on the total of its steps"
+    assert told in capsys.readouterr().err
+    last = "results/trials/single/checkpoints/last.pt"
+    assert experiment("--epoch", "4", "--resume-from", last, result="rest") == ResultsMismatch.exit_code
+    told = r"was begun with trainer\.(estimated_stepping_batches = 8|max_epochs = 2), and its schedule may"
+    assert re.search(told, capsys.readouterr().err)
+    assert rows(experiment.path / "results") == before
+
+
+def test_a_schedule_of_the_total_is_that_of_the_whole_in_each_rung(experiment):
+    experiment.write(BOTH + PLANNED.format(ONE_CYCLE))
+    search = ("--hyper", "--epoch", "4", "--schedule", "asha", "--trials", "2")
+    assert experiment(*search) == 0  # to epoch 1, then to epoch 4
+    assert experiment("--epoch", "4", result="whole") == 0
+    rates = [row["lr"] for row in rows(experiment.path / "whole")]
+    found = [
+        [row["lr"] for row in csv.DictReader(path.read_text().splitlines())]
+        for path in (experiment.path / "results" / "trials").glob("*/train_results.csv")
+    ]
+    assert sorted(found, key=len) == [rates[:1], rates]
+
+
+@pytest.mark.parametrize("epochs", ["Lit.on_train_start = lambda self: self.trainer.max_epochs", ""])
+def test_a_training_without_such_a_schedule_goes_on_to_more_epochs(experiment, epochs):
+    experiment.write(f"{BOTH}\n{epochs}\n")
+    assert experiment("--epoch", "1") == 0
+    assert experiment("--epoch", "2") == 0
+    assert len(rows(experiment.path / "results")) == 2
