@@ -110,7 +110,7 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "composing course new older planned promises targets",
+        "composing course new older planned prepared promises targets",
         "packages",
         "__main__ callback data scored searched weights",
         "experiment",

@@ -9,6 +9,7 @@ from typing import Any
 from helixband.errors import DefinitionError
 from helixband.interop.data import PREDICT, TEST, TRAIN, VAL, Loaders, Source, single_loader
 from helixband.interop.model import LightningModel
+from helixband.interop.prepared import Preparation
 
 PARTS = ("get_module", "get_trainer", "optimized_metric", "mode")
 
@@ -57,10 +58,11 @@ def take_classes(module: ModuleType, classes: Sequence[Any]) -> None:
 
 def _generators(module: ModuleType, seed: int, arguments: Callable[[], tuple[str, int]]) -> dict[str, Any]:
     """The functions of data, by a DataModule that is made anew for each."""
-    is_lightning = "get_module" in vars(module)
+    is_lightning, preparation = "get_module" in vars(module), Preparation()
 
     def source(data_dir: str, batch_size: int) -> Source:
-        return Source(functools.partial(module.get_datamodule, data_dir, batch_size), seed)
+        make = functools.partial(module.get_datamodule, data_dir, batch_size)
+        return Source(make, seed, data_dir, preparation)
 
     def of(made: Source, name: str) -> Any:
         return Loaders(made, name) if is_lightning else single_loader(made, name)

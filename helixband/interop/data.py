@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from helixband.errors import DefinitionError
 from helixband.interop.packages import package_of
+from helixband.interop.prepared import Preparation, attributes
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training.feed import number_of_batches, to_device
 
@@ -24,21 +25,30 @@ _OF_TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_afte
 class Source:
     """A DataModule, and for which stages it is ready. Random splits in it depend on `seed` alone.
 
-    `make` is a definition's get_datamodule, without its arguments but for the `config` that it may have.
+    `make` is a definition's get_datamodule, without its arguments but for the `config` that it may have. It
+    gives what `data_dir` has; `preparation` knows what of that is prepared.
     """
 
-    def __init__(self, make: Callable[..., Any], seed: int, config: Mapping[str, Any] | None = None) -> None:
-        self._make, self._seed = make, seed
+    def __init__(
+        self,
+        make: Callable[..., Any],
+        seed: int,
+        data_dir: str,
+        preparation: Preparation,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._make, self._seed, self._data_dir, self._preparation = make, seed, data_dir, preparation
         self._takes_config = "config" in inspect.signature(make).parameters
         self.datamodule = make(config=config or {}) if self._takes_config else make()
         self.package = package_of(self.datamodule, "LightningDataModule", "get_datamodule")
         self._stages: set[str] = set()
+        self._is_prepared = False
 
     def of(self, config: Mapping[str, Any]) -> "Source":
         """The source for a trial of this configuration: itself, unless its data depend on that."""
         if not self._takes_config:
             return self
-        made = Source(self._make, self._seed, config)
+        made = Source(self._make, self._seed, self._data_dir, self._preparation, config)
         if (path := getattr(self.datamodule, "predict_path", None)) is not None:
             made.datamodule.predict_path = path
         return made
@@ -48,9 +58,14 @@ class Source:
         method = f"{name}_dataloader"
         return getattr(type(self.datamodule), method) is not getattr(self.package.LightningDataModule, method)
 
-    def seed(self) -> None:
-        """Set the random numbers with which the data are prepared and split."""
-        seed_everything(derive_seed(self._seed, "data"))
+    def prepare(self) -> None:
+        """Have the data prepared, and set the random numbers with which they are split."""
+        if not self._is_prepared:
+            self._seed_all()
+            told = attributes(self.datamodule) if self._takes_config else ()
+            self._preparation.prepare(self.datamodule, (self._data_dir, told))
+            self._is_prepared = True
+        self._seed_all()
 
     def loaders(self, name: str) -> list[Any]:
         """The loaders of a set, of the DataModule when it is ready for them."""
@@ -59,15 +74,16 @@ class Source:
                 f"{type(self.datamodule).__name__} has no {name}_dataloader, which this run needs"
             )
         if STAGES[name] not in self._stages:
-            self.seed()
-            if not self._stages:
-                self.datamodule.prepare_data()
+            self.prepare()
             self.datamodule.setup(STAGES[name])
             self._stages.add(STAGES[name])
         made = getattr(self.datamodule, f"{name}_dataloader")()
         if isinstance(made, dict):
             return list(made.values())
         return list(made) if isinstance(made, list | tuple) else [made]
+
+    def _seed_all(self) -> None:
+        seed_everything(derive_seed(self._seed, "data"))
 
 
 class Loaders:

@@ -209,7 +209,7 @@ class LightningModel(BaseModel):
         if isinstance(train, Loaders) and isinstance(val, Loaders | None):
             packages.check_same(self.package, train.source.package)
             source = train.source.of(self.config)
-            source.seed()
+            source.prepare()
             return {"datamodule": source.datamodule}
         rows = self.args.batch_size
         sets = {"train_dataloaders": as_loader(train, rows)}
@@ -220,7 +220,7 @@ class LightningModel(BaseModel):
         if isinstance(generator, Loaders) and generator.name == name:
             packages.check_same(self.package, generator.source.package)
             source = generator.source.of(self.config)
-            source.seed()
+            source.prepare()
             data = {"datamodule": source.datamodule}
         else:
             data = {"dataloaders": as_loader(generator, self.args.batch_size)}

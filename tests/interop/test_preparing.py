@@ -1,0 +1,75 @@
+"""`prepare_data` is called once in a run, or each time where a DataModule sets attributes there."""
+
+import pytest
+from shared_modules import BOTH, experiment_fixture  # noqa: F401
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+PREPARES = """
+def prepare(self):
+    with open("prepared.txt", "a") as file: file.write("prepared\\n")
+Data.prepare_data = prepare
+"""
+SETS_ATTRIBUTES = """
+def prepare(self):
+    self.rows = [60]
+    with open("prepared.txt", "a") as file: file.write("prepared\\n")
+of_all = Data.setup
+def setup(self, stage):
+    assert self.rows == [60]
+    of_all(self, stage)
+Data.prepare_data, Data.setup = prepare, setup
+"""
+OF_CONFIG = """
+def get_datamodule(data_dir, batch_size, config=None):
+    data = Data(data_dir, batch_size)
+    {}
+    return data
+"""
+SEARCH = ("--hyper", "--schedule", "asha", "--trials", "2", "--epoch", "2")
+WHOLE = ("--epoch", "1", "--eval", "--predict", "x.txt")
+
+
+def prepared(experiment) -> int:
+    return len((experiment.path / "prepared.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize("flags", [SEARCH, WHOLE], ids=["search", "all stages"])
+def test_data_are_prepared_once_in_a_run(experiment, flags):
+    experiment.write(BOTH + PREPARES)
+    assert experiment(*flags) == 0
+    assert prepared(experiment) == 1
+    assert experiment("--epoch", "2", result="other") == 0
+    assert prepared(experiment) == 2
+
+
+def test_data_of_a_configuration_are_prepared_once_for_the_same_attributes(experiment):
+    experiment.write(BOTH + PREPARES + OF_CONFIG.format(""))
+    assert experiment(*SEARCH) == 0
+    assert prepared(experiment) == 1
+    experiment.write(BOTH + PREPARES + OF_CONFIG.format("data.lr = (config or {}).get('lr')"))
+    assert experiment(*SEARCH, result="other") == 0
+    assert prepared(experiment) == 1 + 3  # without a configuration, and with each of two
+
+
+@pytest.mark.parametrize("flags", [SEARCH, WHOLE], ids=["search", "all stages"])
+def test_a_datamodule_that_sets_attributes_in_prepare_data_has_them_in_all_trials_and_stages(
+    experiment, flags
+):
+    experiment.write(BOTH + SETS_ATTRIBUTES)
+    assert experiment(*flags) == 0
+
+
+def test_random_splits_agree_whether_or_not_data_were_prepared_just_before(experiment):
+    draws = """
+of_all = Data.setup
+def setup(self, stage):
+    of_all(self, stage)
+    with open("splits.txt", "a") as file: file.write(f"{float(torch.rand(()))} {np.random.rand()}\\n")
+Data.prepare_data, Data.setup = lambda self: (torch.rand(3), np.random.rand(3)), setup
+"""
+    experiment.write(BOTH + draws)
+    assert experiment("--epoch", "1", "--eval") == 0
+    splits = (experiment.path / "splits.txt").read_text().splitlines()
+    assert len(splits) > 2
+    assert len(set(splits)) == 1
