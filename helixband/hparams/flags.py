@@ -14,7 +14,7 @@ FLAGS_OF_MAIN = frozenset(
     "load-checkpoint load-encoder-from resume-from trust-checkpoint keep-checkpoints stride both-strands "
     "format chromosomes names no-data-check dry-run cpu force quiet version schedule eta sampler trials try "
     "time-budget stop-hopeless workers pack trials-per-gpu cluster help experiment "
-    "config-dir cfg multirun".split()
+    "config-dir cfg multirun nondeterministic".split()
 )
 """Flags that main.py has itself. A hyperparameter of such a name has none, and is given by --set."""
 
