@@ -227,6 +227,7 @@ def test_a_definition_that_was_changed_since_is_told(
 ) -> None:
     loaded = folder("x = 1\n")
     (tmp_path / "def.py").write_text("x = 2\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # without the folders of definitions loaded before
     with pytest.raises(DefinitionError, match=rf"{tmp_path}/def\.py; do not change or move it"):
         found_again(loaded, monkeypatch)
 
