@@ -28,6 +28,9 @@ from helixband.run.runfile import RunFile
 from helixband.run.trained import check_weights, no_model
 from helixband.search.executors.trial import make_model
 
+Environment = tuple[Mapping[str, str], Mapping[str, str | None]]
+"""What a definition read of the environment, as `as_recorded` takes it."""
+
 CODE = (
     "trust is missing: {} has a def.py, which is run as code, and could do anything that you can. If you "
     "trust whoever made it, give trust=True (on a command line --trust)"
@@ -119,17 +122,12 @@ class Source:
         path = recorded if recorded.parent.is_dir() and exists(recorded) else copy
         if source is None and described.get("sha256") not in (None, file_digest(path)):
             raise UsageError(f"{copy} is missing, and {path} is another version of it")
-        with as_recorded(*self.environment), holding(self.random):
-            given = ",".join(described.get("classes", ())) or path
-            self.definition = load_definition(given, self.args.seed, source)
-            self.definition.arguments = (self.args.data, self.args.batch_size)
-            self.args.model = str(self.definition.path)
-            try:
-                self.model = make_model(self.definition, self.args, self.trial.id, self.config, self.plan)
-                where = str(self.trial.best_checkpoint)
-                self.model.engine.state.use(self.model, self.state, where)
-            except (Exception, SystemExit) as error:
-                raise self.definition.explain(error) from error
+        given = ",".join(described.get("classes", ())) or path
+        trained = (self.trial.id, self.config, self.plan)
+        use = (self.state, str(self.trial.best_checkpoint))
+        self.definition, self.model = _loaded(
+            given, source, self.args, self.environment, self.random, trained, use
+        )
 
 
 def arguments(settings: Mapping[str, Any], cpu: bool) -> Namespace:
@@ -154,19 +152,38 @@ def _of_bundle(bundle: Bundle, trust: bool, cpu: bool) -> Predictor:
 
     def load() -> Predictor:
         args = arguments(settings, cpu)
-        args.model = str(bundle.definition)
-        with as_recorded(*environment), holding(random):
-            classes = [str(bundle.definition.parent / each) for each in document["classes"]]
-            definition = load_definition(",".join(classes) or bundle.definition, args.seed)
-            definition.arguments = (args.data, args.batch_size)
-            try:
-                model = make_model(definition, args, document["trial"], document["config"], document["plan"])
-                tensors = safetensors.torch.load(read_whole(bundle.path / files.WEIGHTS))
-                content = state.joined(tensors, read_json(bundle.path / files.STATE))
-                model.engine.state.use(model, content, str(bundle.path / files.WEIGHTS))
-            except (Exception, SystemExit) as error:
-                raise definition.explain(error) from error
+        classes = [str(bundle.definition.parent / each) for each in document["classes"]]
+        given = ",".join(classes) or bundle.definition
+        trained = (document["trial"], document["config"], document["plan"])
+        tensors = safetensors.torch.load(read_whole(bundle.path / files.WEIGHTS))
+        use = (state.joined(tensors, read_json(bundle.path / files.STATE)), str(bundle.path / files.WEIGHTS))
+        definition, model = _loaded(given, None, args, environment, random, trained, use)
         return Predictor(model, definition, form, example, environment, random)
 
     found: Predictor = locked(load)
     return found
+
+
+def _loaded(
+    given: str | Path,
+    source: bytes | None,
+    args: Namespace,
+    environment: Environment,
+    random: Held,
+    trained: tuple[str, dict[str, Any], dict[str, Any]],
+    use: tuple[dict[str, Any], str],
+) -> tuple[Definition, BaseModel]:
+    """The definition and its model with its weights, made under what the training read of the environment.
+
+    `trained`: the trial's name, configuration and plan; `use`: its state, and where that is from.
+    """
+    with as_recorded(*environment), holding(random):
+        definition = load_definition(given, args.seed, source)
+        definition.arguments = (args.data, args.batch_size)
+        args.model = str(definition.path)
+        try:
+            model = make_model(definition, args, *trained)
+            model.engine.state.use(model, *use)
+        except (Exception, SystemExit) as error:
+            raise definition.explain(error) from error
+    return definition, model
