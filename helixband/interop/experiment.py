@@ -100,11 +100,11 @@ class Experiment:
         whole = self._config(config)
         found = {name: self._made(whole, f"trainer.{name}") for name in whole.get("trainer") or {}}
         found = {name: value for name, value in found.items() if name not in ("_target_", "max_epochs")}
-        for name, argument in (("callbacks", "callbacks"), ("logger", "logger")):
+        for name in ("callbacks", "logger"):
             nodes = whole.get(name) or {}
             keys = [key for key, node in nodes.items() if isinstance(node, DictConfig) and "_target_" in node]
             if keys:
-                found[argument] = [self._made(whole, f"{name}.{key}") for key in keys]
+                found[name] = [self._made(whole, f"{name}.{key}") for key in keys]
         return found
 
     def _config(self, values: Mapping[str, Any]) -> DictConfig:

@@ -181,7 +181,7 @@ class Predictor:
         with contextlib.suppress(OSError, ValueError):  # a text longer than any path
             if os.path.exists(path):
                 return absolute(path)
-        if is_named or (is_fasta(path) or is_intervals(path)):
+        if is_named or is_fasta(path) or is_intervals(path):
             raise DataError(f"there is no file {path}")
         return None
 
