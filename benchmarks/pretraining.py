@@ -31,7 +31,11 @@ TRAIN, VAL, TEST = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"], ["X"], ["
 PRETRAIN_TEST = "IX"
 NUMBERS = {name: f"chr{number}" for number, name in enumerate([*TRAIN, "IX", "X", "XI", "XII"], 1)}
 PEAKS = 100
-FROM_SCRATCH = ["lr=0.01", "encoder_lr=0.005", "frozen=0"]
+# The first are the rates that fine-tuning has below and above; the second one rate, for the whole network.
+FROM_SCRATCH = {
+    "rates apart": ["lr=0.01", "encoder_lr=0.005", "frozen=0"],
+    "one rate": ["lr=0.005", "encoder_lr=0.005", "frozen=0"],
+}
 EXAMPLE = EXAMPLES / "yeast_pretraining"
 
 
@@ -83,13 +87,16 @@ def pretrained(folder: Path, seed: int, environment: dict[str, str], flags: Sequ
 def finetuned(
     folder: Path, seed: int, weights: Path, environment: dict[str, str], flags: Sequence[Any]
 ) -> dict[str, Any]:
-    """AUROC of both networks on the same peaks."""
+    """AUROC of the networks on the same peaks."""
     flags = [*flags, "--seed", seed]
     told = {**environment, "PEAKS": f"peaks_{seed}.bed"}
     begun = run("finetune.py", folder, folder / f"a_{seed}", told, "--load-encoder-from", weights, *flags)
-    settings = [part for value in FROM_SCRATCH for part in ("--set", value)]
-    scratch = run("finetune.py", folder, folder / f"b_{seed}", told, *settings, *flags)
-    return {"seed": seed, "pretrained": begun["auroc"], "scratch": scratch["auroc"]}
+    scratch = {}
+    for number, (name, values) in enumerate(FROM_SCRATCH.items()):
+        settings = [part for value in values for part in ("--set", value)]
+        found = run("finetune.py", folder, folder / f"b_{seed}_{number}", told, *settings, *flags)
+        scratch[name] = found["auroc"]
+    return {"seed": seed, "pretrained": begun["auroc"], "scratch": scratch}
 
 
 def write_peaks(source: Path, to: Path, seed: int) -> None:
@@ -136,19 +143,22 @@ def main() -> int:
         told = {**threads, "GENOME": GENOME, "TEST": ",".join(TEST)}
         flags = ["--epoch", args.finetune_epoch, "--batch-size", 32, *both]
         pairs = []
-        for seed in range(args.finetune_seeds):
+        for seed in range(1, args.finetune_seeds + 1):  # the rates were chosen on the peaks of seed 0
             write_peaks(data / "Reb1.bed", folder / f"peaks_{seed}.bed", seed)
             weights = weights_of(folder / f"pretrained_{seed % args.seeds}")
             pairs.append(finetuned(folder, seed, weights, told, flags))
 
     accuracies = [each["accuracy"] for each in pretrainings]
-    gains = [each["pretrained"] - each["scratch"] for each in pairs]
+    means = {name: statistics.mean(each["scratch"][name] for each in pairs) for name in FROM_SCRATCH}
+    better = max(means, key=means.__getitem__)
+    gains = [each["pretrained"] - each["scratch"][better] for each in pairs]
     document = {
         "setting": setting(choose_device(args.cpu)),
         "tables": tables,
         "pretraining": pretrainings,
         "accuracy": spread(accuracies),
         "finetuning": pairs,
+        "scratch": means,
         "gain": spread(gains),
     }
     rows = [
@@ -158,15 +168,23 @@ def main() -> int:
     rows += [[name, f"{accuracy:.4f}", ""] for name, accuracy in tables.items()]
     first = table(["masked bases of chrIX", "accuracy", "seconds"], rows)
     rows = [
-        [each["seed"], f"{each['pretrained']:.4f}", f"{each['scratch']:.4f}", f"{gain:+.4f}"]
+        [
+            each["seed"],
+            f"{each['pretrained']:.4f}",
+            *(f"{each['scratch'][name]:.4f}" for name in FROM_SCRATCH),
+            f"{gain:+.4f}",
+        ]
         for each, gain in zip(pairs, gains, strict=True)
     ]
-    second = table([f"Reb1, AUROC, {PEAKS} peaks: seed", "pretrained", "from scratch", "gain"], rows)
-    means = "accuracy {mean:.4f} ± {sd:.4f}".format(**document["accuracy"])
-    means += ", gain {mean:+.4f} ± {sd:.4f} (mean and standard deviation over seeds)".format(
-        **document["gain"]
+    heads = [f"Reb1, AUROC, {PEAKS} peaks: seed", "pretrained"]
+    heads += [f"from scratch, {name}" for name in FROM_SCRATCH]
+    second = table([*heads, "gain"], rows)
+    says = "accuracy {mean:.4f} ± {sd:.4f}".format(**document["accuracy"])
+    says += (
+        f", gain over {better}"
+        + " {mean:+.4f} ± {sd:.4f} (mean and standard deviation over seeds)".format(**document["gain"])
     )
-    report(document, [first, second, means], args.json)
+    report(document, [first, second, says], args.json)
     is_better = statistics.mean(accuracies) > max(tables.values()) and statistics.mean(gains) > 0
     return 0 if is_better else 1
 
