@@ -13,9 +13,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from helixband.display.progress import Progress
 from helixband.display.text import show_config
 from helixband.env import without_credentials
-from helixband.errors import TrainingError, counted
+from helixband.errors import HelixbandError, TrainingError, counted
 from helixband.results.directory import Row, trial_name
-from helixband.search.executors.local import Executor, WorkerDied
+from helixband.search.executors.local import Executor, KilledAtStart, WorkerDied
 from helixband.search.executors.task import Document, Outcome, Task
 from helixband.search.executors.trial import Trainer
 from helixband.search.hopeless import Gains
@@ -83,7 +83,8 @@ class Search:
         self._again: list[Job] = []  # their workers died
         self._alone: list[Job] = []  # they were out of memory: each goes on when nothing else runs
         self._lonely: set[Key] = set()
-        self._deaths: Counter[Key] = Counter()
+        self._deaths: Counter[tuple[bool, Key]] = Counter()
+        """Of the workers of each job, at their start or not."""
         self._complete: dict[int, Outcome] = {}
         """What came of the trials that ended by themselves: it stands at every later rung."""
 
@@ -237,16 +238,29 @@ class Search:
         try:
             outcome = future.result()
         except WorkerDied as death:
-            self._deaths[_key(job)] += 1
-            if self._deaths[_key(job)] < ATTEMPTS:
-                self._again.append(job)
+            if (given_up := self._lost(job, death)) is None:
                 return
-            outcome = self._given_up(job, death)
+            outcome = given_up
         if outcome.out_of_memory and _key(job) not in self._lonely:
             self._lonely.add(_key(job))
             self._alone.append(job)
             return
         self._record(job, outcome)
+
+    def _lost(self, job: Job, death: WorkerDied) -> Outcome | None:
+        """What comes of a job whose worker died; None where it is done again."""
+        at_start = isinstance(death, KilledAtStart)
+        self._deaths[at_start, _key(job)] += 1
+        if self._deaths[at_start, _key(job)] < ATTEMPTS:
+            self._again.append(job)
+            first = without_credentials(str(death).partition("\n")[0])
+            self._progress.say(
+                f"  trial {trial_name(job.trial)} lost its worker and goes on in another: {first}"
+            )
+            return None
+        if at_start:
+            raise HelixbandError(f"{death}\n(so {ATTEMPTS} times for trial {trial_name(job.trial)})")
+        return self._given_up(job, death)
 
     def _given_up(self, job: Job, death: WorkerDied) -> Outcome:
         trial = self._results.trial(trial_name(job.trial))

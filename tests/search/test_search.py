@@ -7,11 +7,16 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Project, untimed
+
+from helixband.run import experiment
+from helixband.search.executors.local import KilledAtStart
+from helixband.search.executors.task import Outcome, Task
 
 SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
 """Two brackets: three trials to epoch 1 and the best of them to epoch 3, then two trials to epoch 3."""
@@ -265,6 +270,40 @@ def test_a_trial_that_does_so_again_has_failed_and_the_search_goes_on(
         assert configs(project)[event["trial"]]["units"] == 4
         assert event["error"].startswith(told)
         assert told.split(":")[0] in project.read(f"trials/{event['trial']:04d}/error.txt")
+
+
+class Killed:
+    """Workers of which a signal ends each before it can take a trial."""
+
+    capacity = 2
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def submit(self, task: Task, on_epoch: Any) -> "Future[Outcome]":
+        self.given.append(task.name)
+        future: Future[Outcome] = Future()
+        future.set_exception(KilledAtStart("a worker process was ended by SIGKILL before it was ready"))
+        return future
+
+    def close(self) -> None:
+        pass
+
+
+def test_workers_that_are_killed_at_each_start_end_the_search_and_fail_no_trial(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = Killed()
+    monkeypatch.setattr(experiment, "make_executor", lambda *given: workers)
+    done = project.run(*SEARCH)
+    told = "a worker process was ended by SIGKILL before it was ready"
+    assert done.code == 1
+    assert f"{told}\n(so 3 times for trial 000" in done.err
+    assert f"  trial 0000 lost its worker and goes on in another: {told}\n" in done.out
+    assert max(Counter(workers.given).values()) == 3
+    assert not any(event["event"] == "result" for event in events(project))
+    monkeypatch.undo()
+    assert project.run(*SEARCH).code == 0
 
 
 def test_hopeless_trials_are_stopped_between_rungs(project: Project) -> None:

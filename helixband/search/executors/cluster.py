@@ -26,6 +26,7 @@ import logging
 import secrets
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -37,7 +38,7 @@ from helixband import errors
 from helixband.errors import HelixbandError
 from helixband.files import remove_file, write_whole
 from helixband.search.executors.address import Address, read_address
-from helixband.search.executors.process import Setup, WorkerDied
+from helixband.search.executors.process import KilledAtStart, Setup, WorkerDied
 from helixband.search.executors.task import Outcome, Report, Task
 
 if TYPE_CHECKING:
@@ -252,14 +253,15 @@ class ClusterWorkers:
 
         error: BaseException | None = future.exception() if future.status == "error" else None
         if error is not None and not isinstance(error, KilledWorker):
-            return error
+            account = "".join(traceback.format_exception(type(error), error, future.traceback()))
+            return HelixbandError(f"the Dask worker {job.worker} cannot take a trial:\n{account.rstrip()}")
         if future.status != "finished":
             return WorkerDied(f"the Dask worker {job.worker} is gone")
         report = future.result()
         if "outcome" in report:
             return Outcome(**report["outcome"])
         if "died" in report:
-            return WorkerDied(report["died"])
+            return (KilledAtStart if report["at_start"] else WorkerDied)(report["died"])
         kind: type[HelixbandError] = getattr(errors, report["error"]["type"])
         return kind(report["error"]["message"])
 

@@ -68,13 +68,13 @@ class TrialPlugin(WorkerPlugin):
     def run(self, key: str, task: Document) -> Document:
         """Train as `task` says.
 
-        The result has `outcome`; or `died`, how the process ended; or `error`, the type and message of a
-        `HelixbandError`.
+        The result has `outcome`; or `died`, how the process ended, and whether that was `at_start`; or
+        `error`, the type and message of a `HelixbandError`.
         """
         with self.turn:  # a task that was cancelled may still be ending
             self.timer.cancel()
             if self.closed or key in self.cancelled:
-                return {"died": "the task was cancelled"}
+                return {"died": "the task was cancelled", "at_start": False}
             self.key = key
             try:
                 return self._train(key, task)
@@ -88,7 +88,13 @@ class TrialPlugin(WorkerPlugin):
         if self.document["root"] not in sys.path:
             sys.path.insert(0, self.document["root"])
         from helixband.errors import HelixbandError
-        from helixband.search.executors.process import Setup, TrialProcess, WorkerDied
+        from helixband.search.executors.process import (
+            KilledAtStart,
+            Setup,
+            StartFailed,
+            TrialProcess,
+            WorkerDied,
+        )
         from helixband.search.executors.task import Task
 
         try:
@@ -100,7 +106,11 @@ class TrialPlugin(WorkerPlugin):
                 Task.of(task), lambda name, row: self.worker.log_event(self.topic, [key, name, row])
             )
         except WorkerDied as error:
-            return {"died": f"{error} (on {socket.gethostname()})"}
+            died = f"{error} (on {socket.gethostname()})"
+            return {"died": died, "at_start": isinstance(error, KilledAtStart)}
+        except StartFailed as error:
+            told = f"on {socket.gethostname()}: {error}"
+            return {"error": {"type": "HelixbandError", "message": told}}
         except HelixbandError as error:
             return {"error": {"type": type(error).__name__, "message": str(error)}}
         except OSError as error:

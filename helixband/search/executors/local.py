@@ -11,10 +11,16 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
 from helixband.errors import HelixbandError, UsageError
-from helixband.search.executors.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
+from helixband.search.executors.process import (
+    SECONDS_TO_END,
+    KilledAtStart,
+    Setup,
+    TrialProcess,
+    WorkerDied,
+)
 from helixband.search.executors.task import Outcome, Report, Task
 
-__all__ = ["Executor", "InProcess", "LocalWorkers", "WorkerDied", "allot", "fair_threads"]
+__all__ = ["Executor", "InProcess", "KilledAtStart", "LocalWorkers", "WorkerDied", "allot", "fair_threads"]
 
 if TYPE_CHECKING:
     from helixband.search.executors.trial import Trainer
@@ -123,11 +129,11 @@ class LocalWorkers:
             future.set_exception(error)
 
     def _living(self, number: int) -> TrialProcess:
-        """The process of that number, a new one in the place of one that ended."""
+        """The process of that number, a new one in the place of one that was ready and has ended."""
         with self._lock:
             if self._closing:
                 raise WorkerDied("the search is ending")
-            if not self._processes[number].alive:
+            if not self._processes[number].takes_tasks:
                 self._processes[number].close()
                 self._processes[number] = TrialProcess(self._setup, self._environments[number])
             return self._processes[number]

@@ -9,8 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helixband import errors
+from helixband.errors import HelixbandError
 from helixband.search.executors.local import worker_environment
-from helixband.search.executors.process import SECONDS_TO_END, Setup, TrialProcess, WorkerDied
+from helixband.search.executors.process import (
+    SECONDS_TO_END,
+    KilledAtStart,
+    Setup,
+    StartFailed,
+    TrialProcess,
+    WorkerDied,
+)
 from helixband.search.executors.task import Outcome, Report, Task
 
 
@@ -36,8 +44,9 @@ class Packs:
     """Trains in processes of this machine, which come up at once, up to `setup.slots` trials in each.
 
     A process that dies takes its trials with it. Each of them then goes on in a process where nothing else
-    runs, until the job is done, so that the one that is guilty is found. `say` gets a message for each trial
-    that cannot be trained together with others. `gpus` and `threads` as of `LocalWorkers`.
+    runs, until the job is done, so that the one that is guilty is found. What concerns every trial, as a
+    process that cannot start, ends all tasks, those to come as well. `say` gets a message for each trial that
+    cannot be trained together with others. `gpus` and `threads` as of `LocalWorkers`.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class Packs:
         self._suspects: set[str] = set()
         self._told: set[str] = set()
         self._closing = False
+        self._fault: HelixbandError | None = None
         environments = [worker_environment(gpu, threads) for gpu in gpus[:workers]]
         self._packs = [_Pack(each, TrialProcess(setup, each)) for each in environments]
         for pack in self._packs:
@@ -83,6 +93,9 @@ class Packs:
         """Give what waits to processes that have room, in the order in which it came."""
         while self._waiting:
             order = self._waiting[0]
+            if self._fault is not None:
+                self._waiting.popleft().future.set_exception(self._fault)
+                continue
             room = 1 if order.task.name in self._suspects else self._setup.slots
             free = [pack for pack in self._packs if not pack.orders.keys() & self._suspects]
             free = [pack for pack in free if len(pack.orders) < room]
@@ -94,14 +107,14 @@ class Packs:
                 self._give(pack, order)
 
     def _give(self, pack: _Pack, order: _Order) -> None:
-        if pack.follower is None:
-            pack.process = TrialProcess(self._setup, pack.environment)
-            self._follow(pack)
         try:
+            if pack.follower is None:
+                pack.process = TrialProcess(self._setup, pack.environment)
+                self._follow(pack)
             pack.process.give(order.task)
             pack.orders[order.task.name] = order
-        except WorkerDied as over:
-            order.future.set_exception(over)
+        except (WorkerDied, StartFailed) as error:
+            order.future.set_exception(error)
 
     def _follow(self, pack: _Pack) -> None:
         pack.follower = threading.Thread(target=self._listen, args=[pack, pack.process], daemon=True)
@@ -117,13 +130,14 @@ class Packs:
             error = raised
         with self._lock:
             orders, pack.orders, pack.follower = pack.orders, {}, None
-            if error is None and len(orders) > 1:
-                self._suspects |= orders.keys()
         process.close()
-        if orders and error is None:
-            error = WorkerDied(process.account(orders))
+        error = error or process.death(orders)
+        with self._lock:
+            if isinstance(error, HelixbandError):
+                self._fault = error
+            elif len(orders) > 1 and not isinstance(error, KilledAtStart):
+                self._suspects |= orders.keys()
         for order in orders.values():
-            assert error is not None
             order.future.set_exception(error)
         with self._lock:
             if not self._closing:

@@ -2,8 +2,8 @@
 
 It can be killed, its memory is its own, and a definition that fails in it does not disturb other trials. Both
 sides talk in lines of JSON: the `Setup` and then tasks on its standard input; on a pipe of its own
-`{"trial": …, "row": …}` after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns
-every trial.
+`{"ready": …}`, with the credentials that it has read, once the definition is loaded, `{"trial": …, "row": …}`
+after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns every trial.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import helixband
 from helixband import errors
 from helixband.env import conceal, is_of_the_place, variables_read
+from helixband.errors import HelixbandError
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
 from helixband.search.executors.printed import Printed
@@ -42,6 +43,14 @@ SECONDS_BETWEEN_PRINTS = 0.005
 
 class WorkerDied(Exception):
     """The process of a trial ended without an outcome; the message tells how, and what it printed last."""
+
+
+class KilledAtStart(WorkerDied):
+    """It was ended by a signal before it could take a trial, so that no trial is to blame."""
+
+
+class StartFailed(HelixbandError):
+    """A process ended by itself before it could take a trial, as any other one would."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class TrialProcess:
         self._printed = Printed()
         self._answers, answers = os.pipe()
         self._received = b""
-        self._killed = self._closed = False
+        self._killed = self._closed = self._ready = False
         path = os.pathsep.join(filter(None, [setup.root, os.environ.get("PYTHONPATH")]))
         # -P: the folder that the run was started in is not to be imported from.
         command = [sys.executable, "-P", "-u", "-m", "helixband.search.executors.worker"]
@@ -107,6 +116,10 @@ class TrialProcess:
                 cwd=setup.directory,
                 start_new_session=True,
             )
+        except OSError as error:
+            os.close(self._answers)
+            self._printed.close()
+            raise StartFailed(f"cannot start {sys.executable} in {setup.directory}: {error}") from error
         finally:
             os.close(answers)
             os.close(self._printed.target)
@@ -119,14 +132,19 @@ class TrialProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be given a task."""
+        """Whether it runs."""
         return self._process.poll() is None
+
+    @property
+    def takes_tasks(self) -> bool:
+        """Whether it can be given a task: it runs, or has ended before it was ready, and is to tell why."""
+        return not self._closed and (self.alive or not self._ready)
 
     def run(self, task: Task, on_epoch: Report) -> Outcome:
         """Train a trial there; `on_epoch` gets each epoch, in this thread.
 
         Raises `WorkerDied` where the process ended, or another took the trial over; a `HelixbandError` that
-        was raised there and concerns the whole run.
+        was raised there and concerns the whole run, `StartFailed` where the process could not start.
         """
         trial = self._results.trial(task.name)
         try:
@@ -141,10 +159,12 @@ class TrialProcess:
             raise
         if told is None:
             self.close()
-            raise WorkerDied(self.account([task.name]))
+            raise self.death([task.name])
         if "superseded" in told:
             raise WorkerDied(told["superseded"])
         if "error" in told:
+            if not self._ready:
+                self.close()
             raise getattr(errors, told["error"]["type"])(told["error"]["message"])
         return Outcome(**told["outcome"])
 
@@ -165,8 +185,8 @@ class TrialProcess:
     def said(self) -> Iterator[dict[str, Any]]:
         """What a process says that trains several trials together, until it has ended."""
         for message in self._messages():
-            if "credentials" in message:
-                conceal(message["credentials"])
+            if "ready" in message:
+                self._begin(message["ready"])
                 continue
             if "outcome" in message:
                 self._printed.take()
@@ -174,19 +194,23 @@ class TrialProcess:
             yield message
         self._printed.take(ended=True)
 
-    def account(self, names: Iterable[str]) -> str:
-        """How it ended, which trained the trials of these names, with what it printed last."""
-        *several, last = sorted(names)
+    def death(self, names: Iterable[str]) -> WorkerDied | StartFailed:
+        """How it ended, which had the trials of these names, if any, with what it printed last."""
+        *several, last = sorted(names) or ["none"]
         tail = self._printed.tail()
-        whose = f"trials {', '.join(several)} and {last}" if several else f"trial {last}"
-        return f"the process of {whose} {self._end()}" + (f"; it had printed:\n{tail}" if tail else "")
+        words = f"; it had printed:\n{tail}" if tail else ""
+        if self._ready:
+            whose = f"trials {', '.join(several)} and {last}" if several else f"trial {last}"
+            return WorkerDied(f"the process of {whose} {self._end()}{words}")
+        told = f"a worker process {self._end()} before it was ready{words}"
+        return KilledAtStart(told) if self._was_killed else StartFailed(told)
 
     def _follow(self, task: Task, on_epoch: Report) -> dict[str, Any] | None:
         """Give the task, and pass on its epochs; what it came to, or None where the process ended."""
         self._tell(asdict(task))
         for message in self._messages():
-            if "credentials" in message:
-                conceal(message["credentials"])
+            if "ready" in message:
+                self._begin(message["ready"])
             elif "row" in message:
                 on_epoch(message["trial"], message["row"])
             else:
@@ -252,6 +276,15 @@ class TrialProcess:
             elif ready:
                 time.sleep(SECONDS_BETWEEN_PRINTS)
                 self._printed.take()
+
+    def _begin(self, credentials: dict[str, str]) -> None:
+        self._ready = True
+        conceal(credentials)
+
+    @property
+    def _was_killed(self) -> bool:
+        """Whether a signal ended it; that of SIGTERM is an exit code where it was handled."""
+        return self._process.returncode < 0 or self._process.returncode == 128 + signal.SIGTERM
 
     def _end(self) -> str:
         code = self._process.returncode

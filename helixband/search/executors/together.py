@@ -15,6 +15,7 @@ from helixband.search.executors.trial import Trained, Trainer
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
+from helixband.training.steps.packed import Packed
 
 WAIT = 0.5
 """How long trials wait for others in the place of those that left, as a share of the epoch before."""
@@ -50,14 +51,12 @@ class Together:
         self._places: dict[Member, _Place] = {}
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
+        self._stepper = Packed(self._tell_alone)
 
     def work(self) -> None:
         """Train what is given, without end."""
-        from helixband.training.steps.packed import Packed  # which only a search that packs needs
-
-        stepper = Packed(self._tell_alone)
         while True:
-            fit(self.joining(0), stepper, self)
+            fit(self.joining(0), self._stepper, self)
 
     def joining(self, running: int) -> Sequence[Member]:
         """Members for the tasks that are there; those that run wait a little for company, not for long."""

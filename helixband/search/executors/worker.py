@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,6 +39,9 @@ from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Chunk, Outcome, Task
 from helixband.search.executors.trial import Trainer
 from helixband.training.start import Start
+
+if TYPE_CHECKING:
+    from helixband.search.executors.together import Together
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """A parent that is gone is told by its pipe; by looking, where what it has forked holds the pipe open."""
@@ -122,12 +125,13 @@ def main() -> int:
         try:
             setup = Setup(**parent.document())
             trainer = load(setup)
+            together = _packed(trainer, parent, setup.slots) if setup.slots > 1 else None
         except HelixbandError as error:
             parent.send(error=_described(error))
             return error.exit_code
-        parent.send(credentials=credentials())  # of files as well that the definition has read
-        if setup.slots > 1:
-            return _train_together(trainer, setup.slots, parent, mark)
+        parent.send(ready=credentials())  # of files as well that the definition has read
+        if together is not None:
+            return _train_together(trainer, together, parent, mark)
         chunks = ChunkWorker(trainer)
         while True:
             task = Task.of(parent.document())
@@ -194,13 +198,17 @@ def _predict(
         parent.send(outcome=asdict(Outcome(0.0, 0)))
 
 
-def _train_together(trainer: Trainer, slots: int, parent: Parent, mark: bytes) -> int:
-    """Train the tasks together until something that concerns them all ends the process; the exit code."""
+def _packed(trainer: Trainer, parent: Parent, slots: int) -> "Together":
     from helixband.search.executors.together import Together  # as a pack alone needs its stepper
 
+    return Together(trainer, parent, slots)
+
+
+def _train_together(trainer: Trainer, together: "Together", parent: Parent, mark: bytes) -> int:
+    """Train the tasks together until something that concerns them all ends the process; the exit code."""
     try:
         with _marked(mark):
-            Together(trainer, parent, slots).work()
+            together.work()
     except Superseded:
         return 0  # without a word: its trials go on elsewhere
     except HelixbandError as error:

@@ -97,6 +97,21 @@ def tasks(epochs: int) -> list[Task]:
     return [Task(f"{number:04d}", config, epochs) for number, config in enumerate(CONFIGS)]
 
 
+@contextlib.contextmanager
+def changed_setups(changes: dict[str, Any]) -> Iterator[None]:
+    """The setups that clusters are given have these changes, as one of another version would."""
+    from helixband.search.executors import dask_plugin
+
+    plugin = dask_plugin.TrialPlugin
+
+    def changed(setup: dict[str, Any], *more: Any) -> Any:
+        return plugin({**setup, **changes}, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dask_plugin, "TrialPlugin", changed)
+        yield
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
@@ -294,6 +309,21 @@ def test_a_worker_that_does_not_see_the_files_is_named(dask: Dask, project: Proj
             HelixbandError, match=f"on {host} does not see the definition {project.definition}"
         ):
             future.result(60)
+
+
+def test_what_keeps_a_trial_process_from_starting_ends_the_run(dask: Dask, project: Project) -> None:
+    dask.have(1)
+    setup, host = make_setup(project), re.escape(socket.gethostname())
+    for changed, told in [
+        ({"directory": str(project.path / "gone")}, rf"on {host}: cannot start .* in .*gone: .*No such file"),
+        (
+            {"unknown": 1},
+            r"the Dask worker tcp://\S+ cannot take a trial:\n(?s:.*)unexpected keyword argument",
+        ),
+    ]:
+        with changed_setups(changed), contextlib.closing(connect(dask.address, setup, 1, print)) as one:
+            with pytest.raises(HelixbandError, match=told):
+                one.submit(Task("0000", CONFIGS[0], 1), Rows()).result(60)
 
 
 def test_no_worker_at_all_is_told_and_ends_the_run(

@@ -1,6 +1,7 @@
 """Trials in processes of their own: the same results, and whatever a definition does, the search goes on."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -16,11 +17,19 @@ from conftest import untimed
 from toys import TOY
 
 from helixband.definition import load_definition
-from helixband.errors import DefinitionError, StorageError, UsageError
+from helixband.errors import DefinitionError, HelixbandError, StorageError, UsageError
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Row
 from helixband.run.command import make_parser
-from helixband.search.executors.local import InProcess, LocalWorkers, WorkerDied, allot, fair_threads
+from helixband.search.executors.local import (
+    Executor,
+    InProcess,
+    LocalWorkers,
+    WorkerDied,
+    allot,
+    fair_threads,
+)
+from helixband.search.executors.packs import Packs
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Outcome, Task
 from helixband.search.executors.trial import Trainer
@@ -287,6 +296,37 @@ def test_a_definition_that_does_not_load_in_the_worker_ends_the_run(
         other.submit(task, ignore).result(60)
     broken.close()
     other.close()
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_worker_that_cannot_start_ends_the_run_with_its_own_words(tmp_path: Path, slots: int) -> None:
+    trainer, broken = make_trainer(tmp_path), tmp_path / "root" / "helixband"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("import half_written")
+    setup = dataclasses.replace(Setup.of(trainer, str(tmp_path), slots), root=str(broken.parent))
+    executor: Executor = LocalWorkers(setup, 1, [""], 1)
+    if slots > 1:
+        executor.close()
+        executor = Packs(setup, 1, [""], 1, print)
+    told = (
+        r"a worker process ended with exit code 1 before it was ready; (?s:.*)No module named 'half_written'"
+    )
+    futures = [executor.submit(Task(f"{number:04d}", config(), 1), ignore) for number in range(3)]
+    for future in futures:
+        with pytest.raises(HelixbandError, match=told):
+            future.result(60)
+    if isinstance(executor, Packs):
+        process = executor._packs[0].process
+        with pytest.raises(HelixbandError, match=told):
+            executor.submit(Task("0003", config(), 1), ignore).result(0)
+        assert executor._packs[0].process is process
+    executor.close()
+
+
+def test_a_process_for_which_there_is_no_place_is_an_error_of_the_run(tmp_path: Path) -> None:
+    setup = Setup.of(make_trainer(tmp_path), str(tmp_path / "removed"))
+    with pytest.raises(HelixbandError, match=r"cannot start .*python.* in .*removed: .*No such file"):
+        LocalWorkers(setup, 1, [""], 1)
 
 
 def test_closing_keeps_the_last_finished_epochs_and_cancels_what_waits(tmp_path: Path) -> None:
