@@ -110,8 +110,9 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "composing course new older planned prepared promises targets",
+        "composing course new older planned prepared targets",
         "packages",
+        "promises",
         "__main__ callback data scored searched weights",
         "experiment",
         "model",

@@ -120,7 +120,7 @@ class Recorder:
         trainer.fit_loop._resuming_from_checkpoint = False
         if self._strict:
             loaders = {"training": trainer.train_dataloader, "validation": trainer.val_dataloaders}
-            self.promises.begin(module, loaders)
+            self.promises.begin(module, trainer.datamodule, loaders)
         if self.states.held is not None:
             put_kept(module, self.states.held)
             self.states.held = None

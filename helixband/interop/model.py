@@ -1,8 +1,10 @@
 """A LightningModule as a model: trained, evaluated and used by the Trainer of its package."""
 
+import copy
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband import interruption
@@ -12,11 +14,9 @@ from helixband.interop.callback import STATE, Goal, Recorder, States
 from helixband.interop.course import Course
 from helixband.interop.data import PREDICT, TEST, Loaders, as_loader
 from helixband.interop.planned import Trainer
-from helixband.interop.scored import Seen
+from helixband.interop.scored import Predicted, Seen
 from helixband.interop.weights import LateWeights, LightningState
-from helixband.nested import map_leaves
 from helixband.results.directory import Row, Trial
-from helixband.training.meters import Outputs
 from helixband.training.result import Result
 from helixband.training.state import set_epoch
 
@@ -40,6 +40,7 @@ class LightningModel(BaseModel):
     """
 
     parts: ClassVar[Mapping[str, Any]]
+    _trained_with: ClassVar[WeakSet[Any]] = WeakSet()
     left_out = ""
     """Why labels and predictions of a test are not known, where they are not."""
 
@@ -126,16 +127,9 @@ class LightningModel(BaseModel):
         return result, true, predicted
 
     def predict(self, generator: Any) -> Any:
-        """What `predict_step` gives over a whole set, joined: NumPy (N, …)."""
-        predicted, batches = Outputs(), self._use("predict", generator, PREDICT, return_predictions=True)
-        for batch in _flat(batches):
-            if batch is None:
-                raise DefinitionError(
-                    f"{type(self.network).__name__}.predict_step returned nothing for a batch"
-                )
-            predicted.add(map_leaves(lambda leaf: leaf.detach().cpu(), batch))
-        if predicted.empty:
-            raise DataError("there was no batch to predict on; prediction needs one example at least")
+        """What `predict_step` gives over a whole set, joined: NumPy (N, …), of several loaders in a row."""
+        predicted = packages.derived(self.package, Predicted, "callbacks.Callback")()
+        self._use("predict", generator, PREDICT, predicted, return_predictions=False)
         return predicted.joined()
 
     def predict_mc(self, generator: Any, samples: int) -> tuple[Any, Any]:
@@ -185,7 +179,10 @@ class LightningModel(BaseModel):
                     f"get_trainer gives {name}={given[name]!r}: leave it out, for {instead}"
                 )
         callbacks, plugins = _listed(given.pop("callbacks", None)), _listed(given.pop("plugins", None))
-        if not own:
+        if own:
+            callbacks, loggers = self._copied(callbacks, _listed(given.get("logger")), bool(added))
+            given |= {"logger": loggers} if loggers else {}
+        else:
             callbacks, given["logger"] = [], False
         quietly = ["logger", "enable_progress_bar", "enable_model_summary"]
         base: dict[str, Any] = {name: False for name in quietly}
@@ -203,6 +200,27 @@ class LightningModel(BaseModel):
             return packages.derived(self.package, Trainer, "Trainer")(
                 **{**base, **given, **ours, "callbacks": callbacks, "plugins": plugins}
             )
+
+    def _copied(
+        self, callbacks: list[Any], loggers: list[Any], is_training: bool
+    ) -> tuple[list[Any], list[Any]]:
+        """Callbacks and loggers of this Trainer alone: a definition may give each training the same ones.
+
+        Raises `DefinitionError` where it does, and they cannot be copied.
+        """
+        loggers = [each for each in loggers if not isinstance(each, bool)]
+        try:
+            return copy.deepcopy((callbacks, loggers))
+        except Exception as error:  # of their own methods: any
+            for each in [*callbacks, *loggers]:
+                if each in self._trained_with:
+                    raise DefinitionError(
+                        f"get_trainer gave a {type(each).__name__} that an earlier training has had, and "
+                        f"what it holds cannot be copied ({error}): make a new one in get_trainer each time"
+                    ) from error
+            if is_training:
+                self._trained_with.update([*callbacks, *loggers])
+            return callbacks, loggers
 
     def _sets(self, train: Any, val: Any, trainer: Any) -> dict[str, Any]:
         """The sets as arguments of `Trainer.fit`: a DataModule where both are its own."""
@@ -250,12 +268,3 @@ def _listed(given: Any) -> list[Any]:
 
 def _is_checkpoint(callback: Any, package: Any) -> bool:
     return isinstance(callback, package.callbacks.Checkpoint)
-
-
-def _flat(batches: Any) -> Iterator[Any]:
-    """The outputs of batches, of one loader or of several."""
-    for batch in batches or ():
-        if isinstance(batch, list) and batch and not hasattr(batch[0], "shape"):
-            yield from _flat(batch)
-        else:
-            yield batch

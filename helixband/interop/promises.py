@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from helixband.errors import HelixbandWarning
+from helixband.interop.packages import overrides
 from helixband.randomness import SOURCES, derive_seed, held, seed_everything, seed_source
 from helixband.training.holdings import shown
 from helixband.training.iterators import goes_on, iterators_of
@@ -21,12 +22,14 @@ class Promises:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self._datamodule: Any = None
         self._sources: list[Any] = []
         self._loaders: dict[str, Any] = {}
         self._before: dict[str, Any] = {}
 
-    def begin(self, module: Any, loaders: dict[str, Any]) -> None:
+    def begin(self, module: Any, datamodule: Any, loaders: dict[str, Any]) -> None:
         """Find the random generators that the loaders hold, and tell what in them goes on."""
+        self._datamodule = datamodule
         self._loaders = {name: made for name, made in loaders.items() if made is not None}
         for name, made in self._loaders.items():
             parts = found_in(made, DataLoader)
@@ -74,12 +77,12 @@ class Promises:
             if before[name] != now[name]:
                 _tell(
                     f"{name} changes from epoch to epoch, and is in no checkpoint",
-                    "derive it from the epoch (set_epoch), or keep it by on_save_checkpoint and "
-                    "on_load_checkpoint",
+                    "derive it from the epoch, or keep it: by on_save_checkpoint and on_load_checkpoint of "
+                    "the module, or by state_dict and load_state_dict of the DataModule",
                 )
 
     def _held(self, module: Any) -> dict[str, Any]:
-        return dict([*self._of_datasets(), *_collections(module)])
+        return dict([*self._of_datasets(), *_collections(module), *_numbers(self._datamodule)])
 
     def _of_datasets(self) -> Iterator[tuple[str, Any]]:
         """Numbers and texts that the datasets of this process's loaders hold, by their places."""
@@ -95,12 +98,20 @@ class Promises:
 
 def _collections(module: Any) -> Iterator[tuple[str, Any]]:
     """How many items the collections of a module have, unless it keeps them by itself."""
-    own = type(module).on_save_checkpoint.__module__
-    if own.partition(".")[0] not in ("lightning", "pytorch_lightning"):
+    if overrides(module, "on_save_checkpoint"):
         return
     for name, value in vars(module).items():
         if not name.startswith("_") and type(value) in COLLECTIONS:
             yield f"{type(module).__name__}.{name}", len(value)
+
+
+def _numbers(datamodule: Any) -> Iterator[tuple[str, Any]]:
+    """Numbers, texts and collections that a DataModule holds, unless it keeps its state by itself."""
+    if datamodule is None or overrides(datamodule, "state_dict"):
+        return
+    for name, value in vars(datamodule).items():
+        if not name.startswith("_") and type(value) in (*ATOMS, *COLLECTIONS):
+            yield f"{type(datamodule).__name__}.{name}", len(value) if type(value) in COLLECTIONS else value
 
 
 def _tell(what: str, instead: str) -> None:

@@ -1,8 +1,12 @@
-"""Labels and predictions of the batches of a test, where the module gives them."""
+"""What a module gives for the batches of a set: labels and predictions of a test, and predictions."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
+from helixband.errors import DataError, DefinitionError
 from helixband.interop.packages import overrides
 from helixband.nested import leaves, map_leaves
 from helixband.randomness import unmoved
@@ -35,9 +39,16 @@ class Seen:
         found = _named(outputs)
         if found[0] is None or found[1] is None:
             found = self._predict(trainer, module, batch, batch_idx)
-        if not self.left_out:
-            for kept, given in zip((self._true, self._predicted), found, strict=True):
-                kept.add(map_leaves(lambda leaf: leaf.detach().cpu(), given))
+        if self.left_out:
+            return
+        try:
+            true = on_host(found[0], "the test set, for labels,")
+            predicted = on_host(found[1], "the module, for predictions,")
+        except DefinitionError as error:
+            self.left_out = str(error)
+            return
+        self._true.add(true)
+        self._predicted.add(predicted)
 
     def joined(self) -> tuple[Any, Any]:
         """(y_true, y_pred) of the whole set, as NumPy (N, …); (None, None) where they are not known."""
@@ -66,9 +77,45 @@ class Seen:
         except Exception as error:  # what the module raises: its predict_step may be for other batches
             self.left_out = f"predict_step of a batch of the test set raised {type(error).__name__}: {error}"
             return None, None
-        if not hasattr(predicted, "shape"):
-            self.left_out = f"predict_step gave a {type(predicted).__name__} for a batch of the test set"
         return batch[1], predicted
+
+
+class Predicted:
+    """A callback that keeps what `predict_step` gives, of several loaders one after another."""
+
+    def __init__(self) -> None:
+        self._kept = Outputs()
+
+    def on_predict_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep that of a batch; raises `DefinitionError` where it is nothing."""
+        if outputs is None:
+            raise DefinitionError(f"{type(module).__name__}.predict_step returned nothing for a batch")
+        self._kept.add(on_host(outputs, f"{type(module).__name__}.predict_step"))
+
+    def joined(self) -> Any:
+        """That of the whole set, as NumPy (N, …); raises `DataError` where there was no batch."""
+        if self._kept.empty:
+            raise DataError("there was no batch to predict on; prediction needs one example at least")
+        return self._kept.joined()
+
+
+def on_host(nested: Any, what: str) -> Any:
+    """Arrays (N, …) of a batch on the host; raises `DefinitionError` where `what` gave something else."""
+
+    def moved(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor | np.ndarray):
+            raise DefinitionError(
+                f"{what} gave a {type(leaf).__name__}; it has to give tensors or arrays (N, …)"
+            )
+        if leaf.ndim == 0:
+            raise DefinitionError(
+                f"{what} gave one number for a batch; it has to give one row for each example"
+            )
+        return leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf
+
+    return map_leaves(moved, nested)
 
 
 def _named(outputs: Any) -> tuple[Any, Any]:
