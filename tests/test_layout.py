@@ -110,7 +110,7 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "composing course new older planned prepared targets",
+        "composing course new older planned prepared rooted targets",
         "packages",
         "promises",
         "__main__ callback data scored searched weights",

@@ -1,7 +1,8 @@
-"""Two classes of Lightning in the place of a def.py: `module.py:LitModel,data.py:CoraData`."""
+"""What stands in the place of a def.py: two classes, `module.py:LitModel,data.py:CoraData`, or an experiment."""
 
 import os
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -76,3 +77,9 @@ def take(classes: list[NamedClass], definition: ModuleType, seed: int, record: b
 
     second = parts_of(record)[1]
     take_classes(definition, [_class_of(each, definition, seed, second) for each in classes])
+
+
+def experiment_of(definition: ModuleType) -> Any:
+    """The experiment in YAML that the module of a definition was made from, or None."""
+    room, found = sys.modules.get("helixband.interop.experiment"), vars(definition).get("experiment")
+    return found if room is not None and isinstance(found, room.Experiment) else None

@@ -4,10 +4,12 @@
 another definition, in another process it is the same, and a result directory has all of it in its def.py.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hydra.utils
@@ -21,8 +23,9 @@ from helixband.errors import DefinitionError, HelixbandError, meant
 from helixband.hparams import Hparams
 from helixband.interop.composing import Composed, first_line
 from helixband.interop.older import translated
+from helixband.interop.rooted import MARK, apart
 from helixband.interop.searched import declared, hyperparameters
-from helixband.interop.targets import check_accelerator, check_targets
+from helixband.interop.targets import check_accelerator, check_targets, targets
 
 DATA = ("datamodule", "data")
 """The names that the node of the data module has, the older one first."""
@@ -64,6 +67,8 @@ get_trainer = experiment.get_trainer
 class Experiment:
     """A configuration as YAML and its hyperparameters; the functions of a definition are its methods."""
 
+    mark = MARK
+
     def __init__(
         self,
         file: str,
@@ -75,17 +80,26 @@ class Experiment:
     ) -> None:
         self.file, self._text, self._choices = file, text, dict(choices)
         self._output = Path(definition).parent
-        self.root = os.environ.setdefault("PROJECT_ROOT", str((self._output / root).resolve()))
-        if self.root not in sys.path:
-            sys.path.append(self.root)
+        self._is_apart, self._modules = (self._output / MARK).is_file(), dict[str, ModuleType]()
+        if self._is_apart:
+            self.root = str(self._output)
+        else:
+            self.root = os.environ.setdefault("PROJECT_ROOT", str((self._output / root).resolve()))
+            if self.root not in sys.path:
+                sys.path.append(self.root)
         self.hparams: type[Hparams] = declared(hyperparameters)
 
     def get_module(self, config: Mapping[str, Any]) -> Any:
         """The LightningModule of `model`, with these hyperparameters."""
-        return self._made(self._config(config), "model")
+        with self._at_root():
+            return self._made(self._config(config), "model")
 
     def get_datamodule(self, data_dir: str, batch_size: int, config: Mapping[str, Any] | None = None) -> Any:
         """The LightningDataModule of `datamodule`, or `data`."""
+        with self._at_root():
+            return self._data(data_dir, batch_size, config)
+
+    def _data(self, data_dir: str, batch_size: int, config: Mapping[str, Any] | None) -> Any:
         whole = self._config(config or {})
         name = data_node(whole, self.file)
         if OmegaConf.select(whole, "paths.data_dir") is not None:
@@ -97,6 +111,19 @@ class Experiment:
 
     def get_trainer(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of Lightning's Trainer: those of `trainer`, the callbacks and the loggers."""
+        with self._at_root():
+            return self._arguments(config)
+
+    @property
+    def targets(self) -> list[str]:
+        """What the `_target_`s of the experiment name."""
+        plainly = OmegaConf.to_container(OmegaConf.create(self._text))
+        return [target for _, target in targets(plainly)]
+
+    def _at_root(self) -> contextlib.AbstractContextManager[None]:
+        return apart(self.root, self._modules) if self._is_apart else contextlib.nullcontext()
+
+    def _arguments(self, config: Mapping[str, Any]) -> dict[str, Any]:
         whole = self._config(config)
         found = {name: self._made(whole, f"trainer.{name}") for name in whole.get("trainer") or {}}
         found = {name: value for name, value in found.items() if name not in ("_target_", "max_epochs")}

@@ -242,7 +242,8 @@ class LightningModel(BaseModel):
             data = {"datamodule": source.datamodule}
         else:
             data = {"dataloaders": as_loader(generator, self.args.batch_size)}
-        return self._run(None, self._trainer(looks=looks), what, data, **keywords)
+        ours = {"logger": False} if what == "predict" else {}  # there is nothing to log
+        return self._run(None, self._trainer(looks=looks, **ours), what, data, **keywords)
 
     def _run(self, recorder: Any, trainer: Any, what: str, data: Mapping[str, Any], **keywords: Any) -> Any:
         """Have the Trainer do its work; an interruption is raised as that, and no exit of the Trainer's."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from helixband.definition import Definition
-from helixband.definition.classes import named_classes
+from helixband.definition.classes import experiment_of, named_classes
 from helixband.errors import UsageError
 from helixband.files import read_whole
 
@@ -16,9 +16,28 @@ def sources(definition: Definition, include: Sequence[str]) -> dict[str, bytes]:
 
     `include`: files, folders and globs in that folder. Raises `UsageError` where one leads to nothing.
     """
+    if (experiment := experiment_of(definition.module)) is not None:
+        return {
+            **_of_experiment(Path(experiment.root), experiment.targets, include),
+            experiment.mark: b"",
+            definition.path.name: definition.source,
+        }
     folder = definition.path.parent
     apart = [each.file for each in named_classes(definition.given) if each.file.parent != folder]
     found = {definition.path, *_imported(definition), *_beside(definition)}
+    contents = _contents(found, folder, include)
+    contents |= {file.name: read_whole(file) for file in apart}
+    return {**contents, definition.path.name: definition.source}
+
+
+def _of_experiment(root: Path, targets: Sequence[str], include: Sequence[str]) -> dict[str, bytes]:
+    """The files of the project of an experiment that its targets lead to, by their paths in it."""
+    found = {file for target in targets for file in _files_of(target, root)}
+    return _contents(found, root, include)
+
+
+def _contents(found: set[Path], folder: Path, include: Sequence[str]) -> dict[str, bytes]:
+    """The content of these files of a folder, of those that they import from there, and of `include`."""
     waiting = list(found)
     while waiting:
         for file in _named_in(read_whole(waiting.pop()), folder):
@@ -27,9 +46,7 @@ def sources(definition: Definition, include: Sequence[str]) -> dict[str, bytes]:
                 waiting.append(file)
     for pattern in include:
         found |= _included(pattern, folder)
-    contents = {str(file.relative_to(folder)): read_whole(file) for file in sorted(found)}
-    contents |= {file.name: read_whole(file) for file in apart}
-    return {**contents, definition.path.name: definition.source}
+    return {str(file.relative_to(folder)): read_whole(file) for file in sorted(found)}
 
 
 def classes(definition: Definition) -> list[str]:
@@ -63,12 +80,20 @@ def _named_in(source: bytes, folder: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
         for name in names:
-            place = folder / name.partition(".")[0]
-            if place.with_suffix(".py").is_file():
-                found.add(place.with_suffix(".py"))
-            elif (place / "__init__.py").is_file() or (folder / f"{name.replace('.', '/')}.py").is_file():
-                found |= {file for file in place.rglob("*.py") if file.is_file()}
+            found |= _files_of(name, folder)
     return found
+
+
+def _files_of(name: str, folder: Path) -> set[Path]:
+    """The files of a folder that a dotted name leads to: a module, or all modules of a package."""
+    parts = name.split(".")
+    place = folder / parts[0]
+    if place.with_suffix(".py").is_file():
+        return {place.with_suffix(".py")}
+    modules = (folder.joinpath(*parts[:count]).with_suffix(".py") for count in range(2, len(parts) + 1))
+    if (place / "__init__.py").is_file() or any(module.is_file() for module in modules):
+        return {file for file in place.rglob("*.py") if file.is_file()}
+    return set()
 
 
 def _included(pattern: str, folder: Path) -> set[Path]:

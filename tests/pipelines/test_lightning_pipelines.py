@@ -1,6 +1,8 @@
 """Bundles of LightningModules, and the example that parses citations."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from conftest import ROOT, Project
 
 pytest.importorskip("lightning")
 
+from interop.projects import made, run
 from interop.shared_modules import BOTH, COMMON
 
 from helixband.pipelines import load
@@ -70,3 +73,38 @@ def test_the_example_parses_citations(project: Project, monkeypatch: pytest.Monk
     assert parsed["tags"][0] == "author"
     assert "<author>Vaswani" in parsed["tagged"]
     assert json.loads(json.dumps(parsed)) == parsed
+
+
+def exported(folder: Path, name: str, more: str = "") -> tuple[Path, Path, np.ndarray]:
+    """The bundle of an experiment in YAML, an input, and what --predict gave for it; the project is gone."""
+    place = made(folder, name=name)
+    module = place / "src" / "model.py"
+    module.write_text(module.read_text() + more)
+    words = ["configs/train.yaml", "trainer.max_epochs=1", "logger=csv", "--train", "--predict", "bars.npz"]
+    run(place, "-m", "helixband", "--experiment", *words)
+    run(folder, "-m", "helixband.pipelines", "export", f"{name}/results", f"{name}_bundle")
+    expected = np.load(place / "results/predictions/bars.npz.npy")
+    inputs = (place / "data/bars.npz").rename(folder / f"{name}.npz")
+    shutil.rmtree(place)
+    return folder / f"{name}_bundle", inputs, expected
+
+
+def test_bundles_of_experiments_have_the_modules_of_their_targets_and_stay_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROJECT_ROOT", raising=False)
+    halves = "\n\nBarModule.predict_step = lambda self, batch, index: self(batch[0]) / 2\n"
+    bundles = [exported(tmp_path, "first"), exported(tmp_path, "second", halves)]
+    modules, paths = set(sys.modules), list(sys.path)
+    predict = [load(bundle, trust=True, cpu=True) for bundle, _, _ in bundles]
+    for _ in range(2):  # a second time: nothing was written to them
+        for one, (bundle, inputs, expected) in zip(predict, bundles, strict=True):
+            np.testing.assert_array_equal(one(inputs), expected)
+            np.testing.assert_array_equal(load(bundle, trust=True, cpu=True)(inputs), expected)
+    assert "PROJECT_ROOT" not in os.environ
+    assert [place for place in sys.path if str(tmp_path) in place and place not in paths] == [
+        str(bundle / next(bundle.glob("code-*"))) for bundle, _, _ in bundles
+    ]
+    for name in set(sys.modules) - modules:
+        if name.partition(".")[0] == "src":
+            del sys.modules[name]
