@@ -64,6 +64,20 @@ class Numbers:
         self._gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         self._held = held.states()
 
+    def is_now(self) -> bool:
+        """Whether nothing was drawn since."""
+        name, keys, *place = self._numpy
+        now: Any = np.random.get_state(legacy=True)
+        gpus = torch.cuda.get_rng_state_all() if self._gpus else []
+        return (
+            random.getstate() == self._python
+            and (name, *place) == (now[0], *now[2:])
+            and bool((keys == now[1]).all())
+            and torch.equal(torch.get_rng_state(), self._cpu)
+            and all(map(torch.equal, gpus, self._gpus))
+            and held.are_at(self._held)
+        )
+
     def put_back(self) -> None:
         """Set the generators to these states."""
         held.put(self._held)  # first, as it may load modules

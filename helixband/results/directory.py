@@ -102,6 +102,7 @@ class Results:
         self.calibration_file = self.path / "calibration.json"
         self.test_set_file = self.path / "test_predictions.npz"
         self.pictures_file = self.path / "test_pictures.npz"
+        self.test_chunks = self.path / "test_result.part"
         self.predictions = self.path / "predictions"
         self.report_file = self.path / "report.html"
         self._lock_file = self.path / "lock"

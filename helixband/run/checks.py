@@ -51,7 +51,7 @@ class Checks(Stage):
                 "--hyper samples configurations, --config fixes one: give one or the other; with --hyper, "
                 "--set fixes single hyperparameters, and --try has configurations to begin with"
             )
-        if self.args.hyper or self.args.predict:
+        if self.args.hyper or self.args.eval or self.args.predict:
             check_workers(self.args)
         self._check_model()
         self._check_data_directory()

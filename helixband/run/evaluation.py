@@ -16,14 +16,19 @@ from helixband.definition.contract import kind_of
 from helixband.display.text import show_number, show_row
 from helixband.env import without_credentials
 from helixband.errors import DataError, HelixbandError, counted
-from helixband.files import exists, remove_file
+from helixband.files import exists, remove_file, remove_folder
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.pictures import write_pictures
 from helixband.results.scored import reason_to_leave_out, write_scored
 from helixband.run.context import Context, Stage
+from helixband.search.executors.chunks import SpreadOver
+from helixband.search.executors.scoring import Elsewhere, facts_of, first_epoch, form_of, in_portions
+from helixband.search.executors.task import Chunk, Task
+from helixband.search.executors.workers import ChunkWorkers
 from helixband.training import judge, pictures
 from helixband.training.feed import Pairs
+from helixband.training.portions import portions_of
 from helixband.training.weighting import split_of
 
 UNLIKE = "unlike_"
@@ -75,8 +80,16 @@ class Evaluation(Stage):
         files = self._files()
         return all(exists(file) for file in files) and self.run_file.stage("evaluate") == self._facts(facts)
 
-    def evaluate(self, load_model: Callable[[], BaseModel], facts: dict[str, Any]) -> None:
-        """Score the test set, and trivial models on it, unless that was done with the same `facts`."""
+    def evaluate(
+        self,
+        load_model: Callable[[], BaseModel],
+        facts: dict[str, Any],
+        workers: ChunkWorkers,
+    ) -> None:
+        """Score the test set, and trivial models on it, unless that was done with the same `facts`.
+
+        Chunks of a large set are evaluated by the workers, where there are any.
+        """
         results, similar = self.results, self._similar_digests()
         if self.is_done(facts):
             self.run_file.check_files(self._files())
@@ -87,7 +100,11 @@ class Evaluation(Stage):
         model, test = load_model(), self.test_data()
         seed_everything(derive_seed(self.args.seed, "evaluate"))
         with model.engine.limited(model.engine.options.limit_test, test, "limit_test") as limit:
-            result, y_true, y_pred = self._score(model, test)
+            elsewhere = self._elsewhere(model, test, facts["trial"], workers, limit)
+            result, y_true, y_pred = self._score(model, test, elsewhere)
+            if elsewhere is not None:
+                remove_folder(results.test_chunks)
+            seed_everything(derive_seed(self.args.seed, "evaluate"))  # the rest in this process, as ever
             if similar:
                 result |= self._score_unlike(model, test, similar)
             shown = pictures.of_set(model, test)
@@ -117,9 +134,8 @@ class Evaluation(Stage):
         """The generator of the test set, in its first epoch. One of ours is kept until `release`."""
         made = self.definition.test_data(self.args.data) if self._kept is None else self._kept
         if isinstance(made, BatchGenerator):
-            made.set_epoch(0, 0)
             self._kept = made
-        return made
+        return first_epoch(made)
 
     def release(self) -> None:
         """Let go of the test set, whose memory is the training's."""
@@ -159,12 +175,49 @@ class Evaluation(Stage):
             examples = [replace(found, intervals=None) for found in examples]
         return examples[0], examples[1]
 
-    def _score(self, model: BaseModel, test: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
+    def _elsewhere(
+        self,
+        model: BaseModel,
+        test: Iterable[Any],
+        trial: str,
+        workers: ChunkWorkers,
+        limit: int | None,
+    ) -> Elsewhere | None:
+        """What has workers evaluate the test set; None where this process does, which is said."""
+        args = self.args
+        if args.debug or not workers.are_wanted(args):
+            return None
+        portions, form, why = None, None, "Lightning's Trainer tests the model"
+        if model.engine.foreign is None:
+            portions, why = (
+                portions_of(test, model),
+                f"a {type(test).__name__} is read from its beginning alone",
+            )
+        if portions is not None:
+            if len(portions.spans(limit)) == 1:
+                return None
+            form, why = form_of(model, portions, args.mc_dropout)
+        executor = None if portions is None or form is None else workers("the test set")
+        if portions is None or form is None or executor is None:
+            self.progress.say(f"test: in this process alone: {why}")
+            return None
+        config = self.results.config_of(self.results.trial(trial)) or {}
+        task = Task(trial, config, epochs=0, chunk=Chunk(None, facts_of(model, portions)))
+        folder, say = self.results.test_chunks, self.progress.say
+        return Elsewhere(lambda task: SpreadOver(executor, task, folder, say), task, portions, form, limit)
+
+    def _score(
+        self, model: BaseModel, test: Iterable[Any], elsewhere: Elsewhere | None = None
+    ) -> tuple[dict[str, float], Any, Any]:
         """The metrics, the labels and the predictions."""
         samples = self.args.mc_dropout
         if model.engine.foreign is not None:
             return model.engine.foreign.score(test, samples)
-        return judge.whole_mc(model, test, samples) if samples else judge.whole(model, test)
+        if not samples:
+            return judge.whole(model, test, elsewhere)
+        if elsewhere is None and not isinstance(test, Unlike):
+            test = in_portions(model, test, self.args)
+        return judge.whole_mc(model, test, samples, elsewhere)
 
     def _score_unlike(self, model: BaseModel, test: Iterable[Any], similar: list[str]) -> dict[str, float]:
         """The metrics, as `unlike_<name>`, of the test examples that the check did not find similar."""

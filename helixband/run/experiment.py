@@ -4,11 +4,9 @@ import contextlib
 import functools
 import math
 import os
-import shlex
-import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,29 +17,29 @@ from helixband import interruption
 from helixband.definition import load_definition
 from helixband.display.live import make_progress
 from helixband.display.text import show_number
-from helixband.env import is_of_the_place, variables_read
 from helixband.errors import ProcessError, UsageError, counted
 from helixband.files import absolute, exists, write_whole
 from helixband.hparams import Hparams
 from helixband.randomness import choose_algorithms, derive_seed, seed_everything
 from helixband.results.best import best_state
-from helixband.results.directory import SINGLE, Results, Trial
+from helixband.results.directory import SINGLE, Trial
 from helixband.results.older import older_results
 from helixband.run.checks import Checks, asks_for_training
-from helixband.run.context import Context, Planned, Stage
+from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.flags import check_flags, notes_on_algorithms
 from helixband.run.following import Work as Training
-from helixband.run.following import accompanied, begin, follow, leading, under_torchrun
+from helixband.run.following import accompanied, begin, follow, leading
 from helixband.run.hyperparameters import single_configuration, unsearched_defaults
+from helixband.run.opening import command_of, opened, planned_by
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
 from helixband.run.starting import FLAGS, Starting
 from helixband.run.trained import Trained, no_model
 from helixband.search.executors.trial import Trainer
-from helixband.search.executors.workers import make_executor, make_predictors
+from helixband.search.executors.workers import ChunkWorkers, make_executor
 from helixband.search.journal import SearchJournal
 from helixband.search.run import FIRST_TRIALS, Search
 from helixband.search.samplers.random import draw
@@ -70,7 +68,7 @@ def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, st
 
 
 def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]]) -> None:
-    if (planned := _planned(args)) is None:
+    if (planned := planned_by(args)) is None:
         return
     check_flags(args)
     told = begin(args)
@@ -86,7 +84,7 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
     planned.settle(args)
     if not args.train and (args.eval or args.predict) and not os.path.isdir(args.result):
         raise no_model(absolute(args.result), "it does not exist")
-    with _opened(args) as results:
+    with opened(args) as results:
         if args.debug:
             args.epoch = 1
         # A run that failed before its first epoch binds the next one to nothing.
@@ -109,7 +107,7 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
                 try:
                     experiment.run()
                 except KeyboardInterrupt:
-                    for line in [*progress.summary(), f"go on with: {_command(args)}"]:
+                    for line in [*progress.summary(), f"go on with: {command_of(args)}"]:
                         progress.say(line)
                     raise
         except ProcessError:
@@ -120,47 +118,6 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
             if explained is error:
                 raise
             raise explained from error
-
-
-def _planned(args: Namespace) -> Planned | None:
-    """What a YAML experiment plans, which sets flags that were not given; None where nothing is to run."""
-    if not args.experiment:
-        return Planned()
-    try:
-        from helixband.run.experiments import plan  # imports Hydra
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] in ("hydra", "omegaconf"):
-            raise UsageError(
-                f"--experiment: there is no {error.name}: pip install 'helixband[lightning]'"
-            ) from error
-        raise
-    return plan(args)
-
-
-def _command(args: Namespace) -> str:
-    """What goes on with a run that is stopped, for a shell in the same folder.
-
-    One of several processes can be gone on with by any number of them.
-    """
-    # Another value of these is refused, and they may have been given for this command alone.
-    given = {name: text for name, text in variables_read().items() if name in os.environ}
-    assignments = [f"{name}={shlex.quote(text)}" for name, text in given.items() if not is_of_the_place(name)]
-    return " ".join([*assignments, shlex.join(under_torchrun(args.command))])
-
-
-@contextlib.contextmanager
-def _opened(args: Namespace) -> Iterator[Results]:
-    """The result directory, locked; for --dry-run as it stands, and nothing is made where there is none."""
-    path = absolute(args.result)
-    if args.dry_run:
-        with tempfile.TemporaryDirectory() as empty:
-            results = Results(path if os.path.lexists(path) and not args.debug else empty)
-            with results.only_read("a dry run writes nothing"):  # another run may be at work there
-                yield results
-        return
-    results = Results(path)
-    with results.locked():
-        yield results.cleared_subdirectory("debug") if args.debug else results
 
 
 class Experiment(Stage):
@@ -211,11 +168,11 @@ class Experiment(Stage):
             self._train(trial)
         else:
             self.trained.tell()
-        if self.args.eval:
-            self.evaluation.evaluate(lambda: self.trained.model, self.trained.facts)
-        if self.prediction.inputs:
-            workers = functools.partial(make_predictors, self.trainer, self.progress.say)
-            self.prediction.predict_all(lambda: self.trained.model, self.trained.facts, workers)
+        with contextlib.closing(ChunkWorkers(self.trainer, self.progress.say)) as workers:
+            if self.args.eval:
+                self.evaluation.evaluate(lambda: self.trained.model, self.trained.facts, workers)
+            if self.prediction.inputs:
+                self.prediction.predict_all(lambda: self.trained.model, self.trained.facts, workers)
         if self.args.train and (older := older_results(self.results).note()):
             self.progress.say(older)
         interruption.check()

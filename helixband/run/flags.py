@@ -10,7 +10,7 @@ from helixband.errors import UsageError
 OF_SEARCH = ("trials", "try", "time_budget", "pack")
 """But for its settings, which any run records."""
 OF_WORKERS = ("workers", "trials_per_gpu", "cluster")
-"""For a search, and for predictions."""
+"""For a search, tests and predictions."""
 OF_WINDOWS = ("stride", "both_strands", "format", "chromosomes")
 """For inputs that are predicted window by window."""
 OF_PREDICTION = (*OF_WINDOWS, "names")
@@ -30,12 +30,18 @@ def check_flags(args: Namespace) -> None:
             "one on with it, by --epoch without --hyper"
         )
     if not args.hyper:
-        of_search, of_workers = given(args, OF_SEARCH), [] if args.predict else given(args, OF_WORKERS)
+        of_search, of_workers = (
+            given(args, OF_SEARCH),
+            [] if args.eval or args.predict else given(args, OF_WORKERS),
+        )
         if of_search:
             _refuse([*of_search, *of_workers], "for a search alone; add --hyper")
-        _refuse(of_workers, "for searches and predictions alone; add --hyper or --predict")
+        _refuse(of_workers, "for searches, tests and predictions alone; add --hyper, --eval or --predict")
     if number_of_processes() > 1:
-        _refuse(given(args, OF_WORKERS), "not for a training by torchrun; predict in a command of its own")
+        _refuse(
+            given(args, OF_WORKERS),
+            "not for a training by torchrun; test and predict in a command of its own",
+        )
     if args.cluster and args.pack not in (None, "off"):
         raise UsageError(
             f"--pack {args.pack} packs trials on this machine, and --cluster is for others: leave one out"

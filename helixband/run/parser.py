@@ -239,8 +239,8 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         "--workers",
         metavar="N",
         type=positive,
-        help="how many trials, or chunks of --predict, run at the same time, in processes on this machine "
-        "(default: 1)",
+        help="how many trials, or chunks of --eval and --predict, run at the same time, in processes on this "
+        "machine (default: 1)",
     )
     add(
         "--pack",
@@ -258,6 +258,6 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--cluster",
         metavar="ADDRESS",
-        help="run trials and chunks of --predict on a Dask cluster: tcp://host:port, slurm:[key=value,…] or "
-        "ssh:host,host",
+        help="run trials and chunks of --eval and --predict on a Dask cluster: tcp://host:port, "
+        "slurm:[key=value,…] or ssh:host,host",
     )

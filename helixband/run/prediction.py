@@ -1,6 +1,5 @@
 """The stage that predicts: each input by the definition's own generator, or window by window."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +8,15 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from base_model import DEBUG_BATCHES, BaseModel
-from helixband.env import credential_in, without_credentials
-from helixband.errors import DataError, UsageError, counted
-from helixband.files import absolute, file_facts, matching_files
+from helixband.env import without_credentials
+from helixband.errors import UsageError, counted
+from helixband.files import absolute, file_facts
 from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.outputs import FORMATS
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import (
     called,
     called_records,
     has_table,
-    input_name,
     named_arrays,
     write_predictions,
 )
@@ -36,22 +33,19 @@ from helixband.outputs.windows import (
     try_windows,
 )
 from helixband.randomness import derive_seed, seed_everything
-from helixband.results.digests import content_digest, file_digest, is_same_content
+from helixband.results.digests import content_digest, file_digest
 from helixband.run.context import Context, Stage
 from helixband.run.flags import OF_PREDICTION, OF_WINDOWS, given
-from helixband.run.records import SUFFIX, Record, Records
-from helixband.search.executors.chunks import SpreadOver, has_own_generator, windows_like_training
+from helixband.run.inputs import PART, find_inputs
+from helixband.run.records import Record, Records
+from helixband.search.executors.chunks import SpreadOver
 from helixband.search.executors.local import Executor
 from helixband.search.executors.task import Chunk, Task
+from helixband.search.executors.windows import has_own_generator, windows_like_training
 from helixband.sequence.chromosomes import read_aliases
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.reading import shown_names
 from helixband.training import rehearsal
-
-PART = ".part"
-OUTPUTS = {PART: "folder", SUFFIX: "record", ".std.npy": "output"}
-OUTPUTS |= {f".{name}": "output" for name in FORMATS}
-"""What names of the files of an input end in, but for parts of predictions."""
 
 NAMINGS = ("number", "ucsc", "ensembl")
 DEFAULT_FORMATS = ("npy", "tsv")
@@ -69,12 +63,11 @@ class Prediction(Stage):
         self.inputs: dict[str, str] = {}
         self._records = Records(context.results, context.run_file)
         self._own_generator = has_own_generator(self.definition)
-        self._workers: Executor | None = None
-        self._make_workers: Callable[[], Executor | None] = lambda: None
+        self._workers: Callable[[str], Executor | None] = lambda what: None
 
     def find_inputs(self) -> None:
         """Find the files; raises `UsageError` where there are none, or flags do not go together."""
-        self.inputs = self._inputs()
+        self.inputs = find_inputs(self.args, self.results, self._records)
         self._check_flags()
 
     def to_make(self, facts: dict[str, Any] | None) -> list[str]:
@@ -135,20 +128,18 @@ class Prediction(Stage):
         self,
         load_model: Callable[[], BaseModel],
         facts: Mapping[str, Any],
-        make_workers: Callable[[], Executor | None],
+        workers: Callable[[str], Executor | None],
     ) -> None:
         """Predict on each input with the model, unless that was done with the same `facts`.
 
-        Chunks of windows are predicted by the workers that `make_workers` gives, if it gives any.
+        Chunks of windows are predicted by the `workers`, where there are any.
         """
-        self._make_workers = make_workers
+        self._workers = workers
         try:
             for name, path in self.inputs.items():
                 with self._records.filling():
                     self._predict(name, path, load_model, facts)
         finally:
-            if self._workers is not None:
-                self._workers.close()
             self._records.store()
 
     def _predict(
@@ -245,13 +236,11 @@ class Prediction(Stage):
         args = self.args
         if args.debug or len(list(chunks(predictor.data))) == 1:
             return None
-        if self._workers is None:
-            self._workers = self._make_workers()
-        if self._workers is None:
+        if (workers := self._workers("windows")) is None:
             return None
         config = self.results.config_of(self.results.trial(trial)) or {}
         task = Task(trial, config, epochs=0, chunk=Chunk(path, predictor.facts()))
-        return SpreadOver(self._workers, task, self.results.prediction(name, PART), self.progress.say)
+        return SpreadOver(workers, task, self.results.prediction(name, PART), self.progress.say)
 
     def _predict_whole(
         self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: Record
@@ -335,60 +324,4 @@ class Prediction(Stage):
             raise UsageError(
                 f"--stride {self.args.stride}: the windows are those of get_pred_generator in "
                 f"{self.definition.path}; set their stride there, or leave it out"
-            )
-
-    def _inputs(self) -> dict[str, str]:
-        """Name -> path of each input to predict on."""
-        found: dict[str, str] = {}
-        for pattern in self.args.predict:
-            try:
-                paths = matching_files(pattern, self.args.data)
-            except DataError as error:
-                raise UsageError(f"--predict {pattern}: {error}; paths are under --data") from error
-            for path in paths:
-                name = input_name(path, self.args.data)
-                if (variable := credential_in(name)) is not None:
-                    raise UsageError(
-                        f"--predict: the name of {path} has the value of the environment variable "
-                        f"{variable}, and predictions are stored by this name; rename it"
-                    )
-                if found.setdefault(name, path) != path:
-                    raise UsageError(f"--predict: {found[name]} and {path} would both be named {name}")
-                earlier = self._records.seen(name).get("path", path)
-                if os.path.exists(earlier) and not is_same_content(earlier, path):
-                    raise UsageError(
-                        f"--predict: {path} would be named {name}, as {earlier} was; rename it, or choose "
-                        "another directory with --result"
-                    )
-        self._check_names(found)
-        return found
-
-    def _check_names(self, found: dict[str, str]) -> None:
-        """Raise `UsageError` for two inputs of which it is known that they would write one file."""
-        for name, path in found.items():
-            spread = f"{name}.std"
-            if self.args.mc_dropout and spread in found:
-                raise UsageError(
-                    f"--predict: the standard deviation of {path} and the prediction of {found[spread]} "
-                    f"would both be named {spread}; rename one of them, or leave --mc-dropout out"
-                )
-            for folder in map(str, Path(name).parents):
-                for suffix, what in OUTPUTS.items():
-                    if folder.endswith(suffix) and (other := found.get(folder.removesuffix(suffix))):
-                        raise UsageError(
-                            f"--predict: {path} would be written to {folder}, which is the {what} of "
-                            f"{other}; rename one of them"
-                        )
-            self._check_places(name, path)
-
-    def _check_places(self, name: str, path: str) -> None:
-        """Raise `UsageError` where a file is in the place of a folder, or a folder in that of a file."""
-        within = [self.results.predictions / folder for folder in Path(name).parents]
-        taken = [(place, "a file") for place in within if place.exists() and not place.is_dir()]
-        files = [self.results.prediction(name, suffix) for suffix in OUTPUTS if suffix != PART]
-        taken += [(place, "a folder") for place in files if place.is_dir()]
-        for place, what in taken:
-            raise UsageError(
-                f"--predict: {path} would be written to {place}, which is {what} already; rename the input, "
-                "or choose another directory with --result"
             )

@@ -18,7 +18,7 @@ from helixband.nested import leaves, length, map_leaves
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.feed import Split
 from helixband.training.meters import Loss, LossMeter, MetricMeter, mean_of
-from helixband.training.passes import Evaluated
+from helixband.training.passes import Evaluated, Evaluator
 from helixband.training.result import joined, named, plain_numbers
 from helixband.training.rows import check_leaves
 from helixband.training.weighting import split_of
@@ -204,9 +204,11 @@ def _evaluated(model: Any, output: dict[str, Any], y: Any) -> Evaluated:
     return Evaluated(weighed, y_pred, outputs)
 
 
-def whole(model: Any, generator: Iterable[Any]) -> tuple[dict[str, float], Any, Any]:
-    """(loss and metrics, y_true, y_pred) of a whole set."""
-    losses, y_true, y_pred = outputs(model, generator, split_of(model))
+def whole(
+    model: Any, generator: Iterable[Any], elsewhere: Evaluator | None = None
+) -> tuple[dict[str, float], Any, Any]:
+    """(loss and metrics, y_true, y_pred) of a whole set, whose pieces are perhaps evaluated `elsewhere`."""
+    losses, y_true, y_pred = outputs(model, generator, split_of(model), elsewhere=elsewhere)
     return joined(losses, numbers(model, "eval_metrics", y_true, y_pred)), y_true, y_pred
 
 
@@ -216,14 +218,15 @@ def outputs(
     split: Split | None = None,
     of_part: bool = False,
     alone: bool = False,
+    elsewhere: Evaluator | None = None,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a set, its labels checked; `split` is that of its batches.
 
-    With `alone`, this process does it without the others of its training. Raises `DataError` where no
-    example counts for the loss, unless this is `of_part` of a set alone.
+    With `alone`, this process does it without the others of its training; `elsewhere` has others do it.
+    Raises `DataError` where no example counts for the loss, unless this is `of_part` of a set alone.
     """
     step = _by_definition if model.engine.own_eval_step else batch
-    losses, y_true, y_pred = _pass(model, step, generator, split, of_part, alone)
+    losses, y_true, y_pred = _pass(model, step, generator, split, of_part, alone, elsewhere)
     model.check_labels(y_true)
     if not math.isfinite(losses["loss"]):
         _check_finite(generator, y_true, y_pred)
@@ -237,6 +240,7 @@ def _pass(
     split: Split | None = None,
     of_part: bool = False,
     alone: bool = False,
+    elsewhere: Evaluator | None = None,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a whole set, whose batches `step(model, x, y)` evaluates."""
     model.engine.begin_pass()
@@ -248,7 +252,7 @@ def _pass(
         return model.engine.weighed(loss) or Loss(loss, 1)
 
     rows, limit, evaluated = model.args.batch_size, model.batch_limit, functools.partial(step, model)
-    shared = None if alone else model.engine.shared
+    shared = elsewhere or (None if alone else model.engine.shared)
     try:
         return passes.evaluate(
             evaluated, loss_of, generator, model.device, rows, limit, split, shared, of_part
@@ -257,14 +261,16 @@ def _pass(
         model.engine.sample_weight = None
 
 
-def whole_mc(model: Any, generator: Iterable[Any], samples: int) -> tuple[dict[str, float], Any, Any]:
+def whole_mc(
+    model: Any, generator: Iterable[Any], samples: int, elsewhere: Evaluator | None = None
+) -> tuple[dict[str, float], Any, Any]:
     """As `whole`, of the mean over `samples` passes with dropout left on, with the spread as <name>_std.
 
     The loss is that of the mean prediction if the criterion takes y_pred itself. A criterion that takes other
     outputs, as logits, or a loss of the definition's own, has no loss of it: then it is the mean loss.
     """
     with model.engine.modes.dropout_left_on():
-        found = [whole(model, generator) for _ in range(samples)]
+        found = [whole(model, generator, elsewhere) for _ in range(samples)]
     values, y_true = [values for values, _, _ in found], found[0][1]
     monte_carlo.check(predictions := [y_pred for _, _, y_pred in found])
     y_pred = monte_carlo.mean(predictions)

@@ -4,14 +4,13 @@ Nothing is copied from the device while a pass runs. Losses and outputs are read
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from helixband import interruption
 from helixband.errors import DataError
 from helixband.nested import length
-from helixband.training.distributed import Shared
 from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.member import Member
 from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet
@@ -59,6 +58,14 @@ class Evaluated(NamedTuple):
     outputs: tuple[Any, Any] | None = None
 
 
+class Evaluator(Protocol):
+    """Has the pieces of a set evaluated, in several processes."""
+
+    def evaluated(self, step: Callable[..., Evaluated], pieces: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
+        """Each piece, of which x need not be there, with what `step` gives of it."""
+        ...
+
+
 def evaluate(
     step: Callable[..., Evaluated],
     criterion: Callable[..., Loss],
@@ -67,7 +74,7 @@ def evaluate(
     training_rows: int,
     limit: int | None = None,
     split: Split | None = None,
-    shared: Shared | None = None,
+    shared: Evaluator | None = None,
     of_part: bool = False,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a whole set, the latter as NumPy arrays (N, …).

@@ -187,6 +187,11 @@ class ModelState:
                 if state:
                     part.load_state_dict(revived(state))
 
+    def marks(self, model: Any) -> dict[Any, Any]:
+        """Something that is equal as long as the model and the definition's modules hold the same."""
+        roots = {**self.roots(model), **randomness.held.variables()}
+        return {path: mark for path, (_, mark) in look(roots, self._is_own).plain.items()}
+
     def roots(self, model: Any) -> dict[str, Any]:
         """Where what the model holds begins, by names for messages."""
         return dict(zip(MODEL, (model, model.network, model.criterion), strict=True))

@@ -163,4 +163,4 @@ def test_input_without_windows_and_a_single_chunk_start_no_worker(
 def test_workers_are_refused_where_nothing_is_for_them(split: Project) -> None:
     run = split.run("--epoch", "1", "--workers", "2")
     assert run.code == 2
-    assert "--workers: for searches and predictions alone; add --hyper or --predict" in run.err
+    assert "--workers: for searches, tests and predictions alone; add --hyper, --eval or --predict" in run.err

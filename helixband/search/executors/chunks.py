@@ -1,4 +1,4 @@
-"""Predictions on windows, chunk by chunk: what a worker makes of a chunk, and how all come back in order.
+"""Chunks of an input or of the test set: how workers get them, and how what they make comes back in order.
 
 A worker writes a chunk to a file of its own, in a folder that this run alone knows. So a worker that was
 believed dead disturbs nobody: what it writes is what the other one writes, or goes nowhere.
@@ -7,7 +7,6 @@ believed dead disturbs nobody: what it writes is what the other one writes, or g
 import io
 import json
 import secrets
-from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, wait
@@ -20,14 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband import interruption
-from helixband.definition import Definition
-from helixband.errors import DataError, HelixbandError
-from helixband.files import exists, make_folder, read_whole, remove_file, remove_folder, write_whole
-from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.outputs.windows import Span, WindowPredictor
+from helixband.errors import HelixbandError
+from helixband.files import make_folder, read_whole, remove_file, remove_folder, write_whole
 from helixband.search.executors.local import Executor, WorkerDied
-from helixband.search.executors.task import Chunk, Task
-from helixband.search.executors.trial import Trainer
+from helixband.search.executors.task import Task
 
 ATTEMPTS = 3
 """A chunk whose worker died is given so many times in all."""
@@ -38,63 +33,14 @@ OWN = "chunks-"
 """What the name of the folder of a run's chunks begins with; those of a run that was stopped are removed."""
 
 Arrays = dict[str, NDArray[Any]]
-
-
-def windows_like_training(definition: Definition, args: Namespace, path: str) -> SequenceBatchGenerator:
-    """The windows of an input, in the form of the training examples."""
-    trained_on = definition.sequence_training_data(args.data, args.batch_size)
-    return trained_on.for_prediction(path, args.stride, "number" if args.names == "number" else None)
-
-
-def has_own_generator(definition: Definition) -> bool:
-    """Whether the definition says how an input is read."""
-    return definition.function("get_pred_generator") is not None
-
-
-class ChunkWorker:
-    """Predicts on chunks in a worker; the model and the windows of the latest input are kept."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._known: tuple[str, str] | None = None
-        self._predictor: WindowPredictor
-
-    def carry_out(self, task: Task, chunk: Chunk) -> None:
-        """Write the arrays of a chunk to its file, unless the run has ended meanwhile."""
-        if self._known != (task.name, chunk.path):
-            self._predictor = self._load(task, chunk)
-            self._known = (task.name, chunk.path)
-        arrays = self._predictor.predict(chunk.first, chunk.last)
-        if exists(Path(chunk.target).parent):
-            write_arrays(Path(chunk.target), arrays)
-
-    def _load(self, task: Task, chunk: Chunk) -> WindowPredictor:
-        trainer, args = self._trainer, self._trainer.args
-        model = trainer.trained_model(trainer.results.trial(task.name), task.config)
-        if has_own_generator(trainer.definition):
-            data = trainer.definition.prediction_data(chunk.path)
-        else:
-            data = windows_like_training(trainer.definition, args, chunk.path)
-        assert isinstance(data, SequenceBatchGenerator)  # as it is in the run's process
-        predictor = WindowPredictor(model, data, args.both_strands, args.mc_dropout, args.seed)
-        facts = json.loads(json.dumps(predictor.facts()))
-        for name, expected in chunk.facts.items():
-            if facts[name] != expected:
-                raise DataError(
-                    f"a worker has another {name} than the run for {chunk.path}: {facts[name]}, and not "
-                    f"{expected}; {ADVICE.get(name, 'predict without --workers and --cluster')}"
-                )
-        return predictor
-
-
-ADVICE = {"device": "give --cpu, or use machines with the same kind of device"}
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class SpreadOver:
-    """Predicts on chunks by the workers of an executor: calling it gives their arrays, in order.
+    """Has the workers of an executor do chunks: calling it gives their arrays, in order.
 
-    `task` has a chunk without a place in the input; `folder` is where the files of chunks lie until they are
+    `task` has a chunk without its place; `folder` is where the files of chunks lie until they are
     read. Twice as many chunks as there are workers are under way, which bounds the disk that they take.
 
     Raises `HelixbandError` where workers die of one chunk again and again, or a definition raised.
@@ -106,7 +52,7 @@ class SpreadOver:
     say: Callable[[str], None]
 
     def __call__(self, spans: Iterable[Span]) -> Generator[Arrays]:
-        """The arrays of the windows [first, last) of each chunk."""
+        """The arrays of each chunk [first, last)."""
         waiting, under_way = iter(spans), deque[tuple[Task, Future[Any]]]()
         for left_over in self.folder.glob(f"{OWN}*"):
             remove_folder(left_over)
@@ -142,11 +88,11 @@ class SpreadOver:
             try:
                 future.result()
             except WorkerDied as death:
-                what = f"windows {chunk.first:,} to {chunk.last:,} of {chunk.path}"
                 if attempt == ATTEMPTS:
-                    told = f"the worker died {attempt} times at the {what}, at last: {death}"
+                    told = f"the worker died {attempt} times at the {chunk}, at last: {death}"
                     raise HelixbandError(told) from death
-                self.say(f"  the worker of the {what} was lost ({death}); they are predicted again")
+                again = "evaluated" if chunk.path is None else "predicted"
+                self.say(f"  the worker of the {chunk} was lost ({death}); they are {again} again")
                 _, future = self._begin(task)
             else:
                 break

@@ -16,14 +16,20 @@ Report = Callable[[str, Row], None]
 class Chunk:
     """Predict on the windows [first, last) of the input `path`, and write the arrays to the file `target`.
 
-    `facts`: what the predictions depend on, as `WindowPredictor.facts` has it in the run's own process.
+    Without a path, evaluate the batches [first, last) of the test set, in pass number `sample` over it.
+    `facts`: what the outcome depends on, as it is in the run's own process.
     """
 
-    path: str
+    path: str | None
     facts: Document
     first: int = 0
     last: int = 0
     target: str = ""
+    sample: int = 0
+
+    def __str__(self) -> str:
+        what, of = ("batches", "the test set") if self.path is None else ("windows", self.path)
+        return f"{what} {self.first:,} to {self.last:,} of {of}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Task:
     `floors[k]` belongs to epoch k + 1 of the trial, whichever task trained it: where the best reward of the
     first k + 1 epochs is below it, the trial goes no further. Beyond the last floor nothing stops it.
     `attempt` is the token of the attempt at the trial that was begun for the task; without one, it begins
-    where it is carried out. With a `chunk` nothing is trained: the trial's best weights predict on that, and
+    where it is carried out. With a `chunk` nothing is trained: the trial's best weights are used on that, and
     of the outcome nothing counts but that there is one. All of it is JSON.
     """
 

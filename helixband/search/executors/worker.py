@@ -34,7 +34,7 @@ from helixband.errors import DefinitionError, HelixbandError
 from helixband.randomness import choose_algorithms
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
-from helixband.search.executors.chunks import ChunkWorker
+from helixband.search.executors.chunk_worker import ChunkWorker
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Chunk, Outcome, Task
 from helixband.search.executors.trial import Trainer

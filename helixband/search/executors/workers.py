@@ -62,17 +62,38 @@ def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) 
     return LocalWorkers(setup, workers, allotted, threads)
 
 
-def make_predictors(trainer: Trainer, say: Callable[[str], None]) -> Executor | None:
-    """What predicts on chunks in other processes, by the same flags; None where this process is to do it."""
+class ChunkWorkers:
+    """What does chunks in other processes, by the same flags: made when it is first asked for."""
+
+    def __init__(self, trainer: Trainer, say: Callable[[str], None]) -> None:
+        self._trainer, self._say = trainer, say
+        self._made: Executor | None = None
+
+    def __call__(self, what: str) -> Executor | None:
+        """Workers for chunks of that; None where this process is to do it all."""
+        if self._made is None and self.are_wanted(self._trainer.args):
+            self._made = _make_chunk_workers(self._trainer, self._say, what)
+        return self._made
+
+    @staticmethod
+    def are_wanted(args: Namespace) -> bool:
+        """Whether there are to be other processes."""
+        return bool(args.cluster) or _local_workers(args) > 1
+
+    def close(self) -> None:
+        """End them."""
+        if self._made is not None:
+            self._made.close()
+
+
+def _make_chunk_workers(trainer: Trainer, say: Callable[[str], None], what: str) -> Executor:
     args = trainer.args
     if args.cluster:
         say(f"connecting to {args.cluster}")
         return connect(args.cluster, Setup.of(trainer, args.directory), args.workers, say)
     workers = _local_workers(args)
-    if workers == 1:
-        return None
     threads = _threads(workers)
-    say(f"{workers} chunks of windows at a time, each with {counted(threads, 'CPU thread')}")
+    say(f"{workers} chunks of {what} at a time, each with {counted(threads, 'CPU thread')}")
     allotted = allot(workers, args.trials_per_gpu or 1, visible_gpus(args.cpu))
     return LocalWorkers(Setup.of(trainer, args.directory), workers, allotted, threads)
 
