@@ -1,4 +1,4 @@
-"""What stands in the place of a def.py: two classes, `module.py:LitModel,data.py:CoraData`, or an experiment."""
+"""What stands in the place of a def.py: two classes, `module.py:Lit,data.py:Data`, or an experiment."""
 
 import os
 import re

@@ -69,6 +69,10 @@ class LightningModel(BaseModel):
             return batch[0], batch[1]
         raise DataError(f"a batch is a {type(batch).__name__}, and no pair (x, y)")
 
+    def forward(self, x: Any) -> dict[str, Any]:
+        """What `predict_step` gives for a batch, as `y_pred`; several arrays are a tuple, as to a Trainer."""
+        return {"y_pred": self.network.predict_step(tuple(x) if isinstance(x, list) else x, 0)}
+
     # A whole set.
 
     def fit(

@@ -108,13 +108,14 @@ def export(result: str | os.PathLike[str], out: str | os.PathLike[str], options:
 
 def _inputs(source: Source, options: Options) -> tuple[Form | None, Any, list[str]]:
     """How sequences are read; a batch of real x, or None, and what there is to say of it."""
-    form = source.form()
+    form, reason = source.form(), "there is none of an earlier --predict"
     predictor = source.predictor(form)
     with predictor.as_in_training():
         for name, make in _real_inputs(source, options, predictor):
             try:
                 data = make()
-                x = next(iter(unlabelled(data, 1)))
+                # A batch of a LightningModule is as its loader gives it.
+                x = next(iter(data if source.definition.function("get_module") else unlabelled(data, 1)))
             except (HelixbandError, OSError) as error:
                 if options.inputs is not None:
                     raise
@@ -127,7 +128,8 @@ def _inputs(source: Source, options: Options) -> tuple[Form | None, Any, list[st
     if options.onnx:
         raise UsageError(f"--onnx: the graph is checked on real inputs, and there is none: {reason}; give "
                          "--inputs FILE")  # fmt: skip
-    return form, None, [] if predictor.reads_texts else [told]
+    is_known = predictor.reads_texts or source.definition.function("get_module")
+    return form, None, [] if is_known else [told]
 
 
 def _real_inputs(source: Source, options: Options, predictor: Predictor) -> Iterable[tuple[str, Any]]:
@@ -138,6 +140,8 @@ def _real_inputs(source: Source, options: Options, predictor: Predictor) -> Iter
         path = source.results.record(file).get("seen", {}).get("path")
         if path and os.path.exists(path):
             yield path, lambda path=path: predictor.data_of(path, None)
+    if source.definition.function("get_module"):
+        return  # its predict_step takes batches of a form of their own
     if source.definition.function("get_test_generator"):
         yield "the test set", lambda: _Xs(source)
     yield "the training set", lambda: _Xs(source, training=True)

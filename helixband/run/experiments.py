@@ -22,6 +22,8 @@ from helixband.interop.searched import hyperparameters, space
 from helixband.jobs import Command, Jobs
 from helixband.run.context import Planned
 
+_OF_EVALUATION = {"eval", "test"}
+"""Names of experiments that evaluate a checkpoint, and of their tasks, in Lightning-Hydra projects."""
 STAGES = ("train", "hyper", "eval", "predict", "check")
 
 
@@ -58,6 +60,16 @@ def _take_stages(args: Namespace, composed: Composed) -> None:
     args.hyper = args.hyper or args.multirun
     if any(getattr(args, name) for name in STAGES) or args.epoch or args.config or args.set or args.hparams:
         return
+    if (
+        job.get("ckpt_path")
+        and "train" not in job
+        and _OF_EVALUATION & {composed.file.stem, job.get("task_name")}
+    ):
+        raise UsageError(
+            f"{composed.file} evaluates ckpt_path={job.ckpt_path} without a training, and a run evaluates what it "
+            "has trained: give --eval with the file of the training, its overrides and its --result. To train "
+            "from these weights on, add --train"
+        )
     args.hyper = searches and str(composed.config.hydra.mode).endswith("MULTIRUN")
     args.train = not args.hyper and bool(job.get("train", True))
     args.eval = bool(job.get("test", False))

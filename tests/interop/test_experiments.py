@@ -106,6 +106,19 @@ def test_what_cannot_be_run_is_told_before_any_work(
     assert not list(project.glob("results/trials/*"))
 
 
+def test_an_experiment_that_evaluates_a_checkpoint_is_refused_before_any_training(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (project / "configs" / "train.yaml").read_text()
+    without = text.replace("train: true\ntest: true\n", "").replace("task_name: train", "task_name: eval")
+    (project / "configs" / "eval.yaml").write_text(without.replace("ckpt_path: null", "ckpt_path: ???"))
+    assert command.main(["--experiment", "configs/eval.yaml"]) == 2
+    assert "ckpt_path is ???, a value that has to be given" in capsys.readouterr().err
+    assert command.main(["--experiment", "configs/eval.yaml", "ckpt_path=some.ckpt"]) == 2
+    assert "evaluates ckpt_path=some.ckpt without a training" in capsys.readouterr().err
+    assert not (project / "results").exists() or not list(project.glob("results/trials/*"))
+
+
 def test_a_key_of_an_older_trainer_is_told_in_one_line(train: Train) -> None:
     printed = train("+trainer.gpus=0", "~trainer.accelerator", "--dry-run", "--no-data-check")
     assert printed.count("trainer.gpus=0 is read as trainer.accelerator=cpu") == 1

@@ -16,6 +16,7 @@ pytest.importorskip("lightning")
 from interop.projects import made, run
 from interop.shared_modules import BOTH, COMMON
 
+from helixband.errors import UsageError
 from helixband.pipelines import load
 from helixband.pipelines.exporting import Options, export
 
@@ -46,6 +47,27 @@ def test_a_lightning_module_predicts_as_it_did(
     predict = load(out, trust=True, cpu=True)
     np.testing.assert_array_equal(predict(project.data / "x.txt"), expected)
     np.testing.assert_allclose(predict((np.array([[1, 2, 3]], np.float32),)), expected[:1], rtol=1e-6)
+
+
+def test_a_graph_of_a_module_is_that_of_its_predict_step(project: Project, tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    (project.data / "x.txt").write_text("1 2 3\n4 5 6\n7 8 9\n")
+    project.definition.write_text(
+        f"{MODULE}{BOTH}\nLit.predict_step = lambda self, batch, index: 2 * self(batch[0])\n"
+    )
+    assert project.run("--epoch", "1", "--predict", "x.txt").code == 0
+    out = tmp_path / "toy"
+    export(project.results, out, Options(onnx=True))
+    found = load(out)(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.float32))
+    np.testing.assert_allclose(found, np.load(project.results / "predictions/x.txt.npy"), atol=1e-4)
+
+
+def test_a_module_without_an_input_of_predict_step_has_no_graph(project: Project, tmp_path: Path) -> None:
+    project.definition.write_text(MODULE + BOTH)
+    assert project.run("--epoch", "1").code == 0
+    with pytest.raises(UsageError, match="there is none of an earlier --predict; give --inputs FILE"):
+        export(project.results, tmp_path / "toy", Options(onnx=True))
 
 
 def test_the_example_parses_citations(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
