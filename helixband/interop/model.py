@@ -71,7 +71,8 @@ class LightningModel(BaseModel):
 
     def forward(self, x: Any) -> dict[str, Any]:
         """What `predict_step` gives for a batch, as `y_pred`; several arrays are a tuple, as to a Trainer."""
-        return {"y_pred": self.network.predict_step(tuple(x) if isinstance(x, list) else x, 0)}
+        module: Any = self.network
+        return {"y_pred": module.predict_step(tuple(x) if isinstance(x, list) else x, 0)}
 
     # A whole set.
 

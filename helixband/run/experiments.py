@@ -60,19 +60,23 @@ def _take_stages(args: Namespace, composed: Composed) -> None:
     args.hyper = args.hyper or args.multirun
     if any(getattr(args, name) for name in STAGES) or args.epoch or args.config or args.set or args.hparams:
         return
-    if (
-        job.get("ckpt_path")
-        and "train" not in job
-        and _OF_EVALUATION & {composed.file.stem, job.get("task_name")}
-    ):
-        raise UsageError(
-            f"{composed.file} evaluates ckpt_path={job.ckpt_path} without a training, and a run evaluates what it "
-            "has trained: give --eval with the file of the training, its overrides and its --result. To train "
-            "from these weights on, add --train"
-        )
+    _check_trains(composed)
     args.hyper = searches and str(composed.config.hydra.mode).endswith("MULTIRUN")
     args.train = not args.hyper and bool(job.get("train", True))
     args.eval = bool(job.get("test", False))
+
+
+def _check_trains(composed: Composed) -> None:
+    """Raise `UsageError` for an experiment that evaluates a checkpoint alone."""
+    job = composed.job
+    if "train" in job or not job.get("ckpt_path"):
+        return
+    if _OF_EVALUATION & {composed.file.stem, job.get("task_name")}:
+        raise UsageError(
+            f"{composed.file} evaluates ckpt_path={job.ckpt_path} without a training, and a run evaluates "
+            "what it has trained: give --eval with the file of the training, its overrides and its --result. "
+            "To train on from these weights, add --train"
+        )
 
 
 def _check_set(args: Namespace, composed: Composed, job: DictConfig) -> None:
