@@ -141,6 +141,10 @@ def told(file: Path, overrides: Sequence[str]) -> Iterator[None]:
         raise UsageError(f"{file}:{key}: {said}") from error
     except HydraException as error:
         raise UsageError(f"{file}: {error}") from error
+    except ValueError as error:  # of Hydra, for a group that is set to null
+        none = [text for text in overrides if text.partition("=")[2] == "null"]
+        hint = f"; {none[0]}: to leave a group out, write ~{none[0].partition('=')[0]}" if none else ""
+        raise UsageError(f"{file}: {first_line(error)}{hint}") from error
 
 
 def _no_option(error: MissingConfigException) -> str:

@@ -1,6 +1,11 @@
-"""`prepare_data` of DataModules, called once in a run."""
+"""`prepare_data` of DataModules, called once in a run, by the process that comes first."""
 
+import hashlib
+import os
 from typing import Any
+
+VARIABLE = "HELIXBAND_PREPARED"
+"""Tells workers on the same machine what the process that started them has prepared, after its number."""
 
 
 class Preparation:
@@ -19,12 +24,30 @@ class Preparation:
         A Trainer that gets the DataModule does not call it again.
         """
         key = type(datamodule), key
-        if key not in self._done:
+        if key not in self._done and not _was_prepared(key):
             before = attributes(datamodule)
             datamodule.prepare_data()
             if attributes(datamodule) == before:
                 self._done.add(key)
+                _tell_workers(key)
         datamodule.prepare_data = _prepared
+
+
+def _was_prepared(key: tuple[type[Any], object]) -> bool:
+    """Whether the process that started this one has told so."""
+    number, *digests = os.environ.get(VARIABLE, "").split(" ")
+    return number == str(os.getppid()) and _digest(key) in digests
+
+
+def _tell_workers(key: tuple[type[Any], object]) -> None:
+    number, *digests = os.environ.get(VARIABLE, "").split(" ")
+    own = digests if number == str(os.getpid()) else []
+    os.environ[VARIABLE] = " ".join([str(os.getpid()), *own, _digest(key)])
+
+
+def _digest(key: tuple[type[Any], object]) -> str:
+    kind, rest = key
+    return hashlib.sha256(f"{kind.__module__}.{kind.__qualname__} {rest!r}".encode()).hexdigest()[:16]
 
 
 def attributes(datamodule: Any) -> tuple[tuple[str, str], ...]:

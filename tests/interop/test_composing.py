@@ -122,6 +122,7 @@ def test_the_job_is_printed_with_its_interpolations(configs: Path) -> None:
         (["+a=${b}", "+b=${a}"], "go round in a circle"),
         (["name=${nam}"], "'nam' not found"),
         (["name=???"], r"name is \?\?\?, a value that has to be given: add name="),
+        (["model=null"], "model=null: to leave a group out, write ~model"),
         (["experiment=x"], r"there is no experiment=x; there are large"),
     ],
 )  # fmt: skip

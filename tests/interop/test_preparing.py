@@ -43,6 +43,12 @@ def test_data_are_prepared_once_in_a_run(experiment, flags):
     assert prepared(experiment) == 2
 
 
+def test_workers_do_not_prepare_what_the_run_has_prepared(experiment):
+    experiment.write(BOTH + PREPARES)
+    assert experiment(*SEARCH, "--workers", "2") == 0
+    assert prepared(experiment) == 1
+
+
 def test_data_of_a_configuration_are_prepared_once_for_the_same_attributes(experiment):
     experiment.write(BOTH + PREPARES + OF_CONFIG.format(""))
     assert experiment(*SEARCH) == 0
