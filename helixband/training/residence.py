@@ -82,7 +82,7 @@ def copied_ahead(batches: Iterable[Fed], device: torch.device) -> Iterator[Fed]:
     done: torch.cuda.Event | None = None
     for batch in batches:
         with torch.cuda.stream(copies):
-            x, y = (map_leaves(lambda leaf: _sent(leaf, device), part) for part in (batch.x, batch.y))
+            x, y = (map_leaves(lambda leaf: sent(leaf, device), part) for part in (batch.x, batch.y))
             next_done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             next_done.record(copies)
         if before is not None and done is not None:
@@ -92,8 +92,10 @@ def copied_ahead(batches: Iterable[Fed], device: torch.device) -> Iterator[Fed]:
         yield _arrived(before, done)
 
 
-def _sent(leaf: Any, device: torch.device) -> Tensor:
-    return as_tensor(leaf).pin_memory().to(device, non_blocking=True)
+def sent(leaf: Any, device: torch.device) -> Tensor:
+    """An array or tensor on a device, for which neither the host nor the device waits."""
+    tensor = as_tensor(leaf)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _arrived(batch: Fed, done: torch.cuda.Event) -> Fed:

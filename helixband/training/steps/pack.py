@@ -1,24 +1,25 @@
 """Members of one structure whose steps are computed together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from helixband.nested import leaves, length, map_leaves
-from helixband.randomness import derive_seed
 from helixband.training import judge
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.meters import Loss
 from helixband.training.parts.clip import clip_norms_of_rows, clip_values_of_rows, norms_of_rows
 from helixband.training.parts.constrain import ConstrainRows
 from helixband.training.parts.update import gradients_of
+from helixband.training.steps import masks
+from helixband.training.steps.numbers import Numbers, Read, Reading, Values, keep, without_dropout
 from helixband.training.steps.rows import Rows
 from helixband.training.steps.stacked import StackedOptimizer, trained_names
-from helixband.training.steps.template import Template, draw_masks
+from helixband.training.steps.stacks import signature, split, stacked
+from helixband.training.steps.template import Template
 from helixband.training.steps.trying import Found
 
 
@@ -30,29 +31,58 @@ class Pack:
     """
 
     def __init__(self, members: Sequence[Member], template: Template, at_once: bool) -> None:
-        self.members = list(members)
-        self._models = [member.model for member in members]
-        self._template, self._at_once = template, at_once
+        self.template, self._at_once = template, at_once
+        self._set(members)
         first = self._models[0]
         parameters = [dict(model.network.named_parameters()) for model in self._models]
         trained = [name for group in trained_names(first) for name in group]
         self._trained = trained
-        names = [*trained, *(name for name in parameters[0] if name not in trained)]
-        self._parameters = Rows([{name: each[name].detach() for name in names} for each in parameters])
+        self._names = [*trained, *(name for name in parameters[0] if name not in trained)]
+        self._parameters = Rows(self._own_parameters())
         self._optimizer = StackedOptimizer(self._models, self._parameters)
-        self._inputs = {name: self._parameters.stacked(name).detach() for name in names}
+        self._inputs = {name: self._parameters.stacked(name).detach() for name in self._names}
         self._leaves = [self._inputs[name].requires_grad_() for name in trained]
-        self._own_buffers = [dict(model.network.named_buffers()) for model in self._models]
-        buffers = self._own_buffers
-        self._buffers = {name: torch.stack([each[name] for each in buffers]) for name in buffers[0]}
-        self._averages = self._make_averages(names)
-        self._constrained = self._make_constraints(names)
-        self._generators = [torch.Generator(first.device) for _ in members] if template.names else []
-        self._seeds = [derive_seed(member.seed, "dropout") for member in members] if template.names else []
+        self._buffers = {
+            name: torch.stack([each[name] for each in self._own_buffers]) for name in self._own_buffers[0]
+        }
+        averages = self._own_averages()
+        self._averages = Rows(averages) if averages else None
+        self.read = Read(members, self._optimizer, template, self._averages is not None)
+        self._constrained = self._make_constraints()
         self._shapes: dict[Any, list[list[torch.Size]]] = {}
-        self._wants_y_pred = any(member.metrics is not None for member in members)
         self._before: dict[str, Tensor] = {}
         self._waiting = self._take_waiting(trained)
+
+    def _set(self, members: Sequence[Member]) -> None:
+        self.members = list(members)
+        self._models = [member.model for member in members]
+        self._wants_y_pred = any(member.metrics is not None for member in members)
+        self._own_buffers = [dict(model.network.named_buffers()) for model in self._models]
+
+    @torch.no_grad()
+    def open(self, members: Sequence[Member]) -> None:
+        """Take as many other members of the same `pack_key`, their tensors where those before had theirs."""
+        self._set(members)
+        self._parameters.take(self._own_parameters())
+        self._optimizer.take(self._models)
+        for name, value in self._buffers.items():
+            for row, buffers in zip(value, self._own_buffers, strict=True):
+                row.copy_(buffers[name])
+        if self._averages is not None:
+            self._averages.take(self._own_averages())
+        self.read = Read(members, self._optimizer, self.template, self._averages is not None)
+        self._waiting = self._take_waiting(self._trained)
+
+    def _own_parameters(self) -> list[dict[str, Tensor]]:
+        found = [dict(model.network.named_parameters()) for model in self._models]
+        return [{name: each[name].detach() for name in self._names} for each in found]
+
+    def _own_averages(self) -> list[dict[str, Tensor]]:
+        averages = [model.engine.average for model in self._models]
+        if averages[0] is None or not averages[0].by_step:
+            return []
+        by_name = [average.by_name() for average in averages if average is not None]
+        return [{name: each[name] for name in self._names} for each in by_name]
 
     def _take_waiting(self, trained: list[str]) -> Tensor | None:
         """The gradients of batches that wait for others of their step, (K, columns)."""
@@ -69,14 +99,7 @@ class Pack:
             for parameter, part in zip(parameters, parts, strict=True):
                 parameter.grad = part.view_as(parameter).clone()
 
-    def _make_averages(self, names: list[str]) -> Rows | None:
-        averages = [model.engine.average for model in self._models]
-        if averages[0] is None or not averages[0].by_step:
-            return None
-        by_name = [average.by_name() for average in averages if average is not None]
-        return Rows([{name: each[name] for name in names} for each in by_name])
-
-    def _make_constraints(self, names: list[str]) -> ConstrainRows | None:
+    def _make_constraints(self) -> ConstrainRows | None:
         constraints = tuple(self._models[0].engine.options.constraints)
         if not constraints:
             return None
@@ -85,20 +108,31 @@ class Pack:
 
     @torch.no_grad()
     def close(self) -> None:
-        """Give each member what it has learned."""
+        """Give each member what it has learned, and let go of it."""
         self._parameters.write_back()
         self._optimizer.write_back()
         for number, buffers in enumerate(self._own_buffers):
-            for name, stacked in self._buffers.items():
-                buffers[name].copy_(stacked[number])
+            for name, value in self._buffers.items():
+                buffers[name].copy_(value[number])
         if self._averages is not None:
             self._averages.write_back()
         if self._waiting is not None:
             self._put_waiting(self._waiting)
+        self._before, self._waiting = {}, None
+        self._set(())
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes."""
+        averages = [] if self._averages is None else [self._averages.matrix]
+        matrices = [self._parameters.matrix, *self._optimizer.matrices, *averages]
+        return [*matrices, *self._buffers.values()]
+
+    @torch.no_grad()
     def undo(self) -> None:
         """Forget a step that failed before its update."""
-        self._buffers.update(self._before)
+        for name, value in self._before.items():
+            self._buffers[name].copy_(value)
 
     def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
         """The step of each member that is counted already, its schedules set.
@@ -106,14 +140,19 @@ class Pack:
         Before the update it changes nothing that `undo` leaves.
         """
         self._before = {name: value.clone() for name, value in self._buffers.items()}
-        losses, results = self.compute(batches)
+        values, keys = self.numbers([self.read.now()], 1).of(0)
+        losses, results = self.compute(batches, values, keys)
         if self._models[0].engine.update.counts:
             gradients = self._accumulated(losses, results)
         else:
             gradients = self.gradients(losses)
         if gradients is not None:
-            self._take_step(losses, gradients)
+            self._take_step(losses, gradients, values)
         return results
+
+    def numbers(self, readings: Sequence[Reading], count: int) -> Numbers:
+        """As `Read.numbers`."""
+        return self.read.numbers(readings, count, self._parameters.matrix)
 
     def _accumulated(self, losses: Tensor, results: Sequence[StepResult | None]) -> Tensor | None:
         """The gradients of the batches of a step, once it is full; else they wait."""
@@ -131,14 +170,22 @@ class Pack:
         return gradients
 
     @torch.no_grad()
-    def _take_step(self, losses: Tensor, gradients: Tensor) -> None:
-        times = [model.config.time for model in self._models]
+    def _take_step(self, losses: Tensor, gradients: Tensor, values: Values) -> None:
         left_out = self._left_out(losses, gradients)
-        self._change(gradients, times)
-        self._optimizer.update(gradients)
-        self._follow(times)
+        self.note(self.update(gradients, values))
+        self.count(1)
         for put_back in left_out:
             put_back()
+        self.step_schedulers()
+
+    def count(self, steps: int) -> None:
+        """Count steps that were taken."""
+        self._optimizer.count(steps)
+        for model in self._models if self._averages is not None else ():
+            model.engine.average.count += steps  # type: ignore[union-attr]
+
+    def step_schedulers(self) -> None:
+        """Step the schedulers that go by steps, after a step."""
         for member in self.members:
             if member.model.engine.schedules.by_step:
                 with member.turn.without_numbers:
@@ -173,10 +220,12 @@ class Pack:
         """What the batches give without dropout; nothing of it is kept."""
         self._before = {name: value.clone() for name, value in self._buffers.items()}
         try:
-            losses, results = self.compute(batches, without_dropout=True)
+            values, keys = self.numbers([self.read.now()], 1).of(0)
+            losses, results = self.compute(batches, without_dropout(values), keys)
             gradients = self.gradients(losses).unbind()
             buffers = [
-                {name: value[k] for name, value in self._buffers.items()} for k in range(len(gradients))
+                {name: value[k].clone() for name, value in self._buffers.items()}
+                for k in range(len(gradients))
             ]
         finally:
             self.undo()
@@ -192,37 +241,54 @@ class Pack:
         return torch.cat([each.reshape(len(self.members), -1) for each in found], 1)
 
     def compute(
-        self, batches: Sequence[Batch], without_dropout: bool = False
+        self, batches: Sequence[Batch], values: Values, keys: Tensor
     ) -> tuple[Tensor, list[StepResult | None]]:
         """The losses (K,), with their graph, and what a step gives for each member."""
         batch = stacked(batches)
-        masks = [] if not self._template.names else self._masks(batches[0][0], without_dropout)
-        if self._at_once:
-            return self._losses_at_once(batch, masks)
-        return self._losses_apart(batches, self._outputs(batch[0], masks))
+        masks = self._masks(batch[0], values, keys)
+        if not self._at_once:
+            return self._losses_apart(batches, self._outputs(batch[0], masks))
+        losses, result = self._losses_at_once(batch, masks)
+        return losses, list(split(result, len(self.members)))
 
-    def _masks(self, x: Any, without_dropout: bool) -> list[list[Tensor]]:
+    def whole_step(self, batch: Any, values: Values, keys: Tensor) -> tuple[StepResult, dict[str, Tensor]]:
+        """The step of all members on their batches (K, N, …), without anything that is not on the device.
+
+        What it gives, (K, …), and the norms of gradients by kind, (K,).
+        """
+        losses, result = self._losses_at_once(batch, self._masks(batch[0], values, keys))
+        with torch.no_grad():
+            return result, self.update(self.gradients(losses), values)
+
+    def _masks(self, x: Any, values: Values, keys: Tensor) -> list[list[Tensor]]:
+        if not self.template.names:
+            return []
         key = signature(x)
         if key not in self._shapes:
             tensors = {name: value[0] for name, value in self._inputs.items()}
             tensors |= {name: value[0].clone() for name, value in self._buffers.items()}
-            self._shapes[key] = self._template.shapes(tensors, x)
-        rates = [self._template.rates(model.network) for model in self._models]
-        if without_dropout:
-            rates = [[0.0] * len(each) for each in rates]
-        for generator, seed, model in zip(self._generators, self._seeds, self._models, strict=True):
-            generator.manual_seed((seed + model.engine.record.steps) % 2**63)
-        return draw_masks(self._shapes[key], rates, self._generators, self._parameters.matrix)
+            self._shapes[key] = self.template.shapes(tensors, map_leaves(lambda leaf: leaf[0], x))
+        kept = [values[keep(layer)] for layer in range(len(self.template.names))]
+        return masks.draw(self._shapes[key], kept, keys, self._parameters.matrix.dtype)
 
     def _called(self, inputs: Any, buffers: Any, masks: Any, x: Any) -> Any:
-        self._template.use(masks)
-        return torch.func.functional_call(self._template.network, {**inputs, **buffers}, (x,))
+        self.template.use(masks)
+        return torch.func.functional_call(self.template.network, {**inputs, **buffers}, (x,))
+
+    def _for_all(self, compute: Callable[..., Any], *given: Any) -> Any:
+        """What a computation for one member gives for all of them, (K, …), with what each is given."""
+        if len(self.members) > 1:
+            return torch.vmap(compute)(*given)
+        return pytree.tree_map(
+            lambda leaf: leaf[None], compute(*pytree.tree_map(lambda leaf: leaf[0], given))
+        )
 
     def _outputs(self, x: Any, masks: Any) -> Any:
         """What the networks give, (K, N, …)."""
-        return torch.vmap(self._called)(self._inputs, self._buffers, masks, x)
+        return self._for_all(self._called, self._inputs, self._buffers, masks, x)
 
-    def _losses_at_once(self, batch: Any, masks: Any) -> tuple[Tensor, list[StepResult | None]]:
+    def _losses_at_once(self, batch: Any, masks: Any) -> tuple[Tensor, StepResult]:
+        """The losses with their graph, and all that the step gives, (K, …)."""
         model: Any = self._models[0]
         found: list[Any] = []
 
@@ -231,37 +297,30 @@ class Pack:
             engine.sample_weight, engine.noted = weight, None
             output = model.split_output(self._called(inputs, buffers, masks, x))
             loss, (y_pred, weighed) = judge.loss_of_output(model, output, y)
-            parts = [] if weighed.parts is None else list(weighed.parts.values())
-            weights = [weighed.weight, *(part.weight for part in parts)]
-            found[:] = [weighed, weights]
-            tensors = [part.value for part in parts], [each for each in weights if isinstance(each, Tensor)]
-            return loss, *tensors, y_pred if self._wants_y_pred else loss.new_empty(0)
+            parts = weighed.parts or {}
+            weights = {name: part.weight for name, part in (("", weighed), *parts.items())}
+            found[:] = [weights]
+            tensors = {name: each for name, each in weights.items() if isinstance(each, Tensor)}
+            return (
+                loss,
+                {name: part.value for name, part in parts.items()},
+                tensors,
+                (y_pred if self._wants_y_pred else loss.new_empty(0)),
+            )
 
         model.engine.check_loss = False  # which looks at the numbers of one model
         model.engine.rows = length(map_leaves(lambda leaf: leaf[0], batch[1]))
         try:
-            losses, parts, weights, y_pred = torch.vmap(compute)(self._inputs, self._buffers, masks, *batch)
+            losses, parts, tensors, y_pred = self._for_all(
+                compute, self._inputs, self._buffers, masks, *batch
+            )
         finally:
             model.engine.sample_weight = model.engine.noted = None
-        weighed, each = found
-        values, parts, weights = (
-            losses.detach().unbind(),
-            [p.detach().unbind() for p in parts],
-            [w.unbind() for w in weights],
-        )
-        names = list(weighed.parts or ())
-        results: list[StepResult | None] = []
-        predicted = _rows_of(y_pred, len(self.members)) if self._wants_y_pred else [None] * len(self.members)
-        for number in range(len(self.members)):
-            tensors = iter(weights)
-            own = [next(tensors)[number] if isinstance(weight, Tensor) else weight for weight in each]
-            of_parts = {
-                name: Loss(part[number], weight)
-                for name, part, weight in zip(names, parts, own[1:], strict=True)
-            }
-            loss = Loss(values[number], own[0], of_parts or None)
-            results.append(StepResult(loss, predicted[number]))
-        return losses, results
+        weights = found[0] | tensors
+        of_parts = {name: Loss(value.detach(), weights[name]) for name, value in parts.items()}
+        loss = Loss(losses.detach(), weights[""], of_parts or None)
+        predicted = pytree.tree_map(Tensor.detach, y_pred) if self._wants_y_pred else None
+        return losses, StepResult(loss, predicted)
 
     def _losses_apart(self, batches: Sequence[Batch], outputs: Any) -> tuple[Tensor, list[StepResult | None]]:
         losses: list[Tensor] = []
@@ -280,62 +339,31 @@ class Pack:
             losses.append(next(leaves(outputs)).new_zeros(()) if result is None else loss)
         return torch.stack(losses), results
 
-    def _numbers(self, name: str, times: Sequence[Any]) -> Tensor:
-        """An option of each member at the moment, (K, 1)."""
-        pairs = zip(self._models, times, strict=True)
-        values = [float(model.engine.options.at(name, time)) for model, time in pairs]
-        return self._tensor(np.array(values)[:, None])
-
-    def _tensor(self, values: Any) -> Tensor:
-        return torch.as_tensor(values).to(self._parameters.matrix)
-
-    def _change(self, gradients: Tensor, times: Sequence[Any]) -> None:
-        """What is done to the gradients before the update, as `before_update` has it."""
-        options = self._models[0].engine.options
-        if options.gradient_norm is not None and not (options.gradient_norm == "L2" and options.clip_norm):
-            self._note(options.gradient_norm, norms_of_rows(gradients, options.gradient_norm))
-        if options.clip_value is not None:
-            clip_values_of_rows(gradients, self._numbers("clip_value", times))
-        if options.clip_norm is not None:
-            self._note("L2", clip_norms_of_rows(gradients, self._numbers("clip_norm", times)))
-
-    def _note(self, kind: str, norms: Tensor) -> None:
-        for model, norm in zip(self._models, norms.unbind(), strict=True):
-            model.engine.norms.add(kind, norm)
-
-    def _follow(self, times: Sequence[Any]) -> None:
-        """What follows the update, as `after_update` has it."""
+    @torch.no_grad()
+    def update(self, gradients: Tensor, values: Values) -> dict[str, Tensor]:
+        """Clip the gradients, update, and what follows; the norms by kind, (K,)."""
+        norms = self._change(gradients, values)
+        self._optimizer.update(gradients, values)
         if self._constrained is not None:
             self._constrained()
         if self._averages is not None:
-            self._averages.matrix.lerp_(self._parameters.matrix, 1 - self._numbers("ema_decay", times))
-            for model in self._models:
-                model.engine.average.count += 1  # type: ignore[union-attr]
+            self._averages.matrix.lerp_(self._parameters.matrix, 1 - values["ema_decay"])
+        return norms
 
+    def _change(self, gradients: Tensor, values: Values) -> dict[str, Tensor]:
+        """What is done to the gradients before the update, as `before_update` has it."""
+        options = self._models[0].engine.options
+        norms: dict[str, Tensor] = {}
+        if options.gradient_norm is not None and not (options.gradient_norm == "L2" and options.clip_norm):
+            norms[options.gradient_norm] = norms_of_rows(gradients, options.gradient_norm)
+        if options.clip_value is not None:
+            clip_values_of_rows(gradients, values["clip_value"])
+        if options.clip_norm is not None:
+            norms["L2"] = clip_norms_of_rows(gradients, values["clip_norm"])
+        return norms
 
-def signature(nested: Any) -> Any:
-    """The shapes and types of nested tensors."""
-    if isinstance(nested, Tensor):  # asked here, as it nearly always is one
-        return nested.shape, nested.dtype
-    if isinstance(nested, tuple):
-        return tuple(map(signature, nested))
-    found, spec = pytree.tree_flatten(nested)
-    return spec, tuple((each.shape, each.dtype) if isinstance(each, Tensor) else each for each in found)
-
-
-def stacked(batches: Sequence[Any]) -> Any:
-    """Nested tensors of several members as one, (K, …)."""
-    if isinstance(batches[0], Tensor):  # asked here, as it nearly always is one
-        return torch.stack(list(batches))
-    if type(batches[0]) is tuple:
-        return tuple(stacked(each) for each in zip(*batches, strict=True))
-    flat = [pytree.tree_flatten(each) for each in batches]
-    tensors = [torch.stack(each) for each in zip(*(found for found, _ in flat), strict=True)]
-    return pytree.tree_unflatten(tensors, flat[0][1])
-
-
-def _rows_of(nested: Any, count: int) -> list[Any]:
-    """What is (K, …) for each member, without its graph."""
-    if isinstance(nested, Tensor):
-        return list(nested.detach().unbind())
-    return [map_leaves(lambda leaf: leaf[number].detach(), nested) for number in range(count)]  # noqa: B023
+    def note(self, norms: Mapping[str, Tensor]) -> None:
+        """Keep the norms of a step for the columns of the epoch."""
+        for kind, each in norms.items():
+            for model, norm in zip(self._models, each.unbind(), strict=True):
+                model.engine.norms.add(kind, norm)

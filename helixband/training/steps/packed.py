@@ -13,9 +13,10 @@ from helixband.errors import DefinitionError
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.eager import Eager, step_of
-from helixband.training.steps.pack import Pack, signature
+from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import cannot_pack, has_dropout, pack_key
 from helixband.training.steps.stacked import counts_apart, lacks_state
+from helixband.training.steps.stacks import signature
 from helixband.training.steps.template import Template
 from helixband.training.steps.trying import Found, difference, exact, own_pass
 

@@ -13,16 +13,22 @@ class Rows:
     """
 
     def __init__(self, members: Sequence[Mapping[str, Tensor]]) -> None:
-        self._members = [dict(each) for each in members]
         self._shapes = {name: value.shape for name, value in members[0].items()}
         self._columns: dict[str, slice] = {}
         end = 0
         for name, value in members[0].items():
             self._columns[name] = slice(end, end + value.numel())
             end += value.numel()
-        with torch.no_grad():
-            rows = [torch.cat([value.reshape(-1) for value in each.values()]) for each in members]
-            self.matrix = torch.stack(rows)
+        first = next(iter(members[0].values()))
+        self.matrix = first.new_empty((len(members), end))
+        self.take(members)
+
+    @torch.no_grad()
+    def take(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Have the values of as many members, perhaps others than before, at the same place in memory."""
+        self._members = [dict(each) for each in members]
+        for row, each in zip(self.matrix, members, strict=True):
+            torch.cat([value.detach().reshape(-1) for value in each.values()], out=row)
 
     def stacked(self, name: str) -> Tensor:
         """The tensors of a name, (K, …): a view."""
@@ -40,6 +46,7 @@ class Rows:
 
     @torch.no_grad()
     def write_back(self) -> None:
-        """Give each member its values, in the tensors that it had."""
+        """Give each member its values, in the tensors that it had, and let go of these."""
         for number, tensors in enumerate(self._members):
             torch._foreach_copy_(list(tensors.values()), list(self.of(number).values()))
+        self._members = []

@@ -1,10 +1,10 @@
 """The optimizers of several members as one, each with its own hyperparameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from helixband.training.steps.rows import Rows
@@ -18,7 +18,7 @@ class StackedOptimizer:
     """
 
     def __init__(self, models: Sequence[Any], parameters: Rows) -> None:
-        self._models, self._parameters = models, parameters
+        self._parameters = parameters
         first = models[0].optimizer
         self._kind, self._names = KINDS[type(first)], trained_names(models[0])
         self._flags = [{flag: bool(each[flag]) for flag in self._kind.flags} for each in first.param_groups]
@@ -30,51 +30,78 @@ class StackedOptimizer:
             }
             for number in self._groups
         }
-        self._steps: dict[int, Any] = {}
-        if self._kind.counts:
-            for number in self._groups:
-                counted = [_state(model, self._names[number][:1], "step") for model in models]
-                self._steps[number] = np.array([float(next(iter(each.values()))) for each in counted])
+        self._count(models)
+
+    def take(self, models: Sequence[Any]) -> None:
+        """Have the state of as many other members, at the same place in memory."""
+        for number, states in self._states.items():
+            for key, rows in states.items():
+                rows.take([_state(model, self._names[number], key) for model in models])
+        self._count(models)
+
+    def _count(self, models: Sequence[Any]) -> None:
+        self._models, self._steps = models, {}
+        for number in self._groups if self._kind.counts else ():
+            counted = [_state(model, self._names[number][:1], "step") for model in models]
+            self._steps[number] = np.array([float(next(iter(each.values()))) for each in counted])
 
     @property
     def matrices(self) -> list[Tensor]:
         """The state, each (K, n)."""
         return [rows.matrix for states in self._states.values() for rows in states.values()]
 
+    def count(self, steps: int) -> None:
+        """Count steps that were taken."""
+        for counted in self._steps.values():
+            counted += steps
+
     def take_back(self, members: Sequence[int]) -> None:
         """Do not count the last step of some members."""
         for steps in self._steps.values():
             steps[list(members)] -= 1
 
-    def update(self, gradients: Tensor) -> None:
-        """Take a step, given the gradients (K, columns) of the parameters that are trained."""
+    def read(self) -> dict[str, list[float]]:
+        """The hyperparameters of the members at the moment, by <group>.<name>."""
+        found = {}
         for number in self._groups:
-            values, flags = self._values(number), self._flags[number]
-            columns = self._parameters.columns(self._names[number])
-            own = gradients[:, columns]
-            state = {key: rows.matrix for key, rows in self._states[number].items()}
-            parameters = self._parameters.matrix[:, columns]
-            self._kind.update(parameters, -own if flags["maximize"] else own, state, values, flags)
+            groups = [model.optimizer.param_groups[number] for model in self._models]
+            for name in self._kind.numbers:
+                found[f"{number}.{name}"] = _of_groups(groups, name)
+        return found
 
-    def _values(self, number: int) -> dict[str, Tensor]:
-        """What a group's update is computed with, (K, 1)."""
-        groups = [model.optimizer.param_groups[number] for model in self._models]
-        numbers = {name: _of_groups(groups, name) for name in self._kind.numbers}
-        if self._kind.counts:
-            self._steps[number] += 1
-            numbers["step"] = self._steps[number]
-        prepared = self._kind.prepare(numbers, self._flags[number])
-        table = torch.as_tensor(np.stack([*prepared.values()])).to(self._parameters.matrix)
-        return dict(zip(prepared, table[:, :, None].unbind(), strict=True))
+    def prepared(self, read: Mapping[str, NDArray[np.float64]], count: int) -> dict[str, Any]:
+        """What `count` steps are computed with, (count, K) by <group>.<name>, given what was read."""
+        found = {}
+        for number in self._groups:
+            numbers: dict[str, Any] = {name: read[f"{number}.{name}"] for name in self._kind.numbers}
+            if self._kind.counts:
+                numbers["step"] = self._steps[number] + np.arange(1, count + 1)[:, None]
+            for name, values in self._kind.prepare(numbers, self._flags[number]).items():
+                found[f"{number}.{name}"] = values
+        return found
+
+    def update(self, gradients: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Take a step, given the gradients (K, columns) of what is trained and the prepared values (K, 1)."""
+        for number in self._groups:
+            own = {
+                name.removeprefix(f"{number}."): value
+                for name, value in values.items()
+                if name.startswith(f"{number}.")
+            }
+            columns = self._parameters.columns(self._names[number])
+            change = -gradients[:, columns] if self._flags[number]["maximize"] else gradients[:, columns]
+            state = {key: rows.matrix for key, rows in self._states[number].items()}
+            self._kind.update(self._parameters.matrix[:, columns], change, state, own, self._flags[number])
 
     def write_back(self) -> None:
-        """Give each optimizer its state."""
+        """Give each optimizer its state, and let go of it."""
         for number in self._groups:
             for rows in self._states[number].values():
                 rows.write_back()
             for model, count in zip(self._models, self._steps.get(number, ()), strict=False):
                 for step in _state(model, self._names[number], "step").values():
                     step.fill_(count)
+        self._models = []
 
 
 def trained_names(model: Any) -> list[list[str]]:
@@ -110,8 +137,8 @@ def _state(model: Any, names: Sequence[str], key: str) -> dict[str, Tensor]:
     return {name: state[model.network.get_parameter(name)][key] for name in names}
 
 
-def _of_groups(groups: Sequence[Any], name: str) -> Any:
-    """A hyperparameter of each member, (K,); of one that is a tuple, the part <name>_<index>."""
+def _of_groups(groups: Sequence[Any], name: str) -> list[float]:
+    """A hyperparameter of each member; of one that is a tuple, the part <name>_<index>."""
     stem, _, index = name.rpartition("_")
     is_part = index.isdigit()
-    return np.array([float(each[stem][int(index)] if is_part else each[name]) for each in groups])
+    return [float(each[stem][int(index)] if is_part else each[name]) for each in groups]

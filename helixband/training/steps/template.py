@@ -40,9 +40,9 @@ class Template:
         for each in self._convolutions:
             each.unfolds = unfolds
 
-    def rates(self, network: nn.Module) -> list[float]:
-        """The rates of dropout that a member's layers have now."""
-        return [float(network.get_submodule(name).p) for name in self.names]  # type: ignore[arg-type]
+    def kept(self, network: nn.Module) -> list[float]:
+        """The shares that a member's layers of dropout keep now."""
+        return [1 - float(network.get_submodule(name).p) for name in self.names]  # type: ignore[arg-type]
 
     def use(self, masks: Sequence[Sequence[Tensor]]) -> None:
         """Have the next pass take these masks, those of each layer in the order of its calls."""
@@ -77,27 +77,3 @@ class _Masked(nn.Module):
         else:
             self.seen.append(x.shape)
         return x
-
-
-def draw_masks(
-    shapes: Sequence[Sequence[torch.Size]],
-    rates: Sequence[Sequence[float]],
-    generators: Sequence[torch.Generator],
-    like: Tensor,
-) -> list[list[Tensor]]:
-    """Masks (K, …) of each layer: 0 at the rate of a member, and else what keeps the mean.
-
-    `rates` are of each member and layer. What is drawn for a member depends on its generator and rates alone.
-    """
-    found = []
-    for number, of_layer in enumerate(shapes):
-        keep = [1 - each[number] for each in rates]
-        scale = torch.tensor([1 / share if share else 0.0 for share in keep], dtype=like.dtype)
-        masks = []
-        for shape in of_layer:
-            mask = like.new_empty((len(keep), *shape))
-            for row, share, generator in zip(mask, keep, generators, strict=True):
-                row.bernoulli_(share, generator=generator)
-            masks.append(mask.mul_(scale.to(like.device).view(-1, *[1] * len(shape))))
-        found.append(masks)
-    return found
