@@ -32,12 +32,12 @@ from helixband.training.configuration import AsDeclared, Config, from_json
 from helixband.training.engine import Engine
 from helixband.training.epochs import batches_used, check_sets
 from helixband.training.feed import choose_device, number_of_batches
-from helixband.training.fit import fit_one
 from helixband.training.given import take_parts
 from helixband.training.member import Member
 from helixband.training.options import Interval, TrainingOptions, as_options
 from helixband.training.parameters import parameter_groups
 from helixband.training.result import Result
+from helixband.training.single import fit_one
 from helixband.training.state import ModelState
 
 __all__ = [

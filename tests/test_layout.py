@@ -236,7 +236,9 @@ FILES = {
         "carried fit judge steps.template",
         "pictures rehearsal steps.trying steps.numbers",
         "steps.pack",
+        "steps.block",
         "steps.packed",
+        "single",
     ],
 }
 """The files of each room. A line is a step: its files import only from files in the lines above it.

@@ -12,7 +12,6 @@ from helixband.training.parts.schedule import learning_rate, scheduled_options
 from helixband.training.passes import train_pass
 from helixband.training.result import Result, number
 from helixband.training.state import validation_numbers
-from helixband.training.steps.spread import stepper_of
 from helixband.training.steps.stepper import Stepper
 
 
@@ -73,12 +72,6 @@ def leave(member: Member, company: Company) -> None:
     member.end()
     with Stream.pause():
         company.left(member)
-
-
-def fit_one(member: Member) -> None:
-    """Train one member, by this process alone or by all that torchrun has started."""
-    with stepper_of(member) as stepper:
-        fit([member], stepper)
 
 
 def close_epoch(member: Member, stepper: Stepper) -> None:

@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -216,7 +217,8 @@ class Member:
             if shared is not None:
                 found = shared.next_rows(found)
             if found is not None:
-                device, epoch.y_true = self.model.device, found.kept
+                device = self.model.device
+                epoch.y_true.append(found.kept)
                 if epoch.labels is not None:
                     epoch.labels.add(found.kept)
                 if found.is_there:
@@ -227,10 +229,11 @@ class Member:
         return batch
 
     def take(self, result: StepResult) -> None:
-        """Add what a step on the last batch gave."""
+        """Add what the step on the next of the batches that were read gave."""
         self._epoch.losses.add(result.loss)
+        y_true = self._epoch.y_true.popleft()
         if self._epoch.metrics is not None:
-            y_true = self._epoch.y_true if result.y_true is None else result.y_true
+            y_true = y_true if result.y_true is None else result.y_true
             self._epoch.metrics.add(y_true, result.y_pred)
 
     def trained(self) -> dict[str, float]:
@@ -369,8 +372,8 @@ class _Epoch:
     metrics: MetricMeter | None = None
     labels: LabelCheck | None = None
     losses: LossMeter = field(default_factory=LossMeter)
-    y_true: Any = None
-    """The labels of the last batch, on the host."""
+    y_true: deque[Any] = field(default_factory=deque)
+    """The labels, on the host, of the batches that were read and not trained on."""
     began: float = field(default_factory=time.monotonic)
     draws: bool = True
     """Whether reading its batches may draw from the global generators."""

@@ -3,6 +3,7 @@
 Nothing is copied from the device while a pass runs. Losses and outputs are read at its end.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +29,12 @@ def train_pass(members: Sequence[Member], stepper: Stepper) -> None:
     running = [member for member in members if member.ended is None]
     for member in running:
         stepper.join(member)
+    take_steps = _in_blocks if stepper.at_once > 1 else _one_by_one
+    take_steps(running, stepper)
+
+
+def _one_by_one(running: list[Member], stepper: Stepper) -> None:
+    """A step of all members at a time, as soon as there are the batches for it."""
     while running:
         interruption.check()
         batches = []
@@ -45,6 +52,42 @@ def train_pass(members: Sequence[Member], stepper: Stepper) -> None:
             else:
                 running.remove(member)
                 stepper.leave(member)
+
+
+def _in_blocks(running: list[Member], stepper: Stepper) -> None:
+    """As many steps at a time as the stepper takes, on batches that are read ahead."""
+    waiting: dict[Member, deque[Any]] = {member: deque() for member in running}
+    while running:
+        interruption.check()
+        _read_ahead(running, waiting, stepper.at_once)
+        count = min(len(waiting[member]) for member in running)
+        rounds = [[waiting[member][number] for member in running] for number in range(count)]
+        members = list(running)
+        for results in stepper.steps(rounds) if rounds else ():
+            for member, result in zip(members, results, strict=True):
+                if result is not None and member in running:
+                    member.take(result)
+                    waiting[member].popleft()
+                elif member in running:
+                    running.remove(member)
+                    stepper.leave(member)
+        if not rounds:
+            for member in [member for member in running if not waiting[member]]:
+                running.remove(member)
+                stepper.leave(member)
+
+
+def _read_ahead(running: Sequence[Member], waiting: dict[Member, deque[Any]], most: int) -> None:
+    """Read batches in turn until there are so many of each member, or one has no other."""
+    while max(len(waiting[member]) for member in running) < most:
+        for member in running:
+            batch = member.next_batch()
+            if batch is not None:
+                waiting[member].append(batch)
+            elif member.ended is not None:
+                waiting[member].clear()
+        if len({len(waiting[member]) for member in running}) > 1 or batch is None:
+            return
 
 
 class Evaluated(NamedTuple):

@@ -44,6 +44,13 @@ class Eager:
             results.append(result)
         return results
 
+    @property
+    def at_once(self) -> int:
+        return 1
+
+    def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
+        return [self.step(rounds[0])]
+
     def state(self, member: Member) -> dict[str, Any]:
         model = member.model
         state = model.engine.state.capture(model, member.train)

@@ -257,8 +257,7 @@ class Pack:
         What it gives, (K, …), and the norms of gradients by kind, (K,).
         """
         losses, result = self._losses_at_once(batch, self._masks(batch[0], values, keys))
-        with torch.no_grad():
-            return result, self.update(self.gradients(losses), values)
+        return result, self.update(self.gradients(losses), values)
 
     def _masks(self, x: Any, values: Values, keys: Tensor) -> list[list[Tensor]]:
         if not self.template.names:

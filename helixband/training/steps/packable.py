@@ -100,8 +100,11 @@ def pack_key(member: Member) -> Hashable:
     )
 
 
-def structure(network: nn.Module) -> Hashable:
-    """The tree of modules with their types and attributes, but for the values of tensors and lifted ones."""
+def structure(network: nn.Module, apart: type[nn.Module] | None = None) -> Hashable:
+    """The tree of modules with their types and attributes, but for the values of tensors and lifted ones.
+
+    Modules of a type `apart` are left out.
+    """
     return tuple(
         (
             name,
@@ -115,6 +118,7 @@ def structure(network: nn.Module) -> Hashable:
             ),
         )
         for name, module in network.named_modules(remove_duplicate=False)
+        if apart is None or not isinstance(module, apart)
     )
 
 
@@ -140,6 +144,26 @@ def _optimizer(model: Any) -> Hashable:
             for group in model.optimizer.param_groups
         ),
     )
+
+
+def cannot_capture(member: Member) -> str | None:
+    """Why the steps of a member that can be packed cannot be captured, in words, or None."""
+    model, engine = member.model, member.model.engine
+    names = ("compute_loss", "split_output")
+    if not engine.ours.issuperset(names) or any(name in vars(model) for name in names):
+        return f"{type(model).__name__} has a compute_loss or split_output of its own"
+    kind = (
+        model.criterion
+        if isinstance(model.criterion, BuiltinFunctionType | FunctionType)
+        else type(model.criterion)
+    )
+    if (kind.__module__ or "torch").partition(".")[0] not in ("torch", "helixband"):
+        return "its criterion is a definition's own"
+    if engine.own_prepare:
+        return f"{type(model).__name__} has a prepare_batch of its own"
+    if engine.update.counts:
+        return "accumulate"
+    return None if engine.update.skip is None else "nan='skip'"
 
 
 def described(value: Any) -> Hashable:

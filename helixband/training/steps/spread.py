@@ -55,11 +55,11 @@ class Spread(Eager):
 
 
 @contextmanager
-def stepper_of(member: Member) -> Iterator[Stepper]:
-    """What takes the steps of a member: this process alone, or all that torchrun has started."""
+def spread(member: Member) -> Iterator[Stepper | None]:
+    """What takes the steps of a member by all processes that torchrun has started; None by this one alone."""
     together, engine = processes.ours(), member.model.engine
     if together is None or not together.are_connected:
-        yield Eager()
+        yield None
         return
     engine.shared = shared = Shared(together, member.model)
     engine.update.share(shared)

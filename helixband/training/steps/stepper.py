@@ -28,6 +28,15 @@ class Stepper(Protocol):
         """
         ...
 
+    @property
+    def at_once(self) -> int:
+        """How many rounds of batches `steps` is given at most."""
+        ...
+
+    def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
+        """As `step`, of the first rounds or all of them, as it chooses; what each of these gave."""
+        ...
+
     def state(self, member: Member) -> dict[str, Any]:
         """All that the member's next epoch depends on but the global random numbers.
 

@@ -1,13 +1,13 @@
 """A network of a structure that computes with any member's tensors, its dropout by masks that it is given."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from helixband.training.steps.packable import LIFTED
+from helixband.training.steps.packable import LIFTED, structure
 from helixband.training.steps.unfolded import unfoldable
 
 _WHOLE_CHANNELS: dict[type[nn.Module], int] = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
@@ -43,6 +43,10 @@ class Template:
     def kept(self, network: nn.Module) -> list[float]:
         """The shares that a member's layers of dropout keep now."""
         return [1 - float(network.get_submodule(name).p) for name in self.names]  # type: ignore[arg-type]
+
+    def attributes(self) -> Hashable:
+        """What equals itself as long as no layer changes an attribute."""
+        return structure(self.network, apart=_Masked)
 
     def use(self, masks: Sequence[Sequence[Tensor]]) -> None:
         """Have the next pass take these masks, those of each layer in the order of its calls."""

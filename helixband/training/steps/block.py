@@ -1,0 +1,165 @@
+"""Many steps of a pack, one after another, without the host between them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from helixband.nested import nbytes
+from helixband.training.member import Batch, StepResult
+from helixband.training.steps.numbers import Numbers, named
+from helixband.training.steps.pack import Pack
+from helixband.training.steps.stacks import split
+
+MOST = 64
+"""The most steps of a block."""
+BYTES = 64 << 20
+"""The bytes of their batches at most, where these are several."""
+TOLERANCE = 1e-4
+"""How much a replayed step may differ from the same one computed, relative to the largest number."""
+
+
+class CaptureError(Exception):
+    """Why the steps of a pack cannot be captured, in words."""
+
+
+def steps_at_once(batches: Sequence[Batch]) -> int:
+    """How many steps on batches of this size are taken in one block."""
+    return max(1, min(MOST, BYTES // max(1, sum(map(nbytes, batches)))))
+
+
+class Block:
+    """The step of a pack on batches of one shape, with everything that it reads and writes at fixed places.
+
+    On a GPU it is captured in a CUDA graph and replayed; elsewhere it is computed each time. Which of the
+    batches it takes it counts on the device.
+    """
+
+    def __init__(self, pack: Pack, batches: Sequence[Batch], numbers: Numbers) -> None:
+        """Capture the step, given a batch of each member and the numbers of a step; the pack stays as it is.
+
+        Raises `CaptureError`.
+        """
+        self._pack, self.names = pack, numbers.names
+        self.steps = steps_at_once(batches)
+        shape = self.steps, len(batches)
+        self._batch = pytree.tree_map(lambda leaf: leaf.new_empty((*shape, *leaf.shape)), batches[0])
+        self._table = numbers.table.new_zeros((self.steps, *numbers.table.shape[1:]))
+        self._keys = numbers.keys.new_zeros((self.steps, *numbers.keys.shape[1:]))
+        self._at = torch.zeros(1, dtype=torch.long, device=numbers.table.device)
+        self._results: list[Tensor] = []
+        self._spec: Any = None
+        self._fill([batches], numbers)
+        try:
+            self._replay = self._recorded()
+        except CaptureError:
+            raise
+        except Exception as error:
+            told = (str(error).splitlines() or [""])[0]
+            raise CaptureError(f"{type(error).__name__}: {told}") from error
+
+    def run(self, rounds: Sequence[Sequence[Batch]], numbers: Numbers) -> list[list[StepResult | None]]:
+        """Take the steps of some rounds, each of a batch of each member; what each gave."""
+        self._fill(rounds, numbers)
+        for _ in rounds:
+            self._replay()
+        count = len(rounds)
+        flat = [each[:count].clone() if isinstance(each, Tensor) else each for each in self._results]
+        found, norms = pytree.tree_unflatten(flat, self._spec)
+        for each in split(norms, count):
+            self._pack.note(each)
+        self._pack.count(count)
+        members = len(self._pack.members)
+        in_rows = pytree.tree_map(_in_rows, found)
+        results = split(in_rows, count * members)
+        return [results[first : first + members] for first in range(0, count * members, members)]
+
+    @torch.no_grad()
+    def _fill(self, rounds: Sequence[Sequence[Batch]], numbers: Numbers) -> None:
+        """Put what the next steps take where they take it."""
+        given = [pytree.tree_leaves(batch) for batches in rounds for batch in batches]
+        for place, each in zip(pytree.tree_leaves(self._batch), zip(*given, strict=True), strict=True):
+            torch.stack(each, out=place[: len(rounds)].flatten(0, 1))
+        self._table[: len(rounds)].copy_(numbers.table)
+        self._keys[: len(rounds)].copy_(numbers.keys)
+        self._at.zero_()
+
+    def _step(self) -> None:
+        """The step whose number is counted on the device."""
+        at = self._at
+        batch = pytree.tree_map(lambda leaf: leaf.index_select(0, at)[0], self._batch)
+        values = named(self.names, self._table.index_select(0, at)[0])
+        given = self._pack.whole_step(batch, values, self._keys.index_select(0, at)[0])
+        found, self._spec = pytree.tree_flatten(given)
+        if not self._results:
+            self._results = [_of_all(each, self.steps) for each in found]
+        with torch.no_grad():
+            for place, each in zip(self._results, found, strict=True):
+                if isinstance(each, Tensor):
+                    place.index_copy_(0, at, each[None])
+            at.add_(1)
+
+    def _recorded(self) -> Callable[[], Any]:
+        """What takes a step when it is called, tried once beside the step computed; nothing stays of it."""
+        before = self._state()
+        try:
+            return self._tried(before)
+        finally:
+            self._put_back(before)
+
+    def _tried(self, before: Sequence[Tensor]) -> Callable[[], Any]:
+        attributes = self._pack.template.attributes()
+        self._warm_up()
+        if self._pack.template.attributes() != attributes:
+            raise CaptureError("its network changes its attributes as it computes")
+        computed = self._state()
+        self._put_back(before)
+        if self._at.device.type != "cuda":
+            return self._step
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self._step()
+        graph.replay()
+        replayed = self._state()
+        for one, other in zip(computed, replayed, strict=True):
+            if not _is_close(one, other):
+                raise CaptureError("a replayed step differs from the same one computed")
+        return graph.replay
+
+    def _warm_up(self) -> None:
+        """One step, on a GPU on a stream of its own, as a capture needs it."""
+        if self._at.device.type != "cuda":
+            self._step()
+            return
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self._step()
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def _state(self) -> list[Tensor]:
+        return [each.clone() for each in self._pack.tensors]
+
+    @torch.no_grad()
+    def _put_back(self, before: Sequence[Tensor]) -> None:
+        for tensor, value in zip(self._pack.tensors, before, strict=True):
+            tensor.copy_(value)
+        self._at.zero_()
+
+
+def _of_all(each: Any, steps: int) -> Any:
+    """The place of what each of the steps gives."""
+    return each.new_empty((steps, *each.shape)) if isinstance(each, Tensor) else each
+
+
+def _in_rows(each: Any) -> Any:
+    """(steps, K, …) as (steps · K, …)."""
+    return each.flatten(0, 1) if isinstance(each, Tensor) else each
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    one, other = one.double(), other.double()
+    scale = float(one.nan_to_num().abs().max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=0, atol=TOLERANCE * max(scale, 1e-30), equal_nan=True)
