@@ -238,6 +238,7 @@ FILES = {
         "steps.pack",
         "steps.block",
         "steps.packed",
+        "steps.captured",
         "single",
     ],
 }

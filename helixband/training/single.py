@@ -26,9 +26,9 @@ def _stepper_of(member: Member) -> Stepper:
 
 @functools.cache
 def _capturing() -> Stepper:
-    from helixband.training.steps.packed import Packed  # which a training on a CPU does not need
+    from helixband.training.steps.captured import Captured  # which a training on a CPU does not need
 
-    return Packed(_tell, captures=True)
+    return Captured(_tell)
 
 
 def _tell(member: Member, why: str) -> None:

@@ -31,6 +31,11 @@ class Numbers(NamedTuple):
     keys: Tensor
     """Of the masks of dropout, int32 (steps, K, 2)."""
 
+    @property
+    def first(self) -> "Numbers":
+        """Those of the first step alone."""
+        return Numbers(self.names, self.table[:1], self.keys[:1])
+
     def of(self, step: int) -> tuple[dict[str, Tensor], Tensor]:
         """Those of one step by name, (K, 1), and its keys."""
         return named(self.names, self.table[step]), self.keys[step]

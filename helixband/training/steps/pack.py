@@ -56,7 +56,7 @@ class Pack:
     def _set(self, members: Sequence[Member]) -> None:
         self.members = list(members)
         self._models = [member.model for member in members]
-        self._wants_y_pred = any(member.metrics is not None for member in members)
+        self.wants_y_pred = any(member.metrics is not None for member in members)
         self._own_buffers = [dict(model.network.named_buffers()) for model in self._models]
 
     @torch.no_grad()
@@ -304,7 +304,7 @@ class Pack:
                 loss,
                 {name: part.value for name, part in parts.items()},
                 tensors,
-                (y_pred if self._wants_y_pred else loss.new_empty(0)),
+                (y_pred if self.wants_y_pred else loss.new_empty(0)),
             )
 
         model.engine.check_loss = False  # which looks at the numbers of one model
@@ -318,7 +318,7 @@ class Pack:
         weights = found[0] | tensors
         of_parts = {name: Loss(value.detach(), weights[name]) for name, value in parts.items()}
         loss = Loss(losses.detach(), weights[""], of_parts or None)
-        predicted = pytree.tree_map(Tensor.detach, y_pred) if self._wants_y_pred else None
+        predicted = pytree.tree_map(Tensor.detach, y_pred) if self.wants_y_pred else None
         return losses, StepResult(loss, predicted)
 
     def _losses_apart(self, batches: Sequence[Batch], outputs: Any) -> tuple[Tensor, list[StepResult | None]]:

@@ -12,14 +12,10 @@ from torch.nn.parameter import is_lazy
 from helixband.errors import DefinitionError
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
-from helixband.training.steps.block import MOST, Block, CaptureError
 from helixband.training.steps.eager import Eager, step_of
-from helixband.training.steps.numbers import Reading
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import (
-    cannot_capture,
     cannot_pack,
-    described,
     has_dropout,
     pack_key,
 )
@@ -36,15 +32,10 @@ class Packed(Eager):
 
     Any member may join. `alone` says why one is trained alone; `tell` gets a member and the reason when it is
     found. Where memory does not suffice, packs have from then on at most half as many members, `limit`.
-
-    One that `captures` takes many steps in one block, and those of a lone member, too; `uncaptured` says why
-    the steps of one are computed one by one.
     """
 
-    def __init__(self, tell: Tell | None = None, captures: bool = False) -> None:
+    def __init__(self, tell: Tell | None = None) -> None:
         super().__init__()
-        self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
-        self._captures = captures
         self.alone: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self.limit: int | None = None
         self._tell = tell
@@ -54,11 +45,8 @@ class Packed(Eager):
         """By structure and number of members."""
         self._apart: set[Hashable] = set()
         """The structures whose losses are computed member by member."""
-        self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()
         self._ready: WeakSet[Member] = WeakSet()
         self._packs: list[Pack] = []
-        self._idle: dict[tuple[Hashable, int], Pack] = {}
-        """Packs with captured steps, by structure and number, for other members."""
         self._begun: dict[Member, Any] = {}
         """The members whose step under way has begun, with the labels that they were given for it."""
 
@@ -67,100 +55,11 @@ class Packed(Eager):
         self._keys.pop(member, None)  # what is done at the end of an epoch may change a network
         if member not in self.alone and (reason := cannot_pack(member)) is not None:
             self._leave_out(member, reason)
-        elif self._captures and member not in self.alone and (reason := cannot_capture(member)) is not None:
-            self._compute_each(member, reason)
-
-    @property
-    def at_once(self) -> int:
-        """How many rounds of batches it takes at most."""
-        return MOST if self._captures else 1
 
     def leave(self, member: Member) -> None:
         self._ready.discard(member)
         self._close([member])
         super().leave(member)
-
-    def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
-        rounds = _alike(rounds)
-        if len(rounds) > 1 and all(map(self._is_known, self._members)):
-            groups = self._groups_of_blocks(rounds[0])
-            blocks = {tuple(members): self._block(members, rounds[0]) for members in groups}
-            chosen = {members: block for members, block in blocks.items() if block is not None}
-            rounds = rounds[: min((block.steps for block in chosen.values()), default=1)]
-            found: dict[Member, list[StepResult | None]] = {}
-            for members, block in chosen.items():
-                found |= self._run(block, list(members), rounds)
-            if found:
-                return self._with_others(found, rounds)
-        return [self.step(rounds[0])]
-
-    def _is_known(self, member: Member) -> bool:
-        """Whether its steps have been compared with those of its own network, where it needs that."""
-        return member in self.alone or (self._is_ready(member) and member in self._tried)
-
-    def _groups_of_blocks(self, batches: Sequence[Batch]) -> list[list[Member]]:
-        """The members whose steps may be taken in blocks, with whom they take them."""
-        groups: dict[Hashable, list[Member]] = {}
-        for member, batch in zip(self._members, batches, strict=True):
-            if not (member in self.alone or member in self.uncaptured or self._key(member) in self._apart):
-                kind = self._key(member), signature(batch), described(member.model.criterion)
-                groups.setdefault(kind, []).append(member)
-        return [part for members in groups.values() for part in self._cut(members)]
-
-    def _cut(self, members: list[Member]) -> Iterator[list[Member]]:
-        """As many at a time as memory suffices for."""
-        size = self.limit or len(members)
-        return (members[start : start + size] for start in range(0, len(members), size))
-
-    def _block(self, members: list[Member], batches: Sequence[Batch]) -> Block | None:
-        """The block of these members for such batches; None where there can be none, which is told."""
-        pack, own = self._pack(members), [batches[self._members.index(member)] for member in members]
-        kind = signature(own[0]), described(members[0].model.criterion)
-        try:
-            if kind not in self._blocks.setdefault(pack, {}):
-                self._blocks[pack][kind] = Block(pack, own, pack.numbers([pack.read.now()], 1))
-            return self._blocks[pack][kind]
-        except CaptureError as error:
-            for member in members:
-                self._compute_each(member, str(error))
-        return None
-
-    def _run(
-        self, block: Block, members: list[Member], rounds: Sequence[Sequence[Batch]]
-    ) -> dict[Member, list[StepResult | None]]:
-        """The steps of a block; those of a member that failed are None."""
-        pack = self._pack(members)
-        readings: list[Reading] = []
-        for _ in rounds:
-            for member in members:
-                with member.turn.without_numbers:
-                    self._begin(member)
-            if pack.read.stays and readings:
-                continue
-            readings.append(pack.read.now())
-            pack.step_schedulers()
-        places = [self._members.index(member) for member in members]
-        chosen = [[batches[place] for place in places] for batches in rounds]
-        results = block.run(chosen, pack.numbers(readings, len(rounds)))
-        columns = zip(members, zip(*results, strict=True), strict=True)
-        return {member: list(found) for member, found in columns}
-
-    def _with_others(
-        self, of_blocks: dict[Member, list[StepResult | None]], rounds: Sequence[Sequence[Batch]]
-    ) -> list[list[StepResult | None]]:
-        """What all members' steps gave, of which those that are in no block take theirs now."""
-        found = []
-        for number, batches in enumerate(rounds):
-            pairs = dict(zip(self._members, batches, strict=True))
-            others = {
-                member: batch
-                for member, batch in pairs.items()
-                if member not in of_blocks and member.ended is None
-            }
-            results = self._step_of(others) if others else {}
-            results |= {member: steps[number] for member, steps in of_blocks.items()}
-            found.append([None if each.ended is not None else results[each] for each in self._members])
-        return found
 
     def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
         results = self._step_of(dict(zip(self._members, batches, strict=True)))
@@ -221,6 +120,11 @@ class Packed(Eager):
         for members in groups.values():
             yield from self._cut(members)
 
+    def _cut(self, members: list[Member]) -> Iterator[list[Member]]:
+        """As many at a time as memory suffices for."""
+        size = self.limit or len(members)
+        return (members[start : start + size] for start in range(0, len(members), size))
+
     def _step_of_group(
         self, members: list[Member], pairs: dict[Member, Batch]
     ) -> dict[Member, StepResult | None]:
@@ -232,7 +136,6 @@ class Packed(Eager):
                 return self._try(members, pairs)
             return self._together(members, pairs)
         except torch.OutOfMemoryError:
-            self._idle.clear()
             size = -(-len(members) // 2)
             self.limit = min(size, self.limit or size)
         if torch.cuda.is_available():
@@ -242,12 +145,11 @@ class Packed(Eager):
         return self._step_of_group(members[:size], pairs) | self._step_of_group(members[size:], pairs)
 
     def _goes_alone(self, members: list[Member]) -> bool:
-        """Whether it is one member, which is packed for its masks, or to be captured."""
+        """Whether it is one member, which is not packed; one with dropout is, for its masks."""
         (first, *others) = members
         if others:
             return False
-        is_packed = self._captures or has_dropout(first.model.network)
-        return first not in self._begun or not is_packed
+        return first not in self._begun or not has_dropout(first.model.network)
 
     def _eagerly(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
         """Each by itself, in its turn."""
@@ -358,48 +260,33 @@ class Packed(Eager):
         if self._tell is not None:
             self._tell(member, reason)
 
-    def _compute_each(self, member: Member, reason: str) -> None:
-        """Have the steps of a member computed one by one, for a reason that the user is told."""
-        self.uncaptured[member] = reason
-        if self._tell is not None and member.model.engine.options.capture:
-            self._tell(member, reason)
-
     def _pack(self, members: list[Member]) -> Pack:
         """The pack of these members, which are in no other then."""
         for pack in self._packs:
             if pack.members == members:
                 return pack
         self._close(members)
+        pack = self._made(members)
+        self._packs.append(pack)
+        return pack
+
+    def _made(self, members: list[Member]) -> Pack:
+        """A pack of these members."""
         key = self._key(members[0])
-        if (key, len(members)) in self._idle and key not in self._apart:
-            pack = self._idle.pop((key, len(members)))
-            pack.open(members)
-            self._packs.append(pack)
-            return pack
         template = self._templates.get((key, len(members)))
         if template is None:
             template = self._templates[key, len(members)] = Template(members[0].model.network)
-        pack = Pack(members, template, key not in self._apart)
-        self._packs.append(pack)
-        return pack
+        return Pack(members, template, key not in self._apart)
+
+    def _end(self, pack: Pack) -> None:
+        """Have the members of a pack get what they have learned."""
+        pack.close()
 
     def _close(self, members: list[Member]) -> None:
         """End the packs which any of these is in."""
         for pack in [pack for pack in self._packs if any(member in pack.members for member in members)]:
-            key = self._key(pack.members[0]), len(pack.members)
             self._packs.remove(pack)
-            pack.close()
-            if self._captures and pack in self._blocks:
-                self._idle[key] = pack
-
-
-def _alike(rounds: Sequence[Sequence[Batch]]) -> Sequence[Sequence[Batch]]:
-    """The first rounds, whose batches are of the shapes of the very first."""
-    kinds = [signature(batch) for batch in rounds[0]]
-    count = 1
-    while count < len(rounds) and [signature(batch) for batch in rounds[count]] == kinds:
-        count += 1
-    return rounds[:count]
+            self._end(pack)
 
 
 def _seconds(compute: Callable[[], Any]) -> float:

@@ -1,0 +1,149 @@
+"""The stepper that captures the steps of members on a GPU, and takes many at a time."""
+
+from collections.abc import Hashable, Sequence
+from weakref import WeakKeyDictionary
+
+from helixband.training.member import Batch, Member, StepResult
+from helixband.training.steps.block import MOST, Block, CaptureError
+from helixband.training.steps.numbers import Reading
+from helixband.training.steps.pack import Pack
+from helixband.training.steps.packable import cannot_capture, described
+from helixband.training.steps.packed import Packed, Tell
+from helixband.training.steps.stacks import signature
+
+
+class Captured(Packed):
+    """Takes the steps of members as `Packed`, those of a lone member too, and many in one block.
+
+    What a block needs is made once for a structure and a number of members, and used by all others of them.
+    `uncaptured` says why the steps of a member are computed one by one.
+    """
+
+    def __init__(self, tell: Tell | None = None) -> None:
+        super().__init__(tell)
+        self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
+        self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()
+        self._idle: dict[tuple[Hashable, int], Pack] = {}
+        """Packs without members, by structure and number."""
+
+    def join(self, member: Member) -> None:
+        super().join(member)
+        if member not in self.alone and (reason := cannot_capture(member)) is not None:
+            self._compute_each(member, reason)
+
+    @property
+    def at_once(self) -> int:
+        return MOST
+
+    def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
+        rounds = _alike(rounds)
+        if len(rounds) > 1 and all(map(self._is_known, self._members)):
+            groups = self._groups_of_blocks(rounds[0])
+            blocks = {tuple(members): self._block(members, rounds[0]) for members in groups}
+            chosen = {members: block for members, block in blocks.items() if block is not None}
+            rounds = rounds[: min((block.steps for block in chosen.values()), default=1)]
+            found: dict[Member, list[StepResult | None]] = {}
+            for members, block in chosen.items():
+                found |= self._run(block, list(members), rounds)
+            if found:
+                return self._with_others(found, rounds)
+        return [self.step(rounds[0])]
+
+    def _is_known(self, member: Member) -> bool:
+        """Whether its steps have been compared with those of its own network, where it needs that."""
+        return member in self.alone or (self._is_ready(member) and member in self._tried)
+
+    def _groups_of_blocks(self, batches: Sequence[Batch]) -> list[list[Member]]:
+        """The members whose steps may be taken in blocks, with whom they take them."""
+        groups: dict[Hashable, list[Member]] = {}
+        for member, batch in zip(self._members, batches, strict=True):
+            if not (member in self.alone or member in self.uncaptured or self._key(member) in self._apart):
+                kind = self._key(member), signature(batch), described(member.model.criterion)
+                groups.setdefault(kind, []).append(member)
+        return [part for members in groups.values() for part in self._cut(members)]
+
+    def _block(self, members: list[Member], batches: Sequence[Batch]) -> Block | None:
+        """The block of these members for such batches; None where there can be none, which is told."""
+        pack, own = self._pack(members), [batches[self._members.index(member)] for member in members]
+        numbers = pack.numbers([pack.read.now()], 1)
+        kind = signature(own[0]), described(members[0].model.criterion), numbers.names, pack.wants_y_pred
+        try:
+            if kind not in self._blocks.setdefault(pack, {}):
+                self._blocks[pack][kind] = Block(pack, own, numbers)
+            return self._blocks[pack][kind]
+        except CaptureError as error:
+            for member in members:
+                self._compute_each(member, str(error))
+        return None
+
+    def _run(
+        self, block: Block, members: list[Member], rounds: Sequence[Sequence[Batch]]
+    ) -> dict[Member, list[StepResult | None]]:
+        """The steps of a block; those of a member that failed are None."""
+        pack = self._pack(members)
+        readings: list[Reading] = []
+        for _ in rounds:
+            for member in members:
+                with member.turn.without_numbers:
+                    self._begin(member)
+            if pack.read.stays and readings:
+                continue
+            readings.append(pack.read.now())
+            pack.step_schedulers()
+        places = [self._members.index(member) for member in members]
+        chosen = [[batches[place] for place in places] for batches in rounds]
+        numbers = pack.numbers(readings, len(rounds))
+        if numbers.names != block.names:  # as where a decay begins to be more than 0
+            block = Block(pack, chosen[0], numbers.first)
+        results = block.run(chosen, numbers)
+        columns = zip(members, zip(*results, strict=True), strict=True)
+        return {member: list(found) for member, found in columns}
+
+    def _with_others(
+        self, of_blocks: dict[Member, list[StepResult | None]], rounds: Sequence[Sequence[Batch]]
+    ) -> list[list[StepResult | None]]:
+        """What all members' steps gave, of which those that are in no block take theirs now."""
+        found = []
+        for number, batches in enumerate(rounds):
+            pairs = dict(zip(self._members, batches, strict=True))
+            others = {
+                member: batch
+                for member, batch in pairs.items()
+                if member not in of_blocks and member.ended is None
+            }
+            results = self._step_of(others) if others else {}
+            results |= {member: steps[number] for member, steps in of_blocks.items()}
+            found.append([None if each.ended is not None else results[each] for each in self._members])
+        return found
+
+    def _compute_each(self, member: Member, reason: str) -> None:
+        """Have the steps of a member computed one by one, for a reason that the user is told."""
+        self.uncaptured[member] = reason
+        if self._tell is not None:
+            self._tell(member, reason)
+
+    def _goes_alone(self, members: list[Member]) -> bool:
+        return len(members) == 1 and members[0] not in self._begun
+
+    def _made(self, members: list[Member]) -> Pack:
+        kind = self._key(members[0]), len(members)
+        if kind[0] in self._apart or kind not in self._idle:
+            return super()._made(members)
+        pack = self._idle.pop(kind)
+        pack.open(members)
+        return pack
+
+    def _end(self, pack: Pack) -> None:
+        kind = self._key(pack.members[0]), len(pack.members)
+        super()._end(pack)
+        if pack in self._blocks:
+            self._idle[kind] = pack
+
+
+def _alike(rounds: Sequence[Sequence[Batch]]) -> Sequence[Sequence[Batch]]:
+    """The first rounds, whose batches are of the shapes of the very first."""
+    kinds = [signature(batch) for batch in rounds[0]]
+    count = 1
+    while count < len(rounds) and [signature(batch) for batch in rounds[count]] == kinds:
+        count += 1
+    return rounds[:count]
