@@ -22,6 +22,7 @@ from batch_generator import MatrixBatchGenerator
 from helixband.randomness import Stream, seed_everything
 from helixband.training.member import Member
 from helixband.training.passes import train_pass
+from helixband.training.steps.captured import Captured
 from helixband.training.steps.eager import Eager
 from helixband.training.steps.packed import Packed
 
@@ -90,7 +91,7 @@ def measure(name: str, count: int, rounds: int, args: Namespace) -> dict[str, An
     task = TASKS[name]()
     found: dict[str, list[float]] = {"one after another": [], "together": []}
     eager, packed = make_members(task, count, args), make_members(task, count, args)
-    stepper = Packed()
+    stepper = Captured() if choose_device(args.cpu).type == "cuda" else Packed()
     bare = make_members(task, count, args) if choose_device(args.cpu).type == "cuda" else []
     for number in range(rounds + 1):
         times = {"one after another": seconds_of(eager, None), "together": seconds_of(packed, stepper)}

@@ -43,9 +43,20 @@ class Residence:
     def batches(
         self, generator: BatchGenerator, gather: Gather, device: torch.device, place: Place, keeps: bool
     ) -> Iterator[Fed]:
-        """The batches of a generator's next epoch, or of its stream from a place on, as it yields them."""
+        """The batches of a generator's next epoch, or of its stream from a place on, as it yields them.
+
+        The iteration begins at once: trials that are trained together share a generator.
+        """
         data = map_leaves(lambda leaf: self.place(leaf, device), gather.data)
-        for rows in _orders(generator, gather, place):
+        orders = (
+            gather.order(*generator._next_epoch()) if place is None else _stream(generator, gather, place)
+        )
+        return self._gathered(gather, data, orders, device, keeps)
+
+    def _gathered(
+        self, gather: Gather, data: Any, orders: Iterator[dict[str, Any]], device: torch.device, keeps: bool
+    ) -> Iterator[Fed]:
+        for rows in orders:
             x, y = gather.take(data, to_device(rows, device))
             kept = gather.labels(rows) if keeps else None
             for first in range(0, length(y), gather.rows):
@@ -65,14 +76,19 @@ def fed(
     Data for which half the free memory is enough stay there, and batches are gathered there. Of other data,
     each batch is copied while the step before is computed.
     """
-    batches = for_training(generator, limit, split, place, keeps)
     is_ours = isinstance(generator, BatchGenerator) and generator.labelled and split is None
-    if device.type == "cpu" or not is_ours:
-        return batches
-    gather = generator.gather()
-    if gather is not None and RESIDENCE.fits(gather, device, torch.cuda.mem_get_info(device)[0]):
+    if device.type != "cpu" and is_ours and (gather := _resident(generator, device)) is not None:
         return islice(RESIDENCE.batches(generator, gather, device, place, keeps), limit)
-    return copied_ahead(batches, device)
+    # Only now, as an iteration of a generator takes its next epoch.
+    batches = for_training(generator, limit, split, place, keeps)
+    return copied_ahead(batches, device) if device.type == "cuda" and is_ours else batches
+
+
+def _resident(generator: BatchGenerator, device: torch.device) -> Gather | None:
+    """How the batches of a generator are gathered on a device, if its data have room there."""
+    gather = generator.gather()
+    has_room = gather is not None and RESIDENCE.fits(gather, device, torch.cuda.mem_get_info(device)[0])
+    return gather if has_room else None
 
 
 def copied_ahead(batches: Iterable[Fed], device: torch.device) -> Iterator[Fed]:
@@ -107,11 +123,8 @@ def _arrived(batch: Fed, done: torch.cuda.Event) -> Fed:
     return batch
 
 
-def _orders(generator: BatchGenerator, gather: Gather, place: Place) -> Iterator[dict[str, Any]]:
-    """The rows of the batches that an iteration gives, or the stream from a place on."""
-    if place is None:
-        yield from gather.order(*generator._next_epoch())
-        return
+def _stream(generator: BatchGenerator, gather: Gather, place: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """The rows of the stream from a place on."""
     seed, start = place
     epoch, first = generator._located(seed, start)
     while True:

@@ -21,6 +21,7 @@ from helixband.nested import leaves
 from helixband.sequence.alphabet import Alphabet
 from helixband.sequence.augmentation import Augmentation
 from helixband.sequence.intervals import Intervals
+from helixband.training import residence
 from helixband.training.feed import Place, for_training, to_device
 from helixband.training.residence import Residence
 
@@ -205,3 +206,21 @@ def test_what_a_network_does_to_its_batch_does_not_reach_the_data() -> None:
         batch.y.zero_()
         assert batch.kept.any()
     assert_equal(of_device(generator), of_plain_path(generator))
+
+
+def test_a_training_on_a_device_has_the_order_of_one_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def numbers(device: torch.device) -> list[list[int]]:
+        generator = MatrixBatchGenerator(X, Y, 3, shuffle=True)
+        generator.set_epoch(4, 0)
+        epochs = [residence.fed(generator, device, None, None, None, True) for _ in range(3)]
+        return [[int(y) for batch in epoch for y in batch.y] for epoch in epochs]
+
+    on_host = numbers(CPU)
+    monkeypatch.setattr(residence, "_resident", lambda generator, device: generator.gather())
+    batches = residence.RESIDENCE.batches
+    monkeypatch.setattr(
+        residence.RESIDENCE,
+        "batches",
+        lambda generator, gather, _, *how: batches(generator, gather, CPU, *how),
+    )
+    assert numbers(torch.device("cuda")) == on_host

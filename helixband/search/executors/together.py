@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
-from base_model import BaseModel
+from base_model import BaseModel, choose_device
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Row, Trial
 from helixband.search.executors.task import Task
@@ -15,6 +15,7 @@ from helixband.search.executors.trial import Trained, Trainer
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
+from helixband.training.steps.captured import Captured
 from helixband.training.steps.packed import Packed
 
 WAIT = 0.5
@@ -51,7 +52,8 @@ class Together:
         self._places: dict[Member, _Place] = {}
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
-        self._stepper = Packed(self._tell_alone)
+        is_gpu = choose_device(trainer.args.cpu).type == "cuda"
+        self._stepper = (Captured if is_gpu else Packed)(self._tell_alone)
 
     def work(self) -> None:
         """Train what is given, without end."""

@@ -149,6 +149,8 @@ def _optimizer(model: Any) -> Hashable:
 def cannot_capture(member: Member) -> str | None:
     """Why the steps of a member that can be packed cannot be captured, in words, or None."""
     model, engine = member.model, member.model.engine
+    if not engine.options.capture:
+        return "capture=false"
     names = ("compute_loss", "split_output")
     if not engine.ours.issuperset(names) or any(name in vars(model) for name in names):
         return f"{type(model).__name__} has a compute_loss or split_output of its own"
