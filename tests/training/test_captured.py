@@ -1,0 +1,198 @@
+"""Steps in blocks: each member comes to what it comes to by its own `train_step`.
+
+On a CPU a block calls the step in place of replaying it, so that all but the recording is seen here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_packed import Constrained, Model, OwnStep, assert_alike, make, of_network
+from torch import Tensor, nn
+
+from helixband.training.ended import Ended
+from helixband.training.fit import fit
+from helixband.training.member import Member
+from helixband.training.steps import masks
+from helixband.training.steps.block import Block, CaptureError
+from helixband.training.steps.captured import Captured
+from helixband.training.steps.eager import Eager
+from helixband.training.steps.packed import Packed
+
+
+@pytest.fixture(autouse=True)
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The steps of each block that was run, and its members."""
+    found: list[tuple[int, int]] = []
+
+    def run(block: Block, rounds: Any, numbers: Any, of_block: Any = Block.run) -> Any:
+        found.append((len(rounds), len(rounds[0])))
+        return of_block(block, rounds, numbers)
+
+    monkeypatch.setattr(Block, "run", run)
+    return found
+
+
+def told_of_blocks_as_alone(makers: list[Callable[[], Member]], together: bool = True) -> list[str]:
+    """Why steps were computed one by one, of members that come to what they come to alone."""
+    told: list[str] = []
+    stepper = Captured(lambda member, reason: told.append(reason))
+    alone, others = [make() for make in makers], [make() for make in makers]
+    for member in alone:
+        fit([member], Eager())
+    for members in [others] if together else [[member] for member in others]:
+        fit(members, stepper)
+    for one, other in zip(alone, others, strict=True):
+        assert_alike(one, other)
+    return told
+
+
+def test_one_member_takes_the_steps_of_an_epoch_in_blocks(runs: list[tuple[int, int]]) -> None:
+    # 44 examples are 5 batches of 8 and one of 4; the first step is the member's own, the second is compared.
+    assert told_of_blocks_as_alone([lambda: make(1)]) == []
+    assert runs == [(3, 1), (5, 1), (5, 1)]
+
+
+def test_members_take_them_together(runs: list[tuple[int, int]]) -> None:
+    assert told_of_blocks_as_alone([lambda n=n: make(n, lr=0.002 * (n + 1)) for n in range(3)]) == []
+    assert set(runs) == {(3, 3), (5, 3)}
+
+
+def test_a_block_serves_all_members_of_a_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def init(block: Block, *given: Any, of_block: Any = Block.__init__) -> None:
+        made.append(block)
+        of_block(block, *given)
+
+    monkeypatch.setattr(Block, "__init__", init)
+    assert told_of_blocks_as_alone([lambda n=n: make(n, lr=0.001 * (n + 1)) for n in range(3)], False) == []
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cycle": 0.1},
+        {"optimizer": "SGD", "momentum": 0.8, "nesterov": True, "cycle": 0.1},
+        {"training": {"clip_norm": 0.5, "gradient_norm": "max"}},
+        {"training": {"clip_value": 0.1, "ema_decay": 0.8}},
+        {"optimizer": "RMSprop", "centered": True, "weight_decay": 0.1},
+    ],
+)
+def test_what_changes_from_step_to_step_is_read_for_each(settings: dict[str, Any]) -> None:
+    assert told_of_blocks_as_alone([lambda n=n: make(n, Constrained, **settings) for n in range(2)]) == []
+
+
+def test_dropout_has_the_masks_that_a_pack_has_without_blocks() -> None:
+    one, other = make(1, dropout=0.4), make(1, dropout=0.4)
+    fit([one], Packed())
+    fit([other], Captured())
+    assert_alike(one, other)
+
+
+def test_masks_are_of_the_seed_and_the_step_and_have_the_mean() -> None:
+    shapes, keep = [[torch.Size((50, 40))]], [torch.tensor([[0.75], [1.0], [0.0]])]
+
+    def drawn(step: int) -> Tensor:
+        keys = torch.from_numpy(masks.keys([5, 6, 7], np.array([step] * 3)))
+        return masks.draw(shapes, keep, keys, torch.float32)[0][0]
+
+    first, second = drawn(1), drawn(2)
+    assert torch.equal(first, drawn(1)) and not torch.equal(first, second)
+    assert float(first[0].mean()) == pytest.approx(1.0, abs=0.05)
+    assert first[0].unique().tolist() == [0.0, pytest.approx(4 / 3)]
+    assert torch.equal(first[1], torch.ones(50, 40)) and torch.equal(first[2], torch.zeros(50, 40))
+    both_kept = ((first[0] > 0) & (second[0] > 0)).double().mean()
+    assert float(both_kept) == pytest.approx(0.75**2, abs=0.04)
+
+
+class OwnLoss(Model):
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+        return super().compute_loss(y_pred_loss, y)
+
+
+class OwnBatch(Model):
+    def prepare_batch(self, x: Any, y: Any) -> tuple[Any, Any]:
+        return x, y
+
+
+class Counting(nn.Module):
+    """Counts its calls in an attribute, which a replayed step would not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(12, 1), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        found: Tensor = self.layer(x.flatten(1))
+        return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reason"),
+    [
+        (OwnStep, {}, "OwnStep has a train_step of its own"),
+        (OwnLoss, {}, "OwnLoss has a compute_loss or split_output of its own"),
+        (OwnBatch, {}, "OwnBatch has a prepare_batch of its own"),
+        (Model, {"training": {"accumulate": 2}}, "accumulate"),
+        (Model, {"training": {"nan": "skip"}}, "nan='skip'"),
+        (Model, {"training": {"capture": False}}, "capture=false"),
+        (of_network(lambda config: Counting()), {}, "its network changes its attributes as it computes"),
+    ],
+)
+def test_what_cannot_be_captured_is_computed_step_by_step_and_named(
+    kind: Any, settings: dict[str, Any], reason: str, runs: list[tuple[int, int]]
+) -> None:
+    assert set(told_of_blocks_as_alone([lambda: make(1, kind, **settings)])) == {reason}
+    assert runs == []
+
+
+def test_a_capture_that_fails_leaves_the_members_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(block: Block, of_block: Any = Block._step) -> None:
+        of_block(block)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(Block, "_step", step)
+    (told,) = told_of_blocks_as_alone([lambda: make(1)])
+    assert told == "RuntimeError: operation not permitted when stream is capturing"
+    assert issubclass(CaptureError, Exception)
+
+
+def test_a_member_that_is_not_finite_leaves_its_block() -> None:
+    members = [make(1), make(2, lr=float("inf")), make(3)]
+    fit(members, Captured())
+    assert [member.ended for member in members] == [Ended.EPOCHS, Ended.NAN, Ended.EPOCHS]
+    alone = make(3)
+    fit([alone], Eager())
+    assert_alike(alone, members[2])
+
+
+def test_a_network_that_changes_between_epochs_is_captured_anew() -> None:
+    class Hot(Model):
+        def on_epoch_end(self, row: Any) -> None:
+            self.network[2].negative_slope = 0.1 * row["epoch"]
+
+    def network(config: Any) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.LeakyReLU(), nn.Linear(4, 1))
+
+    kind = type("Hot", (of_network(network),), {"on_epoch_end": Hot.on_epoch_end})
+    assert told_of_blocks_as_alone([lambda n=n: make(n, kind, epochs=4) for n in range(2)]) == []
+
+
+def test_a_training_in_blocks_goes_on_where_it_was(tmp_path: Any) -> None:
+    from helixband.results.directory import Results
+
+    def trained(*epochs: int) -> Member:
+        results = Results(tmp_path / "_".join(map(str, epochs)))
+        for until in epochs:
+            member = make(5, epochs=until, trial=results.trial("0"), dropout=0.3, cycle=0.1)
+            fit([member], Captured())
+        return member
+
+    whole, parts = trained(3), trained(1, 3)
+    for name, value in whole.model.network.state_dict().items():
+        assert torch.equal(value, parts.model.network.state_dict()[name])
