@@ -77,6 +77,7 @@ FILES = {
     "definition": [
         "contract folder returned",
         "classes",
+        "own",
         ".",
     ],
     "display": [
@@ -177,7 +178,8 @@ FILES = {
         "best older",
     ],
     "run": [
-        "flags runfile values",
+        "code flags values",
+        "runfile",
         "context hyperparameters parser records",
         "evaluation experiments inputs replacement starting trained",
         "prediction",

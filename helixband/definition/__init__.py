@@ -8,7 +8,6 @@ import functools
 import hashlib
 import os
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from batch_generator import BatchGenerator
 from helixband.definition import folder
 from helixband.definition.classes import named_classes, parts_of, record_of, take
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
+from helixband.definition.own import OwnCode
 from helixband.definition.returned import check_labelled, check_workers, holds_generators, is_pair
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
@@ -36,7 +36,6 @@ _OF_A_SPLIT = {
     "get_test_generator": _SPLIT.format("test"),
 }
 """What to return of the parts of a split."""
-STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 
 TrainingData = dict[tuple[str, int], tuple[BatchGenerator, BatchGenerator]]
 """By data directory and batch size."""
@@ -53,6 +52,7 @@ class Definition:
         self.module = module
         self.seed = seed
         self.given = str(path)  # what `load_definition` was given, for other processes
+        self.code = OwnCode(module)
         self.arguments = (".", 100)  # the data directory and the batch size of the run
         self._training_data: TrainingData = {}
 
@@ -218,12 +218,7 @@ class Definition:
         Helixband itself, or installed packages, can lie in the definition's folder too.
         """
         module = str(frame.f_globals.get("__name__"))
-        return not folder.is_ours(module) and self._is_own_file(frame.f_code.co_filename)
-
-    def _is_own_file(self, path: str) -> bool:
-        place = getattr(self.module, "PROJECT_ROOT", self.path.parent)  # the former of an experiment in YAML
-        others = "site-packages" in path or path.startswith(STANDARD_LIBRARY)
-        return path.startswith(f"{place}{os.sep}") and not others
+        return not folder.is_ours(module) and self.code.has(frame.f_code.co_filename)
 
     def _call_for_data(self, name: str, *arguments: Any) -> Any:
         seed_everything(derive_seed(self.seed, "data"))
@@ -306,7 +301,7 @@ class Definition:
             hidden = "".join(folder.explain_hidden(self.module, base.__module__) for base in model.__bases__)
             return [f"class Model derives from {bases}; it has to derive from base_model.BaseModel{hidden}"]
         faults = []
-        own = [cls for cls in model.__mro__ if self._is_own_file(_file_of(cls))]
+        own = [cls for cls in model.__mro__ if self.code.has(_file_of(cls))]
         defined = {key: value for cls in reversed(own) for key, value in vars(cls).items()}
         for name, parameters in METHODS.items():
             call = f"Model.{name}({', '.join(parameters)})"
@@ -339,7 +334,7 @@ class Definition:
         sources = [
             Path(file).read_bytes()
             for file in files - {str(self.path)}
-            if self._is_own_file(file) and file.endswith(".py")
+            if self.code.has(file) and file.endswith(".py")
         ]
         return {name for source in (self.source, *sources) for name in names_used(ast.parse(source))}
 
@@ -365,7 +360,7 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0, source: bytes |
         folder.execute(module)
         if classes:
             definition.given = given
-            take(classes, module, seed, record)
+            take(classes, definition.code.modules, seed, record)
         definition.adapt()
     except SyntaxError as error:
         text = f"\n    {error.text.strip()}" if error.text else ""

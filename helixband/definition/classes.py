@@ -54,15 +54,9 @@ def _read(file: Path) -> bytes:
         raise DefinitionError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _class_of(named: NamedClass, definition: ModuleType, seed: int, source: bytes | None) -> Any:
-    """A class of the definition's file, or of another file, with this source, that is loaded like one.
-
-    Raises `DefinitionError` where there is no such file or class.
-    """
-    module = definition
-    if str(named.file) != definition.__file__:
-        module = new_module(named.file, _read(named.file) if source is None else source, seed)
-        execute(module)
+def _class_of(named: NamedClass, modules: list[ModuleType]) -> Any:
+    """The class in the module of its file; raises `DefinitionError` where there is none."""
+    module = next(module for module in modules if module.__file__ == str(named.file))
     if not isinstance(found := getattr(module, named.name, None), type):
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
         raise DefinitionError(
@@ -71,12 +65,20 @@ def _class_of(named: NamedClass, definition: ModuleType, seed: int, source: byte
     return found
 
 
-def take(classes: list[NamedClass], definition: ModuleType, seed: int, record: bytes) -> None:
-    """Put the two classes in the places of get_module and get_datamodule of a definition."""
+def take(classes: list[NamedClass], modules: list[ModuleType], seed: int, record: bytes) -> None:
+    """Put the two classes in the places of get_module and get_datamodule of a definition.
+
+    `modules` has the definition's module. If the second class is of another file, that is loaded like the
+    first, and its module added. Raises `DefinitionError` where there is no such file or class.
+    """
     from helixband.interop import take_classes
 
-    second = parts_of(record)[1]
-    take_classes(definition, [_class_of(each, definition, seed, second) for each in classes])
+    file = classes[1].file
+    if str(file) != modules[0].__file__:
+        source = parts_of(record)[1]
+        modules.append(new_module(file, _read(file) if source is None else source, seed))
+        execute(modules[1])
+    take_classes(modules[0], [_class_of(each, modules) for each in classes])
 
 
 def experiment_of(definition: ModuleType) -> Any:

@@ -53,6 +53,12 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] in OWN_MODULES and not _NAME.match(module)
 
 
+def definition_of(module: str) -> str | None:
+    """The name of the definition that a module is or lies beside, by its name; None for any other module."""
+    found = _NAME.match(module)
+    return found[0] if found else None
+
+
 def is_import(file: str) -> bool:
     """Whether a frame of this file, between two of a definition, is but the import of one by the other."""
     return file == __file__ or file.startswith("<frozen importlib")

@@ -1,7 +1,6 @@
 """The modules of a definition's folder that it needs: those it has imported, and those its code names."""
 
 import ast
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +23,8 @@ def sources(definition: Definition, include: Sequence[str]) -> dict[str, bytes]:
         }
     folder = definition.path.parent
     apart = [each.file for each in named_classes(definition.given) if each.file.parent != folder]
-    found = {definition.path, *_imported(definition), *_beside(definition)}
+    imported = {file for file in definition.code.imported().values() if file.is_relative_to(folder)}
+    found = {definition.path, *imported, *_beside(definition)}
     contents = _contents(found, folder, include)
     contents |= {file.name: read_whole(file) for file in apart}
     return {**contents, definition.path.name: definition.source}
@@ -58,16 +58,6 @@ def _beside(definition: Definition) -> Iterator[Path]:
     for each in named_classes(definition.given):
         if each.file.parent == definition.path.parent:
             yield each.file
-
-
-def _imported(definition: Definition) -> Iterator[Path]:
-    folder = definition.path.parent
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name.startswith(f"{definition.module.__name__}.") and file:
-            path = Path(file)
-            if path.is_relative_to(folder) and path.is_file():
-                yield path
 
 
 def _named_in(source: bytes, folder: Path) -> set[Path]:

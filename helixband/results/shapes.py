@@ -21,6 +21,7 @@ RUN: Shape = {
     },
     "environment": {...: str},
     "os_environ": {...: (str, None)},
+    "modules": {...: str},
     "stages": {"evaluate": _WEIGHTS, ...: dict},
     "digests": {...: str},
     "single": {"config": dict, "finished": bool},

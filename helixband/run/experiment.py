@@ -94,6 +94,7 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
             args.model = str(results.definition_file)
         definition = load_definition(args.model, args.seed, planned.source)
         definition.arguments = (args.data, args.batch_size)
+        run_file.follow(definition)
         if args.hparams and definition.hparams is None:
             definition.check({})  # which tells why
             raise UsageError(f"{definition.path} has no hparams, and so no flags of its own; see --help")

@@ -83,7 +83,7 @@ class Records:
         """Sync the outputs of the lot, and then store its records."""
         if not self._done:
             return
-        self._run_file.record_environment()
+        self._run_file.record_what_is_used()
         self._lot.sync()
         with self._lot.filling():
             for name, document in self._done.items():

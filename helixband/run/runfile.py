@@ -1,6 +1,5 @@
 """run.json: what was run, so that the next run can tell whether it goes on with the same thing."""
 
-import difflib
 import os
 import platform
 import sys
@@ -28,13 +27,11 @@ from helixband.files import exists, read_whole, write_document, write_whole
 from helixband.results.digests import check_digests
 from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
+from helixband.run.code import changed_lines, changed_modules, digests_of_modules
 from helixband.training.configuration import read_value
 from helixband.training.options import read_options
 
 T = TypeVar("T", bound=str | tuple[str | None, ...] | None)
-
-SHOWN_LINES, SHOWN_LETTERS = 12, 100
-"""Of the lines that differ between two definitions."""
 
 DEFAULTS = {
     "seed": 0,
@@ -46,6 +43,8 @@ DEFAULTS = {
     "stop_hopeless": False,
     "keep_checkpoints": 0,
 }
+USED = ("environment", "os_environ", "modules")
+"""The keys of what a definition reads of the environment and imports."""
 RECORDED_IF_GIVEN = {"keep_checkpoints"}
 """The settings that are recorded only where they are not the defaults."""
 
@@ -61,6 +60,11 @@ class RunFile:
         self.path = results.run_file
         self._document: dict[str, Any] = results.run()
         self.binding = binding or "stages" in self._document
+        self._definition: Definition | None = None
+
+    def follow(self, definition: Definition) -> None:
+        """From now on, record which modules this definition has imported."""
+        self._definition = definition
 
     @property
     def begun(self) -> bool:
@@ -142,7 +146,7 @@ class RunFile:
             )
 
     def notes(self, definition: Definition) -> list[str]:
-        """What has changed of what the definition reads from `os.environ`, and of its copy.
+        """What has changed of what the definition reads from `os.environ` and imports, and of its copy.
 
         It is told, not refused.
         """
@@ -158,6 +162,12 @@ class RunFile:
             f"{_shown(name, now)}, which the definition may read: results of both may be mixed"
             for name, (value, now) in _without_credentials(changed).items()
         ]
+        modules = self._document.get("modules", {}) if self.binding else {}
+        if files := changed_modules(definition, modules):
+            told.append(
+                f"note: {self.path.parent} was made with another version of {files}, which the definition "
+                "imports: results of both may be mixed"
+            )
         if lost:
             known = (
                 "those of its search are in the journal" if self._settings() else "only those given are known"
@@ -191,8 +201,8 @@ class RunFile:
         if args.training:
             self._document["settings"]["with"] = args.training
         if not self.binding:
-            self._document |= {"environment": {}, "os_environ": {}}
-        self._record_environment()
+            self._document |= {"environment": {}, "os_environ": {}, "modules": {}}
+        self._record_what_is_used()
         self._replace_definition(definition)
         write_document(self.path, self._document)
 
@@ -220,8 +230,8 @@ class RunFile:
         self._replace_definition(definition)
         if self.changes(definition):
             self._document["definition"] = _described(definition)
-            self._document["os_environ"] = {}
-            self._record_environment()
+            self._document |= {"os_environ": {}, "modules": {}}
+            self._record_what_is_used()
             write_document(self.path, self._document)
 
     def stage(self, name: str) -> Any:
@@ -239,11 +249,11 @@ class RunFile:
             del self._document["stages"][name]
         write_document(self.path, self._document)
 
-    def record_environment(self) -> None:
-        """Store what the definition has read by now of the environment, where that is new."""
-        before = [self._document.get(key) for key in ("environment", "os_environ")]
-        self._record_environment()
-        if before != [self._document.get(key) for key in ("environment", "os_environ")]:
+    def record_what_is_used(self) -> None:
+        """Store what the definition has read of the environment and imported by now, where that is new."""
+        before = [self._document.get(key) for key in USED]
+        self._record_what_is_used()
+        if before != [self._document.get(key) for key in USED]:
             write_document(self.path, self._document)
 
     def record_single(self, config: dict[str, Any], finished: bool) -> None:
@@ -284,7 +294,7 @@ class RunFile:
 
         `files` are those of its results that are read again, by `check_files`, where it wrote them.
         """
-        self._record_environment()
+        self._record_what_is_used()
         digests = self._document.setdefault("digests", {})
         for file in files:
             digests.pop(file.name, None)
@@ -316,16 +326,7 @@ class RunFile:
         """The lines that differ from the recorded definition, the first few, where its copy is as it was."""
         if self._digest_there() != self._document.get("definition", {}).get("sha256"):
             return ""
-        before, now = (
-            source.decode(errors="replace").splitlines()
-            for source in (read_whole(self._results.definition_file), definition.record)
-        )
-        changes = list(difflib.unified_diff(before, now, n=0, lineterm=""))[2:]
-        if not changes:
-            return "\nNo line differs, but the ends of lines do"
-        shown = [f"\n  {line[:SHOWN_LETTERS]}" for line in changes[:SHOWN_LINES]]
-        more = f"\n  and {len(changes) - len(shown):,} lines more" if len(changes) > len(shown) else ""
-        return "".join(["\nWhat differs (- recorded, + now):", *shown, more])
+        return changed_lines(read_whole(self._results.definition_file), definition.record)
 
     def _copy_was_edited(self, definition: Definition) -> bool:
         """Whether the copy of the definition is neither the one that is recorded nor this one."""
@@ -345,14 +346,20 @@ class RunFile:
             write_whole(self._results.kept_definition(there), read_whole(file))
         write_whole(file, definition.record)
 
-    def _record_environment(self) -> None:
-        """Add what the definition has read by now; of `os.environ`, what there was first stays."""
+    def _record_what_is_used(self) -> None:
+        """Add what the definition has read and imported by now.
+
+        Of `os.environ` and of modules, what there was first stays.
+        """
         recorded = self._document.get("environment", {}) | variables_read()
         looked_up = variables_looked_up() | self._document.pop("os_environ", {})
         # An earlier version recorded credentials too.
         self._document["environment"] = _without_credentials(recorded)
         looked_up = _without_credentials(looked_up)
         self._document |= {"os_environ": looked_up} if looked_up else {}
+        if self._definition is not None:
+            modules = digests_of_modules(self._definition, self._document.pop("modules", {}))
+            self._document |= {"modules": modules} if modules else {}
 
     def _changed_variables(self) -> dict[str, tuple[str, str]]:
         """Of the variables that `env` reads: name to the recorded text and the one of now."""

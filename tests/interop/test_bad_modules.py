@@ -77,3 +77,21 @@ def test_a_change_of_either_file_of_two_classes_is_told(experiment, capsys):
     told = capsys.readouterr().err
     assert "-    def val_dataloader(self): return self.loader(40, 50)" in told
     assert "+    def val_dataloader(self): return self.loader(30, 50)" in told
+
+
+def test_a_change_of_what_either_file_of_two_classes_imports_is_told(experiment, capsys):
+    from helixband.run.command import main
+
+    experiment.write("")
+    text = (experiment.path / "def.py").read_text()
+    for name in ("module", "data"):
+        (experiment.path / name).mkdir()
+        (experiment.path / name / "net.py").write_text(f"import helper_of_{name}\n" + text)
+        (experiment.path / name / f"helper_of_{name}.py").write_text("")
+    words = ["--model", "module/net.py:Lit,data/net.py:Data", "--cpu", "--result", "results"]
+    assert main([*words, "--epoch", "1"]) == 0
+    assert "note:" not in capsys.readouterr().out
+    (experiment.path / "data" / "helper_of_data.py").write_text("1")
+    assert main([*words, "--epoch", "1"]) == 0
+    told = f"another version of {experiment.path}/data/helper_of_data.py, which the definition imports"
+    assert told in capsys.readouterr().out

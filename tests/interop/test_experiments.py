@@ -47,7 +47,13 @@ def test_an_experiment_trains_and_tests_goes_on_and_predicts(project: Path, trai
 
     again = train("trainer.max_epochs=1", "model.lr=0.02", "logger=csv")
     assert "training: done already, to epoch 1" in again and "test: done already" in again
-    assert "epoch 2/2" in train("trainer.max_epochs=2", "model.lr=0.02", "logger=csv")
+    modules = json.loads((results / "run.json").read_text())["modules"]
+    assert modules.keys() == {"src/__init__.py", "src/data.py", "src/model.py"} and "note:" not in again
+
+    (project / "src" / "data.py").write_text((project / "src" / "data.py").read_text() + "\n")
+    changed = train("trainer.max_epochs=2", "model.lr=0.02", "logger=csv")
+    assert "epoch 2/2" in changed
+    assert f"was made with another version of {project}/src/data.py, which the definition imports" in changed
 
     train("model.lr=0.02", "logger=csv", "--predict", "bars.npz")
     predicted = np.load(results / "predictions" / "bars.npz.npy")
