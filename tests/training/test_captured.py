@@ -151,6 +151,79 @@ def test_what_cannot_be_captured_is_computed_step_by_step_and_named(
     assert runs == []
 
 
+class Held(nn.Module):
+    """Computes with something that it holds: (holder, x) -> the factor of its outputs."""
+
+    def __init__(self, factor: Callable[[Any, Tensor], Any], held: Any) -> None:
+        super().__init__()
+        self.layer, self.factor = nn.Linear(12, 1), factor
+        if isinstance(held, nn.Buffer):
+            self.register_buffer("held", held)
+        else:
+            self.held = held
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layer(x.flatten(1)) * (self.factor(self, x) if self.training else 1.0)
+        return found
+
+
+def counted(holder: Any, x: Tensor) -> float:
+    holder.held = holder.held + 1
+    return 1 + 1 / float(holder.held)
+
+
+def counted_in_place(holder: Any, x: Tensor) -> float:
+    holder.held += 1
+    return 1 + 1 / float(holder.held[0])
+
+
+def averaged(holder: Any, x: Tensor) -> Tensor:
+    holder.held = 0.5 * holder.held + x.detach().mean()
+    found: Tensor = holder.held
+    return found
+
+
+def drawn(holder: Any, x: Tensor) -> float:
+    return 2.0 if np.random.random() < 0.3 else 1.0
+
+
+ATTRIBUTES = "its network changes its attributes as it computes"
+
+
+@pytest.mark.parametrize(
+    ("factor", "held", "reason"),
+    [
+        (counted, lambda: 0, ATTRIBUTES),
+        (counted, lambda: torch.zeros(()), ATTRIBUTES),
+        (counted_in_place, lambda: np.zeros(1), ATTRIBUTES),
+        (averaged, lambda: torch.zeros(()), ATTRIBUTES),
+        (
+            averaged,
+            lambda: nn.Buffer(torch.zeros(())),
+            "its network replaces a buffer as it computes, in place of changing it",
+        ),
+        (drawn, lambda: None, "its network draws random numbers by other means than layers of dropout"),
+    ],
+)
+def test_a_network_whose_steps_depend_on_what_it_holds_goes_alone(
+    factor: Any, held: Callable[[], Any], reason: str
+) -> None:
+    kind = of_network(lambda config: Held(factor, held()))
+    assert set(told_of_blocks_as_alone([lambda: make(1, kind)])) == {reason}
+
+
+@pytest.mark.parametrize("new", [torch.tensor, np.array])
+def test_an_array_of_a_network_that_changes_between_epochs_is_seen(new: Any) -> None:
+    def on_epoch_end(model: Any, row: Any) -> None:
+        model.network.held = new(1.0 + row["epoch"])
+
+    def network(config: Any) -> nn.Module:
+        return Held(lambda holder, x: float(holder.held), new(1.0))
+
+    kind = type("Heated", (of_network(network),), {"on_epoch_end": on_epoch_end})
+    assert told_of_blocks_as_alone([lambda n=n: make(n, kind, epochs=4) for n in range(2)], False) == []
+
+
 def test_a_capture_that_fails_leaves_the_members_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(block: Block, of_block: Any = Block._step) -> None:
         of_block(block)

@@ -1,10 +1,12 @@
 """Which members can take their steps together, and with whom."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Hashable, Iterator
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -178,20 +180,28 @@ def described(value: Any) -> Hashable:
         return type(value), tuple(map(described, value))
     if isinstance(value, dict):
         return dict, tuple((described(key), described(each)) for key, each in value.items())
-    if isinstance(value, Tensor):
-        return Tensor, tuple(value.shape), value.dtype, str(value.device)
+    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
+        # As bytes, which NumPy has for every type of torch's.
+        of_bytes = value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
+        return Tensor, tuple(value.shape), value.dtype, str(value.device), _digest(of_bytes)
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return np.ndarray, value.shape, value.dtype.str, _digest(np.ascontiguousarray(value))
     if isinstance(value, functools.partial):
         return functools.partial, described(value.func), described(value.args), described(value.keywords)
     if isinstance(value, BuiltinFunctionType) or (isinstance(value, FunctionType) and not value.__closure__):
         return _function(value)
     if isinstance(value, nn.Module):
-        return structure(value)
+        return structure(value), tuple(map(described, (*value.parameters(), *value.buffers())))
     if isinstance(value, Config):  # what a network makes of it, its first batch tells
         return Config
     attributes = getattr(value, "__dict__", None)
     if attributes is not None and not isinstance(value, Callable):  # type: ignore[arg-type]
         return type(value), described(attributes)
     return type(value), id(value)
+
+
+def _digest(values: Any) -> bytes:
+    return hashlib.blake2b(values.tobytes(), digest_size=16).digest()
 
 
 def _function(value: Any) -> Hashable:

@@ -11,7 +11,7 @@ from helixband import randomness
 from helixband.nested import leaves, length, map_leaves
 from helixband.training import judge
 from helixband.training.member import Batch, Member
-from helixband.training.steps.packable import LIFTED
+from helixband.training.steps.packable import LIFTED, structure
 from helixband.training.steps.stacked import trained_names
 
 TOLERANCE = 1e-5
@@ -35,22 +35,26 @@ def own_pass(member: Member, batch: Batch) -> Found | str:
     model = member.model
     x, y, *weight = map_leaves(Tensor.clone, batch)
     versions, reads = [each._version for each in _tensors(x)], model.config.schedules_read
-    drawn = torch.get_rng_state()
     with (
-        randomness.unmoved(),
+        randomness.unmoved() as numbers,
         model.engine.state.unmoved(model),
         _without_dropout(model.network),
         _buffers_kept(model.network),
     ):
         model.engine.modes.train()
         model.engine.sample_weight, model.engine.rows = (weight[0] if weight else None), length(y)
+        attributes, places = structure(model.network), list(map(id, model.network.buffers()))
         try:
             output = model.forward(x)  # type: ignore[attr-defined]
             if model.config.schedules_read != reads:
                 return "its network reads a schedule of the configuration"
             if [each._version for each in _tensors(x)] != versions:
                 return "its network changes its input in place"
-            if not torch.equal(torch.get_rng_state(), drawn):
+            if list(map(id, model.network.buffers())) != places:
+                return "its network replaces a buffer as it computes, in place of changing it"
+            if structure(model.network) != attributes:
+                return "its network changes its attributes as it computes"
+            if not numbers.is_now():
                 return "its network draws random numbers by other means than layers of dropout"
             loss, (y_pred, _) = judge.loss_of_output(model, output, y)
         finally:
@@ -111,9 +115,12 @@ def _without_dropout(network: torch.nn.Module) -> Iterator[None]:
 @contextmanager
 def _buffers_kept(network: torch.nn.Module) -> Iterator[None]:
     before = [(each, each.detach().clone()) for each in network.buffers()]
+    held = [(module, dict(module._buffers)) for module in network.modules()]
     try:
         yield
     finally:
+        for module, buffers in held:
+            module._buffers.update(buffers)
         with torch.no_grad():
             for each, value in before:
                 each.copy_(value)
