@@ -81,6 +81,15 @@ def take(classes: list[NamedClass], modules: list[ModuleType], seed: int, record
     take_classes(modules[0], [_class_of(each, modules) for each in classes])
 
 
+def lightning_module(definition: ModuleType, given: str) -> str | None:
+    """What gives the LightningModule of a definition, as its user wrote it; None where there is none."""
+    if (experiment := experiment_of(definition)) is not None:
+        return f"model in {experiment.file}"
+    if classes := named_classes(given):
+        return f"{classes[0].file.name}:{classes[0].name}"
+    return "get_module" if "get_module" in vars(definition) else None
+
+
 def experiment_of(definition: ModuleType) -> Any:
     """The experiment in YAML that the module of a definition was made from, or None."""
     room, found = sys.modules.get("helixband.interop.experiment"), vars(definition).get("experiment")

@@ -5,6 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from base_model import BaseModel
+from helixband.definition.classes import lightning_module
 from helixband.env import number_of_processes
 from helixband.errors import DefinitionError, ResultsMismatch, UsageError, counted
 from helixband.files import exists
@@ -192,6 +193,11 @@ class Checks(Stage):
         """Several processes train by Helixband's own `fit` alone."""
         model: Any = getattr(self.definition.module, "Model", None)
         if number_of_processes() > 1 and self.to_train() and getattr(model, "fit", None) is not BaseModel.fit:
+            if (name := lightning_module(self.definition.module, self.definition.given)) is not None:
+                raise DefinitionError(
+                    f"{name} gives a LightningModule, which Lightning's Trainer trains, and the processes of "
+                    "torchrun train by Helixband's own steps alone: train without torchrun"
+                )
             raise DefinitionError(
                 "Model.fit is the definition's own, and several processes train by Helixband's alone: leave "
                 "it out, or train without torchrun"

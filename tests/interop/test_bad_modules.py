@@ -95,3 +95,24 @@ def test_a_change_of_what_either_file_of_two_classes_imports_is_told(experiment,
     assert main([*words, "--epoch", "1"]) == 0
     told = f"another version of {experiment.path}/data/helper_of_data.py, which the definition imports"
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("def.py", "get_module"), ("def.py:Lit,def.py:Data", "def.py:Lit")]
+)
+def test_several_processes_are_refused_in_the_words_of_a_lightning_module(
+    experiment, capsys, monkeypatch, given, told
+):
+    monkeypatch.setattr("helixband.run.checks.number_of_processes", lambda: 2)
+    experiment.write()
+    assert experiment("--model", given, "--epoch", "1") == 2
+    told = f"{told} gives a LightningModule, which Lightning's Trainer trains"
+    assert (printed := capsys.readouterr().err).count(told) == 1
+    assert "train without torchrun" in printed and "Model.fit" not in printed
+
+
+def test_a_pack_of_lightning_modules_is_trained_one_by_one_with_a_reason(experiment, capsys):
+    experiment.write()
+    assert experiment("--hyper", "--trials", "1", "--epoch", "1", "--schedule", "asha", "--pack", "2") == 0
+    told = "--pack: each trial is trained alone, as get_module gives a LightningModule"
+    assert told in capsys.readouterr().out

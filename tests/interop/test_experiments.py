@@ -125,6 +125,14 @@ def test_an_experiment_that_evaluates_a_checkpoint_is_refused_before_any_trainin
     assert not (project / "results").exists() or not list(project.glob("results/trials/*"))
 
 
+def test_several_processes_are_refused_in_the_words_of_an_experiment(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("helixband.run.checks.number_of_processes", lambda: 2)
+    told = "model in configs/train.yaml gives a LightningModule, which Lightning's Trainer trains"
+    assert told in train("--epoch", "1", code=2)
+
+
 def test_a_key_of_an_older_trainer_is_told_in_one_line(train: Train) -> None:
     printed = train("+trainer.gpus=0", "~trainer.accelerator", "--dry-run", "--no-data-check")
     assert printed.count("trainer.gpus=0 is read as trainer.accelerator=cpu") == 1

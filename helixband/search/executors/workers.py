@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from base_model import BaseModel
+from helixband.definition.classes import lightning_module
 from helixband.errors import UsageError, counted
 from helixband.search.executors.address import check_address
 from helixband.search.executors.cluster import check_packages, connect
@@ -38,7 +39,9 @@ def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) 
         return connect(args.cluster, Setup.of(trainer, args.directory), args.workers, say)
     workers, gpus = _local_workers(args), visible_gpus(args.cpu)
     if slots > 1 and trainer.definition.module.Model.fit is not BaseModel.fit:
-        say("  --pack: each trial is trained alone, as the Model has a fit of its own")
+        name = lightning_module(trainer.definition.module, trainer.definition.given)
+        why = f"{name} gives a LightningModule" if name else "the Model has a fit of its own"
+        say(f"  --pack: each trial is trained alone, as {why}")
         slots = 1
     if workers == 1 and slots == 1:
         return InProcess(trainer)
