@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_packed import Constrained, Model, OwnStep, assert_alike, make, of_network
-from torch import Tensor, nn
+from test_packed import CLASSES, Constrained, Model, OwnStep, assert_alike, make, of_network
+from torch import Tensor, nn, optim
 
+from base_model import ClassificationModel
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
@@ -84,6 +85,43 @@ def test_a_block_serves_all_members_of_a_structure(monkeypatch: pytest.MonkeyPat
 )
 def test_what_changes_from_step_to_step_is_read_for_each(settings: dict[str, Any]) -> None:
     assert told_of_blocks_as_alone([lambda n=n: make(n, Constrained, **settings) for n in range(2)]) == []
+
+
+class Weighted(ClassificationModel):
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+        criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(self.config["pos_weight"]))
+        super().init_model(network, optimizer=optim.Adam(network.parameters(), 0.01), criterion=criterion)
+
+
+def test_a_block_reads_no_criterion_of_another_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded(block: Block, of_block: Any = Block._recorded) -> Callable[[], Any]:
+        step, pack = of_block(block), block._pack
+        members, models = pack.members, pack._models
+
+        def replay() -> None:
+            """As a graph does, by the members of the recording."""
+            now = pack.members, pack._models
+            pack.members, pack._models = members, models
+            try:
+                step()
+            finally:
+                pack.members, pack._models = now
+
+        return replay
+
+    def member(pos_weight: float) -> Member:
+        return make(1, Weighted, y=CLASSES, pos_weight=pos_weight)
+
+    monkeypatch.setattr(Block, "_recorded", recorded)
+    stepper, trained = Captured(), [member(pos_weight) for pos_weight in (2.0, 2.0, 9.0)]
+    for each in trained:
+        fit([each], stepper)
+        trained[0].model.criterion.pos_weight.fill_(50.0)
+    for each, pos_weight in zip(trained, (2.0, 2.0, 9.0), strict=True):
+        alone = member(pos_weight)
+        fit([alone], Eager())
+        assert_alike(alone, each)
 
 
 def test_dropout_has_the_masks_that_a_pack_has_without_blocks() -> None:

@@ -186,6 +186,22 @@ def test_classes_are_learned_as_alone() -> None:
         assert_packed_as_alone(makers)
 
 
+def test_criteria_may_differ_in_what_the_first_batches_do_not_show() -> None:
+    class Weighted(ClassificationModel):
+        def init_model(self) -> None:
+            network = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+            criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(self.config["pos_weight"]))
+            super().init_model(network, optimizer=optim.Adam(network.parameters()), criterion=criterion)
+
+    rare = np.zeros(len(Y), np.int64)
+    for row in range(0, len(Y), 11):  # it is in one batch of an epoch alone
+        rare[:], rare[row] = 0, 1
+        labels = rare.copy()
+        assert_packed_as_alone(
+            [lambda w=w, y=labels: make(1, Weighted, y=y, epochs=1, pos_weight=w) for w in (1.0, 50.0)]
+        )
+
+
 def test_losses_of_the_definition_s_own_are_computed_for_each() -> None:
     class Own(Model):
         def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:

@@ -1,6 +1,8 @@
 """Many steps of a pack, one after another, without the host between them."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from helixband.nested import nbytes
-from helixband.training.member import Batch, StepResult
+from helixband.training.member import Batch, Model, StepResult
 from helixband.training.steps.numbers import Numbers, named
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.stacks import split
@@ -43,6 +45,8 @@ class Block:
         Raises `CaptureError`.
         """
         self._pack, self.names = pack, numbers.names
+        # A member's own may go or change while the block serves other members.
+        self._criterion = copy.deepcopy(pack.members[0].model.criterion)
         self.steps = steps_at_once(batches)
         shape = self.steps, len(batches)
         self._batch = pytree.tree_map(lambda leaf: leaf.new_empty((*shape, *leaf.shape)), batches[0])
@@ -91,7 +95,8 @@ class Block:
         at = self._at
         batch = pytree.tree_map(lambda leaf: leaf.index_select(0, at)[0], self._batch)
         values = named(self.names, self._table.index_select(0, at)[0])
-        given = self._pack.whole_step(batch, values, self._keys.index_select(0, at)[0])
+        with _criterion_of(self._pack.members[0].model, self._criterion):
+            given = self._pack.whole_step(batch, values, self._keys.index_select(0, at)[0])
         found, self._spec = pytree.tree_flatten(given)
         if not self._results:
             self._results = [_of_all(each, self.steps) for each in found]
@@ -147,6 +152,16 @@ class Block:
         for tensor, value in zip(self._pack.tensors, before, strict=True):
             tensor.copy_(value)
         self._at.zero_()
+
+
+@contextmanager
+def _criterion_of(model: Model, criterion: Any) -> Iterator[None]:
+    """The model computes losses with another criterion."""
+    before, model.criterion = model.criterion, criterion
+    try:
+        yield
+    finally:
+        model.criterion = before
 
 
 def _of_all(each: Any, steps: int) -> Any:

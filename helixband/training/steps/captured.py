@@ -7,7 +7,7 @@ from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.block import MOST, Block, CaptureError
 from helixband.training.steps.numbers import Reading
 from helixband.training.steps.pack import Pack
-from helixband.training.steps.packable import cannot_capture, described
+from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.stacks import signature
 
@@ -58,7 +58,7 @@ class Captured(Packed):
         groups: dict[Hashable, list[Member]] = {}
         for member, batch in zip(self._members, batches, strict=True):
             if not (member in self.alone or member in self.uncaptured or self._key(member) in self._apart):
-                kind = self._key(member), signature(batch), described(member.model.criterion)
+                kind = self._key(member), signature(batch), self._criteria[member]
                 groups.setdefault(kind, []).append(member)
         return [part for members in groups.values() for part in self._cut(members)]
 
@@ -66,7 +66,7 @@ class Captured(Packed):
         """The block of these members for such batches; None where there can be none, which is told."""
         pack, own = self._pack(members), [batches[self._members.index(member)] for member in members]
         numbers = pack.numbers([pack.read.now()], 1)
-        kind = signature(own[0]), described(members[0].model.criterion), numbers.names, pack.wants_y_pred
+        kind = signature(own[0]), self._criteria[members[0]], numbers.names, pack.wants_y_pred
         try:
             if kind not in self._blocks.setdefault(pack, {}):
                 self._blocks[pack][kind] = Block(pack, own, numbers)
@@ -127,7 +127,7 @@ class Captured(Packed):
 
     def _made(self, members: list[Member]) -> Pack:
         kind = self._key(members[0]), len(members)
-        if kind[0] in self._apart or kind not in self._idle:
+        if kind not in self._idle or not self._at_once(members):
             return super()._made(members)
         pack = self._idle.pop(kind)
         pack.open(members)

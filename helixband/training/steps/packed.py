@@ -16,6 +16,7 @@ from helixband.training.steps.eager import Eager, step_of
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import (
     cannot_pack,
+    described,
     has_dropout,
     pack_key,
 )
@@ -40,6 +41,8 @@ class Packed(Eager):
         self.limit: int | None = None
         self._tell = tell
         self._keys: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
+        self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
+        """What is equal where the criteria of members compute the same."""
         self._tried: WeakSet[Member] = WeakSet()
         self._templates: dict[Hashable, Template] = {}
         """By structure and number of members."""
@@ -53,6 +56,7 @@ class Packed(Eager):
     def join(self, member: Member) -> None:
         super().join(member)
         self._keys.pop(member, None)  # what is done at the end of an epoch may change a network
+        self._criteria[member] = described(member.model.criterion)
         if member not in self.alone and (reason := cannot_pack(member)) is not None:
             self._leave_out(member, reason)
 
@@ -276,7 +280,12 @@ class Packed(Eager):
         template = self._templates.get((key, len(members)))
         if template is None:
             template = self._templates[key, len(members)] = Template(members[0].model.network)
-        return Pack(members, template, key not in self._apart)
+        return Pack(members, template, self._at_once(members))
+
+    def _at_once(self, members: list[Member]) -> bool:
+        """Whether one criterion gives the losses of all of them."""
+        criteria = {self._criteria[member] for member in members}
+        return len(criteria) == 1 and self._key(members[0]) not in self._apart
 
     def _end(self, pack: Pack) -> None:
         """Have the members of a pack get what they have learned."""
