@@ -10,6 +10,7 @@ from helixband.env import number_of_processes
 from helixband.errors import DefinitionError, ResultsMismatch, UsageError, counted
 from helixband.files import exists
 from helixband.results.directory import SINGLE, Trial
+from helixband.run.batch_size import check_auto
 from helixband.run.context import Context, Stage
 from helixband.run.hyperparameters import agrees, completed_tries, part_of, unheard, values_given
 from helixband.run.prediction import Prediction
@@ -180,6 +181,7 @@ class Checks(Stage):
             raise no_model(self.results.path, "nothing was trained there")
 
     def _check_batch_size(self) -> None:
+        """It is that of a training which goes on, and can be found where it is to be."""
         trial, recorded = self.to_train(), self.run_file.setting("batch_size")
         if trial and trial.is_resumable:
             self.run_file.check_batch_size()
@@ -188,6 +190,7 @@ class Checks(Stage):
                 f"{trial.path} was trained with --batch-size {recorded}, not {self.args.batch_size}; "
                 "give the same one, or another directory with --result"
             )
+        check_auto(self.args, self.definition, trains=bool(self.args.hyper or trial))
 
     def _check_processes(self) -> None:
         """Several processes train by Helixband's own `fit` alone."""

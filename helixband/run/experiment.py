@@ -24,6 +24,7 @@ from helixband.randomness import choose_algorithms, derive_seed, seed_everything
 from helixband.results.best import best_state
 from helixband.results.directory import SINGLE, Trial
 from helixband.results.older import older_results
+from helixband.run.batch_size import BatchSize, first_config
 from helixband.run.checks import Checks, asks_for_training
 from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
@@ -38,6 +39,7 @@ from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
 from helixband.run.starting import FLAGS, Starting
 from helixband.run.trained import Trained, no_model
+from helixband.run.values import AUTO
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import ChunkWorkers, make_executor
 from helixband.search.journal import SearchJournal
@@ -89,7 +91,10 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
             args.epoch = 1
         # A run that failed before its first epoch binds the next one to nothing.
         run_file = RunFile(results, binding=results.has_trained())
+        is_auto = args.batch_size == AUTO
         run_file.settle(args)
+        is_kept = is_auto and args.batch_size != AUTO
+        kept = [f"--batch-size {AUTO}: {args.batch_size:,}, as recorded"] if is_kept else []
         if planned.source is not None:
             args.model = str(results.definition_file)
         definition = load_definition(args.model, args.seed, planned.source)
@@ -103,7 +108,7 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
             context = Context(args, definition, results, run_file, progress, planned)
             experiment = Experiment(context)
             with progress.shown():
-                for line in [*([told] if told else []), *planned.notes]:
+                for line in [*([told] if told else []), *planned.notes, *kept]:
                     progress.say(line)
                 try:
                     experiment.run()
@@ -142,6 +147,7 @@ class Experiment(Stage):
     def run(self) -> None:
         """All stages asked for."""
         self._announce()
+        self._find_batch_size()
         going_on = self._going_on()
         for begun in going_on:
             self.trainer.check_plan(begun)
@@ -191,6 +197,14 @@ class Experiment(Stage):
         notes = [*self.run_file.notes(self.definition), *self.checks.notes, *self.starting.notes]
         for note in [*notes, *notes_on_algorithms(self.args, device.type)]:
             self.progress.say(note)
+
+    def _find_batch_size(self) -> None:
+        """The largest that fits, where it was asked for and none is recorded."""
+        if self.args.batch_size == AUTO:
+            trial = self.checks.to_train()
+            of_search = (self.definition, self.args, self.checks.given)
+            config = self._config(trial) if trial else first_config(*of_search)
+            BatchSize(self._context, self.trainer).find(config)
 
     def _check_data(self) -> None:
         """Try out the data of what is to be done."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from helixband.env import number_of_processes
 from helixband.errors import UsageError
+from helixband.run.values import AUTO
 
 OF_SEARCH = ("trials", "try", "time_budget", "pack")
 """But for its settings, which any run records."""
@@ -42,6 +43,8 @@ def check_flags(args: Namespace) -> None:
             given(args, OF_WORKERS),
             "not for a training by torchrun; test and predict in a command of its own",
         )
+    if args.batch_size == AUTO:
+        _check_auto(args)
     if args.cluster and args.pack not in (None, "off"):
         raise UsageError(
             f"--pack {args.pack} packs trials on this machine, and --cluster is for others: leave one out"
@@ -50,6 +53,24 @@ def check_flags(args: Namespace) -> None:
         _refuse(given(args, OF_PREDICTION), "for predictions alone; add --predict")
         if not args.eval:
             _refuse(given(args, ["mc_dropout"]), "for tests and predictions alone; add --eval or --predict")
+
+
+def _check_auto(args: Namespace) -> None:
+    """What is tried is the step of one training, in this process."""
+    flag = f"--batch-size {AUTO}"
+    if number_of_processes() > 1:
+        raise UsageError(f"{flag} is for a training by one process, and not for torchrun: give a number")
+    if args.cluster:
+        raise UsageError(f"{flag} tries what fits on a GPU of this machine, not of --cluster: give a number")
+    shared = [
+        *(["--pack"] if args.pack not in (None, "off") else []),
+        *(["--trials-per-gpu"] if (args.trials_per_gpu or 1) > 1 else []),
+    ]
+    if shared:
+        raise UsageError(
+            f"{flag} tries what fits with one trial on a GPU, and with {' and '.join(shared)} several share "
+            "one: give a number"
+        )
 
 
 def notes_on_algorithms(args: Namespace, device: str) -> list[str]:

@@ -5,7 +5,7 @@ import argparse
 from helixband import __version__
 from helixband.errors import FlagParser
 from helixband.outputs import FORMATS
-from helixband.run.values import eta, names, natural, pack, positive, seconds
+from helixband.run.values import batch_size, eta, names, natural, pack, positive, seconds
 from helixband.search.samplers import SAMPLERS
 
 EPILOG = """\
@@ -80,9 +80,10 @@ def make_parser(program: str = "helixband", needs_model: bool = True) -> FlagPar
     add(
         "-bs",
         "--batch-size",
-        metavar="N",
-        type=positive,
-        help="the number of examples in a training batch, over all processes of torchrun (default: 100)",
+        metavar="N|auto",
+        type=batch_size,
+        help="the number of examples in a training batch, over all processes of torchrun (default: 100); "
+        "auto: the largest with which a training step fits on the GPU",
     )
     add(
         "--seed",

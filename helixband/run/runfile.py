@@ -28,6 +28,7 @@ from helixband.results.digests import check_digests
 from helixband.results.digests import file_digest as file_digest
 from helixband.results.directory import Results
 from helixband.run.code import changed_lines, changed_modules, digests_of_modules
+from helixband.run.values import AUTO, BATCH_SIZE
 from helixband.training.configuration import read_value
 from helixband.training.options import read_options
 
@@ -36,7 +37,7 @@ T = TypeVar("T", bound=str | tuple[str | None, ...] | None)
 DEFAULTS = {
     "seed": 0,
     "epoch": 20,
-    "batch_size": 100,
+    "batch_size": BATCH_SIZE,
     "eta": 3,
     "schedule": "hyperband",
     "sampler": "auto",
@@ -74,13 +75,14 @@ class RunFile:
     def settle(self, args: Namespace) -> None:
         """Give the settings that the command line left open: as recorded, or else the defaults.
 
-        The options of the training become values by name.
-
-        Raises `ResultsMismatch` for another seed, under which a definition may split its data otherwise, and
-        for other options of the training.
+        The options of the training become values by name. A batch size of auto stays where none is recorded.
+        Raises `ResultsMismatch` for another seed, which may split data otherwise, and other training options.
         """
         recorded = self._settings()
-        self._guesses_batch_size = self.binding and args.batch_size is None and "batch_size" not in recorded
+        is_open = self.binding and args.batch_size in (None, AUTO)
+        self._guesses_batch_size = is_open and "batch_size" not in recorded
+        if is_open:
+            args.batch_size = recorded.get("batch_size", args.batch_size)
         if self.binding and args.seed is not None and args.seed != recorded.get("seed", args.seed):
             raise ResultsMismatch(
                 f"{self.path.parent} was made with --seed {recorded['seed']}, not {args.seed}; "

@@ -3,10 +3,25 @@
 import argparse
 import re
 
+BATCH_SIZE = 100
+"""The default."""
+AUTO = "auto"
+"""A batch size that is to be found."""
+
 
 def positive(text: str) -> int:
     """An integer from 1."""
     return _at_least(1, text)
+
+
+def batch_size(text: str) -> int | str:
+    """An integer from 1, or auto."""
+    if text == AUTO:
+        return text
+    try:
+        return _at_least(1, text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or {AUTO}") from None
 
 
 def natural(text: str) -> int:

@@ -16,14 +16,17 @@ from torch.nn.parameter import is_lazy
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
 from helixband.nested import length, map_leaves
+from helixband.randomness import Stream
 from helixband.training import judge
 from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.fit import scheduled_values
 from helixband.training.hooks import prepared
 from helixband.training.parts.clip import Norms
 from helixband.training.parts.schedule import schedulers
+from helixband.training.passes import train_pass
 from helixband.training.reading import keeps_iterator
 from helixband.training.snapshot import left_as_it_was
+from helixband.training.steps.eager import Eager
 
 PASSES = 3
 """So many of the passes with dropout left on are done, if there are more."""
@@ -71,6 +74,20 @@ def train(model: Any, batch: tuple[Any, ...]) -> tuple[list[str], Any, Any]:
     if model.engine.options.accumulate > 1:
         judge.check_sums(model, output["y_pred_loss"], y)
     return ["loss", *(found.parts or ())], y_true, to_numpy(map_leaves(torch.Tensor.detach, y_pred))
+
+
+def step(model: Any, generator: Iterable[Any]) -> int:
+    """Take the first training step as a training does: forward, backward, update; the rows of its batch.
+
+    Raises whatever goes wrong in it.
+    """
+    member = model.as_member(generator, (), model.args.epoch)
+    member.limit = 1
+    with Stream.turns():
+        member.begin()
+        train_pass([member], Eager())
+    member.raise_error()
+    return int(model.engine.rows)
 
 
 def check_columns(

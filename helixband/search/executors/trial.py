@@ -174,7 +174,7 @@ class Trainer:
             raise
         except (Exception, SystemExit) as error:
             short = without_credentials(f"{type(error).__name__}: {error}")
-            reason = _is_out_of_memory(error), Ended.by(error), without_credentials(self._place(error))
+            reason = is_out_of_memory(error), Ended.by(error), without_credentials(self._place(error))
             return Outcome(-math.inf, 0, trial.epochs(), short, *reason), without_credentials(
                 self._account(error)
             )
@@ -293,7 +293,8 @@ def best_of(rewards: Sequence[float]) -> tuple[float, int]:
     return best, numbers.index(best) + 1
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, on the host or on a GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
