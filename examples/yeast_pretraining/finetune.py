@@ -3,12 +3,12 @@
 The environment variables GENOME, PEAKS, VAL and TEST name the data, as in ../yeast_tf.
 """
 
-from network import make_encoder
+from network import EveryLayer, make_encoder
 from torch import nn, optim
 
 from helixband import ClassificationModel, IntervalBatchGenerator, TrainingOptions, metrics, parameter_groups
 from helixband.env import env
-from helixband.networks import PooledHead, SequenceNetwork
+from helixband.networks import PooledHead, ReverseComplementEquivariant, SequenceNetwork
 
 GENOME = env("GENOME", "genome.fa")
 PEAKS = env("PEAKS", "peaks.bed")
@@ -42,17 +42,18 @@ def get_test_generator(data_dir):
 
 
 def get_config():
-    return {"lr": 1e-2, "encoder_lr": 5e-3, "frozen": 1}
+    return {"lr": 5e-3, "encoder_lr": 5e-3, "frozen": 1, "dropout": 0.2}
 
 
 class Model(ClassificationModel):
     def init_model(self):
-        encoder = make_encoder()
-        network = SequenceNetwork(encoder, PooledHead(encoder.out_channels, 2, pooling="max", dropout=0.2))
-        rates = {"encoder.*": self.config["encoder_lr"], "*": self.config["lr"]}
+        encoder = make_encoder(EveryLayer)
+        head = PooledHead(encoder.out_channels, 2, pooling="max", dropout=self.config["dropout"])
+        network = ReverseComplementEquivariant(SequenceNetwork(encoder, head))
+        rates = {"network.encoder.*": self.config["encoder_lr"], "*": self.config["lr"]}
         optimizer = optim.AdamW(parameter_groups(network, rates), weight_decay=0.01)
         epochs = self.config["frozen"]
-        options = TrainingOptions(freeze={"encoder.*": epochs} if epochs else None)
+        options = TrainingOptions(freeze={"network.encoder.*": epochs} if epochs else None)
         super().init_model(network, nn.CrossEntropyLoss(), optimizer, training=options)
 
     def eval_metrics(self, y_true, y_pred):

@@ -30,5 +30,5 @@ def test_what_is_learned_from_the_genome_begins_the_classifier(project: Project)
     assert done.code == 0, done.err
     assert 0 <= project.json("test_result.json")["auroc"] <= 1
     loaded = project.json("trials/single/start.json")["loaded"]
-    assert "encoder.first.convolution.weight" in loaded
-    assert all(name.startswith("encoder.") for name in loaded)
+    assert "network.encoder.first.convolution.weight" in loaded
+    assert all(name.startswith("network.encoder.") for name in loaded)
