@@ -33,8 +33,8 @@ NUMBERS = {name: f"chr{number}" for number, name in enumerate([*TRAIN, "IX", "X"
 PEAKS = 100
 # The first is the setting of fine-tuning; the second has more dropout, which helped from scratch alone.
 FROM_SCRATCH = {
-    "as fine-tuned": ["frozen=0"],
-    "dropout 0.5": ["frozen=0", "dropout=0.5"],
+    "as fine-tuned": ["lr=0.005", "encoder_lr=0.005", "frozen=0", "dropout=0.2"],
+    "dropout 0.5": ["lr=0.005", "encoder_lr=0.005", "frozen=0", "dropout=0.5"],
 }
 EXAMPLE = EXAMPLES / "yeast_pretraining"
 
