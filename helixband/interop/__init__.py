@@ -9,7 +9,7 @@ from typing import Any
 from helixband.errors import DefinitionError
 from helixband.interop.data import PREDICT, TEST, TRAIN, VAL, Loaders, Source, single_loader
 from helixband.interop.model import LightningModel
-from helixband.interop.prepared import Preparation
+from helixband.interop.prepared import ModulePreparation, Preparation
 
 PARTS = ("get_module", "get_trainer", "optimized_metric", "mode")
 
@@ -28,9 +28,8 @@ def adapt(module: ModuleType, seed: int, arguments: Callable[[], tuple[str, int]
         if "Model" in names and names["Model"].__module__ == module.__name__:
             raise DefinitionError("there are a class Model and get_module: leave out one of them")
         parts = {name: names[name] for name in PARTS if name in names}
-        names["Model"] = type(
-            "Model", (LightningModel,), {"parts": parts, "__module__": LightningModel.__module__}
-        )
+        own = {"parts": parts, "preparation": ModulePreparation(), "__module__": LightningModel.__module__}
+        names["Model"] = type("Model", (LightningModel,), own)
         if "hparams" not in names:
             names.setdefault("get_config", dict)
     if "get_datamodule" in names:

@@ -14,6 +14,7 @@ from helixband.interop.callback import STATE, Goal, Recorder, States
 from helixband.interop.course import Course
 from helixband.interop.data import PREDICT, TEST, Loaders, as_loader
 from helixband.interop.planned import Trainer
+from helixband.interop.prepared import ModulePreparation
 from helixband.interop.scored import Predicted, Seen
 from helixband.interop.weights import LateWeights, LightningState
 from helixband.results.directory import Row, Trial
@@ -40,6 +41,7 @@ class LightningModel(BaseModel):
     """
 
     parts: ClassVar[Mapping[str, Any]]
+    preparation: ClassVar[ModulePreparation]
     _trained_with: ClassVar[WeakSet[Any]] = WeakSet()
     left_out = ""
     """Why labels and predictions of a test are not known, where they are not."""
@@ -253,6 +255,10 @@ class LightningModel(BaseModel):
     def _run(self, recorder: Any, trainer: Any, what: str, data: Mapping[str, Any], **keywords: Any) -> Any:
         """Have the Trainer do its work; an interruption is raised as that, and no exit of the Trainer's."""
         try:
+            if packages.overrides(self.network, "prepare_data"):
+                module: Any = self.network
+                module.trainer = trainer  # which it may read, as when the Trainer calls it
+                self.preparation.prepare(module)
             with packages.quiet(self.package):
                 return getattr(trainer, what)(self.network, **data, **keywords)
         except SystemExit:

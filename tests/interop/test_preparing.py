@@ -79,3 +79,54 @@ Data.prepare_data, Data.setup = lambda self: (torch.rand(3), np.random.rand(3)),
     splits = (experiment.path / "splits.txt").read_text().splitlines()
     assert len(splits) > 2
     assert len(set(splits)) == 1
+
+
+OF_MODULE = """
+def prepare(self):
+    {}
+    with open("prepared.txt", "a") as file: file.write("prepared\\n")
+Lit.prepare_data = prepare
+"""
+OF_CONFIGURED = """
+def made(config):
+    module = Lit(**config)
+    module.rate = config["lr"]
+    return module
+"""
+EVERY_LR = ("--hyper", "--schedule", "asha", "--epoch", "1", "--trials", "2", "--try", "tries.json")
+
+
+@pytest.mark.parametrize("reads", ["pass", "self.print(self.hparams.get('path'), self.net)"])
+@pytest.mark.parametrize("flags", [EVERY_LR, WHOLE], ids=["search", "all stages"])
+def test_a_module_prepares_its_data_once_in_a_process(experiment, flags, reads):
+    (experiment.path / "tries.json").write_text('[{"lr": 0.01}, {"lr": 0.1}]')
+    experiment.write(BOTH + OF_MODULE.format(reads))
+    assert experiment(*flags) == 0
+    assert prepared(experiment) == 1
+    assert experiment("--epoch", "1", result="other") == 0
+    assert prepared(experiment) == 2
+
+
+@pytest.mark.parametrize(
+    "reads", ["self.hparams.lr", "self.hparams['lr']", "dict(self.hparams)", "self.rate"]
+)
+def test_a_module_prepares_what_its_hyperparameters_say(experiment, reads):
+    (experiment.path / "tries.json").write_text('[{"lr": 0.01}, {"lr": 0.1}]')
+    experiment.write(BOTH.replace("Lit(**config)", "made(config)") + OF_CONFIGURED + OF_MODULE.format(reads))
+    assert experiment(*EVERY_LR) == 0
+    assert prepared(experiment) == 2
+
+
+def test_a_module_without_hyperparameters_prepares_its_data_once_too(experiment):
+    plain = "\nLit.save_hyperparameters = lambda self: None\n"
+    plain += "Lit.configure_optimizers = lambda self: torch.optim.Adam(self.parameters(), 0.1)\n"
+    experiment.write(BOTH + plain + OF_MODULE.format("self.hparams"))
+    assert experiment(*WHOLE) == 0
+    assert prepared(experiment) == 1
+
+
+def test_a_module_that_sets_attributes_in_prepare_data_has_them_in_all_stages(experiment):
+    needs = "\ndef setup(self, stage): assert self.rows == 60\nLit.setup = setup\n"
+    experiment.write(BOTH + OF_MODULE.format("self.rows = 60") + needs)
+    assert experiment(*WHOLE) == 0
+    assert prepared(experiment) > 2
