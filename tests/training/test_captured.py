@@ -185,7 +185,7 @@ class Counting(nn.Module):
 def test_what_cannot_be_captured_is_computed_step_by_step_and_named(
     kind: Any, settings: dict[str, Any], reason: str, runs: list[tuple[int, int]]
 ) -> None:
-    assert set(told_of_blocks_as_alone([lambda: make(1, kind, **settings)])) == {reason}
+    assert told_of_blocks_as_alone([lambda: make(1, kind, **settings)]) == [reason]
     assert runs == []
 
 
@@ -247,7 +247,7 @@ def test_a_network_whose_steps_depend_on_what_it_holds_goes_alone(
     factor: Any, held: Callable[[], Any], reason: str
 ) -> None:
     kind = of_network(lambda config: Held(factor, held()))
-    assert set(told_of_blocks_as_alone([lambda: make(1, kind)])) == {reason}
+    assert told_of_blocks_as_alone([lambda: make(1, kind)]) == [reason]
 
 
 @pytest.mark.parametrize("new", [torch.tensor, np.array])
@@ -271,6 +271,30 @@ def test_a_capture_that_fails_leaves_the_members_as_they_were(monkeypatch: pytes
     (told,) = told_of_blocks_as_alone([lambda: make(1)])
     assert told == "RuntimeError: operation not permitted when stream is capturing"
     assert issubclass(CaptureError, Exception)
+
+
+def test_a_block_that_fails_ends_its_members_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(block: Block, rounds: Any, numbers: Any, of_block: Any = Block.run) -> Any:
+        if len(block._pack.members) == 2:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return of_block(block, rounds, numbers)
+
+    monkeypatch.setattr(Block, "run", run)
+    members = [make(1), make(2), make(3, weight_decay=0.1, optimizer="AdamW"), make(4, OwnStep)]
+    fit(members, Captured())
+    assert [str(member.error) for member in members[:2]] == ["CUDA error: device-side assert triggered"] * 2
+    for seed, settings in (3, {"weight_decay": 0.1, "optimizer": "AdamW"}), (4, {"kind": OwnStep}):
+        alone = make(seed, **settings)
+        fit([alone], Eager())
+        assert_alike(alone, members[seed - 1])
+
+
+def test_that_there_is_no_room_for_a_block_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_room(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Block, "_make_room", make_room)
+    assert told_of_blocks_as_alone([lambda: make(1)]) == ["OutOfMemoryError: CUDA out of memory"]
 
 
 def test_a_member_that_is_not_finite_leaves_its_block() -> None:

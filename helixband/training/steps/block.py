@@ -48,21 +48,24 @@ class Block:
         # A member's own may go or change while the block serves other members.
         self._criterion = copy.deepcopy(pack.members[0].model.criterion)
         self.steps = steps_at_once(batches)
-        shape = self.steps, len(batches)
-        self._batch = pytree.tree_map(lambda leaf: leaf.new_empty((*shape, *leaf.shape)), batches[0])
-        self._table = numbers.table.new_zeros((self.steps, *numbers.table.shape[1:]))
-        self._keys = numbers.keys.new_zeros((self.steps, *numbers.keys.shape[1:]))
-        self._at = torch.zeros(1, dtype=torch.long, device=numbers.table.device)
         self._results: list[Tensor] = []
         self._spec: Any = None
-        self._fill([batches], numbers)
         try:
+            self._make_room(batches, numbers)
+            self._fill([batches], numbers)
             self._replay = self._recorded()
         except CaptureError:
             raise
         except Exception as error:
             told = (str(error).splitlines() or [""])[0]
             raise CaptureError(f"{type(error).__name__}: {told}") from error
+
+    def _make_room(self, batches: Sequence[Batch], numbers: Numbers) -> None:
+        shape = self.steps, len(batches)
+        self._batch = pytree.tree_map(lambda leaf: leaf.new_empty((*shape, *leaf.shape)), batches[0])
+        self._table = numbers.table.new_zeros((self.steps, *numbers.table.shape[1:]))
+        self._keys = numbers.keys.new_zeros((self.steps, *numbers.keys.shape[1:]))
+        self._at = torch.zeros(1, dtype=torch.long, device=numbers.table.device)
 
     def run(self, rounds: Sequence[Sequence[Batch]], numbers: Numbers) -> list[list[StepResult | None]]:
         """Take the steps of some rounds, each of a batch of each member; what each gave."""

@@ -44,7 +44,11 @@ class Captured(Packed):
             rounds = rounds[: min((block.steps for block in chosen.values()), default=1)]
             found: dict[Member, list[StepResult | None]] = {}
             for members, block in chosen.items():
-                found |= self._run(block, list(members), rounds)
+                try:
+                    found |= self._run(block, list(members), rounds)
+                except Exception as error:
+                    self._give_up(list(members), error)
+                    found |= {member: [None] * len(rounds) for member in members}
             if found:
                 return self._with_others(found, rounds)
         return [self.step(rounds[0])]
@@ -99,6 +103,15 @@ class Captured(Packed):
         columns = zip(members, zip(*results, strict=True), strict=True)
         return {member: list(found) for member, found in columns}
 
+    def _give_up(self, members: list[Member], error: Exception) -> None:
+        """Have the members of a block fail: how many of its steps were taken is not known."""
+        pack = self._pack(members)
+        self._packs.remove(pack)
+        self._blocks.pop(pack, None)
+        for member in members:
+            with member.turn.without_numbers:
+                raise error
+
     def _with_others(
         self, of_blocks: dict[Member, list[StepResult | None]], rounds: Sequence[Sequence[Batch]]
     ) -> list[list[StepResult | None]]:
@@ -118,8 +131,9 @@ class Captured(Packed):
 
     def _compute_each(self, member: Member, reason: str) -> None:
         """Have the steps of a member computed one by one, for a reason that the user is told."""
+        is_new = self.uncaptured.get(member) != reason
         self.uncaptured[member] = reason
-        if self._tell is not None:
+        if is_new and self._tell is not None:
             self._tell(member, reason)
 
     def _goes_alone(self, members: list[Member]) -> bool:
