@@ -1,5 +1,7 @@
 """What is wrong with a module or a DataModule is told before any work, or with the epoch where it shows."""
 
+import json
+
 import pytest
 from shared_modules import BOTH, experiment_fixture, package_fixture  # noqa: F401
 
@@ -87,10 +89,14 @@ def test_a_change_of_what_either_file_of_two_classes_imports_is_told(experiment,
     for name in ("module", "data"):
         (experiment.path / name).mkdir()
         (experiment.path / name / "net.py").write_text(f"import helper_of_{name}\n" + text)
-        (experiment.path / name / f"helper_of_{name}.py").write_text("")
+        helper = f"import os\nos.environ.get('OF_{name}')\n"
+        (experiment.path / name / f"helper_of_{name}.py").write_text(helper)
     words = ["--model", "module/net.py:Lit,data/net.py:Data", "--cpu", "--result", "results"]
     assert main([*words, "--epoch", "1"]) == 0
     assert "note:" not in capsys.readouterr().out
+    recorded = json.loads((experiment.path / "results" / "run.json").read_text())
+    assert recorded["os_environ"] == {"OF_data": None, "OF_module": None}
+    assert recorded["modules"].keys() == {"helper_of_module.py", "../data/helper_of_data.py"}
     (experiment.path / "data" / "helper_of_data.py").write_text("1")
     assert main([*words, "--epoch", "1"]) == 0
     told = f"another version of {experiment.path}/data/helper_of_data.py, which the definition imports"
