@@ -29,7 +29,7 @@ def train_pass(members: Sequence[Member], stepper: Stepper) -> None:
     running = [member for member in members if member.ended is None]
     for member in running:
         stepper.join(member)
-    take_steps = _in_blocks if stepper.at_once > 1 else _one_by_one
+    take_steps = _in_blocks if stepper.in_blocks else _one_by_one
     take_steps(running, stepper)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_packed import CLASSES, Constrained, Model, OwnStep, assert_alike, make, of_network
+from test_packed import CLASSES, Constrained, Model, OwnStep, X, Y, assert_alike, make, of_network
 from torch import Tensor, nn, optim
 
 from base_model import ClassificationModel
@@ -225,6 +225,10 @@ def drawn(holder: Any, x: Tensor) -> float:
     return 2.0 if np.random.random() < 0.3 else 1.0
 
 
+def drawn_by_torch(holder: Any, x: Tensor) -> Tensor:
+    return torch.rand(())
+
+
 ATTRIBUTES = "its network changes its attributes as it computes"
 
 
@@ -260,6 +264,29 @@ def test_an_array_of_a_network_that_changes_between_epochs_is_seen(new: Any) -> 
 
     kind = type("Heated", (of_network(network),), {"on_epoch_end": on_epoch_end})
     assert told_of_blocks_as_alone([lambda n=n: make(n, kind, epochs=4) for n in range(2)], False) == []
+
+
+class Augmented:
+    """Batches with noise from the global generator, as a DataLoader with augmentation gives them."""
+
+    def __iter__(self) -> Any:
+        for start in range(0, 40, 8):
+            rows = slice(start, start + 8)
+            yield torch.from_numpy(X[rows]) + torch.rand(8, 1, 12), torch.from_numpy(Y[rows])
+
+
+class Noisy(Model):
+    def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
+        return super().train_step(x + torch.rand_like(x), y)
+
+
+@pytest.mark.parametrize("kind", [Model, Noisy, of_network(lambda config: Held(drawn_by_torch, None))])
+def test_batches_and_steps_draw_random_numbers_in_the_order_of_plain_steps(kind: Any) -> None:
+    def member() -> Member:
+        found = make(1, kind)
+        return found.model.as_member(Augmented(), found.val, 3, None, 1)  # type: ignore[attr-defined, no-any-return]
+
+    told_of_blocks_as_alone([member])
 
 
 def test_a_capture_that_fails_leaves_the_members_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,13 @@ class Captured(Packed):
         if member not in self.alone and (reason := cannot_capture(member)) is not None:
             self._compute_each(member, reason)
 
+    in_blocks = True
+
     @property
     def at_once(self) -> int:
-        return MOST
+        """One as long as no block can be taken: a step may draw random numbers, as may reading a batch."""
+        is_known = all(map(self._is_known, self._members))
+        return MOST if is_known and any(map(self._may_be_captured, self._members)) else 1
 
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
         rounds = _alike(rounds)
@@ -57,11 +61,16 @@ class Captured(Packed):
         """Whether its steps have been compared with those of its own network, where it needs that."""
         return member in self.alone or (self._is_ready(member) and member in self._tried)
 
+    def _may_be_captured(self, member: Member) -> bool:
+        if member in self.alone or member in self.uncaptured:
+            return False
+        return self._key(member) not in self._apart
+
     def _groups_of_blocks(self, batches: Sequence[Batch]) -> list[list[Member]]:
         """The members whose steps may be taken in blocks, with whom they take them."""
         groups: dict[Hashable, list[Member]] = {}
         for member, batch in zip(self._members, batches, strict=True):
-            if not (member in self.alone or member in self.uncaptured or self._key(member) in self._apart):
+            if self._may_be_captured(member):
                 kind = self._key(member), signature(batch), self._criteria[member]
                 groups.setdefault(kind, []).append(member)
         return [part for members in groups.values() for part in self._cut(members)]

@@ -44,6 +44,8 @@ class Eager:
             results.append(result)
         return results
 
+    in_blocks = False
+
     @property
     def at_once(self) -> int:
         return 1

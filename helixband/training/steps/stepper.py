@@ -28,9 +28,12 @@ class Stepper(Protocol):
         """
         ...
 
+    in_blocks: bool
+    """Whether it may take several steps at a time, by `steps`."""
+
     @property
     def at_once(self) -> int:
-        """How many rounds of batches `steps` is given at most."""
+        """How many rounds of batches `steps` is given at most, for the next steps."""
         ...
 
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
