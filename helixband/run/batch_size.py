@@ -13,6 +13,7 @@ import torch
 from base_model import BaseModel, choose_device
 from helixband import randomness
 from helixband.definition import Definition
+from helixband.definition.classes import lightning_module
 from helixband.errors import DefinitionError, HelixbandError, UsageError
 from helixband.generators.base import BatchGenerator
 from helixband.run.context import Context, Stage
@@ -38,9 +39,9 @@ def check_auto(args: Namespace, definition: Definition, trains: bool) -> None:
         raise UsageError(f"{FLAG}: nothing is to be trained here; give a number, or leave it out")
     check_device(args.cpu)
     if getattr(definition.module.Model, "fit", None) is not BaseModel.fit:
-        raise DefinitionError(
-            f"Model.fit is the definition's own, and {FLAG} tries a step of Helixband's: give a number"
-        )
+        name = lightning_module(definition.module, definition.given)
+        why = f"{name} gives a LightningModule" if name else "Model.fit is the definition's own"
+        raise DefinitionError(f"{why}, and {FLAG} tries a step of Helixband's: give a number")
 
 
 def first_config(definition: Definition, args: Namespace, given: Document) -> Document:
@@ -80,7 +81,7 @@ class BatchSize(Stage):
                 "--cpu with a number"
             )
         self._asked(found)
-        why = "the whole training set" if is_all else "one more runs out of memory"
+        why = "the whole training set" if is_all else "one more does not, as a tenth of memory is held back"
         self.progress.say(f"{FLAG}: a training step fits with batches of {found:,} ({why})")
 
     def _asked(self, rows: int) -> int:
@@ -102,11 +103,11 @@ class BatchSize(Stage):
         except UsageError:
             raise
         except HelixbandError as error:
-            told = type(error)(f"{error} ({self._account(rows)})")
+            told = type(error)(f"{error} ({self._account()})")
             raise told.with_traceback(error.__traceback__) from error
         except Exception as error:
             if not is_out_of_memory(error):
-                error.add_note(self._account(rows))
+                error.add_note(self._account())
                 raise
         _free()  # here, where nothing holds the model any more
         self._fits = self._fits if found is None else found[0]
@@ -118,8 +119,6 @@ class BatchSize(Stage):
         if rows > (self._examples or rows):
             return self._trained(config, self._asked(rows))
         model = self._trainer.passing_model(config, train)
-        if model.engine.foreign is not None:
-            raise UsageError(f"{FLAG}: Lightning trains this model by steps of its own; give a number")
         used = rehearsal.step(model, train)
         if used == rows:
             return used, used == self._examples
@@ -130,8 +129,8 @@ class BatchSize(Stage):
             )
         return used, True
 
-    def _account(self, rows: int) -> str:
-        fits = f"; {self._fits:,} fit" if self._fits else ""
+    def _account(self) -> str:
+        rows, fits = self.args.batch_size, f"; {self._fits:,} fit" if self._fits else ""
         return (
             f"in a training step with a batch of {rows:,} examples, which {FLAG} tried{fits}: give a number"
         )

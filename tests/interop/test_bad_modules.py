@@ -5,6 +5,8 @@ import json
 import pytest
 from shared_modules import BOTH, experiment_fixture, package_fixture  # noqa: F401
 
+from helixband.run import batch_size
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the packages
 
 WRONG = {
@@ -122,3 +124,13 @@ def test_a_pack_of_lightning_modules_is_trained_one_by_one_with_a_reason(experim
     assert experiment("--hyper", "--trials", "1", "--epoch", "1", "--schedule", "asha", "--pack", "2") == 0
     told = "--pack: each trial is trained alone, as get_module gives a LightningModule"
     assert told in capsys.readouterr().out
+
+
+def test_a_batch_size_that_is_to_be_found(experiment, capsys, monkeypatch):
+    monkeypatch.setattr(batch_size, "check_device", lambda cpu: None)
+    experiment.write(BOTH)
+    assert experiment("--epoch", "1", "--batch-size", "auto") == 2
+    told = (
+        "get_module gives a LightningModule, and --batch-size auto tries a step of Helixband's: give a number"
+    )
+    assert told in capsys.readouterr().err

@@ -84,9 +84,9 @@ def test_the_search_ends_with_the_whole_set() -> None:
 @pytest.mark.parametrize(
     ("rows", "fits", "found", "why"),
     [
-        (1000, 230, 230, "one more runs out of memory"),
-        (1000, 37, 37, "one more runs out of memory"),
-        (150, 140, 140, "one more runs out of memory"),
+        (1000, 230, 230, "one more does not, as a tenth of memory is held back"),
+        (1000, 37, 37, "one more does not, as a tenth of memory is held back"),
+        (150, 140, 140, "one more does not, as a tenth of memory is held back"),
         (1000, 5000, 1000, "the whole training set"),
         (60, 5000, 60, "the whole training set"),
     ],
@@ -169,7 +169,7 @@ def test_a_dry_run_tells_it_and_writes_nothing(project: Project, gpu: None) -> N
     define(project, 300, 70)
     done = project.run(*AUTO, "--dry-run")
     assert done.code == 0
-    assert "a training step fits with batches of 70 (one more runs out of memory)" in done.out
+    assert "a training step fits with batches of 70 (one more does not" in done.out
     assert not project.results.exists()
 
 
@@ -305,6 +305,37 @@ class Model(Model):
     )
     assert f'File "{project.definition}", line' in failed.err
     assert not (project.results / "run.json").exists()
+
+
+def test_a_first_configuration_that_fails_ends_a_search_before_it(project: Project, gpu: None) -> None:
+    fails = """
+class Model(Model):
+    def train_step(self, x, y):
+        raise ValueError("no such step")
+"""
+    define(project, 60, 50, fails)
+    failed = project.run(*AUTO, "--hyper")
+    assert failed.code == 1
+    assert "ValueError: no such step\n" in failed.err
+    assert "with a batch of 60 examples, which --batch-size auto tried: give a number\n" in failed.err
+    assert not (project.results / "search/journal.jsonl").exists()
+
+
+def test_faults_of_data_have_their_place_and_the_batch(project: Project, gpu: None) -> None:
+    own = """
+from helixband.errors import DataError
+
+def get_train_generator(data_dir, batch_size):
+    raise DataError("no data there")
+"""
+    define(project, 60, 50, own)
+    failed = project.run(*AUTO)
+    assert failed.code == 1
+    assert failed.err.startswith(f"error: {project.definition}, line ")
+    assert failed.err.endswith(
+        "in get_train_generator: no data there (in a training step with a batch of 100 examples, which "
+        "--batch-size auto tried: give a number)\n"
+    )
 
 
 def test_batches_that_do_not_follow_batch_size_are_told(project: Project, gpu: None) -> None:
