@@ -87,7 +87,7 @@ def mpra(data: Path, seed: int, flags: list[str]) -> Found:
     for name, begin, end in zip(PARTS, [0, *ends], ends, strict=False):
         end = len(x) if name == "test" else end
         np.savez(data / f"{name}.npz", x=x[begin:end], y=y[begin:end])
-    found = train(FILES / "mpra.py", data, seed, 30, ["--batch-size", "100", *flags])
+    found = train(FILES / "mpra.py", data, seed, 30, ["--batch-size", "150", *flags])
     return {"Pearson, and that of 6-mers": (found["pearson"], ridge_pearson(x, y, *map(int, ends[:2])))}
 
 
