@@ -146,7 +146,7 @@ def test_workers_of_a_dask_cluster_come_to_what_one_process_comes_to(project: Pr
     distributed = pytest.importorskip("distributed")
     project.define(BATCHES)
     assert evaluate(project, "alone").code == 0
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         spread = evaluate(project, "spread", "--cluster", cluster.scheduler_address)
     assert spread.code == 0, spread.err
     assert "connecting to tcp://" in spread.out

@@ -88,7 +88,7 @@ def test_a_prediction_that_was_stopped_goes_on_in_workers_of_which_one_is_killed
 def test_workers_of_a_dask_cluster_write_the_bytes_of_one_process(split: Project) -> None:
     distributed = pytest.importorskip("distributed")
     assert predict(split, "alone").code == 0
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         spread = predict(split, "spread", "--cluster", cluster.scheduler_address)
     assert spread.code == 0, spread.err
     assert "connecting to tcp://" in spread.out
