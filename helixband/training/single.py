@@ -14,7 +14,11 @@ from helixband.training.steps.stepper import Stepper
 def fit_one(member: Member) -> None:
     """Train one member, by this process alone or by all that torchrun has started."""
     with spread(member) as stepper:
-        fit([member], stepper or _stepper_of(member))
+        try:
+            fit([member], stepper or _stepper_of(member))
+        except BaseException:
+            _capturing.cache_clear()  # it may have members that did not leave
+            raise
 
 
 def _stepper_of(member: Member) -> Stepper:
@@ -28,10 +32,11 @@ def _stepper_of(member: Member) -> Stepper:
 def _capturing() -> Stepper:
     from helixband.training.steps.captured import Captured  # which a training on a CPU does not need
 
-    return Captured(_tell)
+    return Captured(tell_uncaptured, tell_uncaptured)
 
 
-def _tell(member: Member, why: str) -> None:
+def tell_uncaptured(member: Member, why: str) -> None:
+    """Say why the steps of a member are not captured."""
     warnings.warn(
         f"each step is computed by itself, and none is captured: {why}", HelixbandWarning, stacklevel=2
     )

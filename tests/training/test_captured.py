@@ -13,6 +13,7 @@ from test_packed import CLASSES, Constrained, Model, OwnStep, X, Y, assert_alike
 from torch import Tensor, nn, optim
 
 from base_model import ClassificationModel
+from helixband.training import single
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
@@ -39,7 +40,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def told_of_blocks_as_alone(makers: list[Callable[[], Member]], together: bool = True) -> list[str]:
     """Why steps were computed one by one, of members that come to what they come to alone."""
     told: list[str] = []
-    stepper = Captured(lambda member, reason: told.append(reason))
+    stepper = Captured(*[lambda member, reason: told.append(reason)] * 2)
     alone, others = [make() for make in makers], [make() for make in makers]
     for member in alone:
         fit([member], Eager())
@@ -358,3 +359,18 @@ def test_a_training_in_blocks_goes_on_where_it_was(tmp_path: Any) -> None:
     whole, parts = trained(3), trained(1, 3)
     for name, value in whole.model.network.state_dict().items():
         assert torch.equal(value, parts.model.network.state_dict()[name])
+
+
+def test_a_training_that_was_stopped_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "_stepper_of", lambda member: single._capturing())
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    stopped, alone, next_one = make(1), make(2), make(2)
+    monkeypatch.setattr(stopped, "next_batch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        single.fit_one(stopped)
+    fit([alone], Eager())
+    single.fit_one(next_one)
+    assert_alike(alone, next_one)

@@ -15,6 +15,7 @@ from helixband.search.executors.trial import Trained, Trainer
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
+from helixband.training.single import tell_uncaptured
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.packed import Packed
 
@@ -53,7 +54,8 @@ class Together:
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
         is_gpu = choose_device(trainer.args.cpu).type == "cuda"
-        self._stepper = (Captured if is_gpu else Packed)(self._tell_alone)
+        tell = self._tell_alone
+        self._stepper = Captured(tell, tell_uncaptured) if is_gpu else Packed(tell)
 
     def work(self) -> None:
         """Train what is given, without end."""

@@ -14,6 +14,7 @@ from helixband.training.member import Batch, Model, StepResult
 from helixband.training.steps.numbers import Numbers, named
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.stacks import split
+from helixband.training.steps.trying import relative
 
 MOST = 64
 """The most steps of a block."""
@@ -132,7 +133,7 @@ class Block:
         graph.replay()
         replayed = self._state()
         for one, other in zip(computed, replayed, strict=True):
-            if not _is_close(one, other):
+            if not relative(one.double(), other.double()) <= TOLERANCE:
                 raise CaptureError("a replayed step differs from the same one computed")
         return graph.replay
 
@@ -175,9 +176,3 @@ def _of_all(each: Any, steps: int) -> Any:
 def _in_rows(each: Any) -> Any:
     """(steps, K, …) as (steps · K, …)."""
     return each.flatten(0, 1) if isinstance(each, Tensor) else each
-
-
-def _is_close(one: Tensor, other: Tensor) -> bool:
-    one, other = one.double(), other.double()
-    scale = float(one.nan_to_num().abs().max()) if one.numel() else 0.0
-    return torch.allclose(one, other, rtol=0, atol=TOLERANCE * max(scale, 1e-30), equal_nan=True)

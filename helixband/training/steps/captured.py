@@ -16,11 +16,12 @@ class Captured(Packed):
     """Takes the steps of members as `Packed`, those of a lone member too, and many in one block.
 
     What a block needs is made once for a structure and a number of members, and used by all others of them.
-    `uncaptured` says why the steps of a member are computed one by one.
+    `uncaptured` says why the steps of a member are computed one by one, which `tell_uncaptured` gets, too.
     """
 
-    def __init__(self, tell: Tell | None = None) -> None:
+    def __init__(self, tell: Tell | None = None, tell_uncaptured: Tell | None = None) -> None:
         super().__init__(tell)
+        self._tell_uncaptured = tell_uncaptured
         self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()
         self._idle: dict[tuple[Hashable, int], Pack] = {}
@@ -142,8 +143,8 @@ class Captured(Packed):
         """Have the steps of a member computed one by one, for a reason that the user is told."""
         is_new = self.uncaptured.get(member) != reason
         self.uncaptured[member] = reason
-        if is_new and self._tell is not None:
-            self._tell(member, reason)
+        if is_new and self._tell_uncaptured is not None:
+            self._tell_uncaptured(member, reason)
 
     def _goes_alone(self, members: list[Member]) -> bool:
         return len(members) == 1 and members[0] not in self._begun

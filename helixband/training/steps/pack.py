@@ -124,9 +124,12 @@ class Pack:
     @property
     def tensors(self) -> list[Tensor]:
         """All that a step changes."""
+        return [*self._matrices, *self._buffers.values()]
+
+    @property
+    def _matrices(self) -> list[Tensor]:
         averages = [] if self._averages is None else [self._averages.matrix]
-        matrices = [self._parameters.matrix, *self._optimizer.matrices, *averages]
-        return [*matrices, *self._buffers.values()]
+        return [self._parameters.matrix, *self._optimizer.matrices, *averages]
 
     @torch.no_grad()
     def undo(self) -> None:
@@ -202,9 +205,7 @@ class Pack:
         rows = left_out.nonzero()[:, 0]
         if not len(rows):
             return []
-        matrices = [self._parameters.matrix, *self._optimizer.matrices]
-        matrices += [] if self._averages is None else [self._averages.matrix]
-        pairs = [(matrix, matrix[rows]) for matrix in matrices]
+        pairs = [(matrix, matrix[rows]) for matrix in self._matrices]
         pairs += [(value, self._before[name][rows]) for name, value in self._buffers.items()]
 
         def put_back() -> None:

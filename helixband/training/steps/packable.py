@@ -148,13 +148,18 @@ def _optimizer(model: Any) -> Hashable:
     )
 
 
+def has_our_loss(member: Member) -> bool:
+    """Whether the loss is computed by methods of ours, which depend on the criterion alone."""
+    model, names = member.model, ("compute_loss", "split_output")
+    return model.engine.ours.issuperset(names) and not any(name in vars(model) for name in names)
+
+
 def cannot_capture(member: Member) -> str | None:
     """Why the steps of a member that can be packed cannot be captured, in words, or None."""
     model, engine = member.model, member.model.engine
     if not engine.options.capture:
         return "capture=false"
-    names = ("compute_loss", "split_output")
-    if not engine.ours.issuperset(names) or any(name in vars(model) for name in names):
+    if not has_our_loss(member):
         return f"{type(model).__name__} has a compute_loss or split_output of its own"
     kind = (
         model.criterion

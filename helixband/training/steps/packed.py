@@ -18,6 +18,7 @@ from helixband.training.steps.packable import (
     cannot_pack,
     described,
     has_dropout,
+    has_our_loss,
     pack_key,
 )
 from helixband.training.steps.stacked import counts_apart, lacks_state
@@ -220,7 +221,7 @@ class Packed(Eager):
             return {}
         key = self._keys[members[0]]
         reasons: dict[Member, str] = {}
-        if not all(_has_our_loss(member) for member in members):
+        if not all(has_our_loss(member) for member in members):
             self._apart.add(key)
         for apart in (False, True):
             if apart:
@@ -315,12 +316,6 @@ def _needs_own_step(member: Member) -> bool:
     if any(map(is_lazy, model.network.parameters())) or lacks_state(model):
         return True
     return average is not None and average.by_step and not average.begun
-
-
-def _has_our_loss(member: Member) -> bool:
-    """Whether the loss is computed by methods of ours, which depend on the criterion alone."""
-    model, names = member.model, ("compute_loss", "split_output")
-    return model.engine.ours.issuperset(names) and not any(name in vars(model) for name in names)
 
 
 def _labelled(result: StepResult | None, y_true: Any) -> StepResult | None:

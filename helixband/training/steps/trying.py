@@ -81,13 +81,14 @@ def difference(own: Found, packed: Found) -> str | None:
     pairs.append(("gradient", own.gradients, packed.gradients, OF_GRADIENTS))
     for what, one, other, tolerance in pairs:
         least = 0.0 if what == "gradient" else 1.0
-        by = _relative(one.detach().double(), other.detach().double(), least)
+        by = relative(one.detach().double(), other.detach().double(), least)
         if not by <= tolerance:
             return f"its {what} on the first batch differs by {by:.2g} from that of its own network"
     return None
 
 
-def _relative(one: Tensor, other: Tensor, least: float) -> float:
+def relative(one: Tensor, other: Tensor, least: float = 0.0) -> float:
+    """The largest difference of two tensors, relative to the largest number of the first, or to the least."""
     both = one.isfinite() | other.isfinite()
     if not one.numel() or not both.any():
         return 0.0
