@@ -15,7 +15,6 @@ from helixband import randomness
 from helixband.definition import Definition
 from helixband.definition.classes import lightning_module
 from helixband.errors import DefinitionError, HelixbandError, UsageError
-from helixband.generators.base import BatchGenerator
 from helixband.run.context import Context, Stage
 from helixband.run.values import AUTO, BATCH_SIZE
 from helixband.search.executors.task import Document
@@ -24,6 +23,7 @@ from helixband.search.samplers.choice import make_sampler
 from helixband.search.samplers.evidence import Evidence
 from helixband.search.space import configurations
 from helixband.training import rehearsal, snapshot
+from helixband.training.feed import number_of_examples
 
 HELD_BACK = 0.1
 """This share of the GPU's free memory stays unused: later steps may take a little more than the first."""
@@ -115,7 +115,7 @@ class BatchSize(Stage):
 
     def _trained(self, config: Document, rows: int) -> tuple[int, bool]:
         train, _ = self.definition.training_set(self.args.data, rows)
-        self._examples = _examples(train)
+        self._examples = number_of_examples(train)
         if rows > (self._examples or rows):
             return self._trained(config, self._asked(rows))
         model = self._trainer.passing_model(config, train)
@@ -187,16 +187,6 @@ def check_device(cpu: bool) -> None:
         raise UsageError(
             f"{FLAG} finds what fits into the memory of a GPU, and there is none to use here: give a number"
         )
-
-
-def _examples(train: Any) -> int | None:
-    """The examples of an epoch, of our generators and torch's; None where that is not known."""
-    if isinstance(train, BatchGenerator):
-        return int(train.n_examples)
-    try:
-        return len(train.sampler)
-    except (AttributeError, TypeError):
-        return None
 
 
 def _has_another(train: Iterable[Any]) -> bool:

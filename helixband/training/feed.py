@@ -230,11 +230,16 @@ def sizes(generator: Any) -> tuple[int, int] | None:
     """(examples, examples of a batch) where all are used, of our generators and torch's; None of others."""
     if getattr(generator, "drop_last", True) or getattr(generator, "batch_size", None) is None:
         return None
+    examples = number_of_examples(generator)
+    return None if examples is None else (examples, generator.batch_size)
+
+
+def number_of_examples(generator: Any) -> int | None:
+    """The examples of an epoch, of our generators and torch's; None where that is not known."""
     try:
-        examples = generator.n_examples if isinstance(generator, BatchGenerator) else len(generator.sampler)
+        return generator.n_examples if isinstance(generator, BatchGenerator) else len(generator.sampler)
     except (AttributeError, TypeError):  # none of these, or its data set has no length
         return None
-    return examples, generator.batch_size
 
 
 def no_batch(generator: Iterable[Any]) -> DataError:
