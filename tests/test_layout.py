@@ -181,7 +181,7 @@ FILES = {
         "code values",
         "flags runfile",
         "context hyperparameters parser records",
-        "evaluation experiments inputs replacement starting trained",
+        "evaluation experiments inputs replacement starting trained untrained",
         "prediction",
         "batch_size findings following",
         "checks data_check opening",

@@ -17,7 +17,7 @@ from helixband.jobs.layout import check_definition, check_name, check_text
 
 SHIPPED = ("config", "try")
 """Flags whose files go with the code, where they lie in its folder."""
-OF_FILES = (*SHIPPED, "load_checkpoint", "load_encoder_from", "resume_from", "names")
+OF_FILES = (*SHIPPED, "load_checkpoint", "load_encoder_from", "resume_from", "weights", "names")
 NAMINGS = ("number", "ucsc", "ensembl")  # of --names, which takes a file too
 
 

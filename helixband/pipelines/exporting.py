@@ -25,6 +25,7 @@ from helixband.pipelines.loading import Source
 from helixband.pipelines.predictor import Predictor
 from helixband.results.directory import existing_results
 from helixband.training.feed import labelled, unlabelled
+from helixband.training.start import WEIGHTS
 from helixband.training.weighting import split_of
 
 EXAMPLES = 16
@@ -206,5 +207,7 @@ def _facts(source: Source, options: Options) -> dict[str, Any]:
     results = source.results
     test = results.test_result() if exists(results.test_file) else {}
     baselines = results.baselines() if exists(results.baselines_file) else {}
-    data = f"Trained by `{without_credentials(' '.join(map(str, source.run.get('command', []))))}`."
+    begun = source.run.get("start") or {}
+    what = "Trained" if begun.get("flag") != WEIGHTS else "Weights of a file, not trained here, taken"
+    data = f"{what} by `{without_credentials(' '.join(map(str, source.run.get('command', []))))}`."
     return {"use": options.use, "data": data, "test": test, "baselines": baselines}

@@ -27,6 +27,8 @@ def asks_for_training(args: Namespace) -> bool:
 
     A prediction by a model that is missing would else be one by a model that nobody asked for.
     """
+    if args.weights is not None:  # these have a configuration, too
+        return bool(args.train or args.hyper or args.epoch)
     asked = args.train or args.hyper or args.epoch or args.config or args.set or args.hparams or args.debug
     return bool(asked) or not (args.eval or args.predict or args.check)
 
@@ -167,7 +169,7 @@ class Checks(Stage):
 
     def _check_model(self) -> None:
         """What is to be evaluated or predicted with has to be there, where no training is asked for."""
-        if self.args.train or not (self.args.eval or self.args.predict):
+        if self.args.train or self.args.weights is not None or not (self.args.eval or self.args.predict):
             return
         best, single = self.results.best_trial(), self.results.trial(SINGLE)
         if best is not None:

@@ -39,6 +39,7 @@ from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
 from helixband.run.starting import FLAGS, Starting
 from helixband.run.trained import Trained, no_model
+from helixband.run.untrained import Untrained
 from helixband.run.values import AUTO
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import ChunkWorkers, make_executor
@@ -78,13 +79,14 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
     args.directory = os.getcwd()
     args.data = absolute(args.data)  # whatever folder a definition changes to
     args.config = args.config and absolute(args.config)
-    for flag in FLAGS:
+    for flag in (*FLAGS, "weights"):
         setattr(args, flag, getattr(args, flag) and absolute(getattr(args, flag)))
     args.names = args.names if args.names in (None, *NAMINGS) else absolute(args.names)
     setattr(args, "try", vars(args)["try"] and absolute(vars(args)["try"]))
     args.train = asks_for_training(args)
     planned.settle(args)
-    if not args.train and (args.eval or args.predict) and not os.path.isdir(args.result):
+    uses = (args.eval or args.predict) and not (args.train or args.weights)
+    if uses and not os.path.isdir(args.result):
         raise no_model(absolute(args.result), "it does not exist")
     with opened(args) as results:
         if args.debug:
@@ -135,8 +137,9 @@ class Experiment(Stage):
         self.evaluation = Evaluation(context)
         self.prediction = Prediction(context)
         self.checks = Checks(context, self.prediction)
+        self.untrained = Untrained(context)
         self.starting = Starting(context, self.checks.to_train())
-        self.checks.fixed = self.starting.fixed(self.checks.fixed)
+        self.checks.fixed = self.untrained.fixed(self.starting.fixed(self.checks.fixed))
         self.checks.run()
         self.trainer = Trainer(context.definition, context.results, context.args, self.starting.start)
         self.trained = Trained(context, self.trainer)
@@ -154,6 +157,8 @@ class Experiment(Stage):
         replacing = Replacement(self._context, self.trainer, going_on)
         replacing.check()
         self.starting.check(self.trainer)
+        if untrained := self.untrained.trial:
+            self.untrained.check(self.trainer, self._config(untrained))
         self._check_data()
         self.run_file.check(self.definition, self.args.force)  # with what the data functions have read
         if self.args.dry_run:
@@ -174,6 +179,10 @@ class Experiment(Stage):
         elif trial := self.checks.to_train():
             self._train(trial)
         else:
+            if untrained:
+                config = self._config(untrained)
+                self._prepare_training()
+                self.untrained.install(config)
             self.trained.tell()
         with contextlib.closing(ChunkWorkers(self.trainer, self.progress.say)) as workers:
             if self.args.eval:
@@ -208,10 +217,10 @@ class Experiment(Stage):
 
     def _check_data(self) -> None:
         """Try out the data of what is to be done."""
-        args, trial = self.args, self.checks.to_train()
+        args, trial, untrained = self.args, self.checks.to_train(), self.untrained.trial
         searches = args.hyper and not self._is_searched()
         trains = searches or trial is not None
-        facts = None if trains or not (args.eval or args.predict) else self.trained.facts
+        facts = None if trains or untrained or not (args.eval or args.predict) else self.trained.facts
         evaluates = args.eval and (facts is None or not self.evaluation.is_done(facts))
         predicts = self.prediction.to_make(facts)
         uses = bool(trains or evaluates or predicts)
@@ -227,7 +236,7 @@ class Experiment(Stage):
             seeds = (derive_seed(args.seed, "config", number, 0) for number in range(FIRST_TRIALS))
             configs = given.get("try") or [draw(get_config, seed) for seed in seeds]
         elif uses:
-            used = trial or self.trained.trial()
+            used = trial or untrained or self.trained.trial()
             configs = [self._config(used)]
         each, replaces = searches and "try" in self.checks.given, self.run_file.changes(self.definition)
         work = Work(trains, evaluates, predicts, configs, each, bool(replaces), args.check)

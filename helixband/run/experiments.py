@@ -21,6 +21,7 @@ from helixband.interop.experiment import checked_plan, data_node, source
 from helixband.interop.searched import hyperparameters, space
 from helixband.jobs import Command, Jobs
 from helixband.run.context import Planned
+from helixband.run.hyperparameters import config_beside
 
 _OF_EVALUATION = {"eval", "test"}
 """Names of experiments that evaluate a checkpoint, and of their tasks, in Lightning-Hydra projects."""
@@ -58,25 +59,25 @@ def _take_stages(args: Namespace, composed: Composed) -> None:
             f"hydra.sweeper.params{has}"
         )
     args.hyper = args.hyper or args.multirun
+    if evaluates(composed) and not (args.train or args.hyper or args.epoch):
+        args.weights = args.weights or absolute(str(job.ckpt_path))
+        args.eval = args.eval or not args.predict
+        return
     if any(getattr(args, name) for name in STAGES) or args.epoch or args.config or args.set or args.hparams:
         return
-    _check_trains(composed)
     args.hyper = searches and str(composed.config.hydra.mode).endswith("MULTIRUN")
     args.train = not args.hyper and bool(job.get("train", True))
     args.eval = bool(job.get("test", False))
 
 
-def _check_trains(composed: Composed) -> None:
-    """Raise `UsageError` for an experiment that evaluates a checkpoint alone."""
+def evaluates(composed: Composed) -> bool:
+    """Whether an experiment evaluates a checkpoint alone, by `train: false`, or by its name or task."""
     job = composed.job
-    if "train" in job or not job.get("ckpt_path"):
-        return
-    if _OF_EVALUATION & {composed.file.stem, job.get("task_name")}:
-        raise UsageError(
-            f"{composed.file} evaluates ckpt_path={job.ckpt_path} without a training, and a run evaluates "
-            "what it has trained: give --eval with the file of the training, its overrides and its --result. "
-            "To train on from these weights, add --train"
-        )
+    if not job.get("ckpt_path"):
+        return False
+    if "train" in job:
+        return not job.train
+    return bool(_OF_EVALUATION & {composed.file.stem, job.get("task_name")})
 
 
 def _check_set(args: Namespace, composed: Composed, job: DictConfig) -> None:
@@ -101,10 +102,21 @@ def _settings(args: Namespace, job: DictConfig, file: str, notes: list[str]) -> 
         "seed": _number(job, "seed", 0, file),
         "batch_size": _number(job, f"{data_node(job, file)}.batch_size", 1, file),
     }
-    if path := job.get("ckpt_path"):
+    if args.weights is not None:
+        notes += _differences(args.weights, job)
+    elif path := job.get("ckpt_path"):
         notes.append(f"ckpt_path={path}: training begins with its weights, at epoch 0 (--load-checkpoint)")
         settings["load_checkpoint"] = absolute(str(path))
     return settings
+
+
+def _differences(weights: str, job: DictConfig) -> list[str]:
+    """Lines on what of its configuration a trial was trained with, and is another here."""
+    notes = []
+    for name, value in (config_beside(Path(weights)) or {}).items():
+        if (here := OmegaConf.select(job, name)) != value:
+            notes.append(f"note: {weights} was trained with {name}={value}, and here it is {here}")
+    return notes
 
 
 def _has_data_flag(args: Namespace) -> bool:

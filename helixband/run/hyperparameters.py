@@ -2,9 +2,11 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from helixband.definition import Definition
 from helixband.errors import DefinitionError, ResultsMismatch, UsageError
+from helixband.files import exists, read_object
 from helixband.hparams import Hparams
 from helixband.hparams.flags import dashed, given, has_flag
 from helixband.randomness import derive_seed
@@ -80,6 +82,12 @@ def agrees(definition: Definition, stored: Document, values: Document) -> bool:
         raise ResultsMismatch(
             f"the configuration {stored}, which is stored, does not fit the definition's hparams: {error}"
         ) from error
+
+
+def config_beside(file: Path) -> Document | None:
+    """The configuration of the trial in whose folder a checkpoint is, if it is in one."""
+    config = file.parent.parent / "config.json"
+    return read_object(config) if file.parent.name == "checkpoints" and exists(config) else None
 
 
 def completed_tries(

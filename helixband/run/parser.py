@@ -115,6 +115,11 @@ def make_parser(program: str = "helixband", needs_model: bool = True) -> FlagPar
         "a state_dict, or safetensors",
     )
     add(
+        "--weights",
+        metavar="FILE",
+        help="evaluate and predict with the weights of this file as they are, without a training",
+    )
+    add(
         "--load-encoder-from",
         metavar="FILE[:PART]",
         help="begin each new training with a part of these weights, for example pretrained.ckpt:encoder",
@@ -127,7 +132,7 @@ def make_parser(program: str = "helixband", needs_model: bool = True) -> FlagPar
     add(
         "--trust-checkpoint",
         action="store_true",
-        help="run the code in the file of --load-checkpoint or --load-encoder-from, if it needs any",
+        help="run the code in a file of weights, if it needs any to be read",
     )
     add(
         "--keep-checkpoints",

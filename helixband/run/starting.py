@@ -14,15 +14,15 @@ from typing import Any
 
 from helixband.env import credential_in
 from helixband.errors import ResultsMismatch, StorageError, UsageError, counted
-from helixband.files import exists, read_object, remove_file
+from helixband.files import exists, remove_file
 from helixband.results import checkpoints
 from helixband.results.directory import Trial
 from helixband.run.context import Context, Stage
-from helixband.run.hyperparameters import agrees, part_of, single_configuration
+from helixband.run.hyperparameters import agrees, config_beside, part_of, single_configuration
 from helixband.run.runfile import file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.training.keeper import table
-from helixband.training.start import RESUME, Match, Origin, Start
+from helixband.training.start import RESUME, WEIGHTS, Match, Origin, Start
 from helixband.training.weights import read_weights
 
 FLAGS = ("load_checkpoint", "load_encoder_from", "resume_from")
@@ -61,6 +61,8 @@ class Starting(Stage):
         self._told: list[Match] = []
         self._state: _State | None = None
         given, recorded = _given(self.args), self.run_file.start
+        if recorded and recorded["flag"] == WEIGHTS:
+            recorded = None  # nothing is trained from these
         self._recorded = Origin(**recorded) if recorded else None
         if given is not None:
             given = self._checked(given) if self.run_file.binding else self._of_a_kill(given)
@@ -244,13 +246,11 @@ class Starting(Stage):
             raise UsageError(
                 f"{origin} has had {last['epoch']} epochs; give --epoch {last['epoch'] + 1} or more"
             )
-        folder, best = path.parent, path.with_name("best.pt")
-        config = folder.parent / "config.json"
-        has_config = folder.name == "checkpoints" and exists(config)
+        best = path.with_name("best.pt")
         return _State(
             last=last,
             best=_best_of(last, checkpoints.load(best)) if exists(best) else None,
-            config=read_object(config) if has_config else None,
+            config=config_beside(path),
         )
 
 
@@ -282,14 +282,18 @@ def _given(args: Namespace) -> Origin | None:
     names = [f"--{flag.replace('_', '-')}" for flag in given]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(names)}: a training begins with one of them; leave the others out")
-    if args.trust_checkpoint and (not given or names == [RESUME]):
+    if args.trust_checkpoint and args.weights is None and (not given or names == [RESUME]):
         raise UsageError(
-            "--trust-checkpoint: for --load-checkpoint and --load-encoder-from alone; leave it out"
+            f"--trust-checkpoint: for --load-checkpoint and --load-encoder-from alone, and {WEIGHTS}; leave "
+            "it out"
         )
     if not given:
         return None
     if not args.train:
-        raise UsageError(f"{names[0]}: for a training alone; add --train or --hyper, or leave it out")
+        as_they_are = "" if names == [RESUME] else f"; {WEIGHTS} FILE uses weights as they are"
+        raise UsageError(
+            f"{names[0]}: for a training alone; add --train or --hyper, or leave it out{as_they_are}"
+        )
     if args.hyper and names == [RESUME]:
         raise UsageError(
             f"{RESUME}: for a single training alone; leave out --hyper. To begin each trial with the weights "

@@ -12,6 +12,7 @@ from helixband.results.digests import file_digest
 from helixband.results.directory import SINGLE, Results, Trial
 from helixband.run.context import Context, Stage
 from helixband.search.executors.trial import Trainer
+from helixband.training.start import WEIGHTS
 
 
 class Trained(Stage):
@@ -32,6 +33,9 @@ class Trained(Stage):
 
     def tell(self) -> None:
         """Which model is there, where nothing is trained."""
+        if (start := self.run_file.start) is not None and start["flag"] == WEIGHTS:
+            self.progress.say(f"weights: those of {start['file']}, as they are")
+            return
         trial = self.trial()
         epochs, wanted = self.epochs, self.run_file.setting("epoch") or 0
         what = f"training: done already, to epoch {epochs}, {trial.path}"

@@ -15,8 +15,8 @@ from helixband.files import exists
 from helixband.results import checkpoints
 from helixband.results.directory import Results
 
-RESUME = "--resume-from"
-"""The flag of which the file has a whole state; those of the others have weights."""
+RESUME, WEIGHTS = "--resume-from", "--weights"
+"""The flags of which the file has a whole state, and weights that nothing is trained from."""
 ENCODER = "encoder"
 """The part of a network that --load-encoder-from is for, where the network has one of this name."""
 SHOWN = 12
@@ -95,7 +95,7 @@ class Start:
     def stored(cls, results: Results) -> "Start | None":
         """The weights that `store` has kept in a result directory, where run.json says that there are any."""
         run = results.run()
-        if run.get("start") is None or (origin := Origin(**run["start"])).flag == RESUME:
+        if run.get("start") is None or (origin := Origin(**run["start"])).flag in (RESUME, WEIGHTS):
             return None
 
         def read() -> dict[str, Tensor]:
@@ -204,10 +204,11 @@ class Start:
         )
 
     def _other_architecture(self, differ: list[str]) -> UsageError:
+        part = f", or load a part of it that fits: --load-encoder-from {self.origin.file}:PART"
         return UsageError(
             f"{self.origin} is of another architecture than the network: {listed(differ, 3)}. Give the "
-            "hyperparameters that it was trained with by --config or --set, or load a part of it that fits: "
-            f"--load-encoder-from {self.origin.file}:PART"
+            "hyperparameters that it was trained with by --config or --set"
+            + ("" if self.origin.flag == WEIGHTS else part)
         )
 
 

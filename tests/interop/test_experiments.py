@@ -112,17 +112,36 @@ def test_what_cannot_be_run_is_told_before_any_work(
     assert not list(project.glob("results/trials/*"))
 
 
-def test_an_experiment_that_evaluates_a_checkpoint_is_refused_before_any_training(
-    project: Path, capsys: pytest.CaptureFixture[str]
+def test_an_experiment_that_evaluates_a_checkpoint_scores_as_after_its_training(
+    project: Path, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    train("trainer.max_epochs=1", "model.lr=0.02")
+    scored = (project / "results" / "test_result.json").read_text()
     text = (project / "configs" / "train.yaml").read_text()
     without = text.replace("train: true\ntest: true\n", "").replace("task_name: train", "task_name: eval")
     (project / "configs" / "eval.yaml").write_text(without.replace("ckpt_path: null", "ckpt_path: ???"))
-    assert command.main(["--experiment", "configs/eval.yaml"]) == 2
-    assert "ckpt_path is ???, a value that has to be given" in capsys.readouterr().err
-    assert command.main(["--experiment", "configs/eval.yaml", "ckpt_path=some.ckpt"]) == 2
-    assert "evaluates ckpt_path=some.ckpt without a training" in capsys.readouterr().err
-    assert not (project / "results").exists() or not list(project.glob("results/trials/*"))
+
+    def evaluate(*words: str) -> tuple[int, str]:
+        code = command.main(["--experiment", "configs/eval.yaml", *words])
+        return code, "".join(capsys.readouterr())
+
+    assert "ckpt_path is ???, a value that has to be given" in evaluate()[1]
+    best = "ckpt_path=results/trials/single/checkpoints/best.pt"
+    code, printed = evaluate(best, "-r", "evaluated")
+    assert code == 0, printed
+    assert "best.pt was trained with model.lr=0.02, and here it is 0.01" in printed
+    evaluated = project / "evaluated"
+    assert (evaluated / "test_result.json").read_text() == scored
+    assert not (evaluated / "predictions").exists() and (evaluated / "experiment.yaml").exists()
+    assert not (evaluated / "trials" / "single" / "train_results.csv").exists()
+
+    assert evaluate(best, "-r", "evaluated", "--predict", "bars.npz")[0] == 0
+    train("train=false", best, "-r", "same")
+    assert (project / "same" / "test_result.json").read_text() == scored
+    code, printed = evaluate(best, "model.network.channels=6", "-r", "wider")
+    assert code == 2 and "a checkpoint of Lightning, does not fit the module of this definition" in printed
+    code, printed = evaluate(best)
+    assert code == 2 and "was trained there. Leave --weights out" in printed
 
 
 def test_several_processes_are_refused_in_the_words_of_an_experiment(

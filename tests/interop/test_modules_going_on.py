@@ -1,6 +1,7 @@
 """A killed training goes on to the same result, bit for bit, or the run says why it may not."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -100,6 +101,36 @@ def test_a_file_of_lightning_is_read_without_running_code_or_refused(experiment,
         capsys.readouterr()
         assert experiment("--epoch", "2", "--resume-from", f"{name}.ckpt", result=f"from_{name}") == 2
         assert "for the weights of another file, give --load-checkpoint" in capsys.readouterr().err
+
+
+LATE = """
+def configure_model(self):
+    if len(self.net) == 2:
+        self.net = nn.Sequential(nn.Linear(3, {width}), nn.ReLU(), nn.Linear({width}, 1))
+Lit.configure_model = configure_model
+"""
+
+
+def test_weights_of_a_plain_trainer_are_tested_as_by_it(experiment, capsys):
+    experiment.write(BOTH + LIGHTNING_FILE)
+    sys.modules["made"] = module = types.ModuleType("made")
+    exec((experiment.path / "def.py").read_text(), vars(module))
+    module.checkpoint("plain.ckpt")
+    assert experiment("--weights", "plain.ckpt", "--eval", "--set", "lr=0.1", result="plain") == 0
+    trainer = module.L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    found = trainer.test(module.Lit(0.1), module.Data(".", 10), ckpt_path="plain.ckpt", verbose=False)
+    scored = json.loads((experiment.path / "plain" / "test_result.json").read_text())
+    assert scored == found[0]
+
+    experiment.write(BOTH + LATE.format(width=2))
+    assert experiment("--epoch", "1", "--set", "lr=0.1", "--eval", result="late") == 0
+    last = "late/trials/single/checkpoints/last.pt"
+    assert experiment("--weights", last, "--eval", result="again") == 0
+    tests = [(experiment.path / name / "test_result.json").read_text() for name in ("late", "again")]
+    assert tests[0] == tests[1]
+    experiment.write(BOTH + LATE.format(width=3))
+    assert experiment("--weights", last, "--eval", result="wide") == 1
+    assert "does not fit the module of this definition" in capsys.readouterr().err
 
 
 TOLD = {

@@ -1,0 +1,131 @@
+"""Evaluation and prediction with the weights of a file, without a training."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Project
+
+from helixband.results import checkpoints
+
+TRAINED = ("--epoch", "2", "--batch-size", "20", "--set", "units=4", "--set", "lr=0.01", "--eval")
+
+
+@pytest.fixture
+def file(project: Project) -> Path:
+    """The best checkpoint of a trained model, in the folder of its trial in another result directory."""
+    assert project.run(*TRAINED).code == 0
+    project.results.rename(project.path / "trained")
+    return project.path / "trained" / "trials" / "single" / "checkpoints" / "best.pt"
+
+
+def test_a_checkpoint_scores_as_after_its_training_and_its_file_is_not_needed_any_more(
+    project: Project, file: Path
+) -> None:
+    ran = project.run("--weights", str(file), "--eval")
+    assert ran.code == 0, ran.err
+    assert "weights: 4 of the 4 tensors of the network are from --weights" in ran.out
+    assert f"weights: those of {file}, as they are" in ran.out
+    scored = json.loads((project.path / "trained" / "test_result.json").read_text())
+    assert project.json("test_result.json") == scored
+    assert project.json("trials/single/config.json") == {"lr": 0.01, "units": 4}
+    assert not (project.results / "trials/single/train_results.csv").exists()
+
+    shutil.rmtree(project.path / "trained")
+    again = project.run("--eval")
+    assert again.code == 0, again.err
+    assert "test: done already" in again.out and f"weights: those of {file}" in again.out
+    assert "test: done already" in project.run("--eval", "--weights", str(file)).out
+    assert not (project.results / "start.pt").exists()
+
+
+def test_a_state_dict_needs_the_configuration_that_it_was_trained_with(project: Project) -> None:
+    shapes = {"0.weight": (4, 3), "0.bias": (4,), "3.weight": (1, 4), "3.bias": (1,)}
+    state = {name: torch.full(shape, 0.25) for name, shape in shapes.items()}
+    plain = project.path / "plain.pt"
+    torch.save(state, plain)
+
+    refused = project.run("--weights", str(plain), "--predict", "x.fa")
+    assert refused.code == 2
+    assert "get_config() draws another configuration each time; give the one" in refused.err
+    other = project.run("--weights", str(plain), "--predict", "x.fa", "--set", "units=8", "--set", "lr=1")
+    assert other.code == 2
+    assert "of another architecture" in other.err and "--load-encoder-from" not in other.err
+
+    fitting = ("--weights", str(plain), "--predict", "x.fa", "--set", "units=4", "--set", "lr=1")
+    assert project.run(*fitting, "--dry-run").code == 0
+    assert not (project.results / "trials").exists()
+    ran = project.run(*fitting)
+    assert ran.code == 0, ran.err
+    best = checkpoints.load(project.results / "best_config" / "checkpoints" / "best.pt")
+    assert best["epoch"] == 0
+    assert all(torch.equal(best["network"][name], tensor) for name, tensor in state.items())
+    assert (project.results / "predictions" / "x.fa.npy").exists()
+
+    del state["3.bias"]
+    torch.save(state, plain)
+    assert "has the weights of another file; choose another directory" in project.run(*fitting).err
+    lacking = project.run(*fitting, "--result", str(project.path / "other"))
+    assert lacking.code == 2
+    assert "plain.pt, a state_dict, lacks tensors of the network: 3.bias. What a model says" in lacking.err
+    assert not (project.path / "other" / "trials").exists()
+
+
+def test_weights_take_the_place_of_no_training_and_no_training_that_of_them(
+    project: Project, file: Path
+) -> None:
+    assert project.run("--weights", str(file), "--eval").code == 0
+    for flags in (("--train",), ("--hyper",), ("--epoch", "3", "--load-checkpoint", str(file))):
+        refused = project.run(*flags)
+        assert refused.code == 2
+        assert f"has the weights of --weights {file}, and no training" in refused.err
+
+    trained = project.path / "trained"
+    refused = project.run("--weights", str(file), "--eval", "--result", str(trained))
+    assert refused.code == 2
+    assert f"what {trained} has was trained there. Leave --weights out" in refused.err
+
+
+def test_a_run_that_was_killed_before_the_weights_were_kept_is_done_again(
+    project: Project, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("helixband.results.directory.Results.set_best", killed)
+        assert project.run("--weights", str(file), "--eval").code != 0
+    ran = project.run("--weights", str(file), "--eval")
+    assert ran.code == 0, ran.err
+    assert "test: loss" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--eval", "--train"), "--train asks for a training: leave one of them out"),
+        (("--eval", "--hyper"), "--hyper asks for a training: leave one of them out"),
+        (("--eval", "--epoch", "3"), "--train asks for a training: leave one of them out"),
+        (("--eval", "--load-checkpoint", "FILE"), "--load-checkpoint"),
+        ((), "--weights: for tests and predictions alone; add --eval or --predict"),
+        (("--eval", "--set", "units=8", "--set", "lr=1"), "was trained with the configuration {"),
+    ],
+)
+def test_flags_that_ask_for_something_else_are_told(
+    project: Project, file: Path, flags: tuple[str, ...], message: str
+) -> None:
+    refused = project.run("--weights", str(file), *(str(file) if flag == "FILE" else flag for flag in flags))
+    assert refused.code == 2
+    assert message in refused.err
+
+
+def test_files_that_have_no_weights_are_told(project: Project) -> None:
+    flags = ("--eval", "--set", "units=4", "--set", "lr=1")
+    assert "none.pt does not exist" in project.run("--weights", "none.pt", *flags).err
+    assert (
+        f"{project.data} is a directory; give a file"
+        in project.run("--weights", str(project.data), *flags).err
+    )
+    assert "is damaged or no checkpoint" in project.run("--weights", str(project.definition), *flags).err
