@@ -1,6 +1,7 @@
 """A predictor from a bundle or a result directory."""
 
 import os
+import warnings
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import safetensors.torch
 from base_model import BaseModel
 from helixband.definition import Definition, load_definition
 from helixband.env import as_recorded
-from helixband.errors import HelixbandError, StorageError, UsageError
+from helixband.errors import HelixbandError, HelixbandWarning, StorageError, UsageError
 from helixband.files import absolute, exists, read_json, read_whole
 from helixband.pipelines import bundle as files
 from helixband.pipelines import state
@@ -23,6 +24,7 @@ from helixband.randomness import Held, holding
 from helixband.results.best import best_state
 from helixband.results.digests import file_digest
 from helixband.results.directory import Results, Trial, existing_results
+from helixband.run.code import changed_modules
 from helixband.run.command import make_parser
 from helixband.run.runfile import RunFile
 from helixband.run.trained import check_weights, no_model
@@ -128,6 +130,12 @@ class Source:
         self.definition, self.model = _loaded(
             given, source, self.args, self.environment, self.random, trained, use
         )
+        if files := changed_modules(self.definition, self.run.get("modules", {})):
+            warnings.warn(
+                f"{self.results.path} was made with another version of {files}, which the definition imports",
+                HelixbandWarning,
+                stacklevel=2,
+            )
 
 
 def arguments(settings: Mapping[str, Any], cpu: bool) -> Namespace:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import Project
 
-from helixband.errors import DataError, DefinitionError, StorageError, UsageError
+from helixband.errors import DataError, DefinitionError, HelixbandWarning, StorageError, UsageError
 from helixband.pipelines import load
 from helixband.pipelines.__main__ import main
 from helixband.pipelines.exporting import Options, export
@@ -444,6 +444,19 @@ def test_two_bundles_with_modules_of_the_same_names_stay_apart(
         predicts.append(load(bundle_of(project), trust=True))
     assert [predict(["A"] * 2).tolist() for predict in predicts] == [[[1], [1]], [[2], [2]]]
     assert [predict(["A"] * 2).tolist() for predict in predicts] == [[[1], [1]], [[2], [2]]]
+
+
+def test_a_module_that_was_changed_since_the_training_is_told(
+    project: Project, tmp_path: Path, elsewhere: Path
+) -> None:
+    helper = project.path / "helper.py"
+    helper.write_text("def factor():\n    return 1\n")
+    (project.path / "late.py").write_text("VALUE = 1\n")
+    trained(project, HELPED, "x.fa")
+    load(project.results, trust=True)
+    helper.write_text("def factor():\n    return 2\n")
+    with pytest.warns(HelixbandWarning, match=rf"was made with another version of {helper}, which the"):
+        load(project.results, trust=True)
 
 
 READING = """
