@@ -9,7 +9,7 @@ from typing import Any
 from helixband.errors import DefinitionError
 from helixband.interop.data import PREDICT, TEST, TRAIN, VAL, Loaders, Source, single_loader
 from helixband.interop.model import LightningModel
-from helixband.interop.prepared import ModulePreparation, Preparation
+from helixband.interop.prepared import ModulePreparation, Preparation, Prepared
 
 PARTS = ("get_module", "get_trainer", "optimized_metric", "mode")
 
@@ -24,16 +24,21 @@ def adapt(module: ModuleType, seed: int, arguments: Callable[[], tuple[str, int]
     for name in ("get_module", "get_datamodule", "get_trainer"):
         if name in names and not callable(names[name]):
             raise DefinitionError(f"{name} is a {type(names[name]).__name__}; it has to be a function")
+    prepared = Prepared()
     if "get_module" in names:
         if "Model" in names and names["Model"].__module__ == module.__name__:
             raise DefinitionError("there are a class Model and get_module: leave out one of them")
         parts = {name: names[name] for name in PARTS if name in names}
-        own = {"parts": parts, "preparation": ModulePreparation(), "__module__": LightningModel.__module__}
+        own = {
+            "parts": parts,
+            "preparation": ModulePreparation(prepared),
+            "__module__": LightningModel.__module__,
+        }
         names["Model"] = type("Model", (LightningModel,), own)
         if "hparams" not in names:
             names.setdefault("get_config", dict)
     if "get_datamodule" in names:
-        for name, function in _generators(module, seed, arguments).items():
+        for name, function in _generators(module, seed, arguments, prepared).items():
             names.setdefault(name, function)
 
 
@@ -55,9 +60,11 @@ def take_classes(module: ModuleType, classes: Sequence[Any]) -> None:
     vars(module).update(get_module=get_module, get_datamodule=get_datamodule)
 
 
-def _generators(module: ModuleType, seed: int, arguments: Callable[[], tuple[str, int]]) -> dict[str, Any]:
+def _generators(
+    module: ModuleType, seed: int, arguments: Callable[[], tuple[str, int]], prepared: Prepared
+) -> dict[str, Any]:
     """The functions of data, by a DataModule that is made anew for each."""
-    is_lightning, preparation = "get_module" in vars(module), Preparation()
+    is_lightning, preparation = "get_module" in vars(module), Preparation(prepared)
 
     def source(data_dir: str, batch_size: int) -> Source:
         make = functools.partial(module.get_datamodule, data_dir, batch_size)

@@ -1,28 +1,76 @@
-"""`prepare_data`: of DataModules once in a run, by the process that comes first; of modules in a process."""
+"""`prepare_data`: once in a run on a machine, by the process that comes first."""
 
+import atexit
 import contextlib
 import hashlib
+import json
+import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from helixband.files import locked_file
 from helixband.randomness import unmoved
 
 VARIABLE = "HELIXBAND_PREPARED"
-"""Tells workers on the same machine what the process that started them has prepared, after its number."""
+"""Names the file of `Prepared` to workers on the same machine, after the number of who made it."""
 _OF_TRAINERS = ("_trainer", "_fabric", "prepare_data")
 """Attributes of a module that are not its own."""
 
 
+class Prepared:
+    """What a run has prepared on this machine: lines of a file that its processes share.
+
+    One of them prepares at a time, so that no two download to the same place. A process that starts no other
+    and was started by none has one for itself.
+    """
+
+    def __init__(self) -> None:
+        number, _, path = os.environ.get(VARIABLE, "").partition(" ")
+        self._is_of_parent = number == str(os.getppid())
+        if not self._is_of_parent and number != str(os.getpid()):
+            file, path = tempfile.mkstemp(prefix="helixband-prepared-")
+            os.close(file)
+            atexit.register(_remove, path, os.getpid())
+            os.environ[VARIABLE] = f"{os.getpid()} {path}"
+        self._path = path
+        self._new: list[str] = []
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[list[str]]:
+        """Hold the lock; gives the lines of other processes. They are told what is added in the body."""
+        with locked_file(self._path, math.inf) as file:
+            yield self._lines(file) if self._is_of_parent else []
+            os.lseek(file, 0, os.SEEK_END)
+            os.write(file, "".join(f"{line}\n" for line in self._new).encode())
+            self._new.clear()
+
+    def add(self, line: str) -> None:
+        """Tell the others, in the body of `alone`."""
+        self._new.append(line)
+
+    @staticmethod
+    def _lines(file: int) -> list[str]:
+        os.lseek(file, 0, os.SEEK_SET)
+        return os.read(file, os.fstat(file).st_size).decode().splitlines()
+
+
+def _remove(path: str, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+
+
 class Preparation:
-    """What is prepared in this run.
+    """What is prepared of DataModules in this run.
 
     A DataModule that sets attributes in `prepare_data`, which Lightning advises against, is prepared each
     time that it is made: else it would lack them.
     """
 
-    def __init__(self) -> None:
-        self._done: set[Any] = set()
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared, self._done = prepared, set[Any]()
 
     def prepare(self, datamodule: Any, key: object) -> None:
         """Call `prepare_data`, unless that was done for this class of DataModule and this `key`.
@@ -30,30 +78,24 @@ class Preparation:
         A Trainer that gets the DataModule does not call it again.
         """
         key = type(datamodule), key
-        if key not in self._done and not _was_prepared(key):
-            before = attributes(datamodule)
-            datamodule.prepare_data()
-            if attributes(datamodule) == before:
-                self._done.add(key)
-                _tell_workers(key)
-        datamodule.prepare_data = _prepared
+        if key not in self._done:
+            line = f"{_digest(_name(type(datamodule)))} {_digest(key[1])} []"
+            with self._prepared.alone() as told:
+                before = attributes(datamodule)
+                if line not in told:
+                    datamodule.prepare_data()
+                if attributes(datamodule) == before:
+                    self._done.add(key)
+                    self._prepared.add(line)
+        datamodule.prepare_data = _nothing
 
 
-def _was_prepared(key: tuple[type[Any], object]) -> bool:
-    """Whether the process that started this one has told so."""
-    number, *digests = os.environ.get(VARIABLE, "").split(" ")
-    return number == str(os.getppid()) and _digest(key) in digests
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(" ".join(map(repr, parts)).encode()).hexdigest()
 
 
-def _tell_workers(key: tuple[type[Any], object]) -> None:
-    number, *digests = os.environ.get(VARIABLE, "").split(" ")
-    own = digests if number == str(os.getpid()) else []
-    os.environ[VARIABLE] = " ".join([str(os.getpid()), *own, _digest(key)])
-
-
-def _digest(key: tuple[type[Any], object]) -> str:
-    kind, rest = key
-    return hashlib.sha256(f"{kind.__module__}.{kind.__qualname__} {rest!r}".encode()).hexdigest()[:16]
+def _name(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def attributes(datamodule: Any) -> tuple[tuple[str, str], ...]:
@@ -61,20 +103,20 @@ def attributes(datamodule: Any) -> tuple[tuple[str, str], ...]:
     return tuple((name, repr(value)) for name, value in vars(datamodule).items() if name != "predict_path")
 
 
-def _prepared() -> None:
+def _nothing() -> None:
     """In the place of `prepare_data`, for a Trainer to call; a function here, which workers can be sent."""
 
 
 class ModulePreparation:
-    """`prepare_data` of LightningModules, of one definition in one process.
+    """What is prepared of LightningModules in this run.
 
     Modules of trials have other hyperparameters, which prepare_data may read or not. So what it reads is
     noted, and it is called again for a module in which that is another. A module that sets attributes in
     it is prepared each time.
     """
 
-    def __init__(self) -> None:
-        self._done: list[dict[str, str]] = []
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared, self._done = prepared, list[dict[str, str]]()
 
     def prepare(self, module: Any) -> None:
         """Call `prepare_data`, unless that was done for a module like this; its Trainer calls it no more.
@@ -83,12 +125,24 @@ class ModulePreparation:
         """
         _ = module.hparams  # an attribute that Lightning sets when it is first read
         if not any(_read(module, each) == each for each in self._done):
-            before, noted = _shown(module), set[str]()
-            with unmoved(), _noting(module, noted):
-                module.prepare_data()
-            if _shown(module) == before:
-                self._done.append(_read(module, noted))
-        module.prepare_data = _prepared
+            with self._prepared.alone() as told:
+                self._prepare(module, told)
+        module.prepare_data = _nothing
+
+    def _prepare(self, module: Any, told: Iterable[str]) -> None:
+        kind = _digest(_name(type(module)))
+        for line in told:
+            of, digest, names = line.split(" ", 2)
+            found = _read(module, json.loads(names)) if of == kind else {}
+            if of == kind and _digest(found) == digest:
+                self._done.append(found)
+                return
+        before, noted = _shown(module), set[str]()
+        with unmoved(), _noting(module, noted):
+            module.prepare_data()
+        if _shown(module) == before:
+            self._done.append(read := _read(module, sorted(noted)))
+            self._prepared.add(f"{kind} {_digest(read)} {json.dumps(sorted(noted))}")
 
 
 def _shown(module: Any) -> dict[str, str]:

@@ -44,9 +44,9 @@ def test_data_are_prepared_once_in_a_run(experiment, flags):
 
 
 def test_workers_do_not_prepare_what_the_run_has_prepared(experiment):
-    experiment.write(BOTH + PREPARES)
+    experiment.write(BOTH + PREPARES + OF_MODULE.format("pass"))
     assert experiment(*SEARCH, "--workers", "2") == 0
-    assert prepared(experiment) == 1
+    assert prepared(experiment) == 2  # of the module and of the DataModule
 
 
 def test_data_of_a_configuration_are_prepared_once_for_the_same_attributes(experiment):
@@ -98,13 +98,26 @@ EVERY_LR = ("--hyper", "--schedule", "asha", "--epoch", "1", "--trials", "2", "-
 
 @pytest.mark.parametrize("reads", ["pass", "self.print(self.hparams.get('path'), self.net)"])
 @pytest.mark.parametrize("flags", [EVERY_LR, WHOLE], ids=["search", "all stages"])
-def test_a_module_prepares_its_data_once_in_a_process(experiment, flags, reads):
+def test_a_module_prepares_its_data_once_in_a_run(experiment, flags, reads):
     (experiment.path / "tries.json").write_text('[{"lr": 0.01}, {"lr": 0.1}]')
     experiment.write(BOTH + OF_MODULE.format(reads))
     assert experiment(*flags) == 0
     assert prepared(experiment) == 1
     assert experiment("--epoch", "1", result="other") == 0
     assert prepared(experiment) == 2
+
+
+def test_workers_prepare_what_is_left_one_at_a_time(experiment):
+    (experiment.path / "tries.json").write_text('[{"lr": 0.01}, {"lr": 0.1}]')
+    download = """
+import os, time
+if os.path.exists("begun"): raise AssertionError("two prepare at a time")
+if not os.path.exists("prepared.txt"): open("begun", "w").close(); time.sleep(0.3); os.remove("begun")
+"""
+    lines = "\n    ".join(download.strip().splitlines())
+    experiment.write(BOTH + PREPARES + OF_MODULE.format(lines))
+    assert experiment(*EVERY_LR, "--workers", "2", "--no-data-check") == 0
+    assert prepared(experiment) == 2  # of the module and of the DataModule
 
 
 @pytest.mark.parametrize(
