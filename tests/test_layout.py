@@ -111,7 +111,7 @@ FILES = {
         "groups",
     ],
     "interop": [
-        "composing course new older planned prepared rooted targets",
+        "arguments composing course new older planned prepared rooted targets",
         "packages",
         "promises",
         "__main__ callback data scored searched weights",

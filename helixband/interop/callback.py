@@ -31,10 +31,11 @@ class Goal:
             raise DefinitionError(f"mode is {mode!r}; it has to be 'min' or 'max'")
         self.metric, self.mode = metric, mode
 
-    def reward(self, logged: Mapping[str, float], may_lack: bool = False) -> float:
-        """The reward of an epoch; NaN where it `may_lack` the metric, as one without a validation.
+    def reward(self, logged: Mapping[str, float], may_lack: bool = False, why: str = "") -> float:
+        """The reward of an epoch; NaN where it `may_lack` the metric.
 
-        Raises `DefinitionError` where the metric was not logged, with the names of those that were.
+        Raises `DefinitionError` where the metric was not logged, with the names of those that were, and
+        with `why` where that is known.
         """
         name = self.metric or next((name for name in BY_DEFAULT if name in logged), None)
         if name is None or name not in logged:
@@ -45,10 +46,12 @@ class Goal:
                 if name
                 else "there is no optimized_metric, and val_loss"
             )
-            raise DefinitionError(
-                f"{wanted} was not logged in the epoch; logged were: {', '.join(logged) or 'none'}. Log it "
-                "with self.log(…, on_epoch=True), or give the module (or def.py) an attribute "
+            advice = why or (
+                "Log it with self.log(…, on_epoch=True), or give the module (or def.py) an attribute "
                 "optimized_metric, and mode = 'min' or 'max'"
+            )
+            raise DefinitionError(
+                f"{wanted} was not logged in the epoch; logged were: {', '.join(logged) or 'none'}. {advice}"
             )
         minimised = self.mode == "min" or (self.mode is None and name.endswith("loss"))
         return -logged[name] if minimised else logged[name]
@@ -94,7 +97,9 @@ class Recorder:
         self._close, self._keep, self._set_order = close, keep, set_order
         self._begun, self._strict = begun, strict
         self._is_open = False
-        self._has_loss = False
+        self._has_loss = self._is_validated = False
+        self._had_reward = begun > 0
+        self._metrics: dict[str, Any] = {}
         self.raised: BaseException | None = None
         """What ended the Trainer's work."""
 
@@ -116,7 +121,8 @@ class Recorder:
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Begin an epoch anew, with a new iterator: a state is always of between two epochs."""
-        trainer.fit_loop.restarting = False
+        trainer.fit_loop._restarting = False  # as a property, it is always true where max_steps are given
+        trainer.fit_loop.epoch_loop.restarting = False
         trainer.fit_loop._resuming_from_checkpoint = False
         if self._strict:
             loaders = {"training": trainer.train_dataloader, "validation": trainer.val_dataloaders}
@@ -128,7 +134,7 @@ class Recorder:
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
         """Keep the epoch before, and set the random numbers of this one."""
         self._keep_epoch(trainer, module)
-        self._has_loss = False
+        self._has_loss = self._is_validated = False
         epoch = trainer.current_epoch
         if epoch == self._begun + 1:
             self.promises.check(module)
@@ -147,21 +153,26 @@ class Recorder:
         """Note that there was a loss."""
         self._has_loss = self._has_loss or bool(outputs)
 
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Note that there was a validation."""
+        self._is_validated = True
+
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         """The row of the epoch; raises `DefinitionError` where it has no reward, or no step had a loss."""
-        epoch, every = trainer.current_epoch + 1, trainer.check_val_every_n_epoch
+        epoch = trainer.current_epoch + 1
         if self._strict and module.automatic_optimization and not self._has_loss:
             raise DefinitionError(
                 f"{type(module).__name__}.training_step returned no loss in any step of epoch {epoch}; it "
                 "has to return a scalar tensor, or a dict with 'loss'. Where it optimizes by itself, set "
                 "self.automatic_optimization = False"
             )
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        reward = self.goal.reward(logged, may_lack=bool(every and epoch % every))
+        logged = self._logged(trainer)
+        reward = self._reward(trainer, logged)
         row = {"epoch": epoch, **logged, "reward": reward, **learning_rates(trainer.optimizers)}
         self._is_open = True
         if self._close(row):
-            trainer.should_stop = True
+            trainer.should_stop = True  # and no least number of epochs or steps holds against it
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Keep the last epoch."""
@@ -170,6 +181,25 @@ class Recorder:
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Note what a Trainer may turn into its own exit."""
         self.raised = exception
+
+    def _logged(self, trainer: Any) -> dict[str, float]:
+        """What was logged in the epoch: a Trainer also holds what was logged before and not since."""
+        before, self._metrics = self._metrics, dict(trainer.callback_metrics)
+        return {name: float(value) for name, value in self._metrics.items() if before.get(name) is not value}
+
+    def _reward(self, trainer: Any, logged: dict[str, float]) -> float:
+        """That of an epoch; NaN for one without the metric that others have."""
+        epoch, every = trainer.current_epoch + 1, trainer.check_val_every_n_epoch
+        may_lack = self._had_reward or bool(every and epoch % every)
+        why = "" if self._is_validated else f"There was no validation in epoch {epoch}"
+        if why and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            steps = f"{trainer.fit_loop.batch_idx + 1} of {trainer.num_training_batches} batches"
+            why += f", which ended after {steps}: give more max_steps or max_time"
+        elif why:
+            why += ": the validation set has no batch, or limit_val_batches is 0"
+        reward = self.goal.reward(logged, may_lack, why)
+        self._had_reward = self._had_reward or not math.isnan(reward)
+        return reward
 
     def _keep_epoch(self, trainer: Any, module: Any) -> None:
         if not self._is_open:

@@ -1,5 +1,6 @@
 """A training by a Trainer under way: where it goes on, its rows and states, and how it ends."""
 
+import contextlib
 import math
 import time
 import warnings
@@ -8,6 +9,7 @@ from typing import Any
 
 from base_model import BaseModel
 from helixband.errors import DefinitionError, HelixbandWarning, ResultsMismatch, TrainingError
+from helixband.nested import like
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training.ended import Ended
@@ -17,6 +19,8 @@ from helixband.training.stored import copied, revived
 TOTALS = "totals"
 """The part of a state that has the totals of the training which the module has read, by name."""
 HYPER_PARAMETERS, OF_LIGHTNING = "hyper_parameters", ("pytorch-lightning_version", "hparams_name")
+OF_OBJECTS = (HYPER_PARAMETERS, "datamodule_hyper_parameters")
+"""The parts of a state that may hold any object, and that no training is put back from."""
 
 
 class Course:
@@ -37,7 +41,6 @@ class Course:
         self._began = time.monotonic()
         self._row: Row | None = None
         self._totals: dict[str, float] = {}
-        self._left_out: set[str] = set()
         self._stops = False
 
     def begin(self) -> None:
@@ -138,29 +141,42 @@ class Course:
 
     def _plain(self, state: dict[str, Any]) -> dict[str, Any]:
         """A state as a checkpoint holds it, without the hyperparameters that are objects."""
-        content = dict(state)
-        content.pop("hparams_type", None)
-        given, plain = content.pop(HYPER_PARAMETERS, None), {}
-        for name, value in dict(given or {}).items():
-            try:
-                plain[name] = copied(_without_omegaconf(value), name)
-            except DefinitionError:
-                self._left_out.add(name)
-        if self._left_out and self.record.epoch == 1:
+        content = {name: value for name, value in state.items() if not name.endswith("hparams_type")}
+        given = {name: content.pop(name) for name in OF_OBJECTS if name in content}
+        kept = {name: self._storable(dict(values)) for name, values in given.items()}
+        if HYPER_PARAMETERS in kept:
+            self._tell_left_out(given[HYPER_PARAMETERS].keys() - kept[HYPER_PARAMETERS].keys())
+        plain: dict[str, Any] = copied(without_omegaconf(content), "the training")
+        return {**plain, **kept}
+
+    @staticmethod
+    def _storable(values: dict[str, Any]) -> dict[str, Any]:
+        """Those of the values that a checkpoint can hold."""
+        found = {}
+        for name, value in values.items():
+            with contextlib.suppress(DefinitionError):
+                found[name] = copied(without_omegaconf(value), name)
+        return found
+
+    def _tell_left_out(self, names: set[str]) -> None:
+        if names and self.record.epoch == 1:
             warnings.warn(
-                f"the hyperparameters {', '.join(sorted(self._left_out))} of the module are objects, which a "
+                f"the hyperparameters {', '.join(sorted(names))} of the module are objects, which a "
                 "checkpoint does not hold: load_from_checkpoint needs them as arguments",
                 HelixbandWarning,
                 stacklevel=2,
             )
-        kept = copied(content, "the training")
-        return kept if given is None else {**kept, HYPER_PARAMETERS: plain}
 
 
-def _without_omegaconf(value: Any) -> Any:
-    """A value as plain containers, where it is a configuration of OmegaConf."""
-    if type(value).__module__.startswith("omegaconf"):
+def without_omegaconf(nested: Any) -> Any:
+    """A state with plain containers in the place of those of OmegaConf, as an optimizer's `betas` may be."""
+    if type(nested).__module__.startswith("omegaconf"):
         from omegaconf import OmegaConf
 
-        return OmegaConf.to_container(value, resolve=True)
-    return value
+        return OmegaConf.to_container(nested, resolve=True)
+    if isinstance(nested, dict):
+        return {key: without_omegaconf(value) for key, value in nested.items()}
+    if isinstance(nested, list | tuple):
+        values = [without_omegaconf(value) for value in nested]
+        return like(nested, values) if isinstance(nested, tuple) else values
+    return nested

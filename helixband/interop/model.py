@@ -9,7 +9,7 @@ from weakref import WeakSet
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband import interruption
 from helixband.errors import DataError, DefinitionError
-from helixband.interop import packages
+from helixband.interop import arguments, packages
 from helixband.interop.callback import STATE, Goal, Recorder, States
 from helixband.interop.course import Course
 from helixband.interop.data import PREDICT, TEST, Loaders, as_loader
@@ -20,14 +20,6 @@ from helixband.interop.weights import LateWeights, LightningState
 from helixband.results.directory import Row, Trial
 from helixband.training.result import Result
 from helixband.training.state import set_epoch
-
-RESERVED = {
-    "max_epochs": "--epoch says it",
-    "ckpt_path": "the same command goes on with a training, and --load-checkpoint begins with weights",
-    "fast_dev_run": "--debug runs two batches of one epoch, and --dry-run checks alone",
-}
-"""Arguments of a Trainer that a run decides, with what does it instead."""
-
 
 ONCE = ("limit_train_batches", "limit_val_batches", "max_epochs", "check_val_every_n_epoch")
 """The arguments of a Trainer that are 1 where a module is tried."""
@@ -145,7 +137,7 @@ class LightningModel(BaseModel):
         raise AssertionError
 
     def rehearse(self, sets: Mapping[str, Any]) -> None:
-        """One batch of training and validation, of a module that is thrown away.
+        """Make a Trainer, and one batch of training and validation, of a module that is thrown away.
 
         Raises what they raise, and `DefinitionError` where the metric to optimize is not logged.
         """
@@ -155,6 +147,7 @@ class LightningModel(BaseModel):
         recorder = packages.derived(self.package, Recorder, "callbacks.Checkpoint")(
             self.goal, self.args.seed, states, lambda row: True, lambda state: None, strict=False
         )
+        self._trainer(recorder, states, max_epochs=1)
         options: dict[str, Any] = {name: 1 for name in ONCE}
         trainer = self._trainer(recorder, states, own=False, **options)
         self._run(recorder, trainer, "fit", self._sets(sets["train"], sets.get("val"), trainer))
@@ -180,14 +173,9 @@ class LightningModel(BaseModel):
         Without its `own`, the definition's callbacks and loggers are left out.
         """
         given = dict(self.parts["get_trainer"](self.config)) if "get_trainer" in self.parts else {}
-        for name, instead in RESERVED.items():
-            if given.get(name) is not None:
-                raise DefinitionError(
-                    f"get_trainer gives {name}={given[name]!r}: leave it out, for {instead}"
-                )
-        callbacks, plugins = _listed(given.pop("callbacks", None)), _listed(given.pop("plugins", None))
+        given, callbacks, plugins = arguments.taken(given, self.package)
         if own:
-            callbacks, loggers = self._copied(callbacks, _listed(given.get("logger")), bool(added))
+            callbacks, loggers = self._copied(callbacks, arguments.listed(given.get("logger")), bool(added))
             given |= {"logger": loggers} if loggers else {}
         else:
             callbacks, given["logger"] = [], False
@@ -199,14 +187,16 @@ class LightningModel(BaseModel):
         if added:
             callbacks, plugins = [*callbacks, added[0]], [*plugins, added[1]]
         else:
-            callbacks = [each for each in callbacks if not _is_checkpoint(each, self.package)]
+            callbacks = [each for each in callbacks if not arguments.is_checkpoint(each, self.package)]
             late = packages.derived(self.package, LateWeights, "callbacks.Callback")(self.engine.state)
             callbacks = [late, *callbacks, *looks]
             base["enable_checkpointing"] = False
-        with packages.quiet(self.package):
-            return packages.derived(self.package, Trainer, "Trainer")(
+        with packages.quiet(self.package), arguments.made(self.package):
+            trainer = packages.derived(self.package, Trainer, "Trainer")(
                 **{**base, **given, **ours, "callbacks": callbacks, "plugins": plugins}
             )
+        arguments.check_processes(trainer, self.package)
+        return trainer
 
     def _copied(
         self, callbacks: list[Any], loggers: list[Any], is_training: bool
@@ -259,7 +249,7 @@ class LightningModel(BaseModel):
                 module: Any = self.network
                 module.trainer = trainer  # which it may read, as when the Trainer calls it
                 self.preparation.prepare(module)
-            with packages.quiet(self.package):
+            with packages.quiet(self.package), arguments.refused(self.package):
                 return getattr(trainer, what)(self.network, **data, **keywords)
         except SystemExit:
             interruption.check()
@@ -272,11 +262,3 @@ class LightningModel(BaseModel):
 
 def _trained_by_its_trainer(*arguments: Any) -> Any:
     raise DefinitionError("a LightningModule computes its loss in training_step")
-
-
-def _listed(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
-
-
-def _is_checkpoint(callback: Any, package: Any) -> bool:
-    return isinstance(callback, package.callbacks.Checkpoint)

@@ -47,6 +47,12 @@ def _gpus(value: Any) -> Keys:
     return {"accelerator": "gpu", "devices": value}
 
 
+def _first_batches(count: int) -> Keys:
+    """One epoch of so many batches of each set, whose test is not left out by it."""
+    limits = {f"limit_{name}_batches": count for name in ("train", "val", "test", "predict")}
+    return {"max_epochs": 1, **limits}
+
+
 ABOVE = {"ckpt_path"}
 STRATEGIES = {"ddp", "ddp_spawn", "dp", "ddp2", "fsdp", "deepspeed"}
 
@@ -68,9 +74,10 @@ TRANSLATED: dict[str, Callable[[Any], Keys]] = {
     "process_position": lambda value: {},
     "prepare_data_per_node": lambda value: {},
     "amp_backend": lambda value: {},
+    "fast_dev_run": lambda value: _first_batches(int(value)) if value else {},
     "weights_save_path": lambda value: {"default_root_dir": value} if value else {},
 }
-"""Key of a Trainer before 2.0 -> its value -> keys of now."""
+"""Key of a Trainer before 2.0, or of what a run does in its own way -> its value -> keys of now."""
 
 REFUSED = {
     "auto_lr_find": "leave it out, and have --hyper search the learning rate",

@@ -61,13 +61,17 @@ def derived(package: Any, ours: type[Any], theirs: str) -> type[Any]:
 
 @contextlib.contextmanager
 def quiet(package: Any) -> Iterator[None]:
-    """Around work of a Trainer: its advice is not shown, for it concerns what a run decides itself."""
-    loggers = [logging.getLogger(name) for name in (package.__name__, f"{package.__name__}.utilities")]
-    loggers.append(logging.getLogger(f"{package.__name__}.utilities.rank_zero"))
+    """Around work of a Trainer: its advice is not shown, for it concerns what a run decides itself.
+
+    What a profiler tells is no advice, and is shown.
+    """
+    profiler = logging.getLogger(f"{package.__name__}.profilers")
+    loggers = [logging.getLogger(f"{package.__name__}{name}") for name in ("", ".utilities")]
+    loggers += [logging.getLogger(f"{package.__name__}.utilities.rank_zero"), profiler]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.WARNING)
+            logger.setLevel(logging.INFO if logger is profiler else logging.WARNING)
         with warnings.catch_warnings():
             kind = package.utilities.rank_zero.LightningDeprecationWarning
             advice = sys.modules[f"{_fabric_of(package)}.utilities.warnings"].PossibleUserWarning

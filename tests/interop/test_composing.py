@@ -278,6 +278,7 @@ def test_what_is_optimized_is_the_experiments_or_what_a_checkpoint_monitors(conf
         ({"resume_from_checkpoint": "a.ckpt"}, {}, {"ckpt_path": "a.ckpt"}, "is read as ckpt_path=a.ckpt"),
         ({"weights_summary": None}, {"enable_model_summary": False}, {}, "enable_model_summary=false"),
         ({"progress_bar_refresh_rate": 10}, {"enable_progress_bar": True}, {}, "enable_progress_bar=true"),
+        ({"fast_dev_run": False}, {}, {}, "trainer.fast_dev_run=false is read as nothing"),
         ({"accelerator": "ddp"}, {"accelerator": "auto", "strategy": "ddp"}, {}, "as trainer.strategy=ddp"),
     ],
 )  # fmt: skip
@@ -287,6 +288,17 @@ def test_keys_of_older_trainers_are_translated_with_one_line_each(
     found = translated({"max_epochs": 3, **older})
     assert found[:2] == ({"max_epochs": 3, **now}, above)
     assert len(found[2]) == 1 and told in found[2][0]
+
+
+def test_a_quick_run_is_one_epoch_of_so_many_batches_of_each_set() -> None:
+    limits = {f"limit_{name}_batches": 2 for name in ("train", "val", "test", "predict")}
+    now, above, told = translated({"max_epochs": 3, "fast_dev_run": 2})
+    assert (now, above) == ({"max_epochs": 1, **limits}, {})
+    assert told == [
+        "trainer.fast_dev_run=2 is read as trainer.max_epochs=1, trainer.limit_train_batches=2, "
+        "trainer.limit_val_batches=2, trainer.limit_test_batches=2, trainer.limit_predict_batches=2"
+    ]
+    assert translated({"fast_dev_run": True})[0]["limit_test_batches"] == 1
 
 
 def test_a_key_that_nothing_stands_for_is_refused_with_what_to_do() -> None:

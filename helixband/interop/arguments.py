@@ -1,0 +1,90 @@
+"""The arguments of a Trainer that a definition gives: what a run decides, and what Lightning refuses."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from helixband.errors import DefinitionError
+
+RESERVED = {
+    "max_epochs": "--epoch says it",
+    "ckpt_path": "the same command goes on with a training, and --load-checkpoint begins with weights",
+    "fast_dev_run": "--debug runs two batches of one epoch, and --dry-run checks alone",
+    "barebones": "it logs nothing, and a run compares what is logged",
+}
+"""Arguments of a Trainer that a run decides, with what does it instead."""
+
+
+def taken(given: dict[str, Any], package: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    """(the arguments for a Trainer, its callbacks, its plugins), as a run takes them.
+
+    A run shows the progress and keeps checkpoints by itself. So it has no progress bar of the callbacks
+    unless `enable_progress_bar` is true, and `enable_checkpointing=False` concerns no callback of ours.
+    """
+    for name, instead in RESERVED.items():
+        if given.get(name):
+            raise DefinitionError(f"get_trainer gives {name}={given[name]!r}: leave it out, for {instead}")
+    given = {name: value for name, value in given.items() if name not in RESERVED}
+    callbacks, plugins = listed(given.pop("callbacks", None)), listed(given.pop("plugins", None))
+    if not given.get("enable_progress_bar"):
+        callbacks = [each for each in callbacks if not isinstance(each, package.callbacks.ProgressBar)]
+    if given.pop("enable_checkpointing", None) is False:
+        for each in callbacks:
+            if is_checkpoint(each, package):
+                raise DefinitionError(
+                    f"get_trainer gives enable_checkpointing=False and a {type(each).__name__}: leave out one"
+                )
+    return given, callbacks, plugins
+
+
+def listed(given: Any) -> list[Any]:
+    """One thing, several, or None, as a list."""
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+
+
+def is_checkpoint(callback: Any, package: Any) -> bool:
+    """Whether a callback writes checkpoints."""
+    return isinstance(callback, package.callbacks.Checkpoint)
+
+
+def check_processes(trainer: Any, package: Any) -> None:
+    """Raise `DefinitionError` where a Trainer would train in other processes than this one."""
+    strategy = trainer.strategy
+    spawns = package.strategies.launchers.multiprocessing._MultiProcessingLauncher
+    if trainer.world_size > 1 or isinstance(strategy.launcher, spawns):
+        raise DefinitionError(
+            f"the Trainer would train by {type(strategy).__name__} in processes of its own (world size "
+            f"{trainer.world_size}), and a run trains a module in this one: give devices=1, num_nodes=1 and "
+            "strategy='auto'. A search uses several devices, one for each trial: --workers"
+        )
+
+
+@contextlib.contextmanager
+def made(package: Any) -> Iterator[None]:
+    """Around the making of a Trainer: tell what it refuses as `DefinitionError`."""
+    try:
+        with refused(package):
+            yield
+    except (TypeError, ValueError, ModuleNotFoundError) as error:
+        raise DefinitionError(f"Lightning's Trainer cannot be made: {error}") from error
+
+
+@contextlib.contextmanager
+def refused(package: Any) -> Iterator[None]:
+    """Around work of a Trainer: tell as `DefinitionError` what Lightning or a callback of it refuses."""
+    try:
+        yield
+    except package.utilities.exceptions.MisconfigurationException as error:
+        raise DefinitionError(f"Lightning's Trainer refuses this: {error}") from error
+    except RuntimeError as error:
+        if _raiser(error).startswith(f"{package.__name__}.callbacks."):
+            raise DefinitionError(f"a callback of Lightning refuses this: {error}") from error
+        raise
+
+
+def _raiser(error: BaseException) -> str:
+    """The name of the module that raised an exception."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
