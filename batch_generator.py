@@ -12,13 +12,14 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import matching_files
+from helixband.generators.ahead import Ahead, Block, Memory
 from helixband.generators.arrays import OF_X, OF_Y, as_arrays, concatenate, shapes_of
 from helixband.generators.base import BatchGenerator, Lot
 from helixband.generators.fasta import FastaBatchGenerator
@@ -28,7 +29,7 @@ from helixband.generators.intervals import IntervalBatchGenerator
 from helixband.generators.memory import Joining, batches_of, gather_of, lots_of, taken
 from helixband.generators.mixtures import MixedBatchGenerator
 from helixband.generators.sampling import Drawing, Sampling
-from helixband.nested import leaves
+from helixband.nested import leaves, length
 
 __all__ = [
     "BatchGenerator",
@@ -41,6 +42,7 @@ __all__ = [
 
 Indexes = NDArray[np.int64]
 ProcessXY = Callable[[Any, Any], tuple[Any, Any]]
+Joined = Callable[[list[tuple[Any, Any]]], tuple[Any, Any]]
 Self = TypeVar("Self", bound="MatrixBatchGenerator")
 
 MEMORY_LIMIT = 4 << 30
@@ -52,21 +54,6 @@ BLOCK_BYTES = 8 << 20
 
 POOL_BLOCKS = 16
 """So many blocks, drawn from anywhere in the files, are shuffled together when streaming."""
-
-
-class Block(NamedTuple):
-    """Rows of a streamed file that are read together."""
-
-    table: H5Table
-    start: int
-    rows: int
-    number: int
-    """Of the first row among those of all files."""
-
-    def numbers(self, times: Indexes | None = None) -> Indexes:
-        """The numbers of its rows among all, each as often as `times`, (N,), says."""
-        numbers = np.arange(self.number, self.number + self.rows)
-        return numbers if times is None else np.repeat(numbers, times[self.number : self.number + self.rows])
 
 
 class MatrixBatchGenerator(BatchGenerator):
@@ -200,7 +187,7 @@ class H5pyBatchGenerator(BatchGenerator):
         sampling: Sampling = None,
     ) -> None:
         self.paths = matching_files(os.fspath(glob_str))
-        self.process_x_y = process_x_y or (lambda x, y: (x, y))
+        self.process_x_y = process_x_y or _as_they_are
         self.allow_nan = allow_nan
         tables = open_tables(self.paths)
         self._tables = [table for table in tables if table.rows]
@@ -268,29 +255,58 @@ class H5pyBatchGenerator(BatchGenerator):
         blocks = self._blocks(times)
         if rng is not None:
             blocks = [blocks[index] for index in rng.permutation(len(blocks))]
-        pool_blocks = self._pool_blocks
+        pools = [
+            blocks[first : first + self._pool_blocks] for first in range(0, len(blocks), self._pool_blocks)
+        ]
         left: Indexes = np.zeros(0, dtype=np.int64)  # the numbers of the rows that filled no batch
         rest: tuple[Any, Any] | None = None  # and these themselves, if they were read
+        with self._ahead(pools, times) as ahead:
+            for number, pool in enumerate(pools):
+                numbers = np.concatenate([left, *(block.numbers(times) for block in pool)])
+                rows = len(numbers)
+                batch_size = self.batch_size or rows
+                full = rows if number + 1 == len(pools) else rows - rows % batch_size
+                order = rng.permutation(rows) if rng is not None else np.arange(rows)
+                in_pool = math.ceil(full / batch_size)
+                before, left = left, numbers[order[full:]]
+                if start and start >= in_pool:
+                    start, rest = start - in_pool, None
+                    continue
+                x, y = ahead.item(number)(self._rows_of(before, rest))
+                rest = taken(x, order[full:]), taken(y, order[full:])
+                for row in range(start * batch_size, full, batch_size):
+                    chosen = order[row : min(row + batch_size, full)]
+                    yield taken(x, chosen), taken(y, chosen)
+                start = 0
+
+    def _ahead(self, pools: list[list[Block]], times: Indexes | None) -> Ahead[Joined]:
+        """The pools, each as a function that joins it to rows that come before it."""
+        if times is None and self.process_x_y is _as_they_are and all(table.plain for table in self._tables):
+            memories = [Memory(self.batch_size or 0), Memory(self.batch_size or 0)]
+
+            def whole(number: int) -> Joined:
+                memory = memories[number % 2]  # the other one is in use
+                memory.read(
+                    pools[number], lambda block, x, y: self._processed(block.table, x, y, block.start)
+                )
+                return lambda before: _pair(memory.after([leaf for part in before for leaf in leaves(part)]))
+
+            return Ahead(whole, len(pools))
         joining = Joining()
-        for first in range(0, len(blocks), pool_blocks):
-            pool = [(block, block.numbers(times)) for block in blocks[first : first + pool_blocks]]
-            numbers = np.concatenate([left, *(of_block for _, of_block in pool)])
-            rows = len(numbers)
-            batch_size = self.batch_size or rows
-            full = rows if first + pool_blocks >= len(blocks) else rows - rows % batch_size
-            order = rng.permutation(rows) if rng is not None else np.arange(rows)
-            in_pool = math.ceil(full / batch_size)
-            before, left = left, numbers[order[full:]]
-            if start and start >= in_pool:
-                start, rest = start - in_pool, None
-                continue
-            read = itertools.chain(self._rows_of(before, rest), (self._taken(*part) for part in pool))
-            x, y = joining.joined(read, rows)
-            rest = taken(x, order[full:]), taken(y, order[full:])
-            for row in range(start * batch_size, full, batch_size):
-                chosen = order[row : min(row + batch_size, full)]
-                yield taken(x, chosen), taken(y, chosen)
-            start = 0
+
+        def parts(number: int) -> Joined:
+            pool = pools[number]
+            read = [block.table.read(block.start, block.start + block.rows) for block in pool]
+
+            def joined(before: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+                numbers = [block.numbers(times) for block in pool]
+                rows = sum(map(len, numbers)) + sum(length(x) for x, _ in before)
+                made = (self._chosen(*part) for part in zip(pool, numbers, read, strict=True))
+                return joining.joined(itertools.chain(before, made), rows)
+
+            return joined
+
+        return Ahead(parts, len(pools))
 
     def _rows_of(self, numbers: Indexes, read: tuple[Any, Any] | None) -> list[tuple[Any, Any]]:
         """Rows by number, as they were `read` or from their blocks; nothing where there are none."""
@@ -308,7 +324,11 @@ class H5pyBatchGenerator(BatchGenerator):
 
     def _taken(self, block: Block, numbers: Indexes) -> tuple[Any, Any]:
         """The rows of a block with these numbers among all."""
-        x, y = self._read(block.table, block.start, block.start + block.rows)
+        return self._chosen(block, numbers, block.table.read(block.start, block.start + block.rows))
+
+    def _chosen(self, block: Block, numbers: Indexes, read: tuple[Any, Any]) -> tuple[Any, Any]:
+        """The rows with these numbers of a block that was read."""
+        x, y = self._processed(block.table, *read, block.start)
         rows = numbers - block.number
         whole = len(rows) == block.rows and bool((rows == np.arange(block.rows)).all())
         return (x, y) if whole else (taken(x, rows), taken(y, rows))
@@ -324,15 +344,18 @@ class H5pyBatchGenerator(BatchGenerator):
         return [block for block in blocks if times is None or len(block.numbers(times))]
 
     def _read(self, table: H5Table, start: int, stop: int) -> tuple[Any, Any]:
-        """Rows of a file as (x, y), processed and checked."""
-        data, label = table.read(start, stop)
+        """Rows of a file as (x, y)."""
+        return self._processed(table, *table.read(start, stop), start)
+
+    def _processed(self, table: H5Table, data: Any, label: Any, start: int) -> tuple[Any, Any]:
+        """What was read of a file from row `start` on, as (x, y), processed and checked."""
         x, y = self.process_x_y(data, label)
         x = as_arrays(x, f"{table.path}: data", OF_X[self.allow_nan], start)
         y = None if y is None else as_arrays(y, f"{table.path}: label", OF_Y[self.allow_nan], start)
         lengths = {len(leaf) for leaf in leaves([x] if y is None else [x, y])}
-        if lengths != {stop - start}:
+        if lengths != {len(data)}:
             raise DataError(
-                f"{table.path}: process_x_y made {sorted(lengths)} examples of {stop - start}; "
+                f"{table.path}: process_x_y made {sorted(lengths)} examples of {len(data)}; "
                 "it has to keep their number"
             )
         return x, y
@@ -340,6 +363,15 @@ class H5pyBatchGenerator(BatchGenerator):
 
 _HELD = vars(MatrixBatchGenerator(np.zeros(1))).keys()
 """What such a generator holds, unless someone has put more on it."""
+
+
+def _as_they_are(x: Any, y: Any) -> tuple[Any, Any]:
+    return x, y
+
+
+def _pair(arrays: list[NDArray[Any]]) -> tuple[Any, Any]:
+    """x and y, which is None where there are no labels."""
+    return arrays[0], arrays[1] if len(arrays) > 1 else None
 
 
 def _concatenate(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:

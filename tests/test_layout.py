@@ -95,7 +95,7 @@ FILES = {
     "generators": [
         "arrays coverage splitting",
         "gathers hdf5",
-        "base",
+        "ahead base",
         "sampling",
         "memory",
         "mixtures sequences",

@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import absolute
@@ -19,6 +20,7 @@ _PREFIXES = os.environ.get("HDF5_VDS_PREFIX", "")  # HDF5 reads it once, when it
 class H5Table:
     """One file, known by its shape; rows are read when asked for, and no file stays open.
 
+    `plain` are tables of numbers, which `read_into` can read.
     Raises `DataError` naming the file and what is wrong with it.
     """
 
@@ -31,6 +33,8 @@ class H5Table:
             self.rows = len(data)
             self.bytes = data.nbytes + (0 if label is None else label.nbytes)
             self.labelled = label is not None
+            self._forms = [(held.shape[1:], held.dtype) for held in (data, label) if held is not None]
+            self.plain = all(dtype.kind in "biuf" and 0 not in shape for shape, dtype in self._forms)
             self.kind = f"data of {data.shape[1:]} {data.dtype}"
             if label is not None:
                 self.kind += f" and label of {label.shape[1:]} {label.dtype}"
@@ -43,6 +47,16 @@ class H5Table:
         """Rows start to stop (0-based, end-exclusive) of `data` and of `label`, None without labels."""
         with self._reading() as file:
             return file["data"][start:stop], file["label"][start:stop] if self.labelled else None
+
+    def empty(self, rows: int) -> list[NDArray[Any]]:
+        """Arrays of so many rows for `data` and, where there are labels, for `label`."""
+        return [np.empty((rows, *shape), dtype) for shape, dtype in self._forms]
+
+    def read_into(self, arrays: list[NDArray[Any]], start: int) -> None:
+        """Read as many rows from `start` on as there are in arrays of `empty`, into these."""
+        with self._reading() as file:
+            for name, array in zip(("data", "label"), arrays, strict=False):
+                file[name].read_direct(array, np.s_[start : start + len(array)])
 
     def _dataset(self, file: h5py.File, name: str) -> h5py.Dataset:
         held = file.get(name)

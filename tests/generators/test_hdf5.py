@@ -1,6 +1,7 @@
 """Batches of HDF5 files, read into memory or streamed, and the files that are refused."""
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -484,6 +485,48 @@ def test_files_that_differ_in_kind_are_refused_by_name(tmp_path: Path, data: Any
 def test_process_x_y_has_to_keep_the_number_of_examples(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", np.zeros((3, 4)), np.zeros(3))
     refuses(path, rf"{path}: process_x_y made \[2, 3\] examples of 3", process_x_y=lambda x, y: (x[1:], y))
+
+
+def reading() -> int:
+    """How many threads read ahead."""
+    return sum(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("process", [None, lambda x, y: (x, y)], ids=["as they are", "processed"])
+def test_a_thread_reads_ahead_and_ends_with_the_iteration(
+    tmp_path: Path, small_blocks: None, process: Any
+) -> None:
+    pattern = write_files(tmp_path, [200, 100])
+    generator = H5pyBatchGenerator(pattern, 10, shuffle=True, process_x_y=process, **STREAMED)
+    before = reading()
+    whole = examples(generator)
+    assert sorted(whole) == list(range(300)) and reading() == before
+
+    left = iter(generator)
+    next(left)
+    assert reading() == before + 1
+    left.close()
+    assert reading() == before
+
+
+def test_process_x_y_is_called_by_the_thread_that_iterates(tmp_path: Path, small_blocks: None) -> None:
+    threads = set()
+
+    def process(x: Any, y: Any) -> Any:
+        threads.add(threading.current_thread())
+        return x, y
+
+    list(H5pyBatchGenerator(write_files(tmp_path, [200]), 10, process_x_y=process, **STREAMED))
+    assert threads == {threading.current_thread()}
+
+
+def test_a_fault_of_what_is_read_ahead_is_told_by_name(tmp_path: Path, small_blocks: None) -> None:
+    generator = H5pyBatchGenerator(write_files(tmp_path, [200, 200]), 10, **STREAMED)
+    (tmp_path / "batch1.h5").unlink()
+    found = []
+    with pytest.raises(DataError, match=r"batch1\.h5: cannot be read as HDF5"):
+        found.extend(generator)
+    assert len(found) > 5  # those of the pools before
 
 
 @pytest.mark.parametrize("memory_limit", [0, 1 << 30])

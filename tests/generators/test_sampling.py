@@ -19,6 +19,7 @@ from batch_generator import (
     MatrixBatchGenerator,
 )
 from helixband.errors import DataError
+from helixband.generators.hdf5 import H5Table
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.sequence.alphabet import DNA
 from helixband.sequence.augmentation import Augmentation
@@ -272,13 +273,18 @@ def test_blocks_before_the_first_batch_are_not_read(
 ) -> None:
     generator = make(batch_size=5, shuffle=shuffle)
     reads: list[int] = []
-    read = H5pyBatchGenerator._read
+    read, read_into = H5Table.read, H5Table.read_into
 
-    def counted(self: H5pyBatchGenerator, table: Any, start: int, stop: int) -> Any:
+    def counted(self: H5Table, start: int, stop: int) -> Any:
         reads.append(stop - start)
-        return read(self, table, start, stop)
+        return read(self, start, stop)
 
-    monkeypatch.setattr(H5pyBatchGenerator, "_read", counted)
+    def counted_into(self: H5Table, arrays: list[Any], start: int) -> None:
+        reads.append(len(arrays[0]))
+        read_into(self, arrays, start)
+
+    monkeypatch.setattr(H5Table, "read", counted)
+    monkeypatch.setattr(H5Table, "read_into", counted_into)
     list(generator.batches(0, 0))
     assert sum(reads) == N
     reads.clear()
