@@ -2,8 +2,9 @@
 
 import difflib
 import functools
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from helixband.results.directory import Results
 RESUME, WEIGHTS = "--resume-from", "--weights"
 """The flags of which the file has a whole state, and weights that nothing is trained from."""
 ENCODER = "encoder"
-"""The part of a network that --load-encoder-from is for, where the network has one of this name."""
+"""The part of a network that --load-encoder-from is for, where the network, or what it is around, has one."""
 SHOWN = 12
 """Of a list of names, so many are told."""
 
@@ -162,7 +163,7 @@ class Start:
     def _places(self, here: Mapping[str, Any]) -> tuple[str, str]:
         """What names in the file begin with, and what in the network, where most names are then the same."""
         part = self.origin.part
-        targets = [f"{part}."] * bool(part) + [f"{ENCODER}."] * self.origin.of_encoder + [""]
+        targets = [f"{part}."] * bool(part) + [_encoder_in(here)] * self.origin.of_encoder + [""]
         targets = [target for target in targets if any(name.startswith(target) for name in here)]
         if not part:
             targets = targets[:1]
@@ -221,13 +222,31 @@ def _leading(name: str) -> list[str]:
     return ["", *(name[: place + 1] for place, letter in enumerate(name) if letter == ".")]
 
 
-def _is_named(source: str, target: str) -> bool:
-    """Whether the part of a file has the name of the part of the network.
+def _encoder_in(names: Collection[str]) -> str:
+    """What the names of a network's encoder begin with; "" where it has none.
 
-    >>> _is_named("model.encoder.", "encoder."), _is_named("decoder.", "encoder."), _is_named("model.", "")
-    (True, False, False)
+    What is around the whole network, so that all names begin with it, is looked through.
+
+    >>> _encoder_in(["encoder.weight", "head.weight"])
+    'encoder.'
+    >>> _encoder_in(["network.encoder.weight", "network.head.weight"])
+    'network.encoder.'
+    >>> _encoder_in(["bert.encoder.weight", "head.weight"])
+    ''
     """
-    return bool(target) and f".{source}".endswith(f".{target}")
+    begins = [f"{around}{ENCODER}." for around in _leading(os.path.commonprefix(list(names)))]
+    return next((each for each in begins if any(name.startswith(each) for name in names)), "")
+
+
+def _is_named(source: str, target: str) -> bool:
+    """Whether the part of a file has the name of the part of the network, whatever each is a part of.
+
+    >>> _is_named("model.encoder.", "encoder."), _is_named("encoder.", "network.encoder.")
+    (True, True)
+    >>> _is_named("decoder.", "encoder."), _is_named("model.", "")
+    (False, False)
+    """
+    return bool(target) and f".{source}".endswith(f".{target.split('.')[-2]}.")
 
 
 def _fits(there: Tensor, here: Any) -> bool:

@@ -162,6 +162,42 @@ def test_a_network_has_the_part_of_its_own_name() -> None:
     )
 
 
+class Around(nn.Module):
+    """What is around a whole network, as one for both strands."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+@pytest.mark.parametrize(
+    ("around", "part"),
+    [("", ""), ("", "encoder"), ("network.", ""), ("network.", "network.encoder"), ("a.network.", "")],
+)
+def test_the_encoder_of_a_network_is_found_within_what_is_around_it(around: str, part: str) -> None:
+    there = state_of(Net(), around)  # its head has the shape of that of the network
+    match = encoder(there, part).put_into(network := Around(Around(Net())))
+    assert sevens(network) == [f"network.network.{name}" for name in ENTRIES[:7]]
+    assert match.unused == (f"{around}head.weight", f"{around}head.bias")
+
+
+def test_an_encoder_within_another_part_is_loaded_with_that_part() -> None:
+    class Bert(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings, self.encoder = nn.Linear(2, 3), nn.Linear(3, 3)
+
+    class Classifier(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.bert, self.head = Bert(), nn.Linear(3, classes)
+
+    encoder(state_of(Classifier(9))).put_into(network := Classifier(2))
+    assert sevens(network) == [
+        f"bert.{part}.{name}" for part in ("embeddings", "encoder") for name in ("weight", "bias")
+    ]
+
+
 def test_a_head_of_another_shape_is_left_where_the_network_has_no_encoder() -> None:
     network, there = (
         nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)),
@@ -199,6 +235,11 @@ def test_another_shape_is_refused() -> None:
     )
     refuses(
         encoder(state_of(nn.Linear(5, 4), "a.0."), "a"), Net(), r"encoder.0.weight is \(4, 5\) float32 there"
+    )
+    refuses(
+        encoder({**state_of(Net(), "network."), **state_of(nn.Linear(5, 4), "network.encoder.0.")}),
+        Around(Net()),
+        r"network.encoder.0.weight is \(4, 5\) float32 there",
     )
 
 
