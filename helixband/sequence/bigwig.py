@@ -1,13 +1,14 @@
 """Values at each base of a genome, from bigWig files (Kent et al. 2010, Bioinformatics 26:2204)."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from helixband.errors import DataError, HelixbandError
+from helixband.errors import DataError, HelixbandError, in_one_line
 from helixband.sequence.chromosomes import on_genome
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.reading import Path, shown_names
@@ -38,10 +39,15 @@ def opened(path: Path, otherwise: str = "") -> Iterator[Any]:
         raise DataError(f"{path}: cannot be read as bigWig ({error})") from error
 
 
+def sizes(path: Path) -> dict[str, int]:
+    """How many bases each chromosome of a bigWig has; raises as `opened`."""
+    with opened(path) as track:
+        return dict(track.chroms())
+
+
 def chromosomes(path: Path) -> Intervals:
     """The first base of each chromosome of a bigWig, labelled with its name; raises as `opened`."""
-    with opened(path) as track:
-        names = list(track.chroms())
+    names = list(sizes(path))
     return Intervals.make(names, [0] * len(names), [1] * len(names), labels=names, source=str(path))
 
 
@@ -58,7 +64,7 @@ def read_windows(
     `on_genome`, of the bigWig's names. `genome` is the file that messages name.
 
     Raises `DataError` for a chromosome that the bigWig does not have, with the aliases that would help where
-    there are such, and as `opened`.
+    there are such; for one that is longer or shorter there; for a value that is infinite; and as `opened`.
     """
     own = chromosomes(path)
     placed = on_genome(own, windows.names, lengths, aliases, genome=genome, missing="drop")
@@ -70,13 +76,41 @@ def read_windows(
             f"{(windows.chromosome == missing[0]).sum()} windows are on it; it has {shown_names(own.names)}. "
             "Leave these windows out, or take a bigWig of the whole genome"
         )
+    _check_sizes(path, name_of, windows, lengths, genome)
     found = np.empty((len(windows), int(windows.end[0] - windows.start[0])), np.float32)
     with opened(path) as track:
         for row, (chromosome, start, end) in enumerate(
             zip(windows.chromosome.tolist(), windows.start.tolist(), windows.end.tolist(), strict=True)
         ):
             found[row] = track.values(name_of[chromosome], start, end, fillna=0.0, oob=0.0)
+    _check_finite(path, found, windows)
     return found
+
+
+def _check_sizes(
+    path: Path, name_of: Mapping[int, str], windows: Intervals, lengths: NDArray[np.integer], genome: str
+) -> None:
+    """Raise `DataError` for a chromosome of windows, `name_of` it in the bigWig, of another length there."""
+    own = sizes(path)
+    for number in np.unique(windows.chromosome).tolist():
+        if own[name_of[number]] != lengths[number]:
+            raise DataError(
+                f"{path} has {own[name_of[number]]:,} bases in the chromosome {name_of[number]!r}, and "
+                f"{genome} has {lengths[number]:,}: they are of different assemblies. Take a bigWig of the "
+                "genome's own"
+            )
+
+
+def _check_finite(path: Path, found: NDArray[np.float32], windows: Intervals) -> None:
+    """Raise `DataError` for an infinite value in windows, (N, L)."""
+    wrong = ~np.isfinite(found)
+    if wrong.any():
+        row, place = np.argwhere(wrong)[0].tolist()
+        base = f"{windows.names[windows.chromosome[row]]} {windows.start[row] + place}"
+        raise DataError(
+            f"{path} has the value {found[row, place]:g} at {base} (0-based); correct the file, or leave out "
+            "the windows there"
+        )
 
 
 def profiles(
@@ -99,8 +133,15 @@ def profiles(
 
 
 def as_tracks(targets: Any) -> Sequence[Path] | None:
-    """The paths of targets that are bigWigs: one, or those of both strands; None of other targets."""
-    paths = targets if isinstance(targets, tuple | list) else [targets]
-    if len(paths) > 2 or not all(isinstance(path, str) or hasattr(path, "__fspath__") for path in paths):
-        return None
-    return list(paths) if paths and all(map(is_bigwig, paths)) else None
+    """The paths of targets that are bigWigs: one, or those of both strands; None of other targets.
+
+    Raises `DataError` for more than two, and for a bigWig beside something else.
+    """
+    paths = list(targets) if isinstance(targets, tuple | list) else [targets]
+    tracks = [path for path in paths if isinstance(path, str | os.PathLike) and is_bigwig(path)]
+    if tracks and (len(tracks) < len(paths) or len(paths) > 2):
+        raise DataError(
+            f"the targets are {in_one_line(targets)}; bigWigs as targets are one path, or a pair of them, of "
+            "the + and the − strand"
+        )
+    return tracks or None

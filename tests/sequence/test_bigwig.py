@@ -107,6 +107,34 @@ def test_a_chromosome_that_the_bigwig_lacks_is_told(genome: str, tmp_path: Path)
         IntervalBatchGenerator(genome, bed, targets=str(tmp_path / "one.bw"))
 
 
+@pytest.mark.parametrize("length", [190, 210])
+def test_a_bigwig_of_another_assembly_is_refused(genome: str, tmp_path: Path, length: int) -> None:
+    write(tmp_path / "other.bw", lambda name, p: p, {"chr1": length, "chr2": 100})
+    other = str(tmp_path / "other.bw")
+    told = rf"other.bw has {length} bases in the chromosome 'chr1', and .*genome.fa has 200: .* assemblies"
+    with pytest.raises(DataError, match=told):
+        IntervalBatchGenerator(genome, peaks(genome, "chr1 5 8 a 0 +"), targets=other)
+    data = IntervalBatchGenerator(genome, peaks(genome, "chr2 5 8 a 0 +"), targets=other)
+    assert data.get_Y().tolist() == [[5, 6, 7]]  # of a chromosome that both have alike
+
+
+def test_an_infinite_value_is_refused_and_nan_is_none(genome: str, tmp_path: Path) -> None:
+    write(tmp_path / "odd.bw", lambda name, p: {6: np.inf, 50: np.nan}.get(p, p))
+    odd = str(tmp_path / "odd.bw")
+    with pytest.raises(DataError, match=r"odd.bw has the value inf at chr1 6 \(0-based\)"):
+        IntervalBatchGenerator(genome, peaks(genome, "chr1 49 52 a 0 +", "chr1 5 8 a 0 +"), targets=odd)
+    data = IntervalBatchGenerator(genome, peaks(genome, "chr1 49 52 a 0 +"), targets=odd)
+    assert data.get_Y().tolist() == [[49, 0, 51]]
+
+
+@pytest.mark.parametrize("paths", [("plus.bw", "minus.bw", "plus.bw"), ("plus.bw", "labels.tsv")])
+def test_other_than_one_bigwig_or_a_pair_is_refused(genome: str, paths: tuple[str, ...]) -> None:
+    with pytest.raises(
+        DataError, match=f"the targets are .*{paths[-1]}'.; bigWigs as targets are one path, or"
+    ):
+        IntervalBatchGenerator(genome, peaks(genome, "chr1 5 8 a 0 +"), targets=paths)
+
+
 def test_what_is_no_bigwig_is_told(genome: str, tmp_path: Path) -> None:
     (tmp_path / "text.bw").write_text("chr1 0 5 1.0\n" * 50)
     bed = peaks(genome, "chr1 5 8 a 0 +")
