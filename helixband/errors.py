@@ -20,6 +20,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -55,6 +56,23 @@ def told_once() -> Iterator[None]:
         for redirect in streams:
             stack.enter_context(redirect(io.StringIO()))
         yield
+
+
+@contextlib.contextmanager
+def warnings_once() -> Iterator[None]:
+    """Show each text of a `HelixbandWarning` once, though Python forgets which it has shown."""
+    shown, show = set[str](), warnings.showwarning
+
+    def show_once(message: Any, category: type[Warning], *where: Any, **how: Any) -> None:
+        if not issubclass(category, HelixbandWarning) or str(message) not in shown:
+            shown.add(str(message))
+            show(message, category, *where, **how)
+
+    warnings.showwarning = show_once
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def counted(number: int, noun: str) -> str:

@@ -55,6 +55,14 @@ def check_choice(network: object, name: str, value: Any, choices: Collection[str
         )
 
 
+def check_padding(network: object, padding: Any) -> None:
+    """Refuse what is no index of a token; None is none."""
+    if padding is not None and not (_is_size(padding) or (type(padding) is int and padding == 0)):
+        raise DefinitionError(
+            f"{_named(network, 'padding', padding)}; it has to be the index of padding, such as DNA.empty"
+        )
+
+
 def check_flags(network: object, **flags: Any) -> None:
     """Refuse what is neither True nor False."""
     for name, flag in flags.items():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from helixband.errors import DataError
+from helixband.errors import DataError, in_one_line
 
 
 def padding_mask(lengths: Tensor, size: int) -> Tensor:
@@ -17,11 +17,18 @@ def padding_mask(lengths: Tensor, size: int) -> Tensor:
     tensor([[False,  True,  True],
             [False, False, False]])
     """
+    if not isinstance(lengths, Tensor) or lengths.ndim != 1 or lengths.is_floating_point():
+        shown = (tuple(lengths.shape), lengths.dtype) if isinstance(lengths, Tensor) else in_one_line(lengths)
+        raise DataError(f"lengths is {shown}; it has to be a tensor of integers, (N,)")
     return torch.arange(size, device=lengths.device) >= lengths.unsqueeze(1)
 
 
 def check_mask(mask: Tensor | None, n: int, size: int) -> None:
     """Raise `DataError` for what is no padding mask of n sequences of `size` positions; None is none."""
+    if mask is not None and not isinstance(mask, Tensor):
+        raise DataError(
+            f"the padding mask is {in_one_line(mask)}; it has to be a tensor ({n}, {size}), torch.bool"
+        )
     if mask is not None and (mask.dtype != torch.bool or mask.shape != (n, size)):
         raise DataError(
             f"the padding mask has the shape {tuple(mask.shape)}, {mask.dtype}; it has to be ({n}, {size}), "

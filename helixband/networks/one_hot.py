@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from helixband.errors import DataError
 from helixband.networks.checks import check_sizes
 from helixband.sequence.alphabet import DNA
 
@@ -12,6 +13,8 @@ class OneHot(nn.Module):
 
     With E = 4 and DNA's indexes, A, C, G, T are the unit vectors in that order and N is all zeros.
 
+    It is of the type of the network's numbers, as after `network.double()`.
+
     >>> OneHot()(torch.tensor([[0, 3, 4]], dtype=torch.uint8))
     tensor([[[1., 0., 0.],
              [0., 0., 0.],
@@ -20,21 +23,25 @@ class OneHot(nn.Module):
     """
 
     tokens: Tensor
+    unit: Tensor
 
     def __init__(self, channels: int = DNA.n_tokens) -> None:
+        check_sizes(self, channels=channels)
         super().__init__()
         self.register_buffer("tokens", torch.arange(channels).unsqueeze(1), persistent=False)
+        self.register_buffer("unit", torch.ones(()), persistent=False)  # gets the network's type
 
     def forward(self, x: Tensor) -> Tensor:
         hot: Tensor = x.unsqueeze(1) == self.tokens
-        return hot.to(torch.get_default_dtype())
+        return hot.to(self.unit.dtype)
 
 
 class TokenEmbedding(nn.Embedding):
     """Indexes (N, S), integers, to a learned vector each, (N, channels, S).
 
     As the `embedding` of an encoder, for vocabularies that are too large for one-hot vectors, such as word
-    pieces: `TransformerEncoder(256, 256, embedding=TokenEmbedding(30_000, 256))`.
+    pieces: `TransformerEncoder(256, 256, embedding=TokenEmbedding(30_000, 256))`. Raises `DataError` for an
+    index that it does not have (of a GPU, torch does).
     """
 
     def __init__(self, tokens: int, channels: int) -> None:
@@ -42,4 +49,12 @@ class TokenEmbedding(nn.Embedding):
         super().__init__(tokens, channels)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.long()).transpose(1, 2)
+        try:
+            return super().forward(input.long()).transpose(1, 2)
+        except IndexError as error:  # of a CPU: asked beforehand, it would have a GPU waited for
+            strange = (input < 0) | (input >= self.num_embeddings)
+            row, place = (int(each) for each in strange.nonzero()[0])
+            raise DataError(
+                f"row {row} of x has the index {int(input[row, place])} at position {place} (from 0), and "
+                f"TokenEmbedding has {self.num_embeddings:,} tokens: give it as many as the data have"
+            ) from error

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.nested import map_leaves
+from helixband.networks.checks import check_padding
 from helixband.networks.masks import check_mask, lengths_of
 from helixband.sequence.alphabet import DNA, Alphabet
 
@@ -45,9 +46,15 @@ class ReverseComplementEquivariant(nn.Module):
         alphabet: Alphabet = DNA,
     ) -> None:
         super().__init__()
-        if alphabet.complement is None:
+        if not isinstance(network, nn.Module):
             raise DefinitionError(
-                f"ReverseComplementEquivariant needs an alphabet with a complement, and {alphabet} has none"
+                f"ReverseComplementEquivariant was given {in_one_line(network)}; it takes a network"
+            )
+        check_padding(self, padding)
+        if not isinstance(alphabet, Alphabet) or alphabet.complement is None:
+            raise DefinitionError(
+                "ReverseComplementEquivariant needs an alphabet with a complement, which "
+                f"{in_one_line(alphabet)} does not have"
             )
         if strands is not None and not _is_pairs(strands):
             raise DefinitionError(

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from helixband.errors import DefinitionError, in_one_line
+from helixband.networks.checks import check_padding
 from helixband.networks.encoder import Encoder
 
 
@@ -18,8 +19,8 @@ class SequenceNetwork(nn.Module):
     The head is called with the features, and where there is a mask, with that of the features, too. The
     output is that of the head. `--load-encoder-from` begins with the `encoder` of another network.
 
-    Raises `DefinitionError` for what is no encoder, and if the head takes features of another number of
-    channels.
+    Raises `DefinitionError` for what is no encoder, no head or no index, and if the head takes features of
+    another number of channels.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module, padding: int | None = None) -> None:
@@ -29,6 +30,12 @@ class SequenceNetwork(nn.Module):
                 f"SequenceNetwork was given {in_one_line(encoder)} as its encoder; it takes encoders, such "
                 "as ConvEncoder(4), and classes that derive from Encoder"
             )
+        if not isinstance(head, nn.Module):
+            raise DefinitionError(
+                f"SequenceNetwork was given {in_one_line(head)} as its head; it takes a layer, such as "
+                f"PooledHead({encoder.out_channels}, outputs=1)"
+            )
+        check_padding(self, padding)
         wanted = getattr(head, "in_channels", encoder.out_channels)
         if wanted != encoder.out_channels:
             raise DefinitionError(

@@ -17,7 +17,14 @@ import sys
 
 from helixband import interruption
 from helixband.env import without_credentials
-from helixband.errors import FlagParser, HelixbandError, discard_output, let_output_pass, told_once
+from helixband.errors import (
+    FlagParser,
+    HelixbandError,
+    discard_output,
+    let_output_pass,
+    told_once,
+    warnings_once,
+)
 from helixband.hparams import Hparams
 from helixband.hparams.flags import add_flags, texts
 from helixband.run.flags import declares_hparams
@@ -97,7 +104,8 @@ def main(argv: list[str] | None = None) -> int:
         _check_packages()
         from helixband.run.experiment import run  # imports torch, which --help does without
 
-        run(args, line.hyperparameters)
+        with warnings_once():
+            run(args, line.hyperparameters)
     except HelixbandError as error:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code

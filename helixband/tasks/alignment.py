@@ -1,6 +1,6 @@
 """Labels of words, brought to the word pieces into which a tokenizer cuts them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,12 @@ def align_labels(
     """
     if len(words) and isinstance(words[0], str):
         words, labels = [words], [labels]
-    _check_words(words, labels)
+    labels = _checked_labels(words, labels)
+    if not callable(tokenizer):
+        raise DefinitionError(
+            f"the tokenizer is {in_one_line(tokenizer)}; give the object itself, as "
+            "AutoTokenizer.from_pretrained(…) makes it"
+        )
     encoding = tokenizer([list(each) for each in words], is_split_into_words=True, **options)
     if not hasattr(encoding, "word_ids"):
         raise DefinitionError(
@@ -53,30 +58,41 @@ def align_labels(
             f"the tokenizer made {len(encoding['input_ids'])} sequences of {len(words)}; leave out "
             "return_overflowing_tokens, and cut long sequences before"
         )
-    aligned = [
-        _of_pieces(encoding.word_ids(number), each) for number, each in enumerate(map(np.atleast_1d, labels))
-    ]
+    aligned = [_of_pieces(encoding.word_ids(number), each) for number, each in enumerate(labels)]
     filler = getattr(tokenizer, "pad_token_id", None) or 0
     arrays = {name: _filled(rows, filler if name == "input_ids" else 0) for name, rows in encoding.items()}
     return arrays, _filled(aligned, MISSING)
 
 
-def _check_words(words: Sequence[Any], labels: Sequence[Any]) -> None:
-    """Raise `DataError` where there is not a label for each word."""
+def _checked_labels(words: Sequence[Any], labels: Sequence[Any]) -> list[NDArray[Any]]:
+    """The labels of each sequence, (words,); raises `DataError` where there is not one for each word."""
+    if not len(words):
+        raise DataError("there are no words; give those of one sequence at least")
     if len(words) != len(labels):
         raise DataError(f"there are words of {len(words)} sequences, and labels of {len(labels)}")
-    for number, (of_words, of_labels) in enumerate(zip(words, labels, strict=True)):
-        found, count = np.asarray(of_labels), np.size(of_labels)
-        if len(of_words) != count:
-            raise DataError(
-                f"sequence {number} (from 0) has {len(of_words)} words and {count} labels: give "
-                "each word a label"
-            )
-        if found.size and found.dtype.kind not in "iu":
-            raise DataError(
-                f"the labels of sequence {number} (from 0) are {in_one_line(of_labels)}; they have to be "
-                "class indexes, whole numbers: number the names of the classes from 0"
-            )
+    return [_of_sequence(number, *each) for number, each in enumerate(zip(words, labels, strict=True))]
+
+
+def _of_sequence(number: int, words: Any, labels: Any) -> NDArray[Any]:
+    """The labels of one sequence, (words,)."""
+    where, is_list = f"sequence {number} (from 0)", isinstance(words, Iterable) and not isinstance(words, str)
+    strange = [word for word in words if not isinstance(word, str)] if is_list else [words]
+    if strange:
+        raise DataError(
+            f"the words of {where} have {in_one_line(strange[0])}; they have to be a list of texts, one for "
+            "each word"
+        )
+    found = np.atleast_1d(np.asarray(labels))
+    if found.ndim != 1 or len(words) != len(found):
+        told = f"{len(found)} labels" if found.ndim == 1 else f"labels of the shape {found.shape}"
+        raise DataError(f"{where} has {len(words)} words and {told}: give each word a label")
+    is_index = found.dtype.kind in "iu" and bool(((found >= 0) | (found == MISSING)).all())
+    if found.size and not is_index:
+        raise DataError(
+            f"the labels of {where} are {in_one_line(labels)}; they have to be class indexes, whole numbers: "
+            f"number the names of the classes from 0, and give {MISSING} to a word without a label"
+        )
+    return found
 
 
 def _of_pieces(word_ids: Sequence[int | None], labels: Any) -> list[int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from base_model import BaseModel, Number
 from helixband import metrics
+from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.metrics.tokens import MISSING
 from helixband.randomness import derive_seed
 from helixband.tasks.corruption import KINDS, Corruption
@@ -43,16 +44,29 @@ class RestoringModel(BaseModel):
     def init_model(self, *parts: Any, corruption: Corruption | None = None, **others: Any) -> None:
         """As `BaseModel.init_model`: (network, optimizer), or (network, criterion, optimizer).
 
-        The criterion gets logits (N, V, S) and indexes (N, S), −100 where there is no target.
+        The criterion gets logits (N, V, S) and indexes (N, S), −100 where there is no target. Raises
+        `DefinitionError` for what is no `Corruption`, and for `corrupts_evaluation` that is no bool.
         """
         if corruption is not None:
             self.corruption = corruption
+        if not isinstance(self.corruption, Corruption):
+            raise DefinitionError(
+                f"corruption of {type(self).__name__} is {in_one_line(self.corruption)}; it has to be a "
+                "Corruption, such as Corruption(mask=0.1)"
+            )
+        if type(self.corrupts_evaluation) is not bool:
+            raise DefinitionError(
+                f"corrupts_evaluation of {type(self).__name__} is {in_one_line(self.corrupts_evaluation)}; "
+                "it has to be True or False"
+            )
         super().init_model(*parts, **others)
 
     def split_batch(self, batch: Any) -> tuple[Any, Any]:
         """(x with tokens changed, y) of a batch x or (x, y), on the host."""
         x = batch[0] if isinstance(batch, tuple | list) else batch
-        tokens = self.corruption.check(x["x"] if isinstance(x, dict) and "x" in x else x)
+        if isinstance(x, dict) and "x" not in x:
+            raise DataError(f"x is a dict of {', '.join(map(str, x))}; its indexes have to be under 'x'")
+        tokens = self.corruption.check(x["x"] if isinstance(x, dict) else x)
         changed, kind = tokens, torch.zeros_like(tokens, dtype=torch.uint8)
         if self.engine.trains or self.corrupts_evaluation:
             mark = zlib.crc32(tokens.contiguous().numpy().data)

@@ -322,12 +322,17 @@ def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]
 def names_of(model: Any, y_pred: Any) -> tuple[str, ...]:
     """The names that a model has for its classes or labels.
 
-    Raises `DefinitionError` where there are not as many as columns of its predictions.
+    Raises `DefinitionError` where there are not as many as columns of its predictions, or one comes twice.
     """
     attribute = "label_names" if hasattr(model, "label_names") else "class_names"
     names = tuple(map(str, getattr(model, attribute, None) or ()))
     for name in names:
         check_name(f"one of {type(model).__name__}.{attribute}", name)
+        if names.count(name) > 1:
+            raise DefinitionError(
+                f"{type(model).__name__}.{attribute} has {name} {names.count(name)} times; metrics and "
+                "report need another name for each"
+            )
     if names and isinstance(y_pred, np.ndarray):
         one = y_pred.ndim == 1 or y_pred.shape[1] == 1
         count = 2 if one and attribute == "class_names" else int(np.prod(y_pred.shape[1:2]))

@@ -79,12 +79,22 @@ def walk(
             path, value = queue.popleft()
             if type(value) in ATOMS:
                 yield path, value
-            elif id(value) not in seen and len(seen) < last and not isinstance(value, random.SystemRandom):
+            elif id(value) not in seen and len(seen) < last and _is_told(value):
                 seen.add(id(value))
                 ends = is_end(value, path)
                 yield path, value
                 if not ends:
                     queue.extend(((*path, step), part) for step, part in _parts(value, skip))
+
+
+def _is_told(value: Any) -> bool:
+    """Whether an object is of use to anybody who walks."""
+    try:
+        is_source = isinstance(value, random.SystemRandom)
+        _ = value.__class__  # which isinstance asks for
+    except (AttributeError, ReferenceError):  # as `f` of a file of numpy.load, or a proxy of what is gone
+        return False
+    return not is_source
 
 
 def _parts(holder: Any, skip: Skip) -> Iterator[tuple[Step, Any]]:

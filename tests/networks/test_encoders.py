@@ -14,7 +14,9 @@ from helixband.networks import (
     DilatedConvEncoder,
     Encoder,
     EncoderStack,
+    PooledHead,
     RecurrentEncoder,
+    SequenceNetwork,
     TokenEmbedding,
     TransformerEncoder,
     UNet,
@@ -237,6 +239,27 @@ def test_a_mask_of_another_shape_or_type_is_refused(mask: Tensor) -> None:
         DataError, match=r"the padding mask has the shape .* it has to be \(2, 30\), torch.bool"
     ):
         made("conv max")(sequences(2, 30), mask)
+
+
+def test_a_mask_that_is_no_tensor_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the padding mask is \[\[False\]\]; it has to be a tensor \(1, 1\)"):
+        made("conv max")(sequences(1, 1), [[False]])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"lengths is \[1, 2\]; it has to be a tensor of integers, \(N,\)"):
+        padding_mask([1, 2], 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"head": "mean"}, "was given 'mean' as its head; it takes a layer, such as PooledHead"),
+        ({"padding": "N"}, "padding of SequenceNetwork is 'N'; it has to be the index of padding"),
+        ({"padding": True}, "padding of SequenceNetwork is True"),
+    ],
+)
+def test_parts_of_another_kind_are_refused(given: dict[str, Any], told: str) -> None:
+    encoder = made("conv max")
+    with pytest.raises(DefinitionError, match=told):
+        SequenceNetwork(**{"encoder": encoder, "head": PooledHead(encoder.out_channels, 1), **given})
 
 
 def test_recurrent_networks_refuse_padding_before_the_end() -> None:

@@ -1,15 +1,18 @@
 """The networks at hand: one-hot encoding, and heads for regression and classification."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from helixband.errors import DataError, DefinitionError
 from helixband.networks.heads import (
     ConvClassificationNetwork,
     ConvRegressionNetwork,
     class_probabilities,
 )
-from helixband.networks.one_hot import OneHot
+from helixband.networks.one_hot import OneHot, TokenEmbedding
 from helixband.sequence.alphabet import DNA
 
 # One-hot.
@@ -29,6 +32,26 @@ def test_one_hot_takes_any_length_and_number_of_letters() -> None:
     x = torch.randint(0, 20, (5, 11), generator=torch.Generator().manual_seed(0))
     assert OneHot(20)(x).argmax(1).equal(x)
     assert OneHot(20)(x).sum(1).equal(torch.ones(5, 11))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_one_hot_has_the_type_of_the_network(dtype: torch.dtype) -> None:
+    network = nn.Sequential(OneHot(), nn.Conv1d(4, 2, 3)).to(dtype)
+    assert network[0](torch.tensor([[3, 4]])).tolist() == [[[0, 0], [0, 0], [0, 0], [1, 0]]]
+    assert network(torch.zeros(2, 5, dtype=torch.uint8)).dtype == dtype
+
+
+@pytest.mark.parametrize("channels", [0, "DNA", 2.5])
+def test_one_hot_of_no_number_of_channels_is_refused(channels: Any) -> None:
+    with pytest.raises(DefinitionError, match="channels of OneHot is .*; it has to be a whole number from 1"):
+        OneHot(channels)
+
+
+@pytest.mark.parametrize("index", [5, -1])
+def test_a_token_that_has_no_embedding_is_told(index: int) -> None:
+    told = rf"row 1 of x has the index {index} at position 2 \(from 0\), and TokenEmbedding has 5 tokens"
+    with pytest.raises(DataError, match=told):
+        TokenEmbedding(5, 8)(torch.tensor([[0, 1, 2], [3, 4, index]]))
 
 
 def test_one_hot_has_nothing_to_store() -> None:

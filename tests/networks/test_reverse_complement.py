@@ -1,6 +1,7 @@
 """Networks that say the same of both strands, exactly."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -116,9 +117,18 @@ def test_strands_that_are_no_pairs_are_refused(strands: list[int]) -> None:
         ReverseComplementEquivariant(nn.Identity(), strands=strands)
 
 
-def test_an_alphabet_without_a_complement_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="needs an alphabet with a complement"):
-        ReverseComplementEquivariant(nn.Identity(), alphabet=PROTEIN)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"alphabet": PROTEIN}, "needs an alphabet with a complement, which .* does not have"),
+        ({"alphabet": "DNA"}, "needs an alphabet with a complement, which 'DNA' does not have"),
+        ({"padding": "N"}, "padding of ReverseComplementEquivariant is 'N'; .* index of padding"),
+        ({"network": "conv"}, "was given 'conv'; it takes a network"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(DefinitionError, match=told):
+        ReverseComplementEquivariant(**{"network": nn.Identity(), **given})
 
 
 def test_data_and_outputs_of_another_form_are_refused() -> None:

@@ -1,6 +1,7 @@
 """The data of all stages are tried before any work: what is a fault, what a note, what stays untouched."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,34 @@ class Model(Model):
     done = project.run(*SHORT)
     assert done.code == 0
     assert "note: gain of train_metrics: undefined on 20 rows of the training data\n" in done.out
+
+
+def test_a_warning_of_ours_is_shown_once_in_a_run(project: Project) -> None:
+    project.define("""
+import warnings
+
+from helixband.errors import HelixbandWarning
+
+
+class Model(Model):
+    def init_model(self):
+        warnings.warn("wider than the window", HelixbandWarning, stacklevel=1)
+        super().init_model()
+""")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert project.run(*SHORT, "--eval").code == 0
+    assert [str(each.message) for each in shown] == ["wider than the window"]
+
+
+def test_a_file_of_arrays_may_stay_open(project: Project) -> None:
+    np.savez(project.data / "arrays.npz", weights=np.ones(3))
+    project.define(f"""
+import numpy as np
+
+ARRAYS = np.load({str(project.data / "arrays.npz")!r})
+""")
+    assert project.run(*SHORT).code == 0
 
 
 def test_a_metric_that_raises_is_told_and_the_training_begins(project: Project) -> None:

@@ -226,6 +226,29 @@ def test_a_corruption_that_chooses_nothing_is_refused() -> None:
         model_of(Nothing)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"corruption": 0.15}, "corruption of Given is 0.15; it has to be a Corruption"),
+        ({"corrupts_evaluation": "no"}, "corrupts_evaluation of Given is 'no'; it has to be True or False"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(given: dict[str, Any], told: str) -> None:
+    class Given(MaskedTokenModel):
+        def init_model(self) -> None:
+            super().init_model(Embedding())
+
+    for name, value in given.items():
+        setattr(Given, name, value)
+    with pytest.raises(DefinitionError, match=told):
+        model_of(Given)
+
+
+def test_a_dict_without_its_indexes_is_refused() -> None:
+    with pytest.raises(DataError, match="x is a dict of ids, metadata; its indexes have to be under 'x'"):
+        model_of().split_batch({"ids": drawn(2, 3), "metadata": torch.zeros(2, 2)})
+
+
 def test_an_epoch_goes_on_with_the_same_masks_and_a_validation_depends_on_its_epoch_alone() -> None:
     train, val = (
         MatrixBatchGenerator(drawn(100, 30), None, 50, shuffle=True),

@@ -46,6 +46,14 @@ def test_y_pred_is_the_expected_counts() -> None:
     assert y_pred == pytest.approx(np.array([[0.9, 1.8, 2.7, 3.6]] * 2), rel=1e-5)
 
 
+def test_equal_predicted_counts_have_no_correlation() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(500), 20)
+    y_pred = (shares * 20).astype(np.float32)  # its sums differ in the last digits
+    y = np.random.default_rng(1).poisson(1.0, (20, 500))
+    assert len(set(y_pred.sum(1).tolist())) > 1
+    assert np.isnan(model_of(Given(LOG_SHARES, NINE)).eval_metrics(y, y_pred)["count_pearson"])
+
+
 def test_the_loss_is_that_of_where_and_of_how_many() -> None:
     y = np.array([[1.0, 0, 2, 5], [0, 0, 0, 3], [0, 0, 0, 0]])
     of_profile = -(y * np.log([0.1, 0.2, 0.3, 0.4])).sum(1).mean()

@@ -272,11 +272,29 @@ def test_words_that_are_cut_off_have_no_label() -> None:
         ([["a"], ["b", "c"]], [[1], [1]], r"sequence 1 \(from 0\) has 2 words and 1 labels"),
         ([["a"], ["b"]], [[1]], r"words of 2 sequences, and labels of 1"),
         ([["a", "b"]], [1], r"sequence 0 \(from 0\) has 2 words and 1 labels"),
+        (["a", "b"], [[1, 2]], r"sequence 0 \(from 0\) has 2 words and labels of the shape \(1, 2\)"),
+        (
+            [["a"], ["b"]],
+            [[1], [-5]],
+            r"labels of sequence 1 \(from 0\) are \[-5\]; .* give -100 to a word",
+        ),
+        ([["a", 7]], [[1, 2]], r"the words of sequence 0 \(from 0\) have 7; they have to be a list of texts"),
+        ("ab", [1, 2], r"the words of sequence 0 \(from 0\) have 'ab'; they have to be a list of texts"),
+        ([], [], r"there are no words"),
     ],
 )
 def test_words_without_a_label_are_refused(words: Any, labels: Any, told: str) -> None:
     with pytest.raises(DataError, match=told):
         align_labels(Pieces(), words, labels)
+
+
+def test_a_word_may_have_no_label() -> None:
+    assert align_labels(Pieces(), ["ab", "cd"], [NO, 1])[1].tolist() == [[NO, NO, 1, NO]]
+
+
+def test_the_name_of_a_tokenizer_is_none() -> None:
+    with pytest.raises(DefinitionError, match=r"the tokenizer is 'bert'; .* AutoTokenizer.from_pretrained"):
+        align_labels("bert", ["a"], [1])  # type: ignore[arg-type]
 
 
 def test_a_tokenizer_that_does_not_tell_words_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import types
+import weakref
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -62,6 +63,19 @@ def test_attributes_and_arrays_within_other_objects_are_put_back() -> None:
     assert before.put_back() == (True, [])
     assert (inner.epoch, inner.counter.tolist(), inner.made_of.tolist()) == (0, [0.0], [1.0, 1.0])
     assert vars(inner).keys() == {"epoch", "counter", "made_of"}
+
+
+def test_what_cannot_be_asked_for_its_class_is_left_alone() -> None:
+    class Silent:
+        def __getattribute__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+    gone = weakref.proxy(Thing())
+    thing = Thing(silent=Silent(), gone=gone, count=0)
+    before = Snapshot({"thing": thing})
+    thing.count += 1
+    assert before.put_back() == (True, [])
+    assert thing.count == 0
 
 
 def test_a_network_gets_its_weights_and_parts_back() -> None:
