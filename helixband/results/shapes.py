@@ -56,6 +56,7 @@ HISTORY: Shape = {
     "written": str,
     "ended": str,
     "reward": float,
+    "steps": [str],
 }
 
 METRICS: Shape = {...: (float, None)}

@@ -98,10 +98,11 @@ class Trial:
         with self.writing():
             write_document(self.start_file, match, sync=False)
 
-    def write_history(self, rows: list[Row], ended: str | None = None) -> None:
+    def write_history(self, rows: list[Row], ended: str | None = None, ways: list[str] | None = None) -> None:
         """One CSV row an epoch; a column for each name that any epoch has, empty where undefined.
 
-        `ended` says why the training ended by itself, where it did.
+        `ended` says why the training ended by itself, where it did. `ways` says for each epoch how its steps
+        were computed, where not all were computed one by one.
         """
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
@@ -117,6 +118,7 @@ class Trial:
         checksums = [zlib.crc32(content), *before]
         facts = {"trial": self.id, "epochs": len(rows), "checksums": checksums, "written": written}
         facts |= {} if ended is None else {"ended": ended}
+        facts |= {} if ways is None else {"steps": ways}
         rewards = [row["reward"] for row in rows if math.isfinite(row.get("reward", math.nan))]
         facts |= {"reward": max(rewards)} if rewards else {}
         with self.writing():
@@ -153,6 +155,10 @@ class Trial:
     def ended(self) -> str | None:
         """Why the training ended by itself, so that it is not trained on; None where it did not."""
         return self._facts().get("ended")
+
+    def ways(self) -> list[str]:
+        """How the steps of each epoch were computed; [] where all were computed one by one."""
+        return list(self._facts().get("steps", []))
 
     def _facts(self) -> dict[str, Any]:
         file = self._history_facts

@@ -36,6 +36,7 @@ from helixband.training.parts.update import Part, Update, check_optimizer
 from helixband.training.patience import Patience
 from helixband.training.rows import check_rows
 from helixband.training.state import ModelState
+from helixband.training.way import Way
 from helixband.training.weighting import needs_weight, weighted
 
 _CALL_THE_NETWORK = {"forward", "train_step", "eval_step", "predict_step"}
@@ -69,6 +70,8 @@ class Record:
     """epoch (from 1), train_*, val_*, reward, lr: one row an epoch."""
     seconds: list[float] = field(default_factory=list)
     """How long each epoch took, its validation included."""
+    ways: list[Way] = field(default_factory=list)
+    """In which way the steps of each epoch were computed."""
     best_epoch: int = 0
     best_reward: float = -math.inf
     last: dict[str, Any] | None = None

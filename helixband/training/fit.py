@@ -85,7 +85,12 @@ def close_epoch(member: Member, stepper: Stepper) -> None:
     with randomness.unmoved() as numbers:
         with member.turn:
             row = _validated(member)
-            member.keep(row, member.elapsed(), {**stepper.state(member), "random": numbers.state()})
+            member.keep(
+                row,
+                member.elapsed(),
+                stepper.way(member),
+                {**stepper.state(member), "random": numbers.state()},
+            )
         if row is not None and member.ended is None:
             if member.on_epoch is not None:
                 member.on_epoch(row)

@@ -37,7 +37,7 @@ class Keeper:
         """Write the table of epochs again where it is damaged, or a kill left it behind the last state."""
         rows = table(last)
         if self._trial is not None and rows and not self._trial.has_history(len(rows)):
-            self._trial.write_history(rows, last.get("ended"))
+            self._trial.write_history(rows, last.get("ended"), last.get("ways"))
 
     def keep(self, last: dict[str, Any], best: dict[str, Any] | None) -> None:
         """Take the state after an epoch, and the best one where this epoch is the best so far."""
@@ -73,7 +73,7 @@ class Keeper:
                 if self._latest.maxlen and self._last is not None:
                     self._trial.forget_epochs(self._last["epoch"] - self._latest.maxlen)
         if self._last is not None:
-            self._trial.write_history(table(self._last), self._last.get("ended"))
+            self._trial.write_history(table(self._last), self._last.get("ended"), self._last.get("ways"))
         self._latest.clear()
         self._best = self._last = None
         self._written = time.monotonic()

@@ -45,6 +45,7 @@ from helixband.training.residence import fed
 from helixband.training.result import joined
 from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
 from helixband.training.turns import Turn
+from helixband.training.way import Way, as_state, ways_in
 from helixband.training.weighting import split_of
 
 Batch = tuple[Any, ...]
@@ -165,6 +166,7 @@ class Member:
                 record.epoch, record.steps = record.last["epoch"], record.last["steps"]
                 record.history = list(record.last["history"])
                 record.seconds = list(record.last.get("seconds", [math.nan] * record.epoch))
+                record.ways = ways_in(record.last)
                 if "gradients" in record.last:
                     has_all = shared is None or shared.is_first
                     put_gradients(self.model, record.last["gradients"] if has_all else {})
@@ -286,15 +288,16 @@ class Member:
         if state is not None:
             train.load_state_dict(state)
 
-    def keep(self, row: Row, seconds: float, state: dict[str, Any]) -> None:
-        """Take an epoch's row, and the state after it, which may be the best."""
+    def keep(self, row: Row, seconds: float, way: Way, state: dict[str, Any]) -> None:
+        """Take an epoch's row, in which way its steps were computed, and the state after it."""
         if self.trial is not None and self.goes_on:
             self._iterators.check(self._opaque(), used=(*MODEL, TRAIN, VAL))
         record, reward = self.record, row["reward"]
         record.history.append(row)
         record.seconds.append(seconds)
+        record.ways.append(way)
         counts = {"epoch": record.epoch, "steps": record.steps, "history": list(record.history)}
-        record.last = {**counts, "seconds": list(record.seconds), **state}
+        record.last = {**counts, "seconds": list(record.seconds), **as_state(record.ways), **state}
         is_best = reward > record.best_reward or record.best_epoch == 0
         if is_best:
             record.best_epoch = record.epoch

@@ -300,6 +300,14 @@ def test_a_packed_trial_goes_on_alone_and_a_lone_one_packed(tmp_path: Path) -> N
         alone = make(number)
         fit([alone], Eager())
         assert_alike(alone, member)
+    assert [trial.ways() for trial in trials] == [["packed", "one by one", "packed"]] * 2
+
+
+def test_in_which_way_steps_were_computed_is_recorded_where_it_is_not_the_plain_one(tmp_path: Path) -> None:
+    own, packed, plain = (Results(tmp_path).trial(name) for name in ("0000", "0001", "0002"))
+    fit([make(0, OwnStep, epochs=2, trial=own), make(1, epochs=2, trial=packed)], Packed())
+    fit([make(2, epochs=2, trial=plain)], Eager())
+    assert [trial.ways() for trial in (own, packed, plain)] == [[], ["packed", "packed"], []]
 
 
 def test_a_resumed_pack_draws_what_it_would_have_drawn(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.stacks import signature
+from helixband.training.way import Way
 
 
 class Captured(Packed):
@@ -31,6 +32,9 @@ class Captured(Packed):
         super().join(member)
         if member not in self.alone and (reason := cannot_capture(member)) is not None:
             self._compute_each(member, reason)
+
+    def way(self, member: Member) -> Way:
+        return Way.CAPTURED if self._may_be_captured(member) else super().way(member)
 
     in_blocks = True
 

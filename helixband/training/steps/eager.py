@@ -8,6 +8,7 @@ from helixband.nested import length
 from helixband.training.gradients import kept_gradients
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
+from helixband.training.way import Way
 
 
 class Eager:
@@ -52,6 +53,9 @@ class Eager:
 
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
         return [self.step(rounds[0])]
+
+    def way(self, member: Member) -> Way:
+        return Way.ALONE
 
     def state(self, member: Member) -> dict[str, Any]:
         model = member.model

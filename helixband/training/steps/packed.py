@@ -25,6 +25,7 @@ from helixband.training.steps.stacked import counts_apart, lacks_state
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.template import Template
 from helixband.training.steps.trying import Found, difference, exact, own_pass
+from helixband.training.way import Way
 
 Tell = Callable[[Member, str], None]
 
@@ -65,6 +66,9 @@ class Packed(Eager):
         self._ready.discard(member)
         self._close([member])
         super().leave(member)
+
+    def way(self, member: Member) -> Way:
+        return Way.ALONE if member in self.alone else Way.PACKED
 
     def step(self, batches: Sequence[Batch]) -> list[StepResult | None]:
         results = self._step_of(dict(zip(self._members, batches, strict=True)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from helixband.training.member import Batch, Member, StepResult
+from helixband.training.way import Way
 
 
 class Stepper(Protocol):
@@ -38,6 +39,10 @@ class Stepper(Protocol):
 
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
         """As `step`, of the first rounds or all of them, as it chooses; what each of these gave."""
+        ...
+
+    def way(self, member: Member) -> Way:
+        """How the steps of a member are computed."""
         ...
 
     def state(self, member: Member) -> dict[str, Any]:
