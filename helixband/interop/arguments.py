@@ -59,6 +59,16 @@ def check_processes(trainer: Any, package: Any) -> None:
         )
 
 
+def check_validates(trainer: Any, epochs: int, total: int) -> None:
+    """Raise `DefinitionError` where a rung, to `epochs` of `total`, has no validation to end with."""
+    every = trainer.check_val_every_n_epoch
+    if every and epochs < min(every, total):
+        raise DefinitionError(
+            f"check_val_every_n_epoch={every}, and a rung of the search ends at epoch {epochs} without a "
+            "validation: set it to 1, or give --schedule none"
+        )
+
+
 @contextlib.contextmanager
 def made(package: Any) -> Iterator[None]:
     """Around the making of a Trainer: tell what it refuses as `DefinitionError`."""

@@ -126,7 +126,7 @@ class Recorder:
         trainer.fit_loop._resuming_from_checkpoint = False
         if self._strict:
             loaders = {"training": trainer.train_dataloader, "validation": trainer.val_dataloaders}
-            self.promises.begin(module, trainer.datamodule, loaders)
+            self.promises.begin(module, trainer.datamodule, loaders, trainer.callbacks)
         if self.states.held is not None:
             put_kept(module, self.states.held)
             self.states.held = None
@@ -190,14 +190,14 @@ class Recorder:
     def _reward(self, trainer: Any, logged: dict[str, float]) -> float:
         """That of an epoch; NaN for one without the metric that others have."""
         epoch, every = trainer.current_epoch + 1, trainer.check_val_every_n_epoch
-        may_lack = self._had_reward or bool(every and epoch % every)
+        is_between = not self._is_validated and not (every and epoch % every == 0)
         why = "" if self._is_validated else f"There was no validation in epoch {epoch}"
         if why and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             steps = f"{trainer.fit_loop.batch_idx + 1} of {trainer.num_training_batches} batches"
             why += f", which ended after {steps}: give more max_steps or max_time"
         elif why:
             why += ": the validation set has no batch, or limit_val_batches is 0"
-        reward = self.goal.reward(logged, may_lack, why)
+        reward = self.goal.reward(logged, self._had_reward or is_between, why)
         self._had_reward = self._had_reward or not math.isnan(reward)
         return reward
 
@@ -234,7 +234,10 @@ def between_epochs(loops: dict[str, Any]) -> dict[str, Any]:
 
 
 def kept_of(module: Any) -> dict[str, Any]:
-    """What of a module no checkpoint of Lightning has: numbers on it, and states of its torchmetrics."""
+    """What of a module no checkpoint of Lightning has.
+
+    Numbers on it, states of its torchmetrics, which parameters are frozen, and which parts are in eval mode.
+    """
     numbers = {
         name: value
         for name, value in vars(module).items()
@@ -245,7 +248,9 @@ def kept_of(module: Any) -> dict[str, Any]:
         for name, part in module.named_modules()
         if is_metric(part)
     }
-    return {"numbers": numbers, "metrics": metrics}
+    frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+    evaluating = [name for name, part in module.named_modules() if not part.training]
+    return {"numbers": numbers, "metrics": metrics, "frozen": frozen, "evaluating": evaluating}
 
 
 def put_kept(module: Any, state: Mapping[str, Any]) -> None:
@@ -254,6 +259,10 @@ def put_kept(module: Any, state: Mapping[str, Any]) -> None:
     for name, value in kept["numbers"].items():
         setattr(module, name, value)
     parts = dict(module.named_modules())
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in kept["frozen"])
+    for name, each in parts.items():
+        each.training = name not in kept["evaluating"]
     for name, metric in kept["metrics"].items():
         part: Any = parts.get(name)
         if is_metric(part):

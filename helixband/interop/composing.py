@@ -76,8 +76,9 @@ def project_root(file: Path) -> Path:
 def compose(file: Path, overrides: Sequence[str], result: Path) -> Composed:
     """The configuration of a file with these overrides, `result` the directory that the run writes to.
 
-    Sets HydraConfig, so that `${hydra:…}` resolves. Raises `UsageError` for what Hydra refuses: an unknown
-    key or option with the nearest one, a cycle, a `???` that is not given.
+    Sets HydraConfig, so that `${hydra:…}` resolves, and the variables of `hydra.job.env_set`. Raises
+    `UsageError` for what Hydra refuses: an unknown key or option with the nearest one, a cycle, a `???`
+    that is not given.
     """
     register_stubs()
     project_root(file)
@@ -90,6 +91,7 @@ def compose(file: Path, overrides: Sequence[str], result: Path) -> Composed:
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.job.num, config.hydra.job.id = 0, file.stem
         HydraConfig.instance().set_config(config)
+        os.environ.update({name: str(value) for name, value in config.hydra.job.env_set.items()})
         groups = set(config.hydra.runtime.choices)
         values = tuple(each for each in parsed if each.key_or_group not in groups)
         composed = Composed(file, config, values)

@@ -93,15 +93,26 @@ class Loaders:
         self.source, self.name = source, name
 
     def __iter__(self) -> Iterator[Any]:
-        return itertools.chain.from_iterable(self.source.loaders(self.name))
+        return itertools.chain.from_iterable(map(_batches_of, self.source.loaders(self.name)))
 
     def __len__(self) -> int:
         if not self.source.has(self.name):
             raise TypeError(f"the DataModule has no {self.name}_dataloader")
-        lengths = [number_of_batches(loader) for loader in self.source.loaders(self.name)]
+        made = self.source.loaders(self.name)
+        lengths = [None if _is_combined(each) else number_of_batches(each) for each in made]
         if None in lengths:
             raise TypeError("a loader has no length")
         return sum(filter(None, lengths))
+
+
+def _is_combined(loader: Any) -> bool:
+    """Whether a loader is a CombinedLoader of Lightning, which has a length once it is read."""
+    return type(loader).__name__ == "CombinedLoader"
+
+
+def _batches_of(loader: Any) -> Iterable[Any]:
+    """The batches of a loader; a CombinedLoader gives each with two numbers of its place."""
+    return (batch for batch, _, _ in loader) if _is_combined(loader) else loader
 
 
 def single_loader(source: Source, name: str) -> Any:

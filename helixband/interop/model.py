@@ -21,8 +21,10 @@ from helixband.results.directory import Row, Trial
 from helixband.training.result import Result
 from helixband.training.state import set_epoch
 
-ONCE = ("limit_train_batches", "limit_val_batches", "max_epochs", "check_val_every_n_epoch")
-"""The arguments of a Trainer that are 1 where a module is tried."""
+ONCE: dict[str, Any] = dict.fromkeys(
+    ("limit_train_batches", "limit_val_batches", "max_epochs", "check_val_every_n_epoch"), 1
+)
+"""The arguments of a Trainer with which a module is tried."""
 
 
 class LightningModel(BaseModel):
@@ -98,6 +100,7 @@ class LightningModel(BaseModel):
             )
             try:
                 trainer = self._trainer(recorder, states, max_epochs=total)
+                arguments.check_validates(trainer, epochs, total)
                 trainer.on_total = course.plan_by
                 where = STATE if course.start is not None else None
                 self._run(recorder, trainer, "fit", self._sets(train, val, trainer), ckpt_path=where)
@@ -148,8 +151,7 @@ class LightningModel(BaseModel):
             self.goal, self.args.seed, states, lambda row: True, lambda state: None, strict=False
         )
         self._trainer(recorder, states, max_epochs=1)
-        options: dict[str, Any] = {name: 1 for name in ONCE}
-        trainer = self._trainer(recorder, states, own=False, **options)
+        trainer = self._trainer(recorder, states, own=False, **ONCE, val_check_interval=1.0)
         self._run(recorder, trainer, "fit", self._sets(sets["train"], sets.get("val"), trainer))
 
     def _refuse_dropout(self, samples: int | None) -> None:

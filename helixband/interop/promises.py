@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from helixband.errors import HelixbandWarning
-from helixband.interop.packages import overrides
+from helixband.interop import packages
 from helixband.randomness import SOURCES, derive_seed, held, seed_everything, seed_source
 from helixband.training.holdings import shown
 from helixband.training.iterators import goes_on, iterators_of
@@ -15,6 +15,10 @@ from helixband.training.objects import ATOMS, found_in, walk
 
 CONSEQUENCE = "so a training that is killed may go on to another result"
 COLLECTIONS = (list, dict, set)
+KEEPS = ("state_dict", "on_save_checkpoint")
+"""Methods by which a DataModule or a callback keeps its state."""
+OF_LIGHTNING = ("lightning.", "pytorch_lightning.")
+"""The modules of callbacks whose state is known."""
 
 
 class Promises:
@@ -23,13 +27,18 @@ class Promises:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._datamodule: Any = None
+        self._callbacks: list[Any] = []
         self._sources: list[Any] = []
         self._loaders: dict[str, Any] = {}
         self._before: dict[str, Any] = {}
 
-    def begin(self, module: Any, datamodule: Any, loaders: dict[str, Any]) -> None:
-        """Find the random generators that the loaders hold, and tell what in them goes on."""
+    def begin(self, module: Any, datamodule: Any, loaders: dict[str, Any], callbacks: list[Any]) -> None:
+        """Find the random generators that the loaders hold, and tell what goes on that is not kept."""
         self._datamodule = datamodule
+        self._callbacks = [each for each in callbacks if not type(each).__module__.startswith(OF_LIGHTNING)]
+        for each in callbacks:
+            if type(each).__name__ == "ModelPruning":
+                _tell("ModelPruning keeps no masks in a checkpoint", "prune when the training is done")
         self._loaders = {name: made for name, made in loaders.items() if made is not None}
         for name, made in self._loaders.items():
             parts = found_in(made, DataLoader)
@@ -78,11 +87,14 @@ class Promises:
                 _tell(
                     f"{name} changes from epoch to epoch, and is in no checkpoint",
                     "derive it from the epoch, or keep it: by on_save_checkpoint and on_load_checkpoint of "
-                    "the module, or by state_dict and load_state_dict of the DataModule",
+                    "the module, or by state_dict and load_state_dict of the DataModule or the callback",
                 )
 
     def _held(self, module: Any) -> dict[str, Any]:
-        return dict([*self._of_datasets(), *_collections(module), *_numbers(self._datamodule)])
+        found = [*self._of_datasets(), *_collections(module)]
+        for holder in (self._datamodule, *self._callbacks):
+            found += _numbers(holder)
+        return dict(found)
 
     def _of_datasets(self) -> Iterator[tuple[str, Any]]:
         """Numbers and texts that the datasets of this process's loaders hold, by their places."""
@@ -98,20 +110,20 @@ class Promises:
 
 def _collections(module: Any) -> Iterator[tuple[str, Any]]:
     """How many items the collections of a module have, unless it keeps them by itself."""
-    if overrides(module, "on_save_checkpoint"):
+    if packages.overrides(module, "on_save_checkpoint"):
         return
     for name, value in vars(module).items():
         if not name.startswith("_") and type(value) in COLLECTIONS:
             yield f"{type(module).__name__}.{name}", len(value)
 
 
-def _numbers(datamodule: Any) -> Iterator[tuple[str, Any]]:
-    """Numbers, texts and collections that a DataModule holds, unless it keeps its state by itself."""
-    if datamodule is None or overrides(datamodule, "state_dict"):
+def _numbers(holder: Any) -> Iterator[tuple[str, Any]]:
+    """Numbers, texts and collections of a DataModule or a callback, unless it keeps its state by itself."""
+    if holder is None or any(packages.overrides(holder, name) for name in KEEPS if hasattr(holder, name)):
         return
-    for name, value in vars(datamodule).items():
+    for name, value in vars(holder).items():
         if not name.startswith("_") and type(value) in (*ATOMS, *COLLECTIONS):
-            yield f"{type(datamodule).__name__}.{name}", len(value) if type(value) in COLLECTIONS else value
+            yield f"{type(holder).__name__}.{name}", len(value) if type(value) in COLLECTIONS else value
 
 
 def _tell(what: str, instead: str) -> None:

@@ -43,7 +43,7 @@ def hyperparameters(composed: Composed, job: DictConfig) -> dict[str, dict[str, 
         if key in found or key.startswith("hydra.") or override.is_delete() or not _is_name(key):
             continue
         value = OmegaConf.select(job, key)
-        if isinstance(value, SCALARS) and key not in SETTINGS:
+        if isinstance(value, SCALARS) and not SETTINGS & {key, key.partition(".")[0]}:
             found[key] = {"default": value}
     return found
 
@@ -53,8 +53,8 @@ def _is_name(key: str) -> bool:
     return bool(NAME.fullmatch(key)) and not any(part.startswith("_") for part in key.split("."))
 
 
-SETTINGS = ("trainer.max_epochs", "seed", "ckpt_path", "train", "test", "task_name")
-"""Keys that are flags of a run, or its name."""
+SETTINGS = {"trainer.max_epochs", "seed", "ckpt_path", "train", "test", "task_name", "extras"}
+"""Keys that are flags of a run, or its name, or change nothing in it."""
 
 
 def declared(parameters: Mapping[str, Mapping[str, Any]]) -> type[Hparams]:

@@ -192,3 +192,14 @@ def test_a_sweep_is_a_job_for_each_combination(
     ]
     assert made_of[0].flags.data == str(project / "data")
     assert "configs/model/bars.yaml" in made_of[0].flags.configurations()
+
+
+def test_what_changes_nothing_is_no_hyperparameter_and_variables_are_set(
+    project: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OF_THE_JOB", raising=False)
+    words = ("trainer.max_epochs=1", "test=false", "~callbacks")
+    train(*words, "extras.print_config=false", "+hydra.job.env_set.OF_THE_JOB=3")
+    assert json.loads((project / "results/trials/single/config.json").read_text()) == {}
+    assert os.environ.pop("OF_THE_JOB") == "3"
+    assert "done already" in train(*words)

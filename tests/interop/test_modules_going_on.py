@@ -165,6 +165,18 @@ TOLD = {
         "def get_module(config): return Collects(**config)",
         r"Collects.losses changes from epoch to epoch",
     ),
+    "a callback that counts": (
+        "class Counts(L.Callback):\n"
+        "    def __init__(self): self.epochs = 0\n"
+        "    def on_train_epoch_end(self, trainer, module): self.epochs += 1\n"
+        "def get_trainer(config): return {'callbacks': [Counts()]}",
+        r"Counts.epochs changes from epoch to epoch",
+    ),
+    "masks": (
+        "def get_trainer(config):\n"
+        "    return {'callbacks': [L.pytorch.callbacks.ModelPruning('l1_unstructured', amount=0.2)]}",
+        r"ModelPruning keeps no masks in a checkpoint",
+    ),
 }
 
 
@@ -178,6 +190,64 @@ def test_what_cannot_be_promised_is_told(experiment, more, told):
 def test_nothing_is_told_where_all_is_promised(experiment, recwarn):
     experiment.write()
     assert experiment("--epoch", "2") == 0
+    assert [str(each.message) for each in recwarn if each.category is HelixbandWarning] == []
+
+
+GOES_ON = {
+    "what is unfrozen later": """
+def begin(self):
+    self.net[0].eval()
+    self.net[1].requires_grad_(False)
+    self.head = None
+def unfreeze(self):
+    if self.current_epoch == 1:
+        self.net[0].train()
+        self.net[1].requires_grad_(True)
+Lit.on_fit_start, Lit.on_train_epoch_start = begin, unfreeze
+Lit.training_step = lambda self, batch, index: self.mse(batch) + 0 * torch.ones((), requires_grad=True)
+""",
+    "a callback that unfreezes": """
+class Unfreezes(L.pytorch.callbacks.BaseFinetuning):
+    def freeze_before_training(self, module): self.freeze(module.net)
+    def finetune_function(self, module, epoch, optimizer):
+        if epoch == 1: self.unfreeze_and_add_param_group(module.net, optimizer, lr=0.05)
+class Two(Lit):
+    def __init__(self, lr=0.1):
+        super().__init__(lr)
+        self.shift = nn.Parameter(torch.zeros(1))
+    def forward(self, x): return self.net(x) + self.shift
+    def configure_optimizers(self): return torch.optim.Adam([self.shift], self.hparams.lr)
+def get_module(config): return Two(**config)
+def get_trainer(config): return {"callbacks": [Unfreezes()]}
+""",
+    "a callback that counts and keeps": """
+class Counts(L.Callback):
+    def __init__(self): self.epochs = 0
+    def on_train_epoch_end(self, trainer, module):
+        self.epochs += 1
+        module.log("counted", float(self.epochs))
+    def state_dict(self): return {"epochs": self.epochs}
+    def load_state_dict(self, state): self.epochs = state["epochs"]
+def get_trainer(config): return {"callbacks": [Counts()]}
+""",
+    "several training sets at once": """
+from lightning.pytorch.utilities import CombinedLoader
+Data.train_dataloader = lambda self: CombinedLoader(
+    {"a": self.loader(0, 40, shuffle=True), "b": self.loader(10, 30, shuffle=True)}, "max_size_cycle"
+)
+Lit.training_step = lambda self, batch, index: self.mse(batch["a"]) + self.mse(batch["b"])
+""",
+    "validations by steps": "def get_trainer(config): "
+    "return {'val_check_interval': 5, 'check_val_every_n_epoch': None}",
+}
+
+
+@pytest.mark.parametrize("more", GOES_ON.values(), ids=GOES_ON)
+def test_a_training_goes_on_with(experiment, more, recwarn):
+    experiment.write(f"{BOTH}\n{more}\n")
+    for epochs, result in (("4", "whole"), ("1", "parts"), ("2", "parts"), ("4", "parts")):
+        assert experiment("--epoch", epochs, "--set", "lr=0.1", result=result) == 0
+    assert rows(experiment.path / "whole") == rows(experiment.path / "parts")
     assert [str(each.message) for each in recwarn if each.category is HelixbandWarning] == []
 
 

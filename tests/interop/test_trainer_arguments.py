@@ -119,6 +119,15 @@ def test_a_rung_ends_before_a_least_number_of_epochs(experiment):
     assert sorted(len(rows(experiment, trial=trial.name)) for trial in trials) == [1, 4]
 
 
+def test_a_rung_without_a_validation_is_told(experiment, capsys):
+    experiment.write(gives("'check_val_every_n_epoch': 2"))
+    search = ("--hyper", "--epoch", "4", "--trials", "2")
+    assert experiment(*search, "--schedule", "asha") == 1
+    told = "check_val_every_n_epoch=2, and a rung of the search ends at epoch 1 without a validation: set it"
+    assert told in capsys.readouterr().err
+    assert experiment(*search, "--schedule", "none", result="whole") == 0
+
+
 def test_containers_of_omegaconf_are_kept_as_plain_ones(experiment):
     held = """
 from omegaconf import OmegaConf
