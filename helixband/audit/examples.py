@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from helixband.audit.audit import Examples
 from helixband.audit.baselines import Baselines, are_classes, baselines, single_labels
 from helixband.errors import DataError
-from helixband.generators.arrays import concatenate, to_numpy
+from helixband.generators.arrays import filled_up, to_numpy
 from helixband.generators.base import BatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import leaves, map_leaves
@@ -47,11 +47,11 @@ def examples_of(generator: Iterable[Any], enough_bases: int | None = None) -> Ex
         share = 1.0 if enough_bases is None else enough_bases / max(1, enough_bases, bases)
         kept = np.flatnonzero(rng.random(len(codes)) < share)
         sequences.append(_without_padding(codes[kept]))
-        labels.append(map_leaves(itemgetter(kept), y))
+        labels.append(to_numpy(map_leaves(itemgetter(kept), y)))
     if not sequences:
         return None
     whole = SequenceSet.concatenate(sequences)
-    return Examples(whole, to_numpy(concatenate(labels))) if _has_all_letters(whole) else None
+    return Examples(whole, filled_up(labels)) if _has_all_letters(whole) else None
 
 
 def codes_of(x: Any) -> Codes | None:
@@ -166,7 +166,7 @@ def _labels(generator: Iterable[Any]) -> NDArray[Any]:
     batches = [to_numpy(y) for _, y in labelled(generator)]
     if not batches:
         raise no_batch(generator)
-    labels = concatenate(batches)
+    labels = filled_up(batches)
     if not isinstance(labels, np.ndarray):
         raise DataError("labels in several parts")
     return single_labels(labels, len(labels))

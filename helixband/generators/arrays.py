@@ -67,6 +67,36 @@ def concatenate(parts: list[Any]) -> Any:
     )
 
 
+def filled_up(parts: list[Any]) -> Any:
+    """As `concatenate`, of NumPy arrays (N, …) whose other axes may differ, as of sequences of other lengths.
+
+    Each is filled up at the ends to the longest: with NaN, of integers with −100, as labels are that are
+    missing. So unsigned integers become signed.
+
+    >>> filled_up([np.array([[1.0, 2.0]]), np.array([[3.0]])]).tolist()
+    [[1.0, 2.0], [3.0, nan]]
+    >>> filled_up([np.array([[1]], np.uint8), np.array([[2, 3]], np.uint8)]).tolist()
+    [[1, -100], [2, 3]]
+    """
+    return zip_leaves(_filled_up, parts)
+
+
+def _filled_up(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    if len({array.shape[1:] for array in arrays}) == 1 or len({array.ndim for array in arrays}) > 1:
+        return np.concatenate(arrays)
+    shape = np.max([array.shape for array in arrays], axis=0)
+    dtype = np.result_type(*arrays)
+    filler: float = np.nan
+    if dtype.kind in "biu":
+        dtype, filler = np.promote_types(dtype, np.int8), -100
+    found = np.full((sum(map(len, arrays)), *shape[1:]), filler, dtype)
+    first = 0
+    for array in arrays:
+        found[(slice(first, first + len(array)), *map(slice, array.shape[1:]))] = array
+        first += len(array)
+    return found
+
+
 def as_arrays(nested: Any, name: str, admits: Admits | None, first_row: int = 0) -> Any:
     """Arrays and tensors as they are, anything else (lists of numbers) as arrays; checked."""
     if is_nested(nested) and not isinstance(nested, list):

@@ -6,7 +6,7 @@ Nothing here waits for the device. Tensors stay there until a pass is over, or u
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_one_line
-from helixband.generators.arrays import concatenate, to_numpy
+from helixband.generators.arrays import concatenate, filled_up, to_numpy
 from helixband.losses.base import is_number
 from helixband.nested import leaves, length, nbytes
 
@@ -226,6 +226,8 @@ class WholeSet:
             why = (
                 "do not tell the loss alone: it depends on something else that forward leaves or that changes"
             )
+        elif not _are_alike(self._parts):
+            why = "cannot be joined: their batches have examples of other shapes"
         else:
             return criterion(*concatenate(self._parts))
         warnings.warn(
@@ -363,10 +365,18 @@ class Outputs:
     def joined(self) -> Any:
         """All of it as NumPy arrays, (N, …)."""
         self._to_host()
-        return self._host[0] if len(self._host) == 1 else concatenate(self._host)
+        return self._host[0] if len(self._host) == 1 else filled_up(self._host)
 
     def _to_host(self) -> None:
         if self._waiting:
             # Joined even where it is one: a copy, so that no metric can change the generator's own data.
-            self._host.append(to_numpy(concatenate(self._waiting)))
+            if _are_alike(self._waiting):
+                self._host.append(to_numpy(concatenate(self._waiting)))
+            else:
+                self._host.append(filled_up([to_numpy(each) for each in self._waiting]))
             self._waiting, self._bytes = [], 0
+
+
+def _are_alike(parts: Iterable[Any]) -> bool:
+    """Whether the examples of several batches have the same shapes."""
+    return len({tuple(leaf.shape[1:] for leaf in leaves(part)) for part in parts}) == 1

@@ -351,6 +351,24 @@ def test_a_genome_without_labels_is_trained_tested_and_predicted(project: Projec
     assert np.load(project.results / "predictions" / "genome.fa.npy").shape == (100, 4, 50)
 
 
+def test_records_of_different_lengths_are_trained_tested_and_predicted(project: Project) -> None:
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("ACGT"), rng.integers(6, 40))) for _ in range(60)]
+    (project.data / "genome.fa").write_text("".join(f">{n}\n{text}\n" for n, text in enumerate(texts)))
+    text = DEFINITION.replace("window=50", 'unequal="bucket"')
+    text = text.replace('read(data_dir).split(by="ratio", val=0.2, test=0.2)[2]', "read(data_dir, 8)")
+    project.definition.write_text(text)
+    done = project.run("--epoch", "1", "--eval", "--predict", "genome.fa", "--format", "npy")
+    assert done.code == 0, done.out + done.err
+    found = project.json("test_result.json")
+    assert found["perplexity"] == pytest.approx(np.exp(found["loss"]), rel=1e-4)
+    tested = np.load(project.results / "test_predictions.npz")
+    lengths = (tested["y_pred"] >= 0).all(1).sum(1)
+    assert len(set(lengths)) > 1 and lengths.max() == tested["y_true.token"].shape[1]
+    predicted = np.load(project.results / "predictions" / "genome.fa.npy")
+    assert predicted.shape == (60, 4, max(map(len, texts)))
+
+
 def test_pictures_are_of_what_was_given_restored_and_true() -> None:
     class Model(MaskedTokenModel):
         def init_model(self) -> None:

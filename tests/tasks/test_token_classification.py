@@ -18,6 +18,7 @@ from helixband.metrics import of_classes, span_scores, spans
 from helixband.networks.one_hot import OneHot
 from helixband.report.html import report_html
 from helixband.report.summary import read_summary
+from helixband.sequence.alphabet import DNA
 
 NO = -100
 BIO = ["O", "B-gene", "I-gene", "B-site", "I-site"]
@@ -121,6 +122,24 @@ def test_labels_of_another_length_are_refused() -> None:
         DefinitionError, match=r"gave the shape \(20, 3, 10\) for labels of the shape \(20, 9\)"
     ):
         model_of().evaluate(data)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_batches_of_different_lengths_are_evaluated_as_if_they_were_padded(dtype: Any) -> None:
+    class Named(Model):
+        class_names = ("O", "B-a", "I-a")
+
+    sets = [table(6, seed=length, length=length) for length in (9, 14, 14, 7)]
+    short = [(x, (np.abs(y) % 3).astype(dtype)) for x, y in sets]
+    long = [
+        tuple(
+            np.pad(each.astype(int), ((0, 0), (0, 14 - each.shape[1])), constant_values=filler)
+            for each, filler in zip(batch, (DNA.empty, NO), strict=True)
+        )
+        for batch in short
+    ]
+    found, expected = model_of(Named).evaluate(short), model_of(Named).evaluate(long)
+    assert dict(found) == pytest.approx(dict(expected), rel=1e-6, nan_ok=True)
 
 
 def test_a_batch_without_labels_trains_nothing() -> None:
