@@ -11,18 +11,18 @@ from typing import Any
 import torch
 
 from base_model import BaseModel, choose_device
-from helixband import randomness
 from helixband.definition import Definition
 from helixband.definition.classes import lightning_module
 from helixband.errors import DefinitionError, HelixbandError, UsageError
 from helixband.run.context import Context, Stage
+from helixband.run.trying import left_as_it_was
 from helixband.run.values import AUTO, BATCH_SIZE
 from helixband.search.executors.task import Document
 from helixband.search.executors.trial import Trainer, is_out_of_memory
 from helixband.search.samplers.choice import make_sampler
 from helixband.search.samplers.evidence import Evidence
 from helixband.search.space import configurations
-from helixband.training import rehearsal, snapshot
+from helixband.training import rehearsal
 from helixband.training.feed import number_of_examples
 
 HELD_BACK = 0.1
@@ -44,13 +44,16 @@ def check_auto(args: Namespace, definition: Definition, trains: bool) -> None:
         raise DefinitionError(f"{why}, and {FLAG} tries a step of Helixband's: give a number")
 
 
-def first_config(definition: Definition, args: Namespace, given: Document) -> Document:
-    """The configuration with which a search begins; `given` are its "try" and "set"."""
-    if tries := given.get("try"):
-        return dict(tries[0])
+def first_configs(definition: Definition, args: Namespace, given: Document, count: int) -> list[Document]:
+    """The configurations with which a search begins, `count` at most; `given` are its "try" and "set".
+
+    They are those that are drawn without results of others, at least one.
+    """
+    found = [dict(each) for each in given.get("try", ())][:count]
     get_config = configurations(definition, given.get("set", {}), args.seed, searches=True)
-    found = make_sampler(args.sampler, get_config, args.seed).suggest(0, Evidence())
-    assert found is not None  # a space has one configuration at least
+    sampler = make_sampler(args.sampler, get_config, args.seed)
+    while len(found) < count and (drawn := sampler.suggest(len(found), Evidence(), found)) is not None:
+        found.append(drawn)
     return found
 
 
@@ -71,7 +74,8 @@ class BatchSize(Stage):
         Raises `UsageError` where not even one example fits, or where batches do not follow `batch_size`. What
         else goes wrong in a step is raised as it is, with the batch that was tried.
         """
-        with self._left_as_it_was(), _held_back(), warnings.catch_warnings():
+        tries = left_as_it_was(self.progress.say, "batches were tried", "a number")
+        with tries, _held_back(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the training gives them again
             found, is_all = largest(lambda rows: self._step(config, rows), BATCH_SIZE)
         if not found:
@@ -134,21 +138,6 @@ class BatchSize(Stage):
         return (
             f"in a training step with a batch of {rows:,} examples, which {FLAG} tried{fits}: give a number"
         )
-
-    @contextlib.contextmanager
-    def _left_as_it_was(self) -> Iterator[None]:
-        """Around the tries: random numbers and what the definition holds are afterwards as before."""
-        with randomness.unmoved():
-            before, lost = snapshot.of_the_definition(), list[str]()
-            try:
-                yield
-            finally:
-                _, lost = before.put_back()
-        if lost:
-            self.progress.say(
-                f"note: {', '.join(lost)}: changed as batches were tried, and too large to be put back; the "
-                "results may be others than with a number"
-            )
 
 
 def largest(step: Callable[[int], tuple[int, bool] | None], start: int) -> tuple[int, bool]:

@@ -24,7 +24,7 @@ from helixband.randomness import choose_algorithms, derive_seed, seed_everything
 from helixband.results.best import best_state
 from helixband.results.directory import SINGLE, Trial
 from helixband.results.older import older_results
-from helixband.run.batch_size import BatchSize, first_config
+from helixband.run.batch_size import BatchSize, first_configs
 from helixband.run.checks import Checks, asks_for_training
 from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
@@ -34,6 +34,7 @@ from helixband.run.following import Work as Training
 from helixband.run.following import accompanied, begin, follow, leading
 from helixband.run.hyperparameters import single_configuration, unsearched_defaults
 from helixband.run.opening import command_of, opened, planned_by
+from helixband.run.packing import SLOTS, Packing
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
@@ -175,6 +176,7 @@ class Experiment(Stage):
             self._begins_anew = False
         self._mend_best()
         if self.args.hyper:
+            self._decide_to_pack()
             self._search()
         elif trial := self.checks.to_train():
             self._train(trial)
@@ -212,7 +214,7 @@ class Experiment(Stage):
         if self.args.batch_size == AUTO:
             trial = self.checks.to_train()
             of_search = (self.definition, self.args, self.checks.given)
-            config = self._config(trial) if trial else first_config(*of_search)
+            config = self._config(trial) if trial else first_configs(*of_search, 1)[0]
             BatchSize(self._context, self.trainer).find(config)
 
     def _check_data(self) -> None:
@@ -288,7 +290,7 @@ class Experiment(Stage):
             "max_epochs": args.epoch,
             "trials": args.trials,
             **{name: getattr(args, name) for name in SEARCH_SETTINGS},
-            "pack": args.pack,
+            "pack": None if args.pack == AUTO else args.pack,
             **self.checks.given,
         }
         return SearchJournal(self.results.journal, settings)
@@ -299,6 +301,16 @@ class Experiment(Stage):
             return False
         best = self.results.best_trial()
         return self._journal.finished and best is not None and exists(best.best_checkpoint)
+
+    def _decide_to_pack(self) -> None:
+        """By a timing, where that was asked for and the search is new."""
+        if self.args.pack != AUTO:
+            return
+        self.args.pack = None  # as recorded
+        if not self.results.journal.events():
+            configs = first_configs(self.definition, self.args, self.checks.given, SLOTS)
+            self.args.pack = Packing(self._context, self.trainer).slots(configs)
+        del self._journal  # which had no number yet
 
     def _search(self) -> None:
         deadline = time.monotonic() + (self.args.time_budget or math.inf)

@@ -6,7 +6,7 @@ import re
 BATCH_SIZE = 100
 """The default."""
 AUTO = "auto"
-"""A batch size that is to be found."""
+"""Of flags whose value is to be found."""
 
 
 def positive(text: str) -> int:
@@ -56,13 +56,14 @@ def seconds(text: str) -> float:
 
 
 def pack(text: str) -> int | str:
-    """A number of trials that train together, from 2, or off."""
-    if text == "off":
+    """A number of trials that train together, from 2, or off, or auto."""
+    if text in ("off", AUTO):
         return text
     try:
         return _at_least(2, text)
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither off nor an integer from 2, as 8") from None
+        told = f"{text!r} is neither off nor an integer from 2, as 8, nor {AUTO}"
+        raise argparse.ArgumentTypeError(told) from None
 
 
 def _at_least(least: int, text: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import time
 from argparse import Namespace
@@ -17,6 +18,7 @@ from helixband.definition import load_definition
 from helixband.errors import ResultsMismatch, UsageError
 from helixband.results.directory import Results, Row
 from helixband.results.journal import Journal
+from helixband.run import packing
 from helixband.search.executors import memory
 from helixband.search.executors.packs import Packs
 from helixband.search.executors.process import Setup, WorkerDied
@@ -167,6 +169,39 @@ def test_a_packed_search_that_is_stopped_keeps_its_last_epochs(project: Project)
     assert rewards(project, "results") == pytest.approx(rewards(project, "whole"), rel=1e-3)
     table = (tables / "0002/train_results.csv").read_text()
     assert len(untimed(table).splitlines()) == 21
+
+
+def test_a_timing_decides_once_whether_trials_are_packed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.define(PLAIN)
+    assert project.run(*SEARCH, "--result", str(project.path / "plain")).code == 0
+    monkeypatch.setattr(packing, "GAIN", 0.0)
+    run = project.run(*SEARCH, "--pack", "auto", "--result", str(project.path / "off"))
+    assert run.code == 0, run.err
+    assert re.search(
+        r"--pack auto: off, as 8 trials together take \d+\.\d\d of their time one after", run.out
+    )
+    assert journal(project, "off") == journal(project, "plain")
+
+    monkeypatch.setattr(packing, "GAIN", math.inf)
+    again = project.run(*SEARCH, "--pack", "auto", "--result", str(project.path / "off"))
+    assert "search: done already" in again.out and "--pack auto" not in again.out
+    run = project.run(*SEARCH, "--pack", "auto", "--result", str(project.path / "packed"))
+    assert run.code == 0, run.err
+    assert "--pack auto: up to 8 trials together, as 8 trials together take" in run.out
+    assert journal(project, "packed")[0]["pack"] == 8
+    assert drawn(project, "packed") == drawn(project, "plain")
+
+
+def test_trials_that_cannot_be_timed_are_not_packed(project: Project) -> None:
+    project.define(PLAIN + "    def train_step(self, x, y):\n        raise ValueError('no step')\n")
+    failed = project.run(*SEARCH, "--pack", "auto", "--no-data-check")
+    assert "--pack auto: off, as a step of the first trials failed (ValueError: no step)" in failed.out
+    assert "no trial has succeeded" in failed.err
+    project.define("class Model(Model):\n    def fit(self, *given):\n        return super().fit(*given)\n")
+    run = project.run(*SEARCH, "--trials", "1", "--pack", "auto", "--result", str(project.path / "own"))
+    assert "--pack auto: off, as the Model has a fit of its own" in run.out
 
 
 def test_what_does_not_go_with_pack_is_refused(project: Project) -> None:

@@ -45,7 +45,7 @@ def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) 
         slots = 1
     if workers == 1 and slots == 1:
         return InProcess(trainer)
-    cores, threads = len(os.sched_getaffinity(0)), _threads(workers)
+    cores, threads = len(os.sched_getaffinity(0)), threads_of(args)
     if slots > 1:
         where = "a process" if workers == 1 else f"each of {workers} processes"
         say(f"up to {slots} trials together in {where} with {threads} of {cores} CPU cores")
@@ -95,7 +95,7 @@ def _make_chunk_workers(trainer: Trainer, say: Callable[[str], None], what: str)
         say(f"connecting to {args.cluster}")
         return connect(args.cluster, Setup.of(trainer, args.directory), args.workers, say)
     workers = _local_workers(args)
-    threads = _threads(workers)
+    threads = threads_of(args)
     say(f"{workers} chunks of {what} at a time, each with {counted(threads, 'CPU thread')}")
     allotted = allot(workers, args.trials_per_gpu or 1, visible_gpus(args.cpu))
     return LocalWorkers(Setup.of(trainer, args.directory), workers, allotted, threads)
@@ -110,12 +110,12 @@ def visible_gpus(cpu: bool) -> list[str]:
     return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
-def _threads(workers: int) -> int:
-    """The CPU threads of each worker: as many as are asked for, or a fair share."""
+def threads_of(args: Namespace) -> int:
+    """The CPU threads of each worker on this machine: as many as are asked for, or a fair share."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked):
         return int(asked)
-    return fair_threads(len(os.sched_getaffinity(0)), workers)
+    return fair_threads(len(os.sched_getaffinity(0)), _local_workers(args))
 
 
 def _local_workers(args: Namespace) -> int:
