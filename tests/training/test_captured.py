@@ -17,7 +17,7 @@ from helixband.training import single
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
-from helixband.training.steps import masks
+from helixband.training.steps import block, masks
 from helixband.training.steps.block import Block, CaptureError
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.eager import Eager
@@ -60,6 +60,22 @@ def test_one_member_takes_the_steps_of_an_epoch_in_blocks(runs: list[tuple[int, 
 def test_members_take_them_together(runs: list[tuple[int, int]]) -> None:
     assert told_of_blocks_as_alone([lambda n=n: make(n, lr=0.002 * (n + 1)) for n in range(3)]) == []
     assert set(runs) == {(3, 3), (5, 3)}
+
+
+class Wide(ClassificationModel):
+    """What a step gives is larger than its batch."""
+
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 100))
+        super().init_model(network, optimizer=optim.Adam(network.parameters(), 0.01))
+
+
+def test_a_block_has_as_many_steps_as_there_is_room_for_what_they_give(
+    runs: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block, "BYTES", 2 * 8 * 100 * 4 + 200)
+    assert told_of_blocks_as_alone([lambda: make(1, Wide, y=CLASSES)]) == []
+    assert {steps for steps, _ in runs} == {1, 2}
 
 
 def test_a_block_serves_all_members_of_a_structure(monkeypatch: pytest.MonkeyPatch) -> None:

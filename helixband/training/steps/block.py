@@ -19,7 +19,7 @@ from helixband.training.steps.trying import relative
 MOST = 64
 """The most steps of a block."""
 BYTES = 64 << 20
-"""The bytes of their batches at most, where these are several."""
+"""The bytes of their batches at most, and those of what they give, where these are several."""
 TOLERANCE = 1e-4
 """How much a replayed step may differ from the same one computed, relative to the largest number."""
 
@@ -28,9 +28,9 @@ class CaptureError(Exception):
     """Why the steps of a pack cannot be captured, in words."""
 
 
-def steps_at_once(batches: Sequence[Batch]) -> int:
-    """How many steps on batches of this size are taken in one block."""
-    return max(1, min(MOST, BYTES // max(1, sum(map(nbytes, batches)))))
+def steps_at_once(of_one: Any) -> int:
+    """How many steps are taken in one block, given the batches of one step, or what it gives."""
+    return max(1, min(MOST, BYTES // max(1, nbytes(of_one))))
 
 
 class Block:
@@ -48,7 +48,7 @@ class Block:
         self._pack, self.names = pack, numbers.names
         # A member's own may go or change while the block serves other members.
         self._criterion = copy.deepcopy(pack.members[0].model.criterion)
-        self.steps = steps_at_once(batches)
+        self.steps = steps_at_once(list(batches))
         self._results: list[Tensor] = []
         self._spec: Any = None
         try:
@@ -103,6 +103,7 @@ class Block:
             given = self._pack.whole_step(batch, values, self._keys.index_select(0, at)[0])
         found, self._spec = pytree.tree_flatten(given)
         if not self._results:
+            self.steps = min(self.steps, steps_at_once([each for each in found if isinstance(each, Tensor)]))
             self._results = [_of_all(each, self.steps) for each in found]
         with torch.no_grad():
             for place, each in zip(self._results, found, strict=True):
