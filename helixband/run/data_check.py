@@ -27,7 +27,7 @@ from helixband.run.findings import MODEL, PREDICTION, TEST, TRAINING, VALIDATION
 from helixband.run.prediction import Prediction
 from helixband.search.executors.task import Document
 from helixband.search.executors.trial import Trainer
-from helixband.training import judge, rehearsal, snapshot
+from helixband.training import judge, pictures, rehearsal, snapshot
 from helixband.training.feed import Split, sizes
 from helixband.training.result import joined
 from helixband.training.weighting import split_of
@@ -291,6 +291,8 @@ class _Rehearsal:
             with self._found.of(where):
                 losses, y_true, y_pred = rehearsal.evaluate(model, batch, passes if where == TEST else None)
                 self._measure(where, "eval_metrics", losses, y_true, y_pred)
+                if model.engine.has_pictures:
+                    pictures.of_batch(model, *batch[:2])
                 if where == TEST:
                     judge.names_of(model, y_pred)
             if len(self._found.faults) > before:

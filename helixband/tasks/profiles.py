@@ -41,8 +41,8 @@ class ProfileModel(BaseModel):
         ChromBPNet takes a tenth of the median number of reads in a window. With `MultinomialLoss(full=True)`
         as the criterion, the likelihood has its constant.
         """
-        if count_weight is not None:
-            self.count_weight = at_least("count_weight", count_weight, 0)
+        weight = self.count_weight if count_weight is None else count_weight
+        self.count_weight = at_least("count_weight", weight, 0)
         super().init_model(*parts, **others)
         if not isinstance(self.criterion, MultinomialLoss):
             raise DefinitionError(

@@ -325,7 +325,12 @@ def names_of(model: Any, y_pred: Any) -> tuple[str, ...]:
     Raises `DefinitionError` where there are not as many as columns of its predictions, or one comes twice.
     """
     attribute = "label_names" if hasattr(model, "label_names") else "class_names"
-    names = tuple(map(str, getattr(model, attribute, None) or ()))
+    given = getattr(model, attribute, None) or ()
+    if isinstance(given, str):
+        raise DefinitionError(
+            f"{type(model).__name__}.{attribute} is {given!r}; it has to be a list of names, one for each"
+        )
+    names = tuple(map(str, given))
     for name in names:
         check_name(f"one of {type(model).__name__}.{attribute}", name)
         if names.count(name) > 1:

@@ -34,11 +34,17 @@ def of_set(model: Any, generator: Iterable[Any]) -> dict[str, Picture]:
     if not model.engine.has_pictures:
         return {}
     for x, y, *_ in itertools.islice(labelled(generator, 1, split_of(model)), 1):
-        x, y = map_leaves(lambda leaf: leaf[:EXAMPLES], (x, y))
-        on_device = to_device(x, model.device)
-        y_pred = to_numpy(judge.prediction(model, on_device))
-        return checked(model.pictures(on_device, to_numpy(y), y_pred))
+        return of_batch(model, x, y)
     return {}
+
+
+@torch.no_grad()
+def of_batch(model: Any, x: Any, y: Any) -> dict[str, Picture]:
+    """As `of_set`, of the first examples of a batch."""
+    x, y = map_leaves(lambda leaf: leaf[:EXAMPLES], (x, y))
+    on_device = to_device(x, model.device)
+    y_pred = to_numpy(judge.prediction(model, on_device))
+    return checked(model.pictures(on_device, to_numpy(y), y_pred))
 
 
 def of_outcomes(model: Any, generator: Iterable[Any], kind: str) -> dict[str, Picture]:

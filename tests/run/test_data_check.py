@@ -321,6 +321,18 @@ class Model(Model):
     assert [str(each.message) for each in shown] == ["wider than the window"]
 
 
+def test_pictures_are_tried_before_any_work(project: Project) -> None:
+    project.define("""
+class Model(Model):
+    def pictures(self, x, y_true, y_pred):
+        return {"weights": [[1, 2]]}
+""")
+    done = project.run(*SHORT)
+    assert done.code == 2
+    assert "pictures returned [[1, 2]] as 'weights'; it has to be a Picture" in done.err
+    assert not (project.results / "trials").exists()
+
+
 def test_a_file_of_arrays_may_stay_open(project: Project) -> None:
     np.savez(project.data / "arrays.npz", weights=np.ones(3))
     project.define(f"""

@@ -180,4 +180,13 @@ def test_another_criterion_or_weight_is_refused() -> None:
         model_of(Given(LOG_SHARES, NINE), nn.MSELoss())
     with pytest.raises(DefinitionError, match="count_weight is -1; it has to be a number from 0"):
         model_of(Given(LOG_SHARES, NINE), count_weight=-1)
+
+    class Negative(ProfileModel):
+        count_weight = -0.5
+
+        def init_model(self) -> None:
+            super().init_model(Given(LOG_SHARES, NINE))
+
+    with pytest.raises(DefinitionError, match="count_weight is -0.5; it has to be a number from 0"):
+        Negative()
     assert model_of(Given(LOG_SHARES, NINE), MultinomialLoss(full=True)).criterion.full

@@ -116,6 +116,9 @@ def test_other_numbers_of_tasks_are_refused() -> None:
         DefinitionError, match="Named.label_names has 3 names, one, two, three, and y_pred is of 2"
     ):
         model_of(Named).evaluate(data)
+    Named.label_names = "ab"
+    with pytest.raises(DefinitionError, match="Named.label_names is 'ab'; it has to be a list of names"):
+        model_of(Named).evaluate(data)
     Named.label_names = ("one", "two", "one")
     with pytest.raises(DefinitionError, match="Named.label_names has one 2 times; .* another name for each"):
         model_of(Named).evaluate(data)
