@@ -25,7 +25,8 @@ def align_labels(
     many. `options` go to the tokenizer: `truncation=True, max_length=512`.
 
     The first piece of each word has its label. Further pieces have −100, and so has what is of no word, as
-    special tokens and padding are. Words that the tokenizer cuts off at the end have no piece. Sequences of
+    special tokens and padding are. Words that the tokenizer cuts off have no piece; of one that it cuts in
+    two, the first piece that is left has the label. Sequences of
     different lengths are filled up at the end: −100 in the labels, the tokenizer's `pad_token_id` in
     `input_ids`, and 0 in the other arrays. Give `padding=True` to leave that to the tokenizer.
 
