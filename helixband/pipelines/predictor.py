@@ -155,7 +155,7 @@ class Predictor:
             return self._of_texts(texts) if self.reads_texts else self._of_sequences(texts)
         if isinstance(inputs, ARRAYS) or is_nested(inputs):
             self._check_x(inputs)
-            return self.of_data([inputs], "")
+            return self._counted(self.of_data([inputs], ""), inputs)
         if isinstance(inputs, Iterable) and not isinstance(inputs, bytes):
             return self.of_data(inputs, "")
         raise _unknown(inputs)
@@ -243,12 +243,39 @@ class Predictor:
             if not isinstance(leaf, ARRAYS):
                 raise _unknown(leaf, f"x{name} is")
         given = [(name.removeprefix("."), tuple(leaf.shape[1:])) for name, leaf in named_leaves(x)]
-        if self._example is None:
-            return
-        wanted = [(name, tuple(shape)) for name, shape, _ in self._example]
+        wanted = [(name, tuple(shape)) for name, shape, _ in self._example or []] or given
         sizes = [[(name, len(shape)) for name, shape in each] for each in (given, wanted)]
         if sizes[0] != sizes[1] or (self.is_fixed and given != wanted):
             raise DataError(f"x has {_told(given)}; the model was trained on {_told(wanted)}")
+        if self.form is not None and self.form.layout == "NL":
+            self._check_codes(next(leaves(x)), self.form)
+
+    @staticmethod
+    def _check_codes(codes: Any, form: Form) -> None:
+        """Raise `DataError` where indexes are of another length than a window, or outside of the alphabet."""
+        if codes.ndim != 2 or form.length not in (None, codes.shape[1]):
+            wanted = "S" if form.length is None else form.length
+            raise DataError(
+                f"x has an array {_shape(codes.shape[1:])}; the model takes indexes (N, {wanted})"
+            )
+        codes = torch.as_tensor(codes).cpu().numpy()
+        outside = np.argwhere((codes < 0) | (codes >= len(form.alphabet)))
+        for row, position in outside[:1].tolist():
+            raise DataError(
+                f"x has {codes[row, position]} in row {row}, position {position} (from 0); indexes of "
+                f"{form.alphabet} are 0 to {len(form.alphabet) - 1}"
+            )
+
+    def _counted(self, y_pred: Any, x: Any) -> Any:
+        """The predictions of arrays; raises `DataError` where they are not one for each example."""
+        if (count := length(y_pred)) != length(x):
+            hint = ""
+            if self.definition is not None and self.definition.function("get_module"):
+                hint = "; a LightningModule takes a batch as its loader gives it, as (x,) of a TensorDataset"
+            raise DataError(
+                f"x has {counted(length(x), 'example')} and gave {counted(count, 'prediction')}{hint}"
+            )
+        return y_pred
 
     @property
     def is_fixed(self) -> bool:
@@ -315,5 +342,8 @@ def _rows(predicted: Any) -> Iterator[Any]:
 
 
 def _told(shapes: list[tuple[str, Any]]) -> str:
-    texts = [f"{name or 'an array'} {('N', *shape)}" for name, shape in shapes]
-    return ", ".join(text.replace("'", "") for text in texts)
+    return ", ".join(f"{name or 'an array'} {_shape(shape)}" for name, shape in shapes)
+
+
+def _shape(of_one: Iterable[int]) -> str:
+    return str(("N", *of_one)).replace("'", "")

@@ -16,7 +16,7 @@ pytest.importorskip("lightning")
 from interop.projects import made, run
 from interop.shared_modules import BOTH, COMMON
 
-from helixband.errors import UsageError
+from helixband.errors import DataError, UsageError
 from helixband.pipelines import load
 from helixband.pipelines.exporting import Options, export
 
@@ -47,6 +47,8 @@ def test_a_lightning_module_predicts_as_it_did(
     predict = load(out, trust=True, cpu=True)
     np.testing.assert_array_equal(predict(project.data / "x.txt"), expected)
     np.testing.assert_allclose(predict((np.array([[1, 2, 3]], np.float32),)), expected[:1], rtol=1e-6)
+    with pytest.raises(DataError, match=r"x has 2 examples and gave 1 prediction; .* takes a batch as its"):
+        predict(np.ones((2, 3), np.float32))  # of which predict_step takes the first row for x
 
 
 def test_a_graph_of_a_module_is_that_of_its_predict_step(project: Project, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Project
 
 from helixband.errors import DataError, DefinitionError, HelixbandWarning, StorageError, UsageError
@@ -332,6 +333,8 @@ def test_random_numbers_of_the_process_are_left_alone(project: Project, elsewher
         (np.zeros((0, 8), np.uint8), DataError, "the inputs are empty"),
         (np.zeros((3, 9), np.uint8), DataError, r"x has an array \(N, 9\); .* trained on an array \(N, 8\)"),
         (np.zeros((3, 8, 2), np.uint8), DataError, r"\(N, 8, 2\)"),
+        (np.array([[0] * 8, [0, 1, 9] + [0] * 5]), DataError, r"x has 9 in row 1, position 2 .* are 0 to 5"),
+        (torch.full((1, 8), -1), DataError, r"x has -1 in row 0, position 0"),
     ],
 )
 def test_wrong_inputs_are_told(
@@ -342,6 +345,14 @@ def test_wrong_inputs_are_told(
     with pytest.raises(error, match=message):
         found = predict(inputs)
         list(found)
+
+
+def test_a_result_directory_takes_windows_of_its_length_alone(project: Project, elsewhere: Path) -> None:
+    trained(project, SEQUENCES, "long.fa")
+    predict = load(project.results, trust=True)
+    assert len(predict(np.zeros((3, 8), np.uint8))) == 3
+    with pytest.raises(DataError, match=r"x has an array \(N, 9\); the model takes indexes \(N, 8\)"):
+        predict(np.zeros((3, 9), np.uint8))
 
 
 def test_intervals_need_a_genome(project: Project, elsewhere: Path) -> None:
