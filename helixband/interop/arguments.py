@@ -1,10 +1,10 @@
 """The arguments of a Trainer that a definition gives: what a run decides, and what Lightning refuses."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, in_one_line
 
 RESERVED = {
     "max_epochs": "--epoch says it",
@@ -15,17 +15,25 @@ RESERVED = {
 """Arguments of a Trainer that a run decides, with what does it instead."""
 
 
-def taken(given: dict[str, Any], package: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
+def taken(given: Any, package: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
     """(the arguments for a Trainer, its callbacks, its plugins), as a run takes them.
 
     A run shows the progress and keeps checkpoints by itself. So it has no progress bar of the callbacks
     unless `enable_progress_bar` is true, and `enable_checkpointing=False` concerns no callback of ours.
     """
+    if not isinstance(given, Mapping):
+        raise DefinitionError(f"get_trainer returned {in_one_line(given)}; it has to return a dict")
     for name, instead in RESERVED.items():
         if given.get(name):
             raise DefinitionError(f"get_trainer gives {name}={given[name]!r}: leave it out, for {instead}")
     given = {name: value for name, value in given.items() if name not in RESERVED}
     callbacks, plugins = listed(given.pop("callbacks", None)), listed(given.pop("plugins", None))
+    for each in callbacks:
+        if not isinstance(each, package.callbacks.Callback):
+            raise DefinitionError(
+                f"get_trainer gives the callback {in_one_line(each)}, a {type(each).__module__}."
+                f"{type(each).__qualname__}; it has to be a Callback of {package.__name__}, as the module is"
+            )
     if not given.get("enable_progress_bar"):
         callbacks = [each for each in callbacks if not isinstance(each, package.callbacks.ProgressBar)]
     if given.pop("enable_checkpointing", None) is False:

@@ -5,13 +5,14 @@ So its row is made at its end, and its state is taken where the next one begins,
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from helixband import interruption
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, HelixbandWarning
 from helixband.interop.promises import Promises
 from helixband.results.directory import Row
 from helixband.training.feed import to_device
@@ -149,6 +150,14 @@ class Recorder:
         if batch_idx == 0:
             self.promises.seed(trainer.current_epoch, 1)
 
+    def on_before_backward(self, trainer: Any, module: Any, loss: Any) -> None:
+        """Raise `DefinitionError` where a loss is no single number."""
+        if loss.numel() != 1:
+            raise DefinitionError(
+                f"{type(module).__name__}.training_step returned a loss of the shape {tuple(loss.shape)}; it "
+                "has to be one number: take its mean"
+            )
+
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Note that there was a loss."""
         self._has_loss = self._has_loss or bool(outputs)
@@ -168,7 +177,10 @@ class Recorder:
             )
         logged = self._logged(trainer)
         reward = self._reward(trainer, logged)
-        row = {"epoch": epoch, **logged, "reward": reward, **learning_rates(trainer.optimizers)}
+        own = {"epoch": epoch, "reward": reward, **learning_rates(trainer.optimizers)}
+        self._tell_hidden(epoch, sorted(logged.keys() & {*own, "seconds"}))
+        told = {name: value for name, value in logged.items() if name not in {*own, "seconds"}}
+        row = {"epoch": epoch, **told, **own}
         self._is_open = True
         if self._close(row):
             trainer.should_stop = True  # and no least number of epochs or steps holds against it
@@ -186,6 +198,15 @@ class Recorder:
         """What was logged in the epoch: a Trainer also holds what was logged before and not since."""
         before, self._metrics = self._metrics, dict(trainer.callback_metrics)
         return {name: float(value) for name, value in self._metrics.items() if before.get(name) is not value}
+
+    def _tell_hidden(self, epoch: int, names: list[str]) -> None:
+        if names and epoch == self._begun + 1 and self._strict:
+            warnings.warn(
+                f"the module logs {', '.join(names)}, of which train_results.csv has a column of its own: "
+                "what is logged is not in it; log it by another name",
+                HelixbandWarning,
+                stacklevel=2,
+            )
 
     def _reward(self, trainer: Any, logged: dict[str, float]) -> float:
         """That of an epoch; NaN for one without the metric that others have."""

@@ -174,7 +174,7 @@ class LightningModel(BaseModel):
 
         Without its `own`, the definition's callbacks and loggers are left out.
         """
-        given = dict(self.parts["get_trainer"](self.config)) if "get_trainer" in self.parts else {}
+        given = self.parts["get_trainer"](self.config) if "get_trainer" in self.parts else {}
         given, callbacks, plugins = arguments.taken(given, self.package)
         if own:
             callbacks, loggers = self._copied(callbacks, arguments.listed(given.get("logger")), bool(added))

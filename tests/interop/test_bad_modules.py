@@ -34,6 +34,11 @@ WRONG = {
         "Data.on_train_dataloader = lambda self: None",
         "Data.on_train_dataloader: Lightning 2 calls it no more; write train_dataloader",
     ),
+    "no arguments": ("def get_trainer(config): pass", "get_trainer returned None; it has to return a dict"),
+    "a loss for each example": (
+        "Lit.training_step = lambda self, batch, index: self(batch[0])[:, 0]",
+        "Lit.training_step returned a loss of the shape (10,); it has to be one number: take its mean",
+    ),
     "no function": ("get_module = 3", "get_module is a int; it has to be a function"),
 }
 

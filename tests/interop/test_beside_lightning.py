@@ -8,6 +8,8 @@ import pytest
 import torch
 from shared_modules import BOTH, experiment_fixture, package_fixture  # noqa: F401
 
+from helixband.errors import HelixbandWarning
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SEVERAL = """
@@ -71,6 +73,23 @@ Lit.training_step = training_step
     assert row.keys() >= {"val/mse/dataloader_idx_0", "val/mse/dataloader_idx_1", "val0/plain", "val1/plain"}
     assert float(row["reward"]) == -float(row["val/mse/dataloader_idx_1"])
     assert [row[name] for name in ("seen", "seen_step", "seen_epoch")] == ["2.5", "4.0", "2.5"]
+
+
+def test_columns_of_a_row_are_not_taken_by_what_a_module_logs(experiment):
+    logs = """
+def on_validation_epoch_end(self): self.log_dict({"epoch": 7.0, "reward": 8.0, "lr": 9.0, "seconds": 1e6})
+Lit.on_validation_epoch_end = on_validation_epoch_end
+"""
+    experiment.write(BOTH + logs)
+    with pytest.warns(
+        HelixbandWarning, match="the module logs epoch, lr, reward, seconds, of which train_res"
+    ):
+        assert experiment("--epoch", "2", "--set", "lr=0.1") == 0
+    found = rows(experiment.path / "results" / "trials" / "single")
+    assert [(row["epoch"], row["lr"]) for row in found] == [("1", "0.1"), ("2", "0.1")]
+    assert all(float(row["reward"]) == -float(row["val/mse"]) for row in found)
+    assert all(float(row["seconds"]) < 1000 for row in found)
+    assert experiment("--epoch", "3", "--set", "lr=0.1") == 0
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 2), ("min", 3)])

@@ -67,6 +67,10 @@ REFUSED = {
     "'callbacks': [L.pytorch.callbacks.EarlyStopping('val_mse')]": (
         "Early stopping conditioned on metric `val_mse` which is not available"
     ),
+    "'callbacks': [3]": "gives the callback 3, a builtins.int; it has to be a Callback of lightning.pytorch",
+    "'callbacks': __import__('pytorch_lightning').callbacks.EarlyStopping('val/mse')": (
+        "pytorch_lightning.callbacks.early_stopping.EarlyStopping; it has to be a Callback of lightning"
+    ),
     "'max_steps': 3": "There was no validation in epoch 1, which ended after 3 of 4 batches: give more",
     "'limit_val_batches': 0": "There was no validation in epoch 1: the validation set has no batch",
 }
