@@ -129,7 +129,8 @@ def told(file: Path, overrides: Sequence[str]) -> Iterator[None]:
         yield
     except RecursionError as error:
         raise UsageError(
-            f"{file}: its defaults lists go round in a circle: {_cycle(file)}; take an entry out of one"
+            f"{file}: its defaults lists go round in a circle{_cycle(file, overrides)}; take an entry out of "
+            "one"
         ) from error
     except MissingConfigException as error:
         raise UsageError(f"{file}: {_no_option(error)}") from error
@@ -197,8 +198,8 @@ def keys_of(config: DictConfig) -> list[str]:
     return found
 
 
-def _cycle(file: Path) -> str:
-    """The files of a defaults list that lead back to one of them, as far as their plain names tell."""
+def _cycle(file: Path, overrides: Sequence[str]) -> str:
+    """The files of defaults lists that lead back to one of them, as far as their plain names tell."""
 
     def follow(path: Path, seen: list[Path]) -> list[Path] | None:
         if path in seen:
@@ -211,8 +212,11 @@ def _cycle(file: Path) -> str:
                     return loop
         return None
 
-    loop = follow(file, [])
-    return " -> ".join(str(path.relative_to(file.parent)) for path in loop) if loop else ""
+    options = [text.lstrip("+").partition("=") for text in overrides]
+    chosen = [file.parent / group / f"{option}.yaml" for group, _, option in options]
+    loop = next(filter(None, (follow(path, []) for path in [file, *chosen])), [])
+    told = " -> ".join(str(path.relative_to(file.parent)) for path in loop)
+    return f": {told}" if told else ""
 
 
 def _files_of(entry: Any) -> list[str]:

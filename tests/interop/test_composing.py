@@ -139,6 +139,10 @@ def test_a_circle_of_files_is_told_with_them(configs: Path) -> None:
     with pytest.raises(UsageError, match=r"circle: model/a.yaml -> model/b.yaml -> model/a.yaml"):
         (configs / "train.yaml").write_text("defaults: [{model: a}]")
         composed(configs)
+    (configs / "train.yaml").write_text("defaults:\n  - _self_\n  - model: c\n")
+    (configs / "model" / "c.yaml").write_text("lr: 1\n")
+    with pytest.raises(UsageError, match=r"circle: model/a.yaml -> model/b.yaml -> model/a.yaml"):
+        composed(configs, "model=a")
 
 
 def test_a_file_that_is_not_there_is_told_with_the_nearest(configs: Path) -> None:
