@@ -203,3 +203,39 @@ def test_what_changes_nothing_is_no_hyperparameter_and_variables_are_set(
     assert json.loads((project / "results/trials/single/config.json").read_text()) == {}
     assert os.environ.pop("OF_THE_JOB") == "3"
     assert "done already" in train(*words)
+
+
+CALLBACKS = """
+model_checkpoint:
+  _target_: lightning.pytorch.callbacks.ModelCheckpoint
+  dirpath: ${paths.output_dir}/checkpoints
+  filename: "epoch_{epoch:03d}"
+  monitor: val/acc
+  mode: max
+  save_last: true
+  auto_insert_metric_name: false
+model_summary:
+  _target_: lightning.pytorch.callbacks.RichModelSummary
+  max_depth: -1
+rich_progress_bar:
+  _target_: lightning.pytorch.callbacks.RichProgressBar
+"""
+DEBUG = """
+# @package _global_
+task_name: debug
+callbacks: null
+logger: null
+trainer: {fast_dev_run: true, detect_anomaly: true}
+"""
+
+
+def test_the_callbacks_and_the_quick_run_of_a_template_work(project: Path, train: Train) -> None:
+    (project / "configs" / "callbacks" / "template.yaml").write_text(CALLBACKS)
+    (project / "configs" / "debug" / "fdr.yaml").write_text(DEBUG.lstrip())
+    train("callbacks=template", "trainer.max_epochs=2")
+    assert (project / "results" / "checkpoints" / "last.ckpt").is_file()
+    printed = train("debug=fdr", "--result", "quick")
+    assert (
+        "trainer.fast_dev_run=true is read as trainer.max_epochs=1, trainer.limit_train_batches=1" in printed
+    )
+    assert "epoch 1/1" in printed and (project / "quick" / "test_result.json").is_file()
