@@ -97,8 +97,13 @@ def _settings(args: Namespace, job: DictConfig, file: str, notes: list[str]) -> 
     if not _has_data_flag(args) and (path := data_directory(job)):
         os.makedirs(path, exist_ok=True)
         args.data = path
+    is_endless = OmegaConf.select(job, "trainer.max_epochs") == -1
+    if is_endless and args.epoch is None:
+        notes.append(
+            "note: trainer.max_epochs is -1, without end; a trial has 20 epochs, or those of --epoch"
+        )
     settings: dict[str, Any] = {
-        "epoch": _number(job, "trainer.max_epochs", 1, file),
+        "epoch": None if is_endless else _number(job, "trainer.max_epochs", 1, file),
         "seed": _number(job, "seed", 0, file),
         "batch_size": _number(job, f"{data_node(job, file)}.batch_size", 1, file),
     }
@@ -131,7 +136,7 @@ def data_directory(job: DictConfig) -> str | None:
 
 def _number(job: DictConfig, key: str, least: int, file: str) -> int | None:
     value = OmegaConf.select(job, key)
-    if value is None or value == -1:
+    if value is None:
         return None
     if type(value) is not int or value < least:
         raise UsageError(f"{file}: {key} is {value!r}; it has to be a whole number from {least}")

@@ -152,6 +152,15 @@ def test_several_processes_are_refused_in_the_words_of_an_experiment(
     assert told in train("--epoch", "1", code=2)
 
 
+def test_a_training_without_end_is_told_how_long_it_is(train: Train) -> None:
+    printed = train("trainer.max_epochs=-1", "--dry-run", "--no-data-check")
+    assert (
+        "note: trainer.max_epochs is -1, without end; a trial has 20 epochs, or those of --epoch" in printed
+    )
+    printed = train("trainer.max_epochs=-1", "--epoch", "1", "--dry-run", "--no-data-check")
+    assert "without end" not in printed
+
+
 def test_a_key_of_an_older_trainer_is_told_in_one_line(train: Train) -> None:
     printed = train("+trainer.gpus=0", "~trainer.accelerator", "--dry-run", "--no-data-check")
     assert printed.count("trainer.gpus=0 is read as trainer.accelerator=cpu") == 1
