@@ -100,7 +100,7 @@ def _settings(args: Namespace, job: DictConfig, file: str, notes: list[str]) -> 
     is_endless = OmegaConf.select(job, "trainer.max_epochs") == -1
     if is_endless and args.epoch is None:
         notes.append(
-            "note: trainer.max_epochs is -1, without end; a trial has 20 epochs, or those of --epoch"
+            "note: trainer.max_epochs is -1, without end; a trial has 20, or those of --epoch"
         )
     settings: dict[str, Any] = {
         "epoch": None if is_endless else _number(job, "trainer.max_epochs", 1, file),
