@@ -99,9 +99,7 @@ def _settings(args: Namespace, job: DictConfig, file: str, notes: list[str]) -> 
         args.data = path
     is_endless = OmegaConf.select(job, "trainer.max_epochs") == -1
     if is_endless and args.epoch is None:
-        notes.append(
-            "note: trainer.max_epochs is -1, without end; a trial has 20, or those of --epoch"
-        )
+        notes.append("note: trainer.max_epochs is -1, without end; a trial has 20, or those of --epoch")
     settings: dict[str, Any] = {
         "epoch": None if is_endless else _number(job, "trainer.max_epochs", 1, file),
         "seed": _number(job, "seed", 0, file),

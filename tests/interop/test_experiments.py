@@ -154,9 +154,7 @@ def test_several_processes_are_refused_in_the_words_of_an_experiment(
 
 def test_a_training_without_end_is_told_how_long_it_is(train: Train) -> None:
     printed = train("trainer.max_epochs=-1", "--dry-run", "--no-data-check")
-    assert (
-        "note: trainer.max_epochs is -1, without end; a trial has 20, or those of --epoch" in printed
-    )
+    assert "note: trainer.max_epochs is -1, without end; a trial has 20, or those of --epoch" in printed
     printed = train("trainer.max_epochs=-1", "--epoch", "1", "--dry-run", "--no-data-check")
     assert "without end" not in printed
 
