@@ -1,5 +1,6 @@
 """Blocks of streamed files, read by a thread while the batches of those before are used."""
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -67,6 +68,10 @@ class Ahead(Generic[Read]):
 
     def __init__(self, read: Callable[[int], Read], count: int) -> None:
         self._read, self._count = read, count
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._thread = ThreadPoolExecutor(1)
         self._next: tuple[int, Future[Read]] | None = None
 
@@ -80,6 +85,8 @@ class Ahead(Generic[Read]):
 
     def item(self, number: int) -> Read:
         """The item of this number; raises what its reading raised."""
+        if os.getpid() != self._process:  # a fork, which has no thread
+            self._begin()
         number_read, future = self._next or (-1, None)
         if future is None or number_read != number:
             future = self._thread.submit(self._read, number)

@@ -20,6 +20,7 @@ _PREFIXES = os.environ.get("HDF5_VDS_PREFIX", "")  # HDF5 reads it once, when it
 class H5Table:
     """One file, known by its shape; rows are read when asked for, and no file stays open.
 
+    Numbers come in the byte order of the machine, whatever that of the file.
     `plain` are tables of numbers, which `read_into` can read.
     Raises `DataError` naming the file and what is wrong with it.
     """
@@ -33,7 +34,8 @@ class H5Table:
             self.rows = len(data)
             self.bytes = data.nbytes + (0 if label is None else label.nbytes)
             self.labelled = label is not None
-            self._forms = [(held.shape[1:], held.dtype) for held in (data, label) if held is not None]
+            sets = [held for held in (data, label) if held is not None]
+            self._forms = [(held.shape[1:], held.dtype.newbyteorder("=")) for held in sets]
             self.plain = all(dtype.kind in "biuf" and 0 not in shape for shape, dtype in self._forms)
             self.kind = f"data of {data.shape[1:]} {data.dtype}"
             if label is not None:
@@ -45,6 +47,10 @@ class H5Table:
 
     def read(self, start: int, stop: int) -> tuple[Any, Any]:
         """Rows start to stop (0-based, end-exclusive) of `data` and of `label`, None without labels."""
+        if self.plain:
+            arrays = self.empty(stop - start)
+            self.read_into(arrays, start)
+            return arrays[0], arrays[1] if self.labelled else None
         with self._reading() as file:
             return file["data"][start:stop], file["label"][start:stop] if self.labelled else None
 

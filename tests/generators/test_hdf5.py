@@ -222,6 +222,7 @@ def test_numbers_of_any_type_are_read(tmp_path: Path, dtype: str, memory_limit: 
     path = write(tmp_path / "a.h5", np.array([[0, 1], [1, 0]], dtype), np.array([1, 0], dtype))
     ((x, y),) = H5pyBatchGenerator(path, memory_limit=memory_limit)
     assert x.tolist() == [[0, 1], [1, 0]] and y.tolist() == [1, 0]
+    assert x.dtype == y.dtype == np.dtype(dtype).newbyteorder("=")  # which torch takes
 
 
 def test_compressed_files_are_read(tmp_path: Path) -> None:
@@ -507,6 +508,20 @@ def test_a_thread_reads_ahead_and_ends_with_the_iteration(
     assert reading() == before + 1
     left.close()
     assert reading() == before
+
+
+def test_a_forked_process_goes_on_with_an_iteration(tmp_path: Path, small_blocks: None) -> None:
+    left = iter(H5pyBatchGenerator(write_files(tmp_path, [40]), 10, **STREAMED))
+    next(left)
+
+    class Left(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return left
+
+    loader = torch.utils.data.DataLoader(
+        Left(), batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=20
+    )
+    assert [y.tolist() for _, y in loader] == [list(range(first, first + 100, 10)) for first in (100, 200, 300)]
 
 
 def test_process_x_y_is_called_by_the_thread_that_iterates(tmp_path: Path, small_blocks: None) -> None:
