@@ -1,15 +1,18 @@
 """The model that `--weights FILE` gives: the weights of a file as they are, without a training.
 
-They become the best state of the single trial, of epoch 0. So a later run finds a model there as after a
-training, and the file is not needed any more; where it is given again, it has to be the same.
+They become the best state of the single trial, of the epoch that a checkpoint of ours has, or of epoch 0. So
+a later run finds a model there as after a training, and the file is not needed any more; where it is given
+again, it has to be the same.
 """
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from base_model import BaseModel
 from helixband.env import credential_in
 from helixband.errors import ResultsMismatch, StorageError, UsageError, listed
 from helixband.randomness import derive_seed
@@ -91,14 +94,20 @@ class Untrained(Stage):
             raise self._another(origin)
         self.origin = replace(origin, sha256=read.sha256)
         model = trainer.passing_model(config)
+        where = f"{origin}, {read.kind},"
         content: dict[str, Any] = {"epoch": 0, "steps": 0, "reward": -math.inf, "trial": SINGLE}
         if model.engine.foreign is not None:  # parts of a LightningModule may be made by its hooks alone
             self._content = content | {"state_dict": read.tensors}
             try:
-                model.engine.state.use(model, self._content, f"{origin}, {read.kind},")
+                model.engine.state.use(model, self._content, where)
             except StorageError as error:
                 raise UsageError(str(error)) from error
             return
+        if read.checkpoint.get("average", {}).get("count"):
+            raise UsageError(
+                f"{where} is a state of a training that averages its weights, and evaluates with the averages. "
+                "Give the best.pt beside it, which has those"
+            )
         match = Start(origin, lambda: read.tensors).put_into(model.network)
         if match.missing:
             raise UsageError(
@@ -108,7 +117,21 @@ class Untrained(Stage):
             )
         for line in match.lines(origin):
             self.progress.say(line)
-        self._content = content | model.engine.state.weights(model)
+        self._use_rest(model, read.checkpoint, where)
+        moment = {name: read.checkpoint[name] for name in ("epoch", "steps") if name in read.checkpoint}
+        self._content = content | moment | model.engine.state.weights(model)
+
+    def _use_rest(self, model: BaseModel, checkpoint: Mapping[str, Any], where: str) -> None:
+        """Give a model what a checkpoint has besides the network: criterion, attributes, what modules hold."""
+        try:
+            lacking = model.engine.state.use_but_network(model, checkpoint, where)
+        except StorageError as error:
+            raise UsageError(
+                f"{error}. A checkpoint is used with the definition that it was trained with; for the network "
+                "alone, save its entry `network` in a file of its own, by torch.save"
+            ) from error
+        if lacking:
+            self.progress.say(f"  not in the file, and as init_model made it: {listed(lacking, SHOWN)}")
 
     def install(self, config: dict[str, Any]) -> None:
         """Make them the best state of the trial, and the trial the best one."""

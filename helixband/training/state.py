@@ -146,18 +146,26 @@ class ModelState:
 
     def weights_in(self, model: Any, content: Mapping[str, Any]) -> dict[str, Any]:
         """Of what `capture` gave, what evaluation and prediction depend on."""
-        plain = {
-            path: code
-            for path, code in content["plain"].items()
-            if path[0][1] in MODEL and path[1:2] not in _OF_TRAINING
-        }
-        return {**{name: content[name] for name in _inferring(self._parts(model))}, "plain": plain}
+        parts = {name: content[name] for name in _inferring(self._parts(model))}
+        return {**parts, "plain": _plain_of_model(content["plain"])}
 
     def use(self, model: Any, content: Mapping[str, Any], where: str) -> None:
         """Take the weights of a checkpoint, and the moment of schedules that they are from."""
         put_back(model, load_parts(self._constants.added(content), _inferring(self._parts(model)), where))
         put(self.roots(model), content.get("plain", {}), where)
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
+
+    def use_but_network(self, model: Any, content: Mapping[str, Any], where: str) -> list[str]:
+        """As `use`, for all but the network, which has its weights; of `weights` and `capture` alike.
+
+        Gives the names of the other parts with a state of which the content has nothing.
+        """
+        kept = {name: part for name, part in content.items() if name not in ("network", "plain")}
+        moment = {"epoch": content.get("epoch", 0), "steps": content.get("steps", 0)}
+        plain = _plain_of_model(content.get("plain", {}))
+        self.use(model, {**kept, **moment, "plain": plain}, where)
+        there = {"network", "plain", *content}
+        return [name for name in sorted(self._stateful) if name not in there and self.weights(model).get(name)]
 
     def _parts(self, model: Any) -> dict[str, Any]:
         trained = {"network": model.network, "optimizer": model.optimizer}
@@ -240,6 +248,15 @@ def _covered(parts: Mapping[str, Any]) -> Iterator[Any]:
         elif isinstance(part, nn.Module):
             yield from part.modules()
             yield from part.state_dict(keep_vars=True).values()
+
+
+def _plain_of_model(plain: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Of the plain values by path, those on which evaluation and prediction depend."""
+    return {
+        path: code
+        for path, code in plain.items()
+        if path[0][1] in MODEL and path[1:2] not in _OF_TRAINING
+    }
 
 
 def _inferring(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,11 +26,15 @@ _CODE = re.compile(r"Unsupported (?:global|class)|GLOBAL|Trying to|TorchScript")
 
 
 class Weights(NamedTuple):
-    """The tensors of a file by name, on the CPU; what kind of file it is, in words, and its SHA-256."""
+    """The tensors of a file by name, on the CPU; what kind of file it is, in words, and its SHA-256.
+
+    `checkpoint` is all that the file has, if it is a checkpoint of Helixband, and else empty.
+    """
 
     kind: str
     tensors: dict[str, Tensor]
     sha256: str
+    checkpoint: Mapping[str, Any] = {}
 
 
 def read_weights(path: str, where: str, trusted: bool = False) -> Weights:
@@ -46,7 +50,9 @@ def read_weights(path: str, where: str, trusted: bool = False) -> Weights:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             if path.endswith(".safetensors") or _begins_as_safetensors(file):
                 return Weights("safetensors", _of_safetensors(file, where), sha256)
-            return Weights(*_weights_in(_content(file, where, trusted), where), sha256)
+            content = _content(file, where, trusted)
+            kind, tensors = _weights_in(content, where)
+            return Weights(kind, tensors, sha256, content if _is_of_helixband(content) else {})
     except FileNotFoundError:
         raise UsageError(f"{where} does not exist") from None
     except OSError as error:
@@ -105,7 +111,7 @@ def _weights_in(content: Any, where: str) -> tuple[str, dict[str, Tensor]]:
         return "a module", _tensors(content)
     if not isinstance(content, Mapping):
         raise UsageError(f"{where} holds a {type(content).__name__}; it has to hold weights by their names")
-    if isinstance(content.get("format"), int) and isinstance(content.get("network"), Mapping):
+    if _is_of_helixband(content):
         checkpoints.check_format(content, "it")
         return "a checkpoint of Helixband", _tensors(content["network"])
     entries = [key for key in ENTRIES if _tensors(content.get(key))]
@@ -123,6 +129,11 @@ def _weights_in(content: Any, where: str) -> tuple[str, dict[str, Tensor]]:
         f"{where} has no weights under a name that is known ({', '.join(ENTRIES)}); it has {has}. Save the "
         "state_dict alone, with torch.save(model.state_dict(), FILE)"
     )
+
+
+def _is_of_helixband(content: Any) -> bool:
+    has_both = isinstance(content, Mapping) and {"format", "network"} <= content.keys()
+    return has_both and isinstance(content["format"], int) and isinstance(content["network"], Mapping)
 
 
 def _tensors(found: Any) -> dict[str, Tensor]:

@@ -41,6 +41,83 @@ def test_a_checkpoint_scores_as_after_its_training_and_its_file_is_not_needed_an
     assert not (project.results / "start.pt").exists()
 
 
+WITH_MORE = """
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, output, target):
+        return (((output - target) / self.log_scale.exp()) ** 2).mean() + self.log_scale
+
+
+class Model(Model):
+    def init_model(self):
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        criterion = Scaled()
+        self.batches, self.table = 0, {"batches": 0}
+        parameters = [*network.parameters(), *criterion.parameters()]
+        super(RegressionModel, self).init_model(network, criterion, optim.Adam(parameters, 0.05))
+
+    def train_step(self, x, y):
+        self.batches += 1
+        self.table["batches"] += 2
+        return super().train_step(x, y[:, None])
+
+    def compute_loss(self, output, y):
+        return self.criterion(output, y.reshape(output.shape))
+
+    def eval_metrics(self, y_true, y_pred):
+        return {"batches": self.batches, "of_table": self.table["batches"]}
+"""
+"""A criterion that is trained, statistics of BatchNorm, and what a model keeps on itself."""
+
+
+@pytest.mark.parametrize("name", ["best.pt", "last.pt"])
+def test_all_that_a_checkpoint_has_for_the_evaluation_is_used(project: Project, name: str) -> None:
+    project.define(WITH_MORE)
+    assert project.run(*TRAINED).code == 0
+    scored = project.json("test_result.json")
+    assert (scored["batches"], scored["of_table"]) == (6, 12)
+    file = project.results / "trials/single/checkpoints" / name
+    ran = project.run("--weights", str(file), "--eval", "--result", str(project.path / "as_it_is"))
+    assert ran.code == 0, ran.err
+    assert json.loads((project.path / "as_it_is/test_result.json").read_text()) == scored
+
+
+def test_parts_that_a_file_lacks_are_told(project: Project) -> None:
+    project.define(WITH_MORE)
+    assert project.run(*TRAINED).code == 0
+    network = checkpoints.load(project.results / "best_config/checkpoints/best.pt")["network"]
+    torch.save(network, project.path / "network.pt")
+    flags = ("--weights", str(project.path / "network.pt"), "--eval", *TRAINED[4:8])
+    ran = project.run(*flags, "--result", str(project.path / "as_it_is"))
+    assert ran.code == 0, ran.err
+    assert "not in the file, and as init_model made it: criterion" in ran.out
+
+
+def test_averages_are_those_of_the_best_checkpoint(project: Project) -> None:
+    assert project.run(*TRAINED, "--with", "ema_decay=0.5").code == 0
+    folder, other = project.results / "trials/single/checkpoints", ("--result", str(project.path / "other"))
+    refused = project.run("--weights", str(folder / "last.pt"), "--eval", *other)
+    assert refused.code == 2
+    assert "averages its weights, and evaluates with the averages. Give the best.pt" in refused.err
+    assert project.run("--weights", str(folder / "best.pt"), "--eval", *other).code == 0
+    assert json.loads((project.path / "other/test_result.json").read_text()) == project.json("test_result.json")
+
+
+def test_a_checkpoint_of_another_criterion_is_refused(project: Project) -> None:
+    project.define(WITH_MORE)
+    assert project.run(*TRAINED).code == 0
+    file = project.results / "trials/single/checkpoints/best.pt"
+    project.define(WITH_MORE.replace("log_scale", "log_width"))
+    refused = project.run("--weights", str(file), "--eval", "--result", str(project.path / "other"))
+    assert refused.code == 2
+    assert "does not fit the criterion of this definition" in refused.err
+    assert "for the network alone, save its entry `network`" in refused.err
+
+
 def test_a_state_dict_needs_the_configuration_that_it_was_trained_with(project: Project) -> None:
     shapes = {"0.weight": (4, 3), "0.bias": (4,), "3.weight": (1, 4), "3.bias": (1,)}
     state = {name: torch.full(shape, 0.25) for name, shape in shapes.items()}
