@@ -105,8 +105,8 @@ class Untrained(Stage):
             return
         if read.checkpoint.get("average", {}).get("count"):
             raise UsageError(
-                f"{where} is a state of a training that averages its weights, and evaluates with the averages. "
-                "Give the best.pt beside it, which has those"
+                f"{where} is a state of a training that averages its weights, and evaluates with the "
+                "averages. Give the best.pt beside it, which has those"
             )
         match = Start(origin, lambda: read.tensors).put_into(model.network)
         if match.missing:
@@ -122,13 +122,13 @@ class Untrained(Stage):
         self._content = content | moment | model.engine.state.weights(model)
 
     def _use_rest(self, model: BaseModel, checkpoint: Mapping[str, Any], where: str) -> None:
-        """Give a model what a checkpoint has besides the network: criterion, attributes, what modules hold."""
+        """Give a model what a checkpoint has besides the weights of its network; say what it lacks."""
         try:
             lacking = model.engine.state.use_but_network(model, checkpoint, where)
         except StorageError as error:
             raise UsageError(
-                f"{error}. A checkpoint is used with the definition that it was trained with; for the network "
-                "alone, save its entry `network` in a file of its own, by torch.save"
+                f"{error}. A checkpoint is used with the definition that it was trained with; for the "
+                "network alone, save its entry `network` in a file of its own, by torch.save"
             ) from error
         if lacking:
             self.progress.say(f"  not in the file, and as init_model made it: {listed(lacking, SHOWN)}")

@@ -164,8 +164,8 @@ class ModelState:
         moment = {"epoch": content.get("epoch", 0), "steps": content.get("steps", 0)}
         plain = _plain_of_model(content.get("plain", {}))
         self.use(model, {**kept, **moment, "plain": plain}, where)
-        there = {"network", "plain", *content}
-        return [name for name in sorted(self._stateful) if name not in there and self.weights(model).get(name)]
+        lacking = self._stateful - {"network", *content}
+        return sorted(name for name in lacking if self.weights(model).get(name))
 
     def _parts(self, model: Any) -> dict[str, Any]:
         trained = {"network": model.network, "optimizer": model.optimizer}
@@ -253,9 +253,7 @@ def _covered(parts: Mapping[str, Any]) -> Iterator[Any]:
 def _plain_of_model(plain: Mapping[Any, Any]) -> dict[Any, Any]:
     """Of the plain values by path, those on which evaluation and prediction depend."""
     return {
-        path: code
-        for path, code in plain.items()
-        if path[0][1] in MODEL and path[1:2] not in _OF_TRAINING
+        path: code for path, code in plain.items() if path[0][1] in MODEL and path[1:2] not in _OF_TRAINING
     }
 
 

@@ -521,7 +521,8 @@ def test_a_forked_process_goes_on_with_an_iteration(tmp_path: Path, small_blocks
     loader = torch.utils.data.DataLoader(
         Left(), batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=20
     )
-    assert [y.tolist() for _, y in loader] == [list(range(first, first + 100, 10)) for first in (100, 200, 300)]
+    labels = [y.tolist() for _, y in loader]
+    assert labels == [list(range(first, first + 100, 10)) for first in (100, 200, 300)]
 
 
 def test_process_x_y_is_called_by_the_thread_that_iterates(tmp_path: Path, small_blocks: None) -> None:

@@ -104,7 +104,8 @@ def test_averages_are_those_of_the_best_checkpoint(project: Project) -> None:
     assert refused.code == 2
     assert "averages its weights, and evaluates with the averages. Give the best.pt" in refused.err
     assert project.run("--weights", str(folder / "best.pt"), "--eval", *other).code == 0
-    assert json.loads((project.path / "other/test_result.json").read_text()) == project.json("test_result.json")
+    scored = json.loads((project.path / "other/test_result.json").read_text())
+    assert scored == project.json("test_result.json")
 
 
 def test_a_checkpoint_of_another_criterion_is_refused(project: Project) -> None:
