@@ -16,8 +16,10 @@ from helixband.run.values import AUTO
 from helixband.search.executors.task import Document
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.workers import threads_of
+from helixband.training import snapshot
 from helixband.training.member import Member
 from helixband.training.passes import train_pass
+from helixband.training.reading import keeps_iterator
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.eager import Eager
 from helixband.training.steps.packed import Packed
@@ -41,6 +43,7 @@ class Packing(Stage):
     def __init__(self, context: Context, trainer: Trainer) -> None:
         super().__init__(context)
         self._trainer = trainer
+        self._of_data = self.args.data, self.args.batch_size
         self._on_gpu = choose_device(self.args.cpu).type == "cuda"
 
     def slots(self, configs: Sequence[Document]) -> int | None:
@@ -73,8 +76,9 @@ class Packing(Stage):
 
         It is the median over rounds of both, so that other work on the machine counts for both.
         """
-        ways = [self._passes(configs, self._together), self._passes(configs, self._alone)]
-        rounds = [[take_pass() for take_pass in ways] for _ in range(1 + ROUNDS)]
+        with snapshot.left_as_it_was(self.definition.training_data(*self._of_data)):
+            ways = [self._passes(configs, self._together), self._passes(configs, self._alone)]
+            rounds = [[take_pass() for take_pass in ways] for _ in range(1 + ROUNDS)]
         return statistics.median(together / alone for together, alone in rounds[1:])
 
     def _passes(self, configs: Sequence[Document], way: Way) -> Callable[[], float]:
@@ -115,9 +119,8 @@ class Packing(Stage):
         return member
 
     def _data(self) -> tuple[Iterable[Any], Iterable[Any]]:
-        """The training and validation data, a generator of the definition's own for each member."""
-        data = self.args.data, self.args.batch_size
-        train, val = self.definition.training_data(*data)
-        if not isinstance(train, BatchGenerator):
-            train, _ = self.definition.training_set(*data)
+        """The training and validation data: generators of ours that all members share, or else their own."""
+        train, val = self.definition.training_data(*self._of_data)
+        if isinstance(train, BatchGenerator) and keeps_iterator(train):
+            train, _ = self.definition.training_set(*self._of_data)
         return train, val

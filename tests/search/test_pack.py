@@ -37,6 +37,21 @@ class Model(RegressionModel):
 """
 """Appended to the toy: no dropout, whose masks are others in a pack."""
 
+NOISY = """
+class Noisy(MatrixBatchGenerator):
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        self.rng, self.epochs = np.random.default_rng(3), 0
+    def __iter__(self):
+        self.epochs += 1
+        for x, y in super().__iter__():
+            yield x + self.rng.normal(size=x.shape).astype(np.float32) + np.float32(self.epochs), y
+
+def get_train_generator(data_dir, batch_size):
+    return Noisy(*table(0, 60), batch_size, shuffle=True)
+"""
+"""A generator derived from one of ours, which holds random numbers and a count of its own."""
+
 ACTING = """
 import os, time
 
@@ -192,6 +207,20 @@ def test_a_timing_decides_once_whether_trials_are_packed(
     assert "--pack auto: up to 8 trials together, as 8 trials together take" in run.out
     assert journal(project, "packed")[0]["pack"] == 8
     assert drawn(project, "packed") == drawn(project, "plain")
+
+
+def test_a_timing_leaves_what_a_generator_of_the_definition_holds(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.define(PLAIN + NOISY)
+    assert project.run(*SEARCH, "--result", str(project.path / "plain")).code == 0
+    monkeypatch.setattr(packing, "GAIN", 0.0)
+    for flags in ((), ("--no-data-check",)):
+        place = "off" + "".join(flags)
+        run = project.run(*SEARCH, *flags, "--pack", "auto", "--result", str(project.path / place))
+        assert run.code == 0, run.err
+        assert "--pack auto: off, as 8 trials" in run.out
+        assert journal(project, place) == journal(project, "plain")
 
 
 def test_trials_that_cannot_be_timed_are_not_packed(project: Project) -> None:
