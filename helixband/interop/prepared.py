@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from helixband.files import locked_file
@@ -151,10 +151,15 @@ def _shown(module: Any) -> dict[str, str]:
 
 def _read(module: Any, names: Iterable[str]) -> dict[str, str]:
     """Of these names, those of attributes and hyperparameters that a module has, and what it has there."""
+    held = _held(module)
+    return {name: repr(held[name]) for name in names if name in held and name not in _OF_TRAINERS}
+
+
+def _held(module: Any) -> dict[str, Any]:
     held = {f"hparams.{name}": value for name, value in vars(module).get("_hparams", {}).items()}
     for part in (vars(module), *(vars(module)[kind] for kind in ("_modules", "_parameters", "_buffers"))):
         held |= part
-    return {name: repr(held[name]) for name in names if name in held and name not in _OF_TRAINERS}
+    return held
 
 
 @contextlib.contextmanager
@@ -164,15 +169,36 @@ def _noting(module: Any, noted: set[str]) -> Iterator[None]:
     kind: Any = type(module)
     one_by_one = isinstance(hyperparameters, dict)
 
+    looks_up: list[str] = []
+
     def read(self: Any, name: str) -> Any:
-        if name != "_hparams" or not one_by_one:
+        if name == "__dict__" and not looks_up:  # as vars(self) does
+            note_all()
+        elif name != "_hparams" or not one_by_one:
             noted.add(name)
         return kind.__getattribute__(self, name)
 
+    def look_up(self: Any, name: str) -> Any:
+        looks_up.append(name)  # in __dict__, for this name alone
+        try:
+            return kind.__getattr__(self, name)
+        finally:
+            looks_up.pop()
+
+    def note_all() -> None:
+        noted.update(held)
+
+    held = _held(module).keys()
+    if any("__init_subclass__" in vars(base) for base in kind.__mro__[:-1]):
+        note_all()  # it is told of classes that are derived, and may refuse or register them
+        yield
+        return
+    methods = {"__getattribute__": read, "__getattr__": look_up}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_of_class(module, {"__getattribute__": read}))
+        stack.enter_context(_of_class(module, methods, note_all))
         if one_by_one:
-            stack.enter_context(_of_class(hyperparameters, _noting_keys(type(hyperparameters), noted)))
+            keys = _noting_keys(type(hyperparameters), noted)
+            stack.enter_context(_of_class(hyperparameters, keys, note_all))
         yield
 
 
@@ -194,18 +220,37 @@ def _noting_keys(kind: type[Any], noted: set[str]) -> dict[str, Any]:
         return call
 
     of_all_keys = ("__iter__", "__repr__", "__eq__", "keys", "values", "items", "copy")
-    one_key = {name: of_one(name) for name in ("__getitem__", "get")}
+    of_one_key = ("__getitem__", "__contains__", "get", "pop", "setdefault")
+    one_key = {name: of_one(name) for name in of_one_key}
     return one_key | {name: of_all(name) for name in of_all_keys}
 
 
 @contextlib.contextmanager
-def _of_class(thing: Any, methods: dict[str, Any]) -> Iterator[None]:
-    """In the body, a thing is of a class that is derived from its own and has these methods."""
+def _of_class(thing: Any, methods: dict[str, Any], note_all: Callable[[], None]) -> Iterator[None]:
+    """In the body, a thing is of a class that is derived from its own and has these methods.
+
+    It is pickled and copied as one of its own class, and `note_all` is called first: a copy notes nothing.
+    """
     kind = type(thing)
-    derived = type(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
-    # By object: the classes' own ways of setting an attribute read others, or store it as a key.
-    object.__setattr__(thing, "__class__", derived)
+
+    def reduced(self: Any, protocol: Any) -> Any:
+        note_all()
+        with _set_class(self, kind):
+            return kind.__reduce_ex__(self, protocol)
+
+    as_own: dict[str, Any] = {"__reduce_ex__": reduced, "__class__": property(lambda self: kind)}
+    content = {**methods, **as_own, "__module__": kind.__module__}
+    with _set_class(thing, type(kind.__name__, (kind,), content)):
+        yield
+
+
+@contextlib.contextmanager
+def _set_class(thing: Any, kind: type[Any]) -> Iterator[None]:
+    before = type(thing)
+    # Of object: the classes' own ways of setting an attribute read others, or store it as a key.
+    real = vars(object)["__class__"]
+    real.__set__(thing, kind)
     try:
         yield
     finally:
-        object.__setattr__(thing, "__class__", kind)
+        real.__set__(thing, before)

@@ -121,11 +121,41 @@ if not os.path.exists("prepared.txt"): open("begun", "w").close(); time.sleep(0.
 
 
 @pytest.mark.parametrize(
-    "reads", ["self.hparams.lr", "self.hparams['lr']", "dict(self.hparams)", "self.rate"]
+    "reads",
+    [
+        "self.hparams.lr",
+        "self.hparams['lr']",
+        "self.hparams.setdefault('lr', 1)",
+        "dict(self.hparams)",
+        "self.rate",
+        "vars(self)['rate']",
+        "import pickle; assert pickle.loads(pickle.dumps(self)).rate == vars(self)['rate']",
+        "import pickle; pickle.loads(pickle.dumps(self.forward))",  # as a pool of processes is given it
+        "import copy; copy.deepcopy(self.hparams)",
+    ],
 )
 def test_a_module_prepares_what_its_hyperparameters_say(experiment, reads):
     (experiment.path / "tries.json").write_text('[{"lr": 0.01}, {"lr": 0.1}]')
     experiment.write(BOTH.replace("Lit(**config)", "made(config)") + OF_CONFIGURED + OF_MODULE.format(reads))
+    assert experiment(*EVERY_LR) == 0
+    assert prepared(experiment) == 2
+
+
+def test_a_module_whose_class_is_told_of_derived_ones_prepares_its_data(experiment):
+    (experiment.path / "tries.json").write_text('[{"lr": 0.01}, {"lr": 0.1}]')
+    told = """
+class Registered(Lit):
+    names = []
+    def __init_subclass__(cls, name):
+        Registered.names.append(name)
+class Named(Registered, name="named"):
+    pass
+"""
+    experiment.write(
+        BOTH.replace("Lit(**config)", "Named(**config)")
+        + told
+        + OF_MODULE.format("assert self.names == ['named']")
+    )
     assert experiment(*EVERY_LR) == 0
     assert prepared(experiment) == 2
 
