@@ -231,7 +231,7 @@ def _of_class(thing: Any, methods: dict[str, Any], note_all: Callable[[], None])
 
     It is pickled and copied as one of its own class, and `note_all` is called first: a copy notes nothing.
     """
-    kind = type(thing)
+    kind: Any = type(thing)
 
     def reduced(self: Any, protocol: Any) -> Any:
         note_all()
