@@ -102,6 +102,7 @@ class Untrained(Stage):
                 model.engine.state.use(model, self._content, where)
             except StorageError as error:
                 raise UsageError(str(error)) from error
+            self._tell_differences(model.network.hparams, read.hyperparameters)
             return
         if read.checkpoint.get("average", {}).get("count"):
             raise UsageError(
@@ -120,6 +121,15 @@ class Untrained(Stage):
         self._use_rest(model, read.checkpoint, where)
         moment = {name: read.checkpoint[name] for name in ("epoch", "steps") if name in read.checkpoint}
         self._content = content | moment | model.engine.state.weights(model)
+
+    def _tell_differences(self, here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
+        """Say which hyperparameters of a LightningModule are other in its checkpoint: no shape may show it."""
+        for name, value in there.items():
+            both_plain = {type(value), type(here.get(name))} <= {bool, int, float, str}
+            if both_plain and here[name] != value:
+                self.progress.say(
+                    f"note: {self.origin} was saved with {name}={value}, and here it is {here[name]}"
+                )
 
     def _use_rest(self, model: BaseModel, checkpoint: Mapping[str, Any], where: str) -> None:
         """Give a model what a checkpoint has besides the weights of its network; say what it lacks."""

@@ -28,13 +28,15 @@ _CODE = re.compile(r"Unsupported (?:global|class)|GLOBAL|Trying to|TorchScript")
 class Weights(NamedTuple):
     """The tensors of a file by name, on the CPU; what kind of file it is, in words, and its SHA-256.
 
-    `checkpoint` is all that the file has, if it is a checkpoint of Helixband, and else empty.
+    `checkpoint` is all that the file has, if it is a checkpoint of Helixband, and else empty;
+    `hyperparameters` are those that a checkpoint of Lightning has of its module.
     """
 
     kind: str
     tensors: dict[str, Tensor]
     sha256: str
     checkpoint: Mapping[str, Any] = {}
+    hyperparameters: Mapping[str, Any] = {}
 
 
 def read_weights(path: str, where: str, trusted: bool = False) -> Weights:
@@ -52,7 +54,8 @@ def read_weights(path: str, where: str, trusted: bool = False) -> Weights:
                 return Weights("safetensors", _of_safetensors(file, where), sha256)
             content = _content(file, where, trusted)
             kind, tensors = _weights_in(content, where)
-            return Weights(kind, tensors, sha256, content if _is_of_helixband(content) else {})
+            checkpoint = content if _is_of_helixband(content) else {}
+            return Weights(kind, tensors, sha256, checkpoint, _hyperparameters_in(content))
     except FileNotFoundError:
         raise UsageError(f"{where} does not exist") from None
     except OSError as error:
@@ -134,6 +137,11 @@ def _weights_in(content: Any, where: str) -> tuple[str, dict[str, Tensor]]:
 def _is_of_helixband(content: Any) -> bool:
     has_both = isinstance(content, Mapping) and {"format", "network"} <= content.keys()
     return has_both and isinstance(content["format"], int) and isinstance(content["network"], Mapping)
+
+
+def _hyperparameters_in(content: Any) -> Mapping[str, Any]:
+    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _tensors(found: Any) -> dict[str, Tensor]:

@@ -121,6 +121,9 @@ def test_weights_of_a_plain_trainer_are_tested_as_by_it(experiment, capsys):
     found = trainer.test(module.Lit(0.1), module.Data(".", 10), ckpt_path="plain.ckpt", verbose=False)
     scored = json.loads((experiment.path / "plain" / "test_result.json").read_text())
     assert scored == found[0]
+    assert "was saved with" not in capsys.readouterr().out
+    assert experiment("--weights", "plain.ckpt", "--eval", "--set", "lr=0.5", result="other") == 0
+    assert "plain.ckpt was saved with lr=0.1, and here it is 0.5" in capsys.readouterr().out
 
     experiment.write(BOTH + LATE.format(width=2))
     assert experiment("--epoch", "1", "--set", "lr=0.1", "--eval", result="late") == 0
