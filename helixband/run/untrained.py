@@ -123,7 +123,7 @@ class Untrained(Stage):
         self._content = content | moment | model.engine.state.weights(model)
 
     def _tell_differences(self, here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
-        """Say which hyperparameters of a LightningModule are other in its checkpoint: no shape may show it."""
+        """Say which hyperparameters of a LightningModule are other in its file, which no shape may show."""
         for name, value in there.items():
             both_plain = {type(value), type(here.get(name))} <= {bool, int, float, str}
             if both_plain and here[name] != value:
