@@ -102,7 +102,8 @@ class Untrained(Stage):
                 model.engine.state.use(model, self._content, where)
             except StorageError as error:
                 raise UsageError(str(error)) from error
-            self._tell_differences(model.network.hparams, read.hyperparameters)
+            hyperparameters: Any = model.network.hparams
+            self._tell_differences(hyperparameters, read.hyperparameters)
             return
         if read.checkpoint.get("average", {}).get("count"):
             raise UsageError(
