@@ -158,7 +158,7 @@ class Starting(Stage):
         with trial.writing():
             states = {trial.best_checkpoint: state.best, trial.last_checkpoint: state.last}
             checkpoints.save_together({file: {**kept, "trial": trial.id} for file, kept in states.items()})
-        trial.write_history(table(state.last))
+        trial.write_history(table(state.last), state.last.get("ended"), state.last.get("ways"))
         self._state = None
         told = f"  it goes on from epoch {state.last['epoch']} of {self.origin}"
         ended = state.last.get("ended")

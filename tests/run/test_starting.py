@@ -1,5 +1,6 @@
 """Trainings that begin with the weights of a file, or with the state of another training."""
 
+import json
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -544,3 +545,8 @@ def test_a_state_that_ended_by_itself_is_told(project: Project) -> None:
     assert (
         f"epoch 2 of --resume-from {state}, where it ended by itself (patience): it is complete\n" in ran.out
     )
+    facts = [
+        project.json("trials/single/train_results.json"),
+        json.loads((state.parents[1] / "train_results.json").read_text()),
+    ]
+    assert [each["ended"] for each in facts] == ["patience"] * 2
