@@ -111,6 +111,8 @@ class Untrained(Stage):
                 "averages. Give the best.pt beside it, which has those"
             )
         match = Start(origin, lambda: read.tensors).put_into(model.network)
+        others = read.checkpoint.get("network", {})  # what get_extra_state of a module gave is there, too
+        match = replace(match, missing=tuple(name for name in match.missing if name not in others))
         if match.missing:
             raise UsageError(
                 f"{origin}, {read.kind}, lacks tensors of the network: {listed(match.missing, SHOWN)}. What "

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -156,7 +156,7 @@ class ModelState:
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
     def use_but_network(self, model: Any, content: Mapping[str, Any], where: str) -> list[str]:
-        """As `use`, for all but the network, which has its weights; of `weights` and `capture` alike.
+        """As `use`, for all but the tensors of the network, which it has; of `weights` and `capture` alike.
 
         Gives the names of the other parts with a state of which the content has nothing.
         """
@@ -164,6 +164,9 @@ class ModelState:
         moment = {"epoch": content.get("epoch", 0), "steps": content.get("steps", 0)}
         plain = _plain_of_model(content.get("plain", {}))
         self.use(model, {**kept, **moment, "plain": plain}, where)
+        network = content.get("network", {})
+        extra = {name: revived(value) for name, value in network.items() if not isinstance(value, Tensor)}
+        model.network.load_state_dict(extra, strict=False)  # what get_extra_state of modules gave
         lacking = self._stateful - {"network", *content}
         return sorted(name for name in lacking if self.weights(model).get(name))
 

@@ -52,9 +52,17 @@ class Scaled(nn.Module):
         return (((output - target) / self.log_scale.exp()) ** 2).mean() + self.log_scale
 
 
+class Counting(nn.Identity):
+    batches = 0
+    def get_extra_state(self):
+        return {"batches": self.batches}
+    def set_extra_state(self, state):
+        self.batches = state["batches"]
+
+
 class Model(Model):
     def init_model(self):
-        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1), Counting())
         criterion = Scaled()
         self.batches, self.table = 0, {"batches": 0}
         parameters = [*network.parameters(), *criterion.parameters()]
@@ -63,15 +71,17 @@ class Model(Model):
     def train_step(self, x, y):
         self.batches += 1
         self.table["batches"] += 2
+        self.network[3].batches += 3
         return super().train_step(x, y[:, None])
 
     def compute_loss(self, output, y):
         return self.criterion(output, y.reshape(output.shape))
 
     def eval_metrics(self, y_true, y_pred):
-        return {"batches": self.batches, "of_table": self.table["batches"]}
+        counts = {"batches": self.batches, "of_table": self.table["batches"]}
+        return {**counts, "of_network": self.network[3].batches}
 """
-"""A criterion that is trained, statistics of BatchNorm, and what a model keeps on itself."""
+"""A criterion that is trained, statistics of BatchNorm, and what a model and a module keep on themselves."""
 
 
 @pytest.mark.parametrize("name", ["best.pt", "last.pt"])
@@ -79,10 +89,11 @@ def test_all_that_a_checkpoint_has_for_the_evaluation_is_used(project: Project, 
     project.define(WITH_MORE)
     assert project.run(*TRAINED).code == 0
     scored = project.json("test_result.json")
-    assert (scored["batches"], scored["of_table"]) == (6, 12)
+    assert (scored["batches"], scored["of_table"], scored["of_network"]) == (6, 12, 18)
     file = project.results / "trials/single/checkpoints" / name
     ran = project.run("--weights", str(file), "--eval", "--result", str(project.path / "as_it_is"))
     assert ran.code == 0, ran.err
+    assert "weights: 9 of the 9 tensors" in ran.out and "not in the file" not in ran.out
     assert json.loads((project.path / "as_it_is/test_result.json").read_text()) == scored
 
 
@@ -90,6 +101,8 @@ def test_parts_that_a_file_lacks_are_told(project: Project) -> None:
     project.define(WITH_MORE)
     assert project.run(*TRAINED).code == 0
     network = checkpoints.load(project.results / "best_config/checkpoints/best.pt")["network"]
+    assert network.pop("3._extra_state") == {"batches": 18}
+    project.define(WITH_MORE.replace(", Counting()", "").replace("self.network[3].batches", "self.batches"))
     torch.save(network, project.path / "network.pt")
     flags = ("--weights", str(project.path / "network.pt"), "--eval", *TRAINED[4:8])
     ran = project.run(*flags, "--result", str(project.path / "as_it_is"))
