@@ -286,10 +286,14 @@ class H5pyBatchGenerator(BatchGenerator):
 
             def whole(number: int) -> Joined:
                 memory = memories[number % 2]  # the other one is in use
-                memory.read(
-                    pools[number], lambda block, x, y: self._processed(block.table, x, y, block.start)
-                )
-                return lambda before: _pair(memory.after([leaf for part in before for leaf in leaves(part)]))
+                memory.read(pools[number])
+
+                def joined(before: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+                    for block, arrays in memory.parts():
+                        self._processed(block.table, *_pair(arrays), block.start)  # which checks them
+                    return _pair(memory.after([leaf for part in before for leaf in leaves(part)]))
+
+                return joined
 
             return Ahead(whole, len(pools))
         joining = Joining()

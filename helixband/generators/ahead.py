@@ -1,7 +1,7 @@
 """Blocks of streamed files, read by a thread while the batches of those before are used."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
@@ -39,17 +39,24 @@ class Memory:
     def __init__(self, lead: int) -> None:
         self._lead = self._end = lead
         self._held: list[NDArray[Any]] = []
+        self._blocks: Sequence[Block] = ()
 
-    def read(self, blocks: Sequence[Block], check: Callable[[Block, Any, Any], object]) -> None:
-        """Read blocks of tables that are `plain`; each is checked at once, as (block, data, label)."""
-        self._end = self._lead + sum(block.rows for block in blocks)
+    def read(self, blocks: Sequence[Block]) -> None:
+        """Read blocks of tables that are `plain`; a table is opened once."""
+        self._blocks, self._end = blocks, self._lead + sum(block.rows for block in blocks)
         if not self._held or len(self._held[0]) < self._end:
             self._held = blocks[0].table.empty(self._end)
+        of_tables: dict[H5Table, list[tuple[list[NDArray[Any]], int]]] = {}
+        for block, arrays in self.parts():
+            of_tables.setdefault(block.table, []).append((arrays, block.start))
+        for table, parts in of_tables.items():
+            table.read_into(parts)
+
+    def parts(self) -> Iterator[tuple[Block, list[NDArray[Any]]]]:
+        """The blocks that were read, each with its data and label."""
         first = self._lead
-        for block in blocks:
-            part = [held[first : first + block.rows] for held in self._held]
-            block.table.read_into(part, block.start)
-            check(block, part[0], part[1] if len(part) > 1 else None)
+        for block in self._blocks:
+            yield block, [held[first : first + block.rows] for held in self._held]
             first += block.rows
 
     def after(self, rows: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -49,7 +49,7 @@ class H5Table:
         """Rows start to stop (0-based, end-exclusive) of `data` and of `label`, None without labels."""
         if self.plain:
             arrays = self.empty(stop - start)
-            self.read_into(arrays, start)
+            self.read_into([(arrays, start)])
             return arrays[0], arrays[1] if self.labelled else None
         with self._reading() as file:
             return file["data"][start:stop], file["label"][start:stop] if self.labelled else None
@@ -58,11 +58,13 @@ class H5Table:
         """Arrays of so many rows for `data` and, where there are labels, for `label`."""
         return [np.empty((rows, *shape), dtype) for shape, dtype in self._forms]
 
-    def read_into(self, arrays: list[NDArray[Any]], start: int) -> None:
-        """Read as many rows from `start` on as there are in arrays of `empty`, into these."""
+    def read_into(self, parts: list[tuple[list[NDArray[Any]], int]]) -> None:
+        """Read into arrays of `empty` as many rows as they have, from the row on that is beside them."""
         with self._reading() as file:
-            for name, array in zip(("data", "label"), arrays, strict=False):
-                file[name].read_direct(array, np.s_[start : start + len(array)])
+            datasets = [file[name] for name in ("data", "label")[: len(self._forms)]]
+            for arrays, start in parts:
+                for dataset, array in zip(datasets, arrays, strict=True):
+                    dataset.read_direct(array, np.s_[start : start + len(array)])
 
     def _dataset(self, file: h5py.File, name: str) -> h5py.Dataset:
         held = file.get(name)

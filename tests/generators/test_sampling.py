@@ -279,9 +279,9 @@ def test_blocks_before_the_first_batch_are_not_read(
         reads.append(stop - start)
         return read(self, start, stop)
 
-    def counted_into(self: H5Table, arrays: list[Any], start: int) -> None:
-        reads.append(len(arrays[0]))
-        read_into(self, arrays, start)
+    def counted_into(self: H5Table, parts: list[tuple[list[Any], int]]) -> None:
+        reads.extend(len(arrays[0]) for arrays, _ in parts)
+        read_into(self, parts)
 
     monkeypatch.setattr(H5Table, "read", counted)
     monkeypatch.setattr(H5Table, "read_into", counted_into)
