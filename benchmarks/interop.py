@@ -1,13 +1,11 @@
 """What our callback in Lightning's Trainer costs, and the same CNN as BaseModel and as LightningModule.
 
-    python benchmarks/interop.py [--epochs 3] [--repeats 5]
-
-Seconds of an epoch, validation included, on one thread of the CPU. The three take turns; medians count.
+Seconds of an epoch, validation included. The three take turns; a ratio is the median of those within a round.
 The Trainer alone has no logger and writes no checkpoint. Ours keeps its state after each epoch.
 """
 
-import argparse
 import statistics
+import sys
 import tempfile
 import time
 from argparse import Namespace
@@ -16,6 +14,7 @@ from typing import Any
 
 import lightning
 import torch
+from common import make_parser, report, setting, table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -23,6 +22,9 @@ from base_model import BaseModel
 from helixband.interop.model import LightningModel
 from helixband.interop.packages import quiet
 from helixband.results.trial import Trial
+
+WANTED = 1.05
+"""The time with our callback ÷ that of the Trainer alone, at most."""
 
 
 def network() -> nn.Module:
@@ -64,13 +66,12 @@ class Adapted(LightningModel):
     parts = {"get_module": lambda config: Lit()}
 
 
-def main() -> None:
-    """Measure, and print one line for each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=5)
+def main() -> int:
+    parser = make_parser(__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=3, help="of a training [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds [%(default)s]")
     flags = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(flags.threads)
     x = torch.randn(4000, 4, 200)
     data = TensorDataset(x, x.mean(dim=(1, 2))[:, None])
     train, val = (DataLoader(data, batch_size=50, shuffle=shuffle) for shuffle in (True, False))
@@ -101,10 +102,23 @@ def main() -> None:
                 way(Path(folder))
                 took[name].append((time.perf_counter() - began) / flags.epochs)
     base = took["Trainer alone"]
-    for name, seconds in took.items():
-        ratio = statistics.median(mine / other for mine, other in zip(seconds, base, strict=True))
-        print(f"{name:18s} {statistics.median(seconds):.3f} s an epoch, {ratio:.3f} of the Trainer alone")
+    ratios = {
+        name: statistics.median(mine / other for mine, other in zip(seconds, base, strict=True))
+        for name, seconds in took.items()
+    }
+    document = {
+        "setting": setting(torch.device("cpu"), ["torch", "lightning"]),
+        "seconds_of_an_epoch": took,
+        "ratios": ratios,
+        "wanted": WANTED,
+    }
+    rows = [
+        [name, f"{statistics.median(seconds):.3f}", f"{ratios[name]:.3f}"] for name, seconds in took.items()
+    ]
+    told = f"wanted with our callback: at most {WANTED} of the Trainer alone"
+    report(document, [table(["way", "s an epoch", "÷ Trainer alone"], rows), told], flags.json)
+    return 0 if ratios["with our callback"] <= WANTED else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
