@@ -26,7 +26,7 @@ from helixband.search.samplers.random import draw
 from helixband.search.space import configurations
 from helixband.training.configuration import canonical
 from helixband.training.start import SHOWN, WEIGHTS, Origin, Start
-from helixband.training.weights import read_weights
+from helixband.training.weights import Weights, read_weights
 
 
 class Untrained(Stage):
@@ -94,17 +94,25 @@ class Untrained(Stage):
             raise self._another(origin)
         self.origin = replace(origin, sha256=read.sha256)
         model = trainer.passing_model(config)
+        of = self._of_network if model.engine.foreign is None else self._of_module
+        self._content = {"epoch": 0, "steps": 0, "reward": -math.inf, "trial": SINGLE, **of(model, read)}
+
+    def _of_module(self, model: BaseModel, read: Weights) -> dict[str, Any]:
+        """The state of a LightningModule with the weights; parts of it may be made by its hooks alone."""
+        content = {"state_dict": read.tensors}
+        try:
+            model.engine.state.use(model, content, f"{self.origin}, {read.kind},")
+        except StorageError as error:
+            raise UsageError(str(error)) from error
+        hyperparameters: Any = model.network.hparams
+        self._tell_differences(hyperparameters, read.hyperparameters)
+        return content
+
+    def _of_network(self, model: BaseModel, read: Weights) -> dict[str, Any]:
+        """The state of a model with the weights, and with what else is in the file."""
+        origin = self.origin
+        assert origin is not None
         where = f"{origin}, {read.kind},"
-        content: dict[str, Any] = {"epoch": 0, "steps": 0, "reward": -math.inf, "trial": SINGLE}
-        if model.engine.foreign is not None:  # parts of a LightningModule may be made by its hooks alone
-            self._content = content | {"state_dict": read.tensors}
-            try:
-                model.engine.state.use(model, self._content, where)
-            except StorageError as error:
-                raise UsageError(str(error)) from error
-            hyperparameters: Any = model.network.hparams
-            self._tell_differences(hyperparameters, read.hyperparameters)
-            return
         if read.checkpoint.get("average", {}).get("count"):
             raise UsageError(
                 f"{where} is a state of a training that averages its weights, and evaluates with the "
@@ -123,7 +131,7 @@ class Untrained(Stage):
             self.progress.say(line)
         self._use_rest(model, read.checkpoint, where)
         moment = {name: read.checkpoint[name] for name in ("epoch", "steps") if name in read.checkpoint}
-        self._content = content | moment | model.engine.state.weights(model)
+        return moment | model.engine.state.weights(model)
 
     def _tell_differences(self, here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
         """Say which hyperparameters of a LightningModule are other in its file, which no shape may show."""
