@@ -10,10 +10,10 @@ from helixband.hparams.declaration import Hparam
 from helixband.hparams.ranges import Range
 
 FLAGS_OF_MAIN = frozenset(
-    "model data result check train hyper eval predict mc-dropout debug epoch batch-size seed config set with "
-    "load-checkpoint load-encoder-from resume-from trust-checkpoint keep-checkpoints stride both-strands "
-    "format chromosomes names no-data-check dry-run cpu force quiet version schedule eta sampler trials try "
-    "time-budget stop-hopeless workers pack trials-per-gpu cluster help experiment "
+    "model data result check train hyper eval predict mc-dropout debug epoch batch-size seed config set "
+    "with load-checkpoint load-encoder-from resume-from weights trust-checkpoint keep-checkpoints stride "
+    "both-strands format chromosomes names no-data-check dry-run cpu force quiet version schedule eta "
+    "sampler trials try time-budget stop-hopeless workers pack trials-per-gpu cluster help experiment "
     "config-dir cfg multirun nondeterministic".split()
 )
 """Flags that main.py has itself. A hyperparameter of such a name has none, and is given by --set."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from helixband.errors import DataError
 from helixband.networks.checks import check_sizes
-from helixband.sequence.alphabet import DNA
+from helixband.sequence.alphabet import DNA, Alphabet
 
 
 class OneHot(nn.Module):
@@ -13,7 +13,8 @@ class OneHot(nn.Module):
 
     With E = 4 and DNA's indexes, A, C, G, T are the unit vectors in that order and N is all zeros.
 
-    It is of the type of the network's numbers, as after `network.double()`.
+    `channels` is E, or an alphabet, whose tokens are so many. The vectors are of the type of the network's
+    numbers, as after `network.double()`.
 
     >>> OneHot()(torch.tensor([[0, 3, 4]], dtype=torch.uint8))
     tensor([[[1., 0., 0.],
@@ -25,10 +26,11 @@ class OneHot(nn.Module):
     tokens: Tensor
     unit: Tensor
 
-    def __init__(self, channels: int = DNA.n_tokens) -> None:
-        check_sizes(self, channels=channels)
+    def __init__(self, channels: int | Alphabet = DNA) -> None:
+        number = channels.n_tokens if isinstance(channels, Alphabet) else channels
+        check_sizes(self, channels=number)
         super().__init__()
-        self.register_buffer("tokens", torch.arange(channels).unsqueeze(1), persistent=False)
+        self.register_buffer("tokens", torch.arange(number).unsqueeze(1), persistent=False)
         self.register_buffer("unit", torch.ones(()), persistent=False)  # gets the network's type
 
     def forward(self, x: Tensor) -> Tensor:

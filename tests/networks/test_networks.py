@@ -13,7 +13,7 @@ from helixband.networks.heads import (
     class_probabilities,
 )
 from helixband.networks.one_hot import OneHot, TokenEmbedding
-from helixband.sequence.alphabet import DNA
+from helixband.sequence.alphabet import DNA, PROTEIN
 
 # One-hot.
 
@@ -32,6 +32,7 @@ def test_one_hot_takes_any_length_and_number_of_letters() -> None:
     x = torch.randint(0, 20, (5, 11), generator=torch.Generator().manual_seed(0))
     assert OneHot(20)(x).argmax(1).equal(x)
     assert OneHot(20)(x).sum(1).equal(torch.ones(5, 11))
+    assert OneHot(PROTEIN)(x).equal(OneHot(20)(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
