@@ -310,7 +310,7 @@ class Experiment(Stage):
         if not self.results.journal.events():
             configs = first_configs(self.definition, self.args, self.checks.given, SLOTS)
             self.args.pack = Packing(self._context, self.trainer).slots(configs)
-        del self._journal  # which had no number yet
+        vars(self).pop("_journal", None)  # which had no number yet, where it was looked at
 
     def _search(self) -> None:
         deadline = time.monotonic() + (self.args.time_budget or math.inf)

@@ -223,6 +223,15 @@ def test_a_timing_leaves_what_a_generator_of_the_definition_holds(
         assert journal(project, place) == journal(project, "plain")
 
 
+def test_a_timing_decides_after_a_run_that_trained_nothing(project: Project) -> None:
+    project.define(PLAIN + "    def train_step(self, x, y):\n        raise ValueError('no step')\n")
+    assert project.run(*SEARCH, "--no-data-check").code != 0
+    project.define(PLAIN)
+    run = project.run(*SEARCH, "--trials", "2", "--pack", "auto")
+    assert run.code == 0, run.err
+    assert "--pack auto: " in run.out
+
+
 def test_trials_that_cannot_be_timed_are_not_packed(project: Project) -> None:
     project.define(PLAIN + "    def train_step(self, x, y):\n        raise ValueError('no step')\n")
     failed = project.run(*SEARCH, "--pack", "auto", "--no-data-check")
