@@ -38,7 +38,7 @@ from helixband.run.packing import SLOTS, Packing
 from helixband.run.prediction import NAMINGS, Prediction
 from helixband.run.replacement import Replacement
 from helixband.run.runfile import RunFile
-from helixband.run.starting import FLAGS, Starting
+from helixband.run.starting import Starting
 from helixband.run.trained import Trained, no_model
 from helixband.run.untrained import Untrained
 from helixband.run.values import AUTO
@@ -49,6 +49,7 @@ from helixband.search.run import FIRST_TRIALS, Search
 from helixband.search.samplers.random import draw
 from helixband.search.space import configurations, log_scaled_names
 from helixband.training.processes import joined
+from helixband.training.start import FLAGS
 
 SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hopeless")
 """What stays the same as long as a search goes on."""

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helixband.env import credential_in
 from helixband.errors import ResultsMismatch, StorageError, UsageError, counted
 from helixband.files import exists, remove_file
 from helixband.results import checkpoints
@@ -22,11 +21,8 @@ from helixband.run.hyperparameters import agrees, config_beside, part_of, single
 from helixband.run.runfile import file_digest
 from helixband.search.executors.trial import Trainer
 from helixband.training.keeper import table
-from helixband.training.start import RESUME, WEIGHTS, Match, Origin, Start
+from helixband.training.start import FLAGS, RESUME, WEIGHTS, Match, Origin, Start
 from helixband.training.weights import read_weights
-
-FLAGS = ("load_checkpoint", "load_encoder_from", "resume_from")
-"""What a training can begin with; one of them at most."""
 
 _ANOTHER_FILE = (
     "the file is another one than that with which {there} was begun; put that back, or choose another "
@@ -178,12 +174,7 @@ class Starting(Stage):
                 f"{there} was begun with {recorded}, not {given}; give the same, or choose another directory "
                 "with --result"
             )
-        if os.path.isfile(given.file):
-            if file_digest(Path(given.file)) != recorded.sha256:
-                raise ResultsMismatch(f"{given}: {_ANOTHER_FILE.format(there=there)}")
-        elif given.file != recorded.file:
-            raise UsageError(f"{given} does not exist")
-        return replace(given, sha256=recorded.sha256)
+        return given.as_recorded(recorded, _ANOTHER_FILE.format(there=there))
 
     def _of_a_kill(self, given: Origin) -> Origin:
         """What is given; with its digest, where a run that was killed early has recorded the same."""
@@ -302,9 +293,4 @@ def _given(args: Namespace) -> Origin | None:
     text, part = getattr(args, given[0]), ""
     if names == ["--load-encoder-from"] and not os.path.exists(text) and ":" in os.path.basename(text):
         text, _, part = text.rpartition(":")
-    if (variable := credential_in(f"{text}:{part}")) is not None:
-        raise UsageError(
-            f"{names[0]}: the path has the value of the environment variable {variable}, which is not to be "
-            "stored: give a copy of the file elsewhere"
-        )
-    return Origin(names[0], text, part.removesuffix("."))
+    return Origin.given(names[0], text, part.removesuffix("."))

@@ -6,18 +6,15 @@ again, it has to be the same.
 """
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from base_model import BaseModel
-from helixband.env import credential_in
 from helixband.errors import ResultsMismatch, StorageError, UsageError, listed
 from helixband.randomness import derive_seed
 from helixband.results import checkpoints
-from helixband.results.digests import file_digest
 from helixband.results.directory import SINGLE, Trial
 from helixband.run.context import Context, Stage
 from helixband.run.hyperparameters import agrees, config_beside, part_of
@@ -25,7 +22,7 @@ from helixband.search.executors.trial import Trainer
 from helixband.search.samplers.random import draw
 from helixband.search.space import configurations
 from helixband.training.configuration import canonical
-from helixband.training.start import SHOWN, WEIGHTS, Origin, Start
+from helixband.training.start import FLAGS, SHOWN, WEIGHTS, Origin, Start
 from helixband.training.weights import Weights, read_weights
 
 
@@ -91,7 +88,7 @@ class Untrained(Stage):
         origin = self.origin
         read = read_weights(origin.file, str(origin), self.args.trust_checkpoint)
         if origin.sha256 and read.sha256 != origin.sha256:
-            raise self._another(origin)
+            raise ResultsMismatch(f"{origin}: {self._another}")
         self.origin = replace(origin, sha256=read.sha256)
         model = trainer.passing_model(config)
         of = self._of_network if model.engine.foreign is None else self._of_module
@@ -175,8 +172,7 @@ class Untrained(Stage):
         args = self.args
         if (file := args.weights) is None:
             return None
-        others = {"load_checkpoint", "load_encoder_from", "resume_from"}
-        names = [f"--{name.replace('_', '-')}" for name in sorted(others) if getattr(args, name) is not None]
+        names = [f"--{name.replace('_', '-')}" for name in FLAGS if getattr(args, name) is not None]
         names += [f"--{name}" for name in ("hyper", "train") if getattr(args, name)]
         if names:
             raise UsageError(
@@ -186,12 +182,7 @@ class Untrained(Stage):
             )
         if not (args.eval or args.predict):
             raise UsageError(f"{WEIGHTS}: for tests and predictions alone; add --eval or --predict")
-        if (variable := credential_in(file)) is not None:
-            raise UsageError(
-                f"{WEIGHTS}: the path has the value of the environment variable {variable}, which is not to "
-                "be stored: give a copy of the file elsewhere"
-            )
-        return Origin(WEIGHTS, file)
+        return Origin.given(WEIGHTS, file)
 
     def _check_same(self, recorded: Origin | None) -> None:
         """Hold what is given against what the result directory has."""
@@ -202,18 +193,11 @@ class Untrained(Stage):
                 f"{given}: what {there} has was trained there. Leave {WEIGHTS} out to use that, or choose "
                 "another directory with --result"
             )
-        if os.path.isfile(given.file):
-            if file_digest(Path(given.file)) != recorded.sha256:
-                raise self._another(given)
-        elif given.file != recorded.file:
-            raise UsageError(f"{given} does not exist")
-        self.origin = replace(given, sha256=recorded.sha256)
+        self.origin = given.as_recorded(recorded, self._another)
 
-    def _another(self, given: Origin) -> ResultsMismatch:
-        return ResultsMismatch(
-            f"{given}: {self.results.path} has the weights of another file; choose another directory with "
-            "--result"
-        )
+    @property
+    def _another(self) -> str:
+        return f"{self.results.path} has the weights of another file; choose another directory with --result"
 
     def _is_random(self) -> bool:
         """Whether two draws of the configuration differ."""

@@ -5,17 +5,22 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from helixband.errors import StorageError, UsageError, listed
+from helixband.env import credential_in
+from helixband.errors import ResultsMismatch, StorageError, UsageError, listed
 from helixband.files import exists
 from helixband.results import checkpoints
+from helixband.results.digests import file_digest
 from helixband.results.directory import Results
 
+FLAGS = ("load_checkpoint", "load_encoder_from", "resume_from")
+"""What a training can begin with; one of them at most."""
 RESUME, WEIGHTS = "--resume-from", "--weights"
 """The flags of which the file has a whole state, and weights that nothing is trained from."""
 ENCODER = "encoder"
@@ -32,6 +37,29 @@ class Origin:
     file: str
     part: str = ""
     sha256: str = ""
+
+    @classmethod
+    def given(cls, flag: str, file: str, part: str = "") -> Self:
+        """What a flag gives; raises `UsageError` where its text has a credential."""
+        if (variable := credential_in(f"{file}:{part}")) is not None:
+            raise UsageError(
+                f"{flag}: the path has the value of the environment variable {variable}, which is not to be "
+                "stored: give a copy of the file elsewhere"
+            )
+        return cls(flag, file, part)
+
+    def as_recorded(self, recorded: Self, another: str) -> Self:
+        """This with the digest of the recorded one, whose file it has to be.
+
+        Raises `ResultsMismatch` where it is another file, which `another` says, and `UsageError` where there
+        is none.
+        """
+        if os.path.isfile(self.file):
+            if file_digest(Path(self.file)) != recorded.sha256:
+                raise ResultsMismatch(f"{self}: {another}")
+        elif self.file != recorded.file:
+            raise UsageError(f"{self} does not exist")
+        return replace(self, sha256=recorded.sha256)
 
     def __str__(self) -> str:
         return f"{self.flag} {self.file}{f':{self.part}' if self.part else ''}"
