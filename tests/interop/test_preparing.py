@@ -5,11 +5,13 @@ from shared_modules import BOTH, experiment_fixture  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PREPARES = """
+PREPARING = """
 def prepare(self):
+    {}
     with open("prepared.txt", "a") as file: file.write("prepared\\n")
-Data.prepare_data = prepare
+{}.prepare_data = prepare
 """
+PREPARES = PREPARING.format("pass", "Data")
 SETS_ATTRIBUTES = """
 def prepare(self):
     self.rows = [60]
@@ -81,12 +83,7 @@ Data.prepare_data, Data.setup = lambda self: (torch.rand(3), np.random.rand(3)),
     assert len(set(splits)) == 1
 
 
-OF_MODULE = """
-def prepare(self):
-    {}
-    with open("prepared.txt", "a") as file: file.write("prepared\\n")
-Lit.prepare_data = prepare
-"""
+OF_MODULE = PREPARING.replace("{}.prepare_data", "Lit.prepare_data")
 OF_CONFIGURED = """
 def made(config):
     module = Lit(**config)
