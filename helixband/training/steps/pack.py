@@ -16,7 +16,8 @@ from helixband.training.parts.constrain import ConstrainRows
 from helixband.training.parts.update import gradients_of
 from helixband.training.steps import masks
 from helixband.training.steps.numbers import Numbers, Read, Reading, Values, keep, without_dropout
-from helixband.training.steps.rows import Rows
+from helixband.training.steps.packable import has_library_loss
+from helixband.training.steps.rows import Lent, Rows, give_back
 from helixband.training.steps.stacked import StackedOptimizer, trained_names
 from helixband.training.steps.stacks import signature, split, stacked
 from helixband.training.steps.template import Template
@@ -43,13 +44,16 @@ class Pack:
         self._inputs = {name: self._parameters.stacked(name).detach() for name in self._names}
         self._leaves = [self._inputs[name].requires_grad_() for name in trained]
         self._buffers = {
-            name: torch.stack([each[name] for each in self._own_buffers]) for name in self._own_buffers[0]
+            name: torch.stack([each[name].detach() for each in self._own_buffers])
+            for name in self._own_buffers[0]
         }
+        self._lend_buffers()
         averages = self._own_averages()
         self._averages = Rows(averages) if averages else None
         self.read = Read(members, self._optimizer, template, self._averages is not None)
         self._constrained = self._make_constraints()
         self._shapes: dict[Any, list[list[torch.Size]]] = {}
+        self._may_read_itself = not all(has_library_loss(member) for member in members)
         self._before: dict[str, Tensor] = {}
         self._waiting = self._take_waiting(trained)
 
@@ -68,14 +72,22 @@ class Pack:
         for name, value in self._buffers.items():
             for row, buffers in zip(value, self._own_buffers, strict=True):
                 row.copy_(buffers[name])
+        self._lend_buffers()
         if self._averages is not None:
             self._averages.take(self._own_averages())
         self.read = Read(members, self._optimizer, self.template, self._averages is not None)
         self._waiting = self._take_waiting(self._trained)
 
+    def _lend_buffers(self) -> None:
+        self._lent = [
+            Lent(each[name], row)
+            for name, value in self._buffers.items()
+            for each, row in zip(self._own_buffers, value.unbind(), strict=True)
+        ]
+
     def _own_parameters(self) -> list[dict[str, Tensor]]:
         found = [dict(model.network.named_parameters()) for model in self._models]
-        return [{name: each[name].detach() for name in self._names} for each in found]
+        return [{name: each[name] for name in self._names} for each in found]
 
     def _own_averages(self) -> list[dict[str, Tensor]]:
         averages = [model.engine.average for model in self._models]
@@ -111,14 +123,12 @@ class Pack:
         """Give each member what it has learned, and let go of it."""
         self._parameters.write_back()
         self._optimizer.write_back()
-        for number, buffers in enumerate(self._own_buffers):
-            for name, value in self._buffers.items():
-                buffers[name].copy_(value[number])
+        give_back(self._lent)
         if self._averages is not None:
             self._averages.write_back()
         if self._waiting is not None:
             self._put_waiting(self._waiting)
-        self._before, self._waiting = {}, None
+        self._before, self._waiting, self._lent = {}, None, []
         self._set(())
 
     @property
@@ -238,8 +248,27 @@ class Pack:
 
     def gradients(self, losses: Tensor) -> Tensor:
         """The gradients of each member's loss, (K, columns), given their losses (K,)."""
+        if self._may_read_itself:
+            return self._gradients_of_all(losses)
         found = torch.autograd.grad(losses.sum(), self._leaves)
         return torch.cat([each.reshape(len(self.members), -1) for each in found], 1)
+
+    def _gradients_of_all(self, losses: Tensor) -> Tensor:
+        """As `gradients`, where a loss may also read the network itself, as one with a penalty on weights."""
+        networks, count = [model.network for model in self._models], len(self._leaves)
+        own = [network.get_parameter(name) for network in networks for name in self._trained]
+        found = torch.autograd.grad(losses.sum(), [*self._leaves, *own], allow_unused=True)
+        if None in found[:count]:
+            raise RuntimeError(f"the parameter {self._trained[found.index(None)]} gets no gradient")
+        reads = [each is not None for each in found[count:]]
+        if any(reads) and self._at_once and len(networks) > 1:
+            raise RuntimeError("the criterion reads the network of one member")
+        rows = torch.cat([each.reshape(len(networks), -1) for each in found[:count]], 1)
+        if not any(reads):
+            return rows
+        each_own = zip(found[count:], own, strict=True)
+        flat = [(torch.zeros_like(of) if each is None else each).reshape(-1) for each, of in each_own]
+        return rows + torch.cat(flat).view_as(rows)
 
     def compute(
         self, batches: Sequence[Batch], values: Values, keys: Tensor

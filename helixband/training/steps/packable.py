@@ -154,6 +154,14 @@ def has_our_loss(member: Member) -> bool:
     return model.engine.ours.issuperset(names) and not any(name in vars(model) for name in names)
 
 
+def has_library_loss(member: Member) -> bool:
+    """Whether the loss is ours, with a criterion of torch's or of ours: such read nothing of the model."""
+    criterion = member.model.criterion
+    kind = criterion if isinstance(criterion, BuiltinFunctionType | FunctionType) else type(criterion)
+    is_known = (kind.__module__ or "torch").partition(".")[0] in ("torch", "helixband")
+    return has_our_loss(member) and is_known
+
+
 def cannot_capture(member: Member) -> str | None:
     """Why the steps of a member that can be packed cannot be captured, in words, or None."""
     model, engine = member.model, member.model.engine
@@ -161,12 +169,7 @@ def cannot_capture(member: Member) -> str | None:
         return "capture=false"
     if not has_our_loss(member):
         return f"{type(model).__name__} has a compute_loss or split_output of its own"
-    kind = (
-        model.criterion
-        if isinstance(model.criterion, BuiltinFunctionType | FunctionType)
-        else type(model.criterion)
-    )
-    if (kind.__module__ or "torch").partition(".")[0] not in ("torch", "helixband"):
+    if not has_library_loss(member):
         return "its criterion is a definition's own"
     if engine.own_prepare:
         return f"{type(model).__name__} has a prepare_batch of its own"

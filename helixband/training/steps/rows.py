@@ -9,7 +9,8 @@ from torch import Tensor
 class Rows:
     """Tensors of the same names and shapes of K members, in a matrix (K, columns) of their own.
 
-    The columns of a name are together, in the order of the names.
+    The columns of a name are together, in the order of the names. Until `write_back`, the tensors of the
+    members are views of it: whoever reads or changes one of them in place has what the matrix has.
     """
 
     def __init__(self, members: Sequence[Mapping[str, Tensor]]) -> None:
@@ -26,9 +27,13 @@ class Rows:
     @torch.no_grad()
     def take(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Have the values of as many members, perhaps others than before, at the same place in memory."""
-        self._members = [dict(each) for each in members]
         for row, each in zip(self.matrix, members, strict=True):
             torch.cat([value.detach().reshape(-1) for value in each.values()], out=row)
+        self._lent = [
+            Lent(value, self.of(number)[name])
+            for number, each in enumerate(members)
+            for name, value in each.items()
+        ]
 
     def stacked(self, name: str) -> Tensor:
         """The tensors of a name, (K, …): a view."""
@@ -47,6 +52,29 @@ class Rows:
     @torch.no_grad()
     def write_back(self) -> None:
         """Give each member its values, in the tensors that it had, and let go of these."""
-        for number, tensors in enumerate(self._members):
-            torch._foreach_copy_(list(tensors.values()), list(self.of(number).values()))
-        self._members = []
+        give_back(self._lent)
+        self._lent = []
+
+
+class Lent:
+    """A tensor that is a view of another one until it is given back; what it had before is kept for then."""
+
+    def __init__(self, tensor: Tensor, view: Tensor) -> None:
+        self.tensor, self.place, self.view = tensor, tensor.data, view
+        tensor.data = view
+
+
+@torch.no_grad()
+def give_back(lent: Sequence[Lent]) -> None:
+    """Have the tensors where they were before, with the values of now."""
+    for each in reversed(lent):  # as one tensor may be lent twice
+        if _overlaps(each.place):
+            each.tensor.data = each.view.clone()
+        else:
+            each.place.copy_(each.view)
+            each.tensor.data = each.place
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    """Whether several elements are at one place in memory, as in an expanded tensor."""
+    return any(size > 1 and not stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
