@@ -5,6 +5,7 @@ and adding one does not move another.
 """
 
 import contextlib
+import functools
 import importlib
 import os
 import random
@@ -29,6 +30,7 @@ SOURCES: tuple[type[Any], ...] = (
 """The kinds of random generators, other than the global ones, that have a state."""
 
 
+@functools.lru_cache(maxsize=1 << 10)
 def derive_seed(root: int, *key: int | str) -> int:
     """A 63-bit seed of the stream `key` under `root`: the same on every machine and Python version."""
     words = [

@@ -27,16 +27,6 @@ class Company(Protocol):
         ...
 
 
-class Nobody:
-    """The company where nobody joins."""
-
-    def joining(self, running: int) -> Sequence[Member]:
-        return ()
-
-    def left(self, member: Member) -> None:
-        """Nobody takes its place."""
-
-
 def fit(members: Sequence[Member], stepper: Stepper, company: Company | None = None) -> None:
     """Train each member until it has ended; `member.ended` says how, and `member.error` by what.
 
@@ -44,7 +34,6 @@ def fit(members: Sequence[Member], stepper: Stepper, company: Company | None = N
     ends that member. Raised is what concerns all: an interruption, a result directory that cannot be written,
     and whatever an `on_epoch` raises. Finished epochs are kept then, too.
     """
-    company = company or Nobody()
     running: list[Member] = []
     with Stream.turns():
         try:
@@ -59,19 +48,22 @@ def fit(members: Sequence[Member], stepper: Stepper, company: Company | None = N
                     if member.ended is not None:
                         leave(member, company)
                         running.remove(member)
-                with Stream.pause():
-                    members = company.joining(len(running))
+                members = ()
+                if company is not None:
+                    with Stream.pause():
+                        members = company.joining(len(running))
         finally:
             for member in running:
                 member.keeper.flush()
 
 
-def leave(member: Member, company: Company) -> None:
+def leave(member: Member, company: Company | None) -> None:
     """Keep the state of a member that has ended, and give its model its best weights."""
     member.keeper.flush()
     member.end()
-    with Stream.pause():
-        company.left(member)
+    if company is not None:
+        with Stream.pause():
+            company.left(member)
 
 
 def close_epoch(member: Member, stepper: Stepper) -> None:

@@ -122,14 +122,16 @@ class LossMeter:
         weights = self._weights()
         return weights is None or bool(weights.any())
 
-    def _counting(self) -> NDArray[np.bool_]:
-        """Which batches count."""
-        finite = np.isfinite(self._values()) if self._skips else np.ones(len(self._losses), bool)
-        return finite if finite.any() else ~finite
+    def _counting(self) -> NDArray[np.bool_] | None:
+        """Which batches count; None of all of them."""
+        if not self._skips:
+            return None
+        finite = np.isfinite(self._values())
+        return finite if finite.any() else None
 
-    def _total(self, counts: NDArray[np.bool_]) -> float:
+    def _total(self, counts: NDArray[np.bool_] | None) -> float:
         values, weights = self._values(), self._weights()
-        if len(counts) == len(values):  # a part may be missing in some batches
+        if counts is not None and len(counts) == len(values):  # a part may be missing in some batches
             values, weights = values[counts], weights if weights is None else weights[counts]
         if weights is None:
             return float(values.sum())
@@ -148,9 +150,10 @@ class LossMeter:
 
     def _weights(self) -> NDArray[np.float64] | None:
         weights = [loss.weight for loss in self._losses]
-        if any(weight is None for weight in weights):
+        kinds = set(map(type, weights))
+        if type(None) in kinds:
             return None
-        if any(isinstance(weight, Tensor) for weight in weights):
+        if any(issubclass(kind, Tensor) for kind in kinds):
             device = self._losses[0].value.device
             return _to_host([torch.as_tensor(weight, device=device) for weight in weights])
         return np.array(weights, np.float64)
@@ -280,25 +283,30 @@ class MetricMeter:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if self._of_batches is not None and waiting:
             # The first is given alone, so that what is wrong is told of one batch.
-            self._take(length(waiting[0][0]), self._metrics(*map(to_numpy, waiting[0])))
+            self._take_one(*waiting[0])
             for _, alike in itertools.groupby(waiting[1:], lambda batch: _shapes(*batch)):
                 self._compute_alike(list(alike))
             return
-        for y_true, y_pred in waiting:
-            self._take(length(y_true), self._metrics(to_numpy(y_true), to_numpy(y_pred)))
+        for batch in waiting:
+            self._take_one(*batch)
+
+    def _take_one(self, y_true: Any, y_pred: Any) -> None:
+        values = self._metrics(to_numpy(y_true), to_numpy(y_pred))
+        self._take(length(y_true), {name: [value] for name, value in values.items()})
 
     def _compute_alike(self, batches: list[tuple[Any, Any]]) -> None:
         true, pred = (to_numpy(_stacked(list(parts))) for parts in zip(*batches, strict=True))
         assert self._of_batches is not None
-        of_batches = self._of_batches(true, pred)
-        for values in zip(*of_batches.values(), strict=True):
-            self._take(true.shape[1], dict(zip(of_batches, values, strict=True)))
+        self._take(true.shape[1], self._of_batches(true, pred))
 
-    def _take(self, rows: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            defined = not math.isnan(value)
-            self._sums[name] = self._sums.get(name, 0.0) + (value * rows if defined else 0.0)
-            self._weights[name] = self._weights.get(name, 0) + (rows if defined else 0)
+    def _take(self, rows: int, values: dict[str, list[float]]) -> None:
+        """Add the values of batches of so many rows."""
+        for name, of_batches in values.items():
+            total, weight = self._sums.get(name, 0.0), self._weights.get(name, 0)
+            for value in of_batches:
+                if not math.isnan(value):
+                    total, weight = total + value * rows, weight + rows
+            self._sums[name], self._weights[name] = total, weight
 
 
 def _shapes(y_true: Any, y_pred: Any) -> Any:
@@ -306,7 +314,9 @@ def _shapes(y_true: Any, y_pred: Any) -> Any:
 
 
 def _stacked(parts: list[Any]) -> Any:
-    return torch.stack(parts) if isinstance(parts[0], Tensor) else np.stack(parts)
+    if isinstance(parts[0], Tensor):
+        return torch.stack(parts)
+    return np.concatenate(parts).reshape(len(parts), *parts[0].shape)  # as np.stack, in a third of its time
 
 
 class LabelCheck:

@@ -122,13 +122,14 @@ def _parts(holder: Any, skip: Skip) -> Iterator[tuple[Step, Any]]:
 def _hooks_of(holder: nn.Module | Optimizer) -> Iterator[tuple[Step, Any]]:
     """Hooks, those of a module's parameters too, named by their places: keys differ between processes."""
     for name, hooks in vars(holder).items():
-        if name.endswith(_HOOKS) and isinstance(hooks, dict):
+        if isinstance(hooks, dict) and hooks and name.endswith(_HOOKS):  # nearly all are empty
             for place, hook in enumerate(hooks.values()):
                 yield (HOOK, ("", name, place)), hook
     for parameter, tensor in holder._parameters.items() if isinstance(holder, nn.Module) else ():
         for name in _HOOKS_OF_A_TENSOR:
-            for place, hook in enumerate((getattr(tensor, name, None) or {}).values()):
-                yield (HOOK, (parameter, name, place)), hook
+            if hooks := getattr(tensor, name, None):
+                for place, hook in enumerate(hooks.values()):
+                    yield (HOOK, (parameter, name, place)), hook
 
 
 def hook_at(holder: Any, key: tuple[str, str, int]) -> Any:

@@ -88,7 +88,8 @@ def copied(nested: Any, name: str) -> Any:
 
     def copy(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
-            return leaf.detach().to("cpu", copy=True)
+            leaf = leaf.detach()
+            return leaf.clone() if leaf.is_cpu else leaf.to("cpu")  # both copy; `to` takes longer on the CPU
         if isinstance(leaf, (np.ndarray, np.generic)):
             try:
                 return {_ARRAY: torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))}

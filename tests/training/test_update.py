@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn, optim
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from base_model import RegressionModel
 from batch_generator import MatrixBatchGenerator
@@ -136,3 +137,38 @@ def test_gradients_are_cleared_as_torch_does() -> None:
     network(torch.ones(1, 2)).sum().backward()
     zero_grad(optimizer)
     assert [parameter.grad for parameter in network.parameters()] == [None, None]
+
+
+class Plain(RegressionModel):
+    def init_model(self) -> None:
+        network = nn.Linear(2, 1)
+        super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.1))
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_hook_of_an_optimizer_or_of_all_is_called_at_each_step(of_all: bool, when: str) -> None:
+    model, told = Plain(), []
+    assert model.optimizer is not None
+    own = model.optimizer.register_step_pre_hook, model.optimizer.register_step_post_hook
+    register = (register_optimizer_step_pre_hook, register_optimizer_step_post_hook) if of_all else own
+    handle = register[when == "after"](lambda optimizer, *_: told.append(type(optimizer)))
+    model.fit(DATA, DATA, 1)
+    handle.remove()
+    assert told == [optim.SGD] * 2
+
+
+def test_a_profiler_sees_the_steps_of_an_optimizer() -> None:
+    with torch.profiler.profile() as profiler:
+        trained(Plain, 1)
+    counts = {event.key: event.count for event in profiler.key_averages()}
+    assert counts["Optimizer.step#SGD.step"] == 2
+
+
+def test_a_step_that_was_put_on_an_optimizer_is_the_one_that_is_called() -> None:
+    model = Plain()
+    assert model.optimizer is not None
+    model.optimizer.step = lambda: None  # type: ignore[method-assign, assignment]
+    before = [value.clone() for value in model.network.parameters()]
+    model.fit(DATA, DATA, 1)
+    assert all(map(torch.equal, before, model.network.parameters()))

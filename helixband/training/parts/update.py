@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._autograd import _profiler_enabled
 from torch.amp import GradScaler
 from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from helixband.errors import DefinitionError, HelixbandWarning
 from helixband.training.distributed import Shared
@@ -23,6 +25,9 @@ Part = Callable[[list[Tensor] | None], None]
 """What follows an update; it gets the parameters that were updated, or None for all of the network."""
 OnGradients = Callable[[list[Tensor], tuple[int, int]], None]
 """Changes or measures the gradients of parameters, in this epoch and optimizer step, both from 0."""
+
+_NOTING = Optimizer.profile_hook_step(lambda: None).__code__
+"""Of the function in which torch puts the `step` of each of its optimizers."""
 
 
 class Update:
@@ -89,11 +94,7 @@ class Update:
                 self.ahead = False
             else:
                 model.engine.record.steps += 1
-            try:
-                optimizer.step()
-            except Exception as error:
-                _explain(optimizer, error)
-                raise
+            _take_step(optimizer)
         else:
             self.begin_step(model)
             found = compute()
@@ -256,11 +257,7 @@ class Update:
             self.scaler.step(optimizer)
             self.scaler.update()
         else:
-            try:
-                optimizer.step()
-            except Exception as error:
-                _explain(optimizer, error)
-                raise
+            _take_step(optimizer)
         stepped = parameters if self._by_parameter else None
         for part in self.after:
             part(stepped)
@@ -345,11 +342,30 @@ def zero_grad(optimizer: Any) -> None:
             parameter.grad = None
 
 
-def _explain(optimizer: Any, error: Exception) -> None:
-    error.add_note(
-        f"in the step of the optimizer {type(optimizer).__name__}; if it has to be called in another "
-        "way, write a train_step(self, x, y) of your own, which returns (loss, y_pred)"
-    )
+def _take_step(optimizer: Any) -> None:
+    """`optimizer.step()`, without what torch does around it for profilers and hooks where there are none.
+
+    That takes as long as a layer of a small network.
+    """
+    step = type(optimizer).step
+    is_noted = getattr(step, "__code__", None) is _NOTING and "step" not in vars(optimizer)
+    try:
+        if is_noted and not (_has_hooks(optimizer) or _profiler_enabled()):
+            step.__wrapped__(optimizer)
+        else:
+            optimizer.step()
+    except Exception as error:
+        error.add_note(
+            f"in the step of the optimizer {type(optimizer).__name__}; if it has to be called in another "
+            "way, write a train_step(self, x, y) of your own, which returns (loss, y_pred)"
+        )
+        raise
+
+
+def _has_hooks(optimizer: Any) -> bool:
+    """Whether anything is to be called before or after its steps."""
+    of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+    return bool(of_all or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
 
 
 def gradients_of(parameters: list[Tensor]) -> list[Tensor]:

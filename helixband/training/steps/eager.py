@@ -60,9 +60,10 @@ class Eager:
     def state(self, member: Member) -> dict[str, Any]:
         model = member.model
         state = model.engine.state.capture(model, member.train)
-        # A step of ours begins without gradients; one of a definition may add to those of the last.
-        own = {"gradients": kept_gradients(model), "waits": model.engine.update.waits}
-        return state | (own if model.engine.own_step else {})
+        if not model.engine.own_step:  # a step of ours begins without gradients
+            return state
+        # One of a definition may add to those of the last.
+        return {**state, "gradients": kept_gradients(model), "waits": model.engine.update.waits}
 
 
 def step_of(member: Member, x: Any, y: Any, weight: Any = None, is_prepared: bool = False) -> StepResult:
