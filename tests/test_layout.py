@@ -179,7 +179,7 @@ FILES = {
     ],
     "run": [
         "code trying values",
-        "flags runfile",
+        "early flags runfile",
         "context hyperparameters parser records",
         "evaluation experiments inputs replacement starting trained untrained",
         "prediction",
@@ -191,8 +191,8 @@ FILES = {
     "search": [
         "hopeless schedules samplers.evidence",
         "executors executors.address executors.memory executors.network executors.printed executors.task",
-        "journal samplers.random samplers.prior executors.trial",
-        "given samplers.density executors.process",
+        "journal samplers.random samplers.prior executors.spawned executors.trial",
+        "executors.early given samplers.density executors.process",
         "space",
         "samplers.tpe executors.local executors.together",
         "executors.chunks",

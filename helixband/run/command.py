@@ -9,6 +9,7 @@ after SIGTERM, 141 if the program that read the output has closed it.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -102,10 +103,13 @@ def main(argv: list[str] | None = None) -> int:
     interruption.install()
     try:
         _check_packages()
-        from helixband.run.experiment import run  # imports torch, which --help does without
+        from helixband.run.early import early_workers  # what --help does without, as torch below
 
-        with warnings_once():
-            run(args, line.hyperparameters)
+        with contextlib.closing(early_workers(args)) as early:
+            from helixband.run.experiment import run
+
+            with warnings_once():
+                run(args, line.hyperparameters, early)
     except HelixbandError as error:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code

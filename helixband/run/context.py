@@ -9,6 +9,7 @@ from helixband.definition import Definition
 from helixband.display.progress import Progress
 from helixband.results.directory import Results
 from helixband.run.runfile import RunFile
+from helixband.search.executors.early import Early
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Context:
     run_file: RunFile
     progress: Progress
     planned: Planned = Planned()
+    early: Early = field(default_factory=Early)
 
 
 class Stage:

@@ -42,8 +42,9 @@ from helixband.run.starting import Starting
 from helixband.run.trained import Trained, no_model
 from helixband.run.untrained import Untrained
 from helixband.run.values import AUTO
+from helixband.search.executors.early import Early
 from helixband.search.executors.trial import Trainer
-from helixband.search.executors.workers import ChunkWorkers, make_executor
+from helixband.search.executors.workers import ChunkWorkers, make_executor, places
 from helixband.search.journal import SearchJournal
 from helixband.search.run import FIRST_TRIALS, Search
 from helixband.search.samplers.random import draw
@@ -55,24 +56,25 @@ SEARCH_SETTINGS = ("schedule", "eta", "sampler", "seed", "batch_size", "stop_hop
 """What stays the same as long as a search goes on."""
 
 
-def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]]) -> None:
+def run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]], early: Early) -> None:
     """What the command line asks for, in the result directory.
 
-    `hyperparameters` gives the texts of the flags that a class of declared hyperparameters has.
+    `hyperparameters` gives the texts of the flags that a class of declared hyperparameters has; `early` are
+    the processes that come up for a search.
 
     Raises `HelixbandError` for what the user can mend; with the traceback, where the definition raised.
     """
     with joined() as ours:
         if ours is None:
-            _run(args, hyperparameters)
+            _run(args, hyperparameters, early)
         elif ours.rank:
             follow(ours)
         else:
             with leading(ours):
-                _run(args, hyperparameters)
+                _run(args, hyperparameters, early)
 
 
-def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]]) -> None:
+def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, str]], early: Early) -> None:
     if (planned := planned_by(args)) is None:
         return
     check_flags(args)
@@ -109,7 +111,7 @@ def _run(args: Namespace, hyperparameters: Callable[[type[Hparams]], dict[str, s
             raise UsageError(f"{definition.path} has no hparams, and so no flags of its own; see --help")
         args.hparams = hyperparameters(definition.hparams) if args.hparams and definition.hparams else {}
         try:
-            context = Context(args, definition, results, run_file, progress, planned)
+            context = Context(args, definition, results, run_file, progress, planned, early)
             experiment = Experiment(context)
             with progress.shown():
                 for line in [*([told] if told else []), *planned.notes, *kept]:
@@ -143,6 +145,8 @@ class Experiment(Stage):
         self.starting = Starting(context, self.checks.to_train())
         self.checks.fixed = self.untrained.fixed(self.starting.fixed(self.checks.fixed))
         self.checks.run()
+        if not context.early.is_empty:
+            context.early.place(places(context.args))
         self.trainer = Trainer(context.definition, context.results, context.args, self.starting.start)
         self.trained = Trained(context, self.trainer)
         self._context = context
@@ -329,7 +333,9 @@ class Experiment(Stage):
         if (best := self.results.best_trial()) and best.id == SINGLE:
             self.progress.say("  its best trial replaces the single configuration that was trained before")
         slots = journal.settings.get("pack", 1)
-        with contextlib.closing(make_executor(self.trainer, self.progress.say, slots)) as executor:
+        made = make_executor(self.trainer, self.progress.say, slots, self._context.early)
+        self._context.early.close()  # of which there may be no need
+        with contextlib.closing(made) as executor:
             finished = Search(self.trainer, journal, executor, self.progress, deadline).run()
         self.progress.end()
         self.progress.say("best trials:")

@@ -91,10 +91,10 @@ class TrialPlugin(WorkerPlugin):
         from helixband.search.executors.process import (
             KilledAtStart,
             Setup,
-            StartFailed,
             TrialProcess,
             WorkerDied,
         )
+        from helixband.search.executors.spawned import StartFailed
         from helixband.search.executors.task import Task
 
         try:

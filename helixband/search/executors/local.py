@@ -4,10 +4,13 @@ An executor has the shape of those in `concurrent.futures`: it is given a task a
 """
 
 import contextlib
+import os
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 from helixband.errors import HelixbandError, UsageError
@@ -18,6 +21,7 @@ from helixband.search.executors.process import (
     TrialProcess,
     WorkerDied,
 )
+from helixband.search.executors.spawned import Spawned
 from helixband.search.executors.task import Outcome, Report, Task
 
 __all__ = ["Executor", "InProcess", "KilledAtStart", "LocalWorkers", "WorkerDied", "allot", "fair_threads"]
@@ -73,17 +77,22 @@ class LocalWorkers:
     """Trains in processes of this machine, which come up at once and stay; one that dies is replaced.
 
     `gpus` has for each the GPUs that it sees, as CUDA_VISIBLE_DEVICES takes them ("": none), and `threads` is
-    the number of CPU threads of each.
+    the number of CPU threads of each. The processes `early`, no more than these, come up already.
     """
 
-    def __init__(self, setup: Setup, workers: int, gpus: list[str], threads: int) -> None:
+    def __init__(
+        self, setup: Setup, workers: int, gpus: list[str], threads: int, early: Sequence[Spawned] = ()
+    ) -> None:
         self.capacity = workers
         self._setup = setup
         self._orders: queue.SimpleQueue[tuple[Task, Report, Future[Outcome]] | None] = queue.SimpleQueue()
         self._closing = False
         self._lock = threading.Lock()  # of the processes, which are replaced as others are ended
         self._environments = [worker_environment(gpu, threads) for gpu in gpus[:workers]]
-        self._processes = [TrialProcess(setup, environment) for environment in self._environments]
+        self._processes = [
+            TrialProcess(setup, environment, spawned)
+            for environment, spawned in zip_longest(self._environments, early)
+        ]
         self._threads = [
             threading.Thread(target=self._work, args=[number], daemon=True) for number in range(workers)
         ]
@@ -141,7 +150,12 @@ class LocalWorkers:
 
 def worker_environment(gpu: str, threads: int) -> dict[str, str]:
     """The variables that give a process its GPUs ("": none) and its number of CPU threads."""
-    return {"CUDA_VISIBLE_DEVICES": gpu, **{name: str(threads) for name in THREAD_VARIABLES}}
+    return {"CUDA_VISIBLE_DEVICES": gpu, **thread_variables(threads)}
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """The variables that give a process its number of CPU threads."""
+    return {name: str(threads) for name in THREAD_VARIABLES}
 
 
 def allot(workers: int, trials_per_gpu: int, visible: list[str]) -> list[str]:
@@ -160,6 +174,14 @@ def allot(workers: int, trials_per_gpu: int, visible: list[str]) -> list[str]:
             "give fewer, raise --trials-per-gpu, or use the CPU with --cpu"
         )
     return [visible[number % len(visible)] for number in range(workers)]
+
+
+def threads_for(workers: int) -> int:
+    """The CPU threads of each of so many processes: as many as the environment asks for, or a fair share."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    return fair_threads(len(os.sched_getaffinity(0)), workers)
 
 
 def fair_threads(cores: int, workers: int) -> int:

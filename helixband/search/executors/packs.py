@@ -3,9 +3,10 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from helixband import errors
@@ -15,10 +16,10 @@ from helixband.search.executors.process import (
     SECONDS_TO_END,
     KilledAtStart,
     Setup,
-    StartFailed,
     TrialProcess,
     WorkerDied,
 )
+from helixband.search.executors.spawned import Spawned, StartFailed
 from helixband.search.executors.task import Outcome, Report, Task
 
 
@@ -46,11 +47,17 @@ class Packs:
     A process that dies takes its trials with it. Each of them then goes on in a process where nothing else
     runs, until the job is done, so that the one that is guilty is found. What concerns every trial, as a
     process that cannot start, ends all tasks, those to come as well. `say` gets a message for each trial that
-    cannot be trained together with others. `gpus` and `threads` as of `LocalWorkers`.
+    cannot be trained together with others. `gpus`, `threads` and `early` as of `LocalWorkers`.
     """
 
     def __init__(
-        self, setup: Setup, workers: int, gpus: list[str], threads: int, say: Callable[[str], None]
+        self,
+        setup: Setup,
+        workers: int,
+        gpus: list[str],
+        threads: int,
+        say: Callable[[str], None],
+        early: Sequence[Spawned] = (),
     ) -> None:
         self.capacity = workers * setup.slots
         self._setup, self._say = setup, say
@@ -61,7 +68,10 @@ class Packs:
         self._closing = False
         self._fault: HelixbandError | None = None
         environments = [worker_environment(gpu, threads) for gpu in gpus[:workers]]
-        self._packs = [_Pack(each, TrialProcess(setup, each)) for each in environments]
+        self._packs = [
+            _Pack(each, TrialProcess(setup, each, spawned))
+            for each, spawned in zip_longest(environments, early)
+        ]
         for pack in self._packs:
             self._follow(pack)
 

@@ -1,9 +1,10 @@
 """The process that trials are trained in, one after another, as it is seen from outside.
 
 It can be killed, its memory is its own, and a definition that fails in it does not disturb other trials. Both
-sides talk in lines of JSON: the `Setup` and then tasks on its standard input; on a pipe of its own
-`{"ready": …}`, with the credentials that it has read, once the definition is loaded, `{"trial": …, "row": …}`
-after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns every trial.
+sides talk in lines of JSON: the variables of its place, the `Setup` and then tasks on its standard input;
+on a pipe of its own `{"ready": …}`, with the credentials that it has read, once the definition is loaded,
+`{"trial": …, "row": …}` after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns
+every trial.
 """
 
 import contextlib
@@ -12,20 +13,16 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import helixband
 from helixband import errors
 from helixband.env import conceal, is_of_the_place, variables_read
-from helixband.errors import HelixbandError
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
-from helixband.search.executors.printed import Printed
+from helixband.search.executors.spawned import Spawned, StartFailed, root
 from helixband.search.executors.task import Outcome, Report, Task
 
 if TYPE_CHECKING:
@@ -47,10 +44,6 @@ class WorkerDied(Exception):
 
 class KilledAtStart(WorkerDied):
     """It was ended by a signal before it could take a trial, so that no trial is to blame."""
-
-
-class StartFailed(HelixbandError):
-    """A process ended by itself before it could take a trial, as any other one would."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ class Setup:
                 name: os.environ.get(name) for name in variables_read() if not is_of_the_place(name)
             },
             directory=directory,
-            root=str(Path(helixband.__file__).resolve().parent.parent),
+            root=root(),
             slots=slots,
         )
 
@@ -92,38 +85,19 @@ class Setup:
 class TrialProcess:
     """A process of its own for the trials of a `Setup`; it comes up while the caller goes on.
 
-    `environment` is added to that of this process: its GPU and its threads. The process has a session of its
-    own, so that Ctrl-C in a terminal is for this one to answer; it ends by itself when this one does.
+    `environment` is added to that of this process: its GPU and its threads. `early` is a process that comes
+    up already, to be this one.
     """
 
-    def __init__(self, setup: Setup, environment: dict[str, str]) -> None:
+    def __init__(self, setup: Setup, environment: dict[str, str], early: Spawned | None = None) -> None:
         self._results = Results(setup.result)
-        self._printed = Printed()
-        self._answers, answers = os.pipe()
+        self._spawned = early or Spawned(setup.root, setup.directory, environment)
+        self._process, self._printed = self._spawned.process, self._spawned.printed
         self._received = b""
-        self._killed = self._closed = self._ready = False
-        path = os.pathsep.join(filter(None, [setup.root, os.environ.get("PYTHONPATH")]))
-        # -P: the folder that the run was started in is not to be imported from.
-        command = [sys.executable, "-P", "-u", "-m", "helixband.search.executors.worker"]
-        try:
-            self._process = subprocess.Popen(
-                [*command, str(answers), str(self._printed.source), self._printed.mark.decode().strip()],
-                stdin=subprocess.PIPE,
-                stdout=self._printed.target,
-                stderr=subprocess.STDOUT,
-                pass_fds=[answers, self._printed.source],
-                env={**os.environ, "PYTHONPATH": path, **environment},
-                cwd=setup.directory,
-                start_new_session=True,
-            )
-        except OSError as error:
-            os.close(self._answers)
-            self._printed.close()
-            raise StartFailed(f"cannot start {sys.executable} in {setup.directory}: {error}") from error
-        finally:
-            os.close(answers)
-            os.close(self._printed.target)
-        self._tell(asdict(setup))
+        self._closed = self._ready = False
+        self._spawned.place(environment)
+        changed = self._spawned.changes(environment)
+        self._spawned.tell(asdict(setup) | {"environment": {**changed, **setup.environment}})
 
     @property
     def pid(self) -> int:
@@ -180,7 +154,7 @@ class TrialProcess:
         except Superseded as over:
             raise WorkerDied(str(over)) from over
         self._printed.attend(trial)
-        self._tell(asdict(task))
+        self._spawned.tell(asdict(task))
 
     def said(self) -> Iterator[dict[str, Any]]:
         """What a process says that trains several trials together, until it has ended."""
@@ -207,7 +181,7 @@ class TrialProcess:
 
     def _follow(self, task: Task, on_epoch: Report) -> dict[str, Any] | None:
         """Give the task, and pass on its epochs; what it came to, or None where the process ended."""
-        self._tell(asdict(task))
+        self._spawned.tell(asdict(task))
         for message in self._messages():
             if "ready" in message:
                 self._begin(message["ready"])
@@ -224,13 +198,8 @@ class TrialProcess:
         self._process.terminate()
 
     def kill(self) -> None:
-        """End it at once, and what it has forked; once, as its number may be another's later."""
-        if self._killed:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._killed = True
+        """End it at once, and what it has forked."""
+        self._spawned.kill()
 
     def close(self, seconds: float = SECONDS_TO_END) -> None:
         """Have it end, by force after so many seconds, and free what it took; once."""
@@ -240,23 +209,12 @@ class TrialProcess:
         self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
-        self.kill()
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        os.close(self._answers)
-        self._printed.close()
-
-    def _tell(self, document: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended, which its answers tell with the reason
-            self._process.stdin.write(json.dumps(document).encode() + b"\n")
-            self._process.stdin.flush()
+        self._spawned.close()
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         """What it says, until it has ended."""
-        pipes = select.poll()
-        for pipe in (self._answers, self._printed.source):
+        answers, pipes = self._spawned.answers, select.poll()
+        for pipe in (answers, self._printed.source):
             pipes.register(pipe, select.POLLIN)
         while True:
             while b"\n" in self._received:
@@ -264,8 +222,8 @@ class TrialProcess:
                 yield json.loads(line)
             ended = not self.alive  # before the last look at the pipes, so that nothing is missed
             ready = dict(pipes.poll(0 if ended else SECONDS_BETWEEN_LOOKS * 1000))
-            if self._answers in ready:
-                received = os.read(self._answers, 1 << 16)
+            if answers in ready:
+                received = os.read(answers, 1 << 16)
                 if not received:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         self._process.wait(SECONDS_TO_END)

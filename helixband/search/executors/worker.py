@@ -122,6 +122,8 @@ def main() -> int:
     _interrupt_once()
     try:
         parent = Parent(tasks, answers)
+        os.environ.update(parent.document())  # of its place: before anything can ask which GPUs there are
+        importlib.import_module("torch._dynamo")  # a second, which the first step of an optimizer would take
         try:
             setup = Setup(**parent.document())
             trainer = load(setup)
@@ -164,7 +166,6 @@ def load(setup: Setup) -> Trainer:
             f"{setup.definition} was changed while the search runs; put back what it was, "
             f"which is kept in {Path(setup.result) / 'def.py'}"
         )
-    importlib.import_module("torch._dynamo")  # a second, which the first step of an optimizer would take
     results = Results(setup.result)
     return Trainer(definition, results, args, Start.stored(results))
 

@@ -11,7 +11,15 @@ from helixband.definition.classes import lightning_module
 from helixband.errors import UsageError, counted
 from helixband.search.executors.address import check_address
 from helixband.search.executors.cluster import check_packages, connect
-from helixband.search.executors.local import Executor, InProcess, LocalWorkers, allot, fair_threads
+from helixband.search.executors.early import Early
+from helixband.search.executors.local import (
+    Executor,
+    InProcess,
+    LocalWorkers,
+    allot,
+    threads_for,
+    worker_environment,
+)
 from helixband.search.executors.memory import check_memory
 from helixband.search.executors.packs import Packs
 from helixband.search.executors.process import Setup
@@ -31,8 +39,13 @@ def check_workers(args: Namespace) -> None:
         allot(_local_workers(args), args.trials_per_gpu or 1, visible_gpus(args.cpu))
 
 
-def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) -> Executor:
-    """In this process, in several of this machine, or on a cluster; with several `slots`, packed."""
+def make_executor(
+    trainer: Trainer, say: Callable[[str], None], slots: int = 1, early: Early | None = None
+) -> Executor:
+    """In this process, in several of this machine, or on a cluster; with several `slots`, packed.
+
+    Processes of this machine may come up already: `early`.
+    """
     args = trainer.args
     if args.cluster:
         say(f"connecting to {args.cluster}")
@@ -60,9 +73,16 @@ def make_executor(trainer: Trainer, say: Callable[[str], None], slots: int = 1) 
             lambda: definition.training_data(*data), lambda: data in definition.data_made(), workers, slots
         )
     setup, allotted = Setup.of(trainer, args.directory, slots), allot(workers, args.trials_per_gpu or 1, gpus)
+    spawned = early.take() if early else []
     if slots > 1:
-        return Packs(setup, workers, allotted, threads, say)
-    return LocalWorkers(setup, workers, allotted, threads)
+        return Packs(setup, workers, allotted, threads, say, spawned)
+    return LocalWorkers(setup, workers, allotted, threads, spawned)
+
+
+def places(args: Namespace) -> list[dict[str, str]]:
+    """The variables of each process on this machine: its GPU and its threads."""
+    allotted = allot(_local_workers(args), args.trials_per_gpu or 1, visible_gpus(args.cpu))
+    return [worker_environment(gpu, threads_of(args)) for gpu in allotted]
 
 
 class ChunkWorkers:
@@ -112,10 +132,7 @@ def visible_gpus(cpu: bool) -> list[str]:
 
 def threads_of(args: Namespace) -> int:
     """The CPU threads of each worker on this machine: as many as are asked for, or a fair share."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked):
-        return int(asked)
-    return fair_threads(len(os.sched_getaffinity(0)), _local_workers(args))
+    return threads_for(_local_workers(args))
 
 
 def _local_workers(args: Namespace) -> int:

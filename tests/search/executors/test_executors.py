@@ -21,6 +21,7 @@ from helixband.errors import DefinitionError, HelixbandError, StorageError, Usag
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Row
 from helixband.run.command import make_parser
+from helixband.search.executors.early import Early
 from helixband.search.executors.local import (
     Executor,
     InProcess,
@@ -28,6 +29,8 @@ from helixband.search.executors.local import (
     WorkerDied,
     allot,
     fair_threads,
+    thread_variables,
+    worker_environment,
 )
 from helixband.search.executors.packs import Packs
 from helixband.search.executors.process import Setup
@@ -350,6 +353,45 @@ def test_closing_keeps_the_last_finished_epochs_and_cancels_what_waits(tmp_path:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_processes_that_come_up_early_have_the_environment_of_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GONE", "1")
+    early = Early([thread_variables(2)] * 2)
+    early.place([worker_environment("7", 2)])
+    trainer = make_trainer(tmp_path, ACTING + "\nWINDOW = env('WINDOW', 4, int)\n")
+    monkeypatch.setenv("WINDOW", "8")
+    monkeypatch.setenv("SET_LATER", "yes")
+    monkeypatch.delenv("GONE")
+    taken, do = (
+        early.take(),
+        "assert (WINDOW, os.environ['SET_LATER'], 'GONE' in os.environ) == (8, 'yes', False)",
+    )
+    setups = [Setup.of(trainer, str(tmp_path), slots) for slots in (1, 2)]
+    executors: list[Executor] = [LocalWorkers(setups[0], 1, ["7"], 2, taken[:1])]
+    executors.append(Packs(setups[1], 1, ["6"], 2, print, taken[1:]))
+    futures = []
+    for number, (executor, spawned) in enumerate(zip(executors, taken, strict=True)):
+        same = f"{do}; assert os.getpid() == {spawned.process.pid}"
+        futures.append(executor.submit(Task(f"{number:04d}", config(same), 1), ignore))
+    assert [future.result(60).error for future in futures] == [None, None]
+    for executor in executors:
+        executor.close()
+    rows = [trainer.results.trial(name).history()[0] for name in ("0000", "0001")]
+    assert [(row["val_threads"], row["val_gpu"]) for row in rows] == [("2.0", "7.0"), ("2.0", "6.0")]
+
+
+def test_early_processes_of_which_nobody_makes_use_end_at_once() -> None:
+    early = Early([{}, {}])
+    [process, other] = [spawned.process for spawned in early._spawned]
+    early.place([{"CUDA_VISIBLE_DEVICES": "0"}])
+    early.close()
+    early.close()
+    assert (process.returncode, other.returncode) == (-9, -9)
+    assert early.is_empty
 
 
 def test_a_setup_is_json_and_holds_the_environment_that_was_read(

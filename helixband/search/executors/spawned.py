@@ -1,0 +1,106 @@
+"""An interpreter on its way to be a process of trials: it imports what that needs, and waits to be told more.
+
+It needs no definition, so it can begin to come up before there is one, and can be ended at any time.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import helixband
+from helixband.errors import HelixbandError
+from helixband.search.executors.printed import Printed
+
+
+class StartFailed(HelixbandError):
+    """A process ended by itself before it could take a trial, as any other one would."""
+
+
+def root() -> str:
+    """The folder that Helixband is imported from."""
+    return str(Path(helixband.__file__).resolve().parent.parent)
+
+
+class Spawned:
+    """A process in a folder, which imports Helixband from `root`; `environment` is added to that of this one.
+
+    It has a session of its own, so that Ctrl-C in a terminal is for this process to answer; it ends by itself
+    when this one does. It is to be told the rest of its environment (`place`), then what it trains.
+    `answers` is the end of the pipe on which it talks.
+    """
+
+    def __init__(self, root: str, directory: str, environment: Mapping[str, str]) -> None:
+        self.printed = Printed()
+        self.answers, answers = os.pipe()
+        self._root = root
+        self._has = self._whole(environment)
+        self._is_placed = self._killed = False
+        # -P: the folder that the run was started in is not to be imported from.
+        command = [sys.executable, "-P", "-u", "-m", "helixband.search.executors.worker"]
+        try:
+            self.process = subprocess.Popen(
+                [*command, str(answers), str(self.printed.source), self.printed.mark.decode().strip()],
+                stdin=subprocess.PIPE,
+                stdout=self.printed.target,
+                stderr=subprocess.STDOUT,
+                pass_fds=[answers, self.printed.source],
+                env=self._has,
+                cwd=directory,
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(self.answers)
+            self.printed.close()
+            raise StartFailed(f"cannot start {sys.executable} in {directory}: {error}") from error
+        finally:
+            os.close(answers)
+            os.close(self.printed.target)
+
+    def place(self, environment: Mapping[str, str]) -> None:
+        """Give it the variables of its place, as its GPU, once: it imports what may look at them."""
+        if not self._is_placed:
+            self._is_placed = True
+            changed = {name: text for name, text in environment.items() if self._has.get(name) != text}
+            self._has.update(changed)
+            self.tell(changed)
+
+    def changes(self, environment: Mapping[str, str]) -> dict[str, str | None]:
+        """What it lacks of the environment that a process would be started with now (None: not set)."""
+        wanted = self._whole(environment)
+        names = self._has.keys() | wanted.keys()
+        return {name: wanted.get(name) for name in names if self._has.get(name) != wanted.get(name)}
+
+    def tell(self, document: Mapping[str, Any]) -> None:
+        """Send it something."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which its answers tell with the reason
+            self.process.stdin.write(json.dumps(document).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it at once, and what it has forked; once, as its number may be another's later."""
+        if self._killed:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._killed = True
+
+    def close(self) -> None:
+        """End it, and free what it took; once."""
+        self.kill()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        os.close(self.answers)
+        self.printed.close()
+
+    def _whole(self, environment: Mapping[str, str]) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, [self._root, os.environ.get("PYTHONPATH")]))
+        return {**os.environ, "PYTHONPATH": path, **environment}
