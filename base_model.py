@@ -340,7 +340,7 @@ class BaseModel:
     def predict(self, generator: Generator | Tensor | np.ndarray[Any, Any]) -> Any:
         """y_pred over the x of a generator, or of one array or tensor (N, …): NumPy (N, …)."""
         batches = [generator] if isinstance(generator, np.ndarray | Tensor) else generator
-        step, rows, giver = functools.partial(judge.prediction, self), self.args.batch_size, "predict_step"
+        step, rows, giver = judge.prediction_step(self), self.args.batch_size, "predict_step"
         return passes.predict(step, batches, self.device, rows, self.batch_limit, self.engine.giver(giver))
 
     def predict_mc(self, generator: Generator, samples: int) -> tuple[Any, Any]:

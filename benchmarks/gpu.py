@@ -1,7 +1,8 @@
 """All that a GPU is to be seen for, in one call of a few minutes: the steps, packed trials, a whole search.
 
 Without a GPU it says so and ends. Each part is another script of this folder, or one here, and its ratios are
-taken in one run. The first lines compare what the GPU computes with the CPU.
+taken in one run. The first lines compare what the GPU computes with the CPU, and captured validation and
+prediction with plain ones.
 """
 
 import json
@@ -23,6 +24,7 @@ from step import BATCH_SIZE, TASKS, measure
 from base_model import BaseModel, choose_device
 from batch_generator import MatrixBatchGenerator
 from helixband.randomness import seed_everything
+from helixband.training.replays import REPLAYS
 
 HERE = Path(__file__).parent
 
@@ -50,6 +52,44 @@ def agreement() -> list[list[str]]:
             losses[way] = trained(task, config, args)[1][-1]["train_loss"]
         off = [f"{abs(losses[way] / losses['CPU'] - 1):.1e}" for way in ("eager", "captured")]
         rows.append([name, f"{losses['CPU']:.6f}", *off])
+    return rows
+
+
+PASSES = 20
+"""Of an evaluation or prediction that is timed."""
+
+
+def evaluations() -> list[list[str]]:
+    """Validation and prediction of 20 batches: whether captured and plain numbers are equal, and times.
+
+    Times are µs a batch, without the first passes, in which the shape is captured.
+    """
+    rows = []
+    for name, make in TASKS.items():
+        task = make()
+        chosen = np.resize(np.arange(len(task.val[0])), 20 * BATCH_SIZE)
+        x, y = (part[chosen] for part in task.val)
+        labelled, unlabelled = (
+            MatrixBatchGenerator(*parts, batch_size=BATCH_SIZE) for parts in ((x, y), (x,))
+        )
+        found, times = {}, {}
+        for way in ("plain", "captured"):
+            training = {} if way == "captured" else {"capture": False}
+            args = Namespace(batch_size=BATCH_SIZE, cpu=False, seed=0, training=training)
+            model = task.new_model(args)
+            found[way] = [(model.evaluate(labelled), model.predict(unlabelled)) for _ in range(3)]
+            for step, data in (("evaluate", labelled), ("predict", unlabelled)):
+                torch.cuda.synchronize()
+                started = time.perf_counter()
+                for _ in range(PASSES):
+                    getattr(model, step)(data)
+                times[step, way] = (time.perf_counter() - started) / PASSES / 20 * 1e6
+        same = all(
+            one[0] == other[0] and np.array_equal(one[1], other[1])
+            for one, other in zip(*found.values(), strict=True)
+        )
+        kept = f"{len(REPLAYS._kept)} captured so far"
+        rows.append([name, "equal" if same else "DIFFER", kept, *(f"{k}: {v:.0f}" for k, v in times.items())])
     return rows
 
 
@@ -152,6 +192,7 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     parts: dict[str, Callable[[], Any]] = {
         "agreement": agreement,
+        "evaluations": evaluations,
         "repeats": repeats,
         "steps": lambda: steps(args.rounds, args.epochs),
         "packed": lambda: script("packed_trials.py", "--rounds", "2"),

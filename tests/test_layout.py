@@ -235,6 +235,7 @@ FILES = {
         "steps.stepper steps.eager",
         "steps.spread steps.rows steps.stacks steps.masks steps.unfolded steps.updates",
         "passes steps.packable steps.stacked",
+        "replays",
         "carried fit judge steps.template",
         "pictures rehearsal steps.trying steps.numbers",
         "steps.pack",

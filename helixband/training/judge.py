@@ -196,6 +196,34 @@ def prediction(model: Any, x: Any) -> Any:
     return model.predict_step(x)
 
 
+def _evaluated_by(model: Any, network: nn.Module, x: Any, y: Any, weight: Tensor | None = None) -> Evaluated:
+    """As `batch`, of a copy of the model's network."""
+    model.engine.sample_weight = weight
+    return _evaluated(model, model.split_output(network(x)), y)
+
+
+def _predicted_by(model: Any, network: nn.Module, x: Any) -> Any:
+    return model.split_output(network(x))["y_pred"]
+
+
+def evaluation_step(model: Any) -> Callable[..., Evaluated]:
+    """What evaluates a batch (x, y) or (x, y, weight) of a set; one for each pass over a set."""
+    plain = functools.partial(_by_definition if model.engine.own_eval_step else batch, model)
+    return _replayed(model, "eval_step", plain, _evaluated_by) if passes.captures(model) else plain
+
+
+def prediction_step(model: Any) -> Callable[[Any], Any]:
+    """What gives y_pred of a batch of a set; one for each pass over a set."""
+    plain = functools.partial(prediction, model)
+    return _replayed(model, "predict_step", plain, _predicted_by) if passes.captures(model) else plain
+
+
+def _replayed(model: Any, step: str, plain: Callable[..., Any], compute: Callable[..., Any]) -> Any:
+    from helixband.training.replays import REPLAYS  # which a run on a CPU does not need
+
+    return REPLAYS.of_pass(model, step, plain, compute)
+
+
 def _evaluated(model: Any, output: dict[str, Any], y: Any) -> Evaluated:
     loss = mean_loss(model, output["y_pred_loss"], y)
     known = model.engine.adds_up and model.engine.weighed(loss) is not None
@@ -225,7 +253,7 @@ def outputs(
     With `alone`, this process does it without the others of its training; `elsewhere` has others do it.
     Raises `DataError` where no example counts for the loss, unless this is `of_part` of a set alone.
     """
-    step = _by_definition if model.engine.own_eval_step else batch
+    step = evaluation_step(model)
     losses, y_true, y_pred = _pass(model, step, generator, split, of_part, alone, elsewhere)
     model.check_labels(y_true)
     if not math.isfinite(losses["loss"]):
@@ -242,7 +270,7 @@ def _pass(
     alone: bool = False,
     elsewhere: Evaluator | None = None,
 ) -> tuple[dict[str, float], Any, Any]:
-    """(losses, y_true, y_pred) of a whole set, whose batches `step(model, x, y)` evaluates."""
+    """(losses, y_true, y_pred) of a whole set, whose batches `step(x, y)` evaluates."""
     model.engine.begin_pass()
 
     @torch.no_grad()
@@ -251,12 +279,10 @@ def _pass(
         loss = mean_loss(model, y_pred_loss, y)
         return model.engine.weighed(loss) or Loss(loss, 1)
 
-    rows, limit, evaluated = model.args.batch_size, model.batch_limit, functools.partial(step, model)
+    rows, limit = model.args.batch_size, model.batch_limit
     shared = elsewhere or (None if alone else model.engine.shared)
     try:
-        return passes.evaluate(
-            evaluated, loss_of, generator, model.device, rows, limit, split, shared, of_part
-        )
+        return passes.evaluate(step, loss_of, generator, model.device, rows, limit, split, shared, of_part)
     finally:
         model.engine.sample_weight = None
 
@@ -276,7 +302,7 @@ def whole_mc(
     y_pred = monte_carlo.mean(predictions)
     engine = model.engine
     if engine.scores_y_pred and not (engine.own_loss or engine.own_eval_step or engine.own_split):
-        loss = _pass(model, _of_prediction, [(y_pred, y_true)])[0]["loss"]
+        loss = _pass(model, functools.partial(_of_prediction, model), [(y_pred, y_true)])[0]["loss"]
     else:
         loss = float(np.mean([each["loss"] for each in values]))
     result = {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}

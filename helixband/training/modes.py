@@ -16,7 +16,8 @@ class Modes:
         self._parts = [part for part in (network, criterion) if isinstance(part, nn.Module)]
         self._modules = [module for part in self._parts for module in part.modules()]
         self._fixed: list[nn.Module] = []
-        self._sampling = False
+        self.is_sampling = False
+        """Whether evaluation leaves dropout on."""
 
     def keep_in_evaluation(self, modules: Sequence[nn.Module]) -> None:
         """From here on, leave these modules in evaluation mode in training, too, and no others."""
@@ -41,7 +42,7 @@ class Modes:
         """Evaluation mode, or within `dropout_left_on` that of Monte Carlo dropout."""
         for part in self._parts:
             part.eval()
-        if self._sampling:
+        if self.is_sampling:
             # Training mode is what turns any kind of dropout on; it is not for normalisations by the batch.
             self._network.train()
             for module in self._network.modules():
@@ -51,8 +52,8 @@ class Modes:
     @contextmanager
     def dropout_left_on(self) -> Iterator[None]:
         """Evaluation leaves dropout on."""
-        self._sampling = True
+        self.is_sampling = True
         try:
             yield
         finally:
-            self._sampling = False
+            self.is_sampling = False

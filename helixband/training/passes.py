@@ -13,7 +13,7 @@ from helixband import interruption
 from helixband.errors import DataError
 from helixband.nested import length
 from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
-from helixband.training.member import Member
+from helixband.training.member import Member, Model
 from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet
 from helixband.training.rows import check_rows
 from helixband.training.steps.stepper import Stepper
@@ -107,6 +107,13 @@ class Evaluator(Protocol):
     def evaluated(self, step: Callable[..., Evaluated], pieces: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
         """Each piece, of which x need not be there, with what `step` gives of it."""
         ...
+
+
+def captures(model: Model) -> bool:
+    """Whether the batches of a pass of a model are captured, if they can be: on a GPU, without dropout."""
+    engine = model.engine
+    is_alone = engine.shared is None and not engine.modes.is_sampling
+    return model.device.type == "cuda" and engine.options.capture and is_alone
 
 
 def evaluate(

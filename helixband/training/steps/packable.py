@@ -41,12 +41,7 @@ def _reasons(member: Member) -> Iterator[str]:
     yield from _of_optimizer(model)
     if isinstance(model.criterion, nn.Module) and any(True for _ in model.criterion.parameters()):
         yield "its criterion has parameters"
-    for name, module in model.network.named_modules():
-        what = f"{type(module).__name__} {name}".rstrip()
-        if isinstance(module, RECURRENT):
-            yield f"its network has the recurrent layer {what}"
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-            yield f"its network has hooks, at {what}"
+    yield from of_network(model.network)
     parameters = list(model.network.parameters())
     assert model.optimizer is not None
     if not any(map(is_lazy, parameters)):
@@ -64,6 +59,16 @@ def _reasons(member: Member) -> Iterator[str]:
         yield "accumulate with nan='skip'"
     if engine.shared is not None:
         yield "its steps are taken by several processes"
+
+
+def of_network(network: nn.Module) -> Iterator[str]:
+    """What of a network does not go with computing by a copy of it, in words."""
+    for name, module in network.named_modules():
+        what = f"{type(module).__name__} {name}".rstrip()
+        if isinstance(module, RECURRENT):
+            yield f"its network has the recurrent layer {what}"
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+            yield f"its network has hooks, at {what}"
 
 
 def _of_optimizer(model: Any) -> Iterator[str]:
@@ -156,10 +161,13 @@ def has_our_loss(member: Member) -> bool:
 
 def has_library_loss(member: Member) -> bool:
     """Whether the loss is ours, with a criterion of torch's or of ours: such read nothing of the model."""
-    criterion = member.model.criterion
+    return has_our_loss(member) and is_of_a_library(member.model.criterion)
+
+
+def is_of_a_library(criterion: Any) -> bool:
+    """Whether a criterion is torch's or ours."""
     kind = criterion if isinstance(criterion, BuiltinFunctionType | FunctionType) else type(criterion)
-    is_known = (kind.__module__ or "torch").partition(".")[0] in ("torch", "helixband")
-    return has_our_loss(member) and is_known
+    return (kind.__module__ or "torch").partition(".")[0] in ("torch", "helixband")
 
 
 def cannot_capture(member: Member) -> str | None:
