@@ -60,19 +60,29 @@ def told_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def warnings_once() -> Iterator[None]:
-    """Show each text of a `HelixbandWarning` once, though Python forgets which it has shown."""
+    """Show each text of a `HelixbandWarning` once, without its place in our code."""
     shown, show = set[str](), warnings.showwarning
 
     def show_once(message: Any, category: type[Warning], *where: Any, **how: Any) -> None:
-        if not issubclass(category, HelixbandWarning) or str(message) not in shown:
-            shown.add(str(message))
+        if not issubclass(category, HelixbandWarning):
             show(message, category, *where, **how)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            before, warnings.formatwarning = warnings.formatwarning, _as_a_line
+            try:
+                show(message, category, *where, **how)
+            finally:
+                warnings.formatwarning = before
 
     warnings.showwarning = show_once
     try:
         yield
     finally:
         warnings.showwarning = show
+
+
+def _as_a_line(message: Any, *where: Any, **more: Any) -> str:
+    return f"warning: {message}\n"
 
 
 def counted(number: int, noun: str) -> str:

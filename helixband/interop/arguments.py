@@ -1,8 +1,11 @@
 """The arguments of a Trainer that a definition gives: what a run decides, and what Lightning refuses."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import torch
 
 from helixband.errors import DefinitionError, in_one_line
 
@@ -13,6 +16,8 @@ RESERVED = {
     "barebones": "it logs nothing, and a run compares what is logged",
 }
 """Arguments of a Trainer that a run decides, with what does it instead."""
+OF_SEVERAL = ("PL_GLOBAL_SEED", "OMP_NUM_THREADS")
+"""Variables that are set for a training by several processes alone."""
 
 
 def taken(given: Any, package: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
@@ -56,15 +61,32 @@ def is_checkpoint(callback: Any, package: Any) -> bool:
 
 
 def check_processes(trainer: Any, package: Any) -> None:
-    """Raise `DefinitionError` where a Trainer would train in other processes than this one."""
-    strategy = trainer.strategy
-    spawns = package.strategies.launchers.multiprocessing._MultiProcessingLauncher
-    if trainer.world_size > 1 or isinstance(strategy.launcher, spawns):
+    """Raise `DefinitionError` where a Trainer would train as a run cannot: on several nodes, or in shards."""
+    strategies = package.strategies
+    if trainer.num_nodes > 1:
         raise DefinitionError(
-            f"the Trainer would train by {type(strategy).__name__} in processes of its own (world size "
-            f"{trainer.world_size}), and a run trains a module in this one: give devices=1, num_nodes=1 and "
-            "strategy='auto'. A search uses several devices, one for each trial: --workers"
+            f"the Trainer would train on {trainer.num_nodes} nodes, and a run trains a module on one "
+            "machine: give num_nodes=1. A search uses several nodes, one for each trial: --cluster"
         )
+    if trainer.world_size > 1 and not isinstance(trainer.strategy, strategies.DDPStrategy):
+        raise DefinitionError(
+            f"the Trainer would train by {type(trainer.strategy).__name__} on {trainer.world_size} devices, "
+            "and of several a run takes the state of a training by DDP alone, where each has all weights: "
+            "give strategy='ddp', or devices=1"
+        )
+
+
+def as_here(trainer: Any, package: Any) -> None:
+    """Have a Trainer by DDP start no processes: those of a run are there already."""
+    if isinstance(trainer.strategy, package.strategies.DDPStrategy):
+        trainer.strategy._start_method = "popen"  # which starts none where they are there
+        trainer.strategy._configure_launcher()
+
+
+def of_one_device(trainer: Any) -> dict[str, Any]:
+    """The arguments with which a Trainer uses the first of the devices of another one alone."""
+    is_cpu = trainer.strategy.root_device.type == "cpu"
+    return {"devices": 1 if is_cpu else [trainer.device_ids[0]], "num_nodes": 1, "strategy": "auto"}
 
 
 def check_validates(trainer: Any, epochs: int, total: int) -> None:
@@ -75,6 +97,21 @@ def check_validates(trainer: Any, epochs: int, total: int) -> None:
             f"check_val_every_n_epoch={every}, and a rung of the search ends at epoch {epochs} without a "
             "validation: set it to 1, or give --schedule none"
         )
+
+
+@contextlib.contextmanager
+def of_several(seed: int) -> Iterator[None]:
+    """Around a training by several processes: Lightning orders examples by its seed, and limits threads."""
+    before, threads = dict(os.environ), torch.get_num_threads()
+    os.environ.setdefault("PL_GLOBAL_SEED", str(seed % 2**32))
+    try:
+        yield
+    finally:
+        for name in OF_SEVERAL:
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

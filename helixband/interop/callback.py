@@ -91,18 +91,21 @@ class Recorder:
         close: Callable[[Row], bool],
         keep: Callable[[dict[str, Any]], None],
         set_order: Callable[[int], None] = lambda epoch: None,
-        begun: int = 0,
         strict: bool = True,
+        rank: int = 0,
     ) -> None:
-        self.goal, self.states, self.promises = goal, states, Promises(seed)
+        self.goal, self.states, self.promises = goal, states, Promises(seed, rank)
         self._close, self._keep, self._set_order = close, keep, set_order
-        self._begun, self._strict = begun, strict
+        self._begun, self._strict = 0, strict
         self._is_open = False
-        self._has_loss = self._is_validated = False
-        self._had_reward = begun > 0
+        self._has_loss = self._is_validated = self._had_reward = False
         self._metrics: dict[str, Any] = {}
         self.raised: BaseException | None = None
         """What ended the Trainer's work."""
+
+    def go_on(self, epoch: int, state: dict[str, Any] | None) -> None:
+        """Begin after so many epochs, with the state that was kept then."""
+        self._begun, self._had_reward, self.states.held = epoch, epoch > 0, state
 
     @property
     def state_key(self) -> str:
@@ -182,7 +185,7 @@ class Recorder:
         told = {name: value for name, value in logged.items() if name not in {*own, "seconds"}}
         row = {"epoch": epoch, **told, **own}
         self._is_open = True
-        if self._close(row):
+        if trainer.strategy.broadcast(self._close(row)):  # what process 0 decides, if there are several
             trainer.should_stop = True  # and no least number of epochs or steps holds against it
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
 
@@ -228,8 +231,8 @@ class Recorder:
         self._is_open = False
         trainer.save_checkpoint(STATE)
         held, self.states.held = self.states.held, None
-        assert held is not None
-        self._keep({**held, "loops": between_epochs(held["loops"]), "module": kept_of(module)})
+        if held is not None:  # process 0 of several has it
+            self._keep({**held, "loops": between_epochs(held["loops"]), "module": kept_of(module)})
 
 
 def learning_rates(optimizers: list[Any]) -> dict[str, float]:

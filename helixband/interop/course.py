@@ -14,6 +14,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training.ended import Ended
 from helixband.training.keeper import Keeper
+from helixband.training.processes import Processes
 from helixband.training.stored import copied, revived
 
 TOTALS = "totals"
@@ -53,17 +54,28 @@ class Course:
             record.best_epoch, record.best_reward = record.best["epoch"], record.best["reward"]
         if record.last is not None:
             where = f"the last state of trial {trial.id}" if trial else "the last state"
-            self.model.engine.state.use(self.model, record.last, where)
-            self.start = revived(record.last)
-            record.epoch, record.steps = record.last["epoch"], record.last["steps"]
-            record.history, record.seconds = list(record.last["history"]), list(record.last["seconds"])
-            self.keeper.go_on(record.last)
+            self._go_on(record.last, where)
             if record.last.get("ended"):
                 record.ended = Ended(record.last["ended"])
         if record.epoch >= self.epochs:
             record.ended = Ended.EPOCHS
         elif self._is_hopeless():
             record.ended = Ended.HOPELESS
+
+    def share(self, processes: Processes) -> None:
+        """Have all processes of the training go on from the state that process 0 has; they begin now."""
+        self.record.last = processes.from_first(self.record.last)
+        if processes.rank and self.record.last is not None:
+            self._go_on(self.record.last, "the state of process 0")
+        self._began = time.monotonic()
+
+    def _go_on(self, last: dict[str, Any], where: str) -> None:
+        record = self.record
+        self.model.engine.state.use(self.model, last, where)
+        self.start = revived(last)
+        record.epoch, record.steps = last["epoch"], last["steps"]
+        record.history, record.seconds = list(last["history"]), list(last["seconds"])
+        self.keeper.go_on(last)
 
     def plan_by(self, name: str, value: float) -> None:
         """Note a total of the Trainer's that the module has read, which its schedules may be made for.

@@ -155,6 +155,16 @@ class SizedBatches(Batches):
         return int(number_of_batches(self.generator) or 0)
 
 
+def check_parts(generator: Any, devices: int) -> None:
+    """Raise `DefinitionError` where each process of a training by several would get all batches."""
+    if devices > 1 and not isinstance(generator, Loaders | DataLoader):
+        raise DefinitionError(
+            f"the Trainer has {devices} devices, and the training generator is a {type(generator).__name__}, "
+            "of which each would get all batches: Lightning gives each its part of a DataLoader, or of what "
+            "a DataModule gives; give one of these, or devices=1"
+        )
+
+
 def as_loader(generator: Any, rows: int) -> Any:
     """What a Trainer takes for a generator, or for one array or tensor (N, …), cut into so many rows."""
     if isinstance(generator, Loaders):

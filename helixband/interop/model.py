@@ -1,8 +1,9 @@
 """A LightningModule as a model: trained, evaluated and used by the Trainer of its package."""
 
+import contextlib
 import copy
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -12,12 +13,16 @@ from helixband.errors import DataError, DefinitionError
 from helixband.interop import arguments, packages
 from helixband.interop.callback import STATE, Goal, Recorder, States
 from helixband.interop.course import Course
-from helixband.interop.data import PREDICT, TEST, Loaders, as_loader
+from helixband.interop.data import PREDICT, TEST, Loaders, as_loader, check_parts
+from helixband.interop.place import Place
 from helixband.interop.planned import Trainer
 from helixband.interop.prepared import ModulePreparation
 from helixband.interop.scored import Predicted, Seen
 from helixband.interop.weights import LateWeights, LightningState
 from helixband.results.directory import Row, Trial
+from helixband.training import processes
+from helixband.training.foreign import Companions
+from helixband.training.processes import Processes
 from helixband.training.result import Result
 from helixband.training.state import set_epoch
 
@@ -39,6 +44,8 @@ class LightningModel(BaseModel):
     _trained_with: ClassVar[WeakSet[Any]] = WeakSet()
     left_out = ""
     """Why labels and predictions of a test are not known, where they are not."""
+    companions: Companions | None = None
+    """Where a training by several devices finds other processes."""
 
     def __init__(self, config: Mapping[str, Any] | None = None, args: Namespace | None = None) -> None:
         super().__init__(config, args)
@@ -87,27 +94,56 @@ class LightningModel(BaseModel):
         course.begin()
         if self.engine.record.ended is None:
             seed = self.args.seed if seed is None else seed
-            states = packages.derived(self.package, States, "plugins.io.TorchCheckpointIO")()
-            states.held = course.start
-            recorder = packages.derived(self.package, Recorder, "callbacks.Checkpoint")(
-                self.goal,
-                seed,
-                states,
-                course.close,
-                course.keep,
-                lambda epoch: set_epoch(train, seed, epoch),
-                begun=self.engine.record.epoch,
-            )
             try:
-                trainer = self._trainer(recorder, states, max_epochs=total)
-                arguments.check_validates(trainer, epochs, total)
-                trainer.on_total = course.plan_by
-                where = STATE if course.start is not None else None
-                self._run(recorder, trainer, "fit", self._sets(train, val, trainer), ckpt_path=where)
+                self._train(course, train, val, seed)
             finally:
                 course.keeper.flush()
-        course.end()
+        if _rank() == 0:
+            course.end()
         return self.engine.record.history
+
+    def _train(self, course: Course, train: Iterable[Any], val: Iterable[Any], seed: int) -> None:
+        states = packages.derived(self.package, States, "plugins.io.TorchCheckpointIO")()
+        recorder = packages.derived(self.package, Recorder, "callbacks.Checkpoint")(
+            self.goal,
+            seed,
+            states,
+            course.close,
+            course.keep,
+            lambda epoch: set_epoch(train, seed, epoch),
+            rank=_rank(),
+        )
+        trainer = self._trainer(recorder, states, max_epochs=course.total)
+        arguments.check_validates(trainer, course.epochs, course.total)
+        check_parts(train, trainer.world_size)
+        trainer.on_total = course.plan_by
+        sets = self._sets(train, val)
+        with self._accompanied(trainer, seed) as together:
+            if together is not None:
+                course.share(together)
+            recorder.go_on(self.engine.record.epoch, course.start)
+            where = STATE if course.start is not None else None
+            self._run(recorder, trainer, "fit", sets, ckpt_path=where)
+
+    @contextlib.contextmanager
+    def _accompanied(self, trainer: Any, seed: int) -> Iterator[Processes | None]:
+        """Around a training: all its processes, if it has several."""
+        if trainer.world_size == 1:
+            yield None
+            return
+        with arguments.of_several(seed):
+            if (together := processes.ours()) is not None:
+                yield together
+                return
+            if self.companions is None:
+                raise DefinitionError(
+                    f"the Trainer has {trainer.world_size} devices, and a training by several is one of a "
+                    "run: give devices=1"
+                )
+            device = trainer.strategy.root_device.type
+            environment = self.preparation.environment
+            with self.companions(trainer.world_size, device, environment) as together:
+                yield together
 
     def evaluate(self, generator: Iterable[Any]) -> Result:
         """What `test_step` logs over a whole set."""
@@ -150,9 +186,9 @@ class LightningModel(BaseModel):
         recorder = packages.derived(self.package, Recorder, "callbacks.Checkpoint")(
             self.goal, self.args.seed, states, lambda row: True, lambda state: None, strict=False
         )
-        self._trainer(recorder, states, max_epochs=1)
+        check_parts(sets["train"], self._trainer(recorder, states, max_epochs=1).world_size)
         trainer = self._trainer(recorder, states, own=False, **ONCE, val_check_interval=1.0)
-        self._run(recorder, trainer, "fit", self._sets(sets["train"], sets.get("val"), trainer))
+        self._run(recorder, trainer, "fit", self._sets(sets["train"], sets.get("val")))
 
     def _refuse_dropout(self, samples: int | None) -> None:
         if samples:
@@ -187,16 +223,21 @@ class LightningModel(BaseModel):
         if self.args.debug:
             base |= {f"limit_{name}_batches": DEBUG_BATCHES for name in ("train", "val", "test", "predict")}
         if added:
-            callbacks, plugins = [*callbacks, added[0]], [*plugins, added[1]]
+            fabric = packages.fabric_of(self.package)
+            place = packages.derived(fabric, Place, "plugins.ClusterEnvironment")(_rank())
+            callbacks, plugins = [*callbacks, added[0]], [*plugins, added[1], place]
         else:
             callbacks = [each for each in callbacks if not arguments.is_checkpoint(each, self.package)]
             late = packages.derived(self.package, LateWeights, "callbacks.Callback")(self.engine.state)
             callbacks = [late, *callbacks, *looks]
             base["enable_checkpointing"] = False
         with packages.quiet(self.package), arguments.made(self.package):
-            trainer = packages.derived(self.package, Trainer, "Trainer")(
-                **{**base, **given, **ours, "callbacks": callbacks, "plugins": plugins}
-            )
+            kind = packages.derived(self.package, Trainer, "Trainer")
+            made = {**base, **given, **ours, "callbacks": callbacks, "plugins": plugins}
+            trainer = kind(**made)
+            if trainer.world_size > 1 and not (added and own):
+                trainer = kind(**{**made, **arguments.of_one_device(trainer)})
+            arguments.as_here(trainer, self.package)
         arguments.check_processes(trainer, self.package)
         return trainer
 
@@ -221,7 +262,7 @@ class LightningModel(BaseModel):
                 self._trained_with.update([*callbacks, *loggers])
             return callbacks, loggers
 
-    def _sets(self, train: Any, val: Any, trainer: Any) -> dict[str, Any]:
+    def _sets(self, train: Any, val: Any) -> dict[str, Any]:
         """The sets as arguments of `Trainer.fit`: a DataModule where both are its own."""
         if isinstance(train, Loaders) and isinstance(val, Loaders | None):
             packages.check_same(self.package, train.source.package)
@@ -260,6 +301,12 @@ class LightningModel(BaseModel):
             raise
         finally:
             self.network._trainer = None  # type: ignore[assignment]
+
+
+def _rank() -> int:
+    """The number of this process among those of a training."""
+    together = processes.ours()
+    return 0 if together is None else together.rank
 
 
 def _trained_by_its_trainer(*arguments: Any) -> Any:

@@ -74,9 +74,11 @@ def quiet(package: Any) -> Iterator[None]:
             logger.setLevel(logging.INFO if logger is profiler else logging.WARNING)
         with warnings.catch_warnings():
             kind = package.utilities.rank_zero.LightningDeprecationWarning
-            advice = sys.modules[f"{_fabric_of(package)}.utilities.warnings"].PossibleUserWarning
+            advice = fabric_of(package).utilities.warnings.PossibleUserWarning
             warnings.simplefilter("ignore", kind)
             warnings.simplefilter("ignore", advice)
+            # Without it, what is logged by several processes is that of the first alone.
+            warnings.filterwarnings("default", message=".*sync_dist=True", category=advice)
             warnings.filterwarnings("ignore", message=".*LeafSpec")  # of torch, in the package's own code
             yield
     finally:
@@ -84,6 +86,6 @@ def quiet(package: Any) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _fabric_of(package: Any) -> str:
-    """The name of the package on which that of a Trainer stands."""
-    return "lightning.fabric" if package.__name__ == PACKAGES[0] else "lightning_fabric"
+def fabric_of(package: Any) -> Any:
+    """The package on which that of a Trainer stands."""
+    return sys.modules["lightning.fabric" if package.__name__ == PACKAGES[0] else "lightning_fabric"]

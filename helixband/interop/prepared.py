@@ -46,6 +46,11 @@ class Prepared:
             os.write(file, "".join(f"{line}\n" for line in self._new).encode())
             self._new.clear()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What is added to that of a process which this one starts, for it to share the lines."""
+        return {VARIABLE: f"{os.getpid()} {self._path}"}
+
     def add(self, line: str) -> None:
         """Tell the others, in the body of `alone`."""
         self._new.append(line)
@@ -117,6 +122,7 @@ class ModulePreparation:
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared, self._done = prepared, list[dict[str, str]]()
+        self.environment = prepared.environment
 
     def prepare(self, module: Any) -> None:
         """Call `prepare_data`, unless that was done for a module like this; its Trainer calls it no more.

@@ -22,10 +22,13 @@ OF_LIGHTNING = ("lightning.", "pytorch_lightning.")
 
 
 class Promises:
-    """The random numbers of each epoch, and a warning for what a killed training would not find again."""
+    """The random numbers of each epoch, and a warning for what a killed training would not find again.
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    `rank` is the number of this process among those of the training.
+    """
+
+    def __init__(self, seed: int, rank: int = 0) -> None:
+        self._seed, self._rank = seed, rank
         self._datamodule: Any = None
         self._callbacks: list[Any] = []
         self._sources: list[Any] = []
@@ -65,8 +68,13 @@ class Promises:
         return bool(self._sources)
 
     def seed(self, epoch: int, step: int = 0) -> None:
-        """Seed all that draws, for the loaders of an epoch (`step` 0) or for its steps (1)."""
-        root = derive_seed(self._seed, "epoch", epoch, step)
+        """Seed all that draws, for the loaders of an epoch (`step` 0) or for its steps (1).
+
+        Each process of a training has steps of its own. Of their loaders, which may be parts of one order,
+        all draw the same.
+        """
+        own = [f"process {self._rank}"] if self._rank and step else []
+        root = derive_seed(self._seed, "epoch", epoch, step, *own)
         seed_everything(root)
         held.seed(root)
         if step == 0:

@@ -30,7 +30,6 @@ from helixband.run.context import Context, Stage
 from helixband.run.data_check import DataCheck, Work
 from helixband.run.evaluation import Evaluation
 from helixband.run.flags import check_flags, notes_on_algorithms
-from helixband.run.following import Work as Training
 from helixband.run.following import accompanied, begin, follow, leading
 from helixband.run.hyperparameters import single_configuration, unsearched_defaults
 from helixband.run.opening import command_of, opened, planned_by
@@ -42,8 +41,9 @@ from helixband.run.starting import Starting
 from helixband.run.trained import Trained, no_model
 from helixband.run.untrained import Untrained
 from helixband.run.values import AUTO
+from helixband.search.executors.companions import Companions
 from helixband.search.executors.early import Early
-from helixband.search.executors.trial import Trainer
+from helixband.search.executors.trial import Part, Trainer
 from helixband.search.executors.workers import ChunkWorkers, make_executor, places
 from helixband.search.journal import SearchJournal
 from helixband.search.run import FIRST_TRIALS, Search
@@ -147,7 +147,9 @@ class Experiment(Stage):
         self.checks.run()
         if not context.early.is_empty:
             context.early.place(places(context.args))
-        self.trainer = Trainer(context.definition, context.results, context.args, self.starting.start)
+        self.trainer = Trainer(
+            context.definition, context.results, context.args, self.starting.start, Companions()
+        )
         self.trained = Trained(context, self.trainer)
         self._context = context
         # Nothing was finished here: what began is not looked at, and is removed when the work begins.
@@ -367,8 +369,7 @@ class Experiment(Stage):
         if exists(trial.history_file) and not trial.is_resumable:
             self.progress.say(f"  checkpoints are missing of {trial.path}; it is trained from its beginning")
         self.progress.begin_training(trial.id, trial.resumable_epochs(), args.epoch)
-        is_new = trial.plan() is None or not trial.is_resumable
-        with accompanied(Training(args, trial.id, config, args.epoch, None if is_new else trial.plan())):
+        with accompanied(args, Part.of(trial, config, args.epoch)):
             model = self.trainer.train(trial.id, config, args.epoch, self.progress.epoch)
         self.progress.end()
         self.results.set_best(trial)

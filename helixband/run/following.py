@@ -1,38 +1,18 @@
-"""A run by several processes: process 0 does its work, and the others follow it through a training.
-
-The followers print nothing and leave no files. What goes wrong with one is told by process 0.
-"""
+"""A run by several processes: process 0 does its work, and the others follow it through a training."""
 
 import contextlib
 import os
 import sys
-import tempfile
-import traceback
-import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from base_model import choose_device
 from helixband.definition import Definition, load_definition
 from helixband.env import number_of_processes
-from helixband.errors import HelixbandError
-from helixband.results.directory import Results
-from helixband.search.executors.trial import Trainer
+from helixband.search.executors.followers import account_of, silent, take_part
+from helixband.search.executors.trial import Part
 from helixband.training import processes
 from helixband.training.processes import Processes, exit_code
-
-
-@dataclass(frozen=True)
-class Work:
-    """The training of a trial to so many epochs, along the plan that it was begun with, if it was."""
-
-    args: Namespace
-    name: str
-    config: dict[str, Any]
-    epochs: int
-    plan: dict[str, Any] | None
 
 
 @contextlib.contextmanager
@@ -53,13 +33,13 @@ def leading(ours: Processes) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def accompanied(work: Work) -> Iterator[None]:
+def accompanied(args: Namespace, part: Part) -> Iterator[None]:
     """Around a training by process 0: the others take part in it, where there are some."""
     if (ours := processes.ours()) is None:
         yield
         return
-    ours.give(work)
-    with ours.connected(choose_device(work.args.cpu)):
+    ours.give((args, part))
+    with ours.connected(choose_device(args.cpu)):
         yield
 
 
@@ -87,45 +67,20 @@ def under_torchrun(command: Sequence[str]) -> list[str]:
 def follow(ours: Processes) -> None:
     """Be another process than 0, from its beginning to its end; `SystemExit` where that is an early one."""
     told: str | None = None
-    with _silent():
-        definition: list[Definition] = []
+    definition: Definition | None = None
+    with silent():
         try:
             work = ours.work()
             if work is not None:
-                begin(work.args)
-                with ours.connected(choose_device(work.args.cpu)):
-                    definition.append(load_definition(work.args.model, work.args.seed))
-                    _take_part(work, definition[0])
+                args, part = work
+                begin(args)
+                with ours.connected(choose_device(args.cpu)):
+                    definition = load_definition(args.model, args.seed)
+                    take_part(definition, args, part)
             code = ours.wait_for_end()
         except BaseException as error:
-            code, told = exit_code(error), ours.fail(error, _account(error, definition))
+            code, told = exit_code(error), ours.fail(error, account_of(error, definition))
     if told is not None:
         print(f"error: {told}", file=sys.stderr)
     if code:
         raise SystemExit(code)
-
-
-def _take_part(work: Work, definition: Definition) -> None:
-    with tempfile.TemporaryDirectory() as empty:
-        results = Results(empty)
-        with results.only_read("process 0 alone writes results"):
-            Trainer(definition, results, work.args).take_part(work.name, work.config, work.epochs, work.plan)
-
-
-def _account(error: BaseException, definition: list[Definition]) -> str:
-    for each in definition:
-        if isinstance(error, Exception):
-            error = each.explain(error)
-    if isinstance(error, HelixbandError):
-        return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped by a signal, perhaps because process 0 was killed; the same command goes on from here"
-    return "".join(traceback.format_exception(error)).rstrip()
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing is printed, by a definition neither, and no warning given: process 0 does so for all."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

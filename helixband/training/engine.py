@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from helixband.training.distributed import Shared
 from helixband.training.ended import Ended
 from helixband.training.epochs import batches_used, limited
 from helixband.training.feed import number_of_batches
+from helixband.training.foreign import Foreign
 from helixband.training.guard import guard_of, watched_step
 from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
 from helixband.training.meters import Loss, mean_of
@@ -41,21 +42,6 @@ from helixband.training.weighting import needs_weight, weighted
 
 _CALL_THE_NETWORK = {"forward", "train_step", "eval_step", "predict_step"}
 """Methods that may call parts of the network alone, where a definition has them itself."""
-
-
-class Foreign(Protocol):
-    """A model that another package trains: it scores a set, and is tried, by that package's means.
-
-    `left_out`: why labels and predictions of the set that was scored last are not known.
-    """
-
-    left_out: str
-
-    def score(self, generator: Any, samples: int | None) -> tuple[dict[str, float], Any, Any]:
-        """(metrics, y_true, y_pred) of a set, the latter None where they are not known."""
-
-    def rehearse(self, sets: Mapping[str, Any]) -> None:
-        """Try one batch of the sets, "train" and "val"; raises what is wrong."""
 
 
 @dataclass(eq=False)

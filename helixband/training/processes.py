@@ -40,11 +40,15 @@ LAST_WORK = 25.0
 
 
 class Processes:
-    """The processes of a run. `rank` is the number of this one, of `count`."""
+    """The processes of a run. `rank` is the number of this one, of `count`.
 
-    def __init__(self, store: Store, rank: int, count: int) -> None:
+    Where a failure of one `ends_all`, as under torchrun, signals are not waited for once there was one.
+    """
+
+    def __init__(self, store: Store, rank: int, count: int, ends_all: bool = True) -> None:
         self.rank, self.count = rank, count
-        self._store = store
+        self._store, self._ends_all = store, ends_all
+        self._works = 0  # that were given or taken
         self._host: Any = None
         """The group for values on the host; None while there are no connections."""
 
@@ -57,16 +61,27 @@ class Processes:
 
     def give(self, work: Any) -> None:
         """Let the other processes take part in something."""
-        self._store.set("work", pickle.dumps(work))  # type: ignore[arg-type]
+        self._works += 1
+        self._store.set(f"work {self._works}", pickle.dumps(work))  # type: ignore[arg-type]
 
     def work(self) -> Any:
-        """What process 0 gives, once it does; None where it ends without."""
-        while not self._has("work"):
+        """What process 0 gives next, once it does; None where it ends without."""
+        self._works += 1
+        while not self._has(f"work {self._works}"):
             if self._has("end"):
                 return None
             interruption.check()
             time.sleep(PAUSE)
-        return pickle.loads(self._store.get("work"))
+        return pickle.loads(self._store.get(f"work {self._works}"))
+
+    def come(self) -> None:
+        """Say that this process is ready for work."""
+        self._store.set(f"process {self.rank} has come", "")
+
+    @property
+    def have_come(self) -> bool:
+        """Whether all others are ready for work."""
+        return all(self._has(f"process {rank} has come") for rank in range(1, self.count))
 
     def end(self, code: int) -> None:
         """Say that process 0 ends with this exit code, and close its connections."""
@@ -86,10 +101,7 @@ class Processes:
     def fail(self, error: BaseException, account: str) -> str | None:
         """End early by an error, of which process 0 is told; its account where process 0 cannot tell it."""
         interruption.ignore()
-        if not (self._has("failed") or self._has("end") or isinstance(error, ProcessError)):
-            interrupt = error.args[:1] if isinstance(error, KeyboardInterrupt) else None
-            why = pickle.dumps((self.rank, exit_code(error), account, interrupt))
-            self._store.set("failed", why)  # type: ignore[arg-type]
+        self.tell(error, account)
         _let_go(error)
         self._close(early=True)
         seconds = PATIENCE if isinstance(error, ProcessError) else LAST_WORK
@@ -98,6 +110,13 @@ class Processes:
                 self._code_of_end()
             return None
         return account if self.rank == 1 else None
+
+    def tell(self, error: BaseException, account: str) -> None:
+        """Say that this process ends by an error, unless that comes from the end of another."""
+        if not (self._has("failed") or self._has("end") or isinstance(error, ProcessError)):
+            interrupt = error.args[:1] if isinstance(error, KeyboardInterrupt) else None
+            why = pickle.dumps((self.rank, exit_code(error), account, interrupt))
+            self._store.set("failed", why)  # type: ignore[arg-type]
 
     def _code_of_end(self) -> int:
         code = int(self._store.get("end"))
@@ -123,10 +142,10 @@ class Processes:
         """Around a training in which all take part."""
         if dist.is_initialized():
             raise DefinitionError(
-                "the definition has called torch.distributed.init_process_group, which Helixband does under "
-                "torchrun: leave it out"
+                "the definition has called torch.distributed.init_process_group, which Helixband does for a "
+                "training by several processes: leave it out"
             )
-        store, on_gpu = PrefixStore("training", self._store), device.type == "cuda"
+        store, on_gpu = PrefixStore(f"training {self._works}", self._store), device.type == "cuda"
         with self._explained():
             dist.init_process_group(
                 "nccl" if on_gpu else "gloo",
@@ -146,6 +165,15 @@ class Processes:
             host, self._host = self._host, None
             dist.destroy_process_group(host)  # first: on it the others wait, and find it closed
             if not early:  # else nccl would wait for what the others have not sent
+                dist.destroy_process_group()
+
+    def abandon(self) -> None:
+        """Close the connections with processes that are gone."""
+        self._host = None
+        if dist.is_initialized():
+            if dist.get_backend() == "nccl":  # which would wait for them
+                dist.distributed_c10d._abort_process_group()
+            else:
                 dist.destroy_process_group()
 
     def _group(self, tensor: Tensor) -> Any:
@@ -170,7 +198,8 @@ class Processes:
 
     def _reason(self, error: RuntimeError) -> BaseException:
         """Why an exchange with the others failed."""
-        interruption.ignore()  # torchrun ends those that are left, and this one does so by itself
+        if self._ends_all:
+            interruption.ignore()  # torchrun ends those that are left, and this one does so by itself
         if self.rank == 0:
             self._store.set("ending", "")
         if (failure := self.failure()) is not None:
@@ -261,10 +290,16 @@ def joined() -> Iterator[Processes | None]:
         yield None
         return
     store, rank, count = next(rendezvous("env://"))
-    processes = Processes(store, rank, count)
+    with taken(processes := Processes(store, rank, count)):
+        yield processes
+
+
+@contextlib.contextmanager
+def taken(processes: Processes) -> Iterator[None]:
+    """In the body, they are those of this run."""
     _OURS.append(processes)
     try:
-        yield processes
+        yield
     finally:
         _OURS.clear()
 

@@ -54,8 +54,7 @@ def test_the_report_of_a_profiler_is_shown(experiment, caplog):
 
 
 REFUSED = {
-    "'devices': 2": "would train by DDPStrategy in processes of its own (world size 2), and a run",
-    "'strategy': 'ddp_spawn'": "would train by DDPStrategy in processes of its own (world size 1)",
+    "'devices': 2, 'num_nodes': 2": "the Trainer would train on 2 nodes, and a run trains a module on one",
     "'max_epoch': 3": "Trainer cannot be made: Trainer.__init__() got an unexpected keyword",
     "'precision': 'half'": "Lightning's Trainer cannot be made: Precision 'half' is invalid",
     "'profiler': 'simpel'": "it can only be one of ['simple', 'advanced', 'pytorch', 'xla']",

@@ -8,7 +8,8 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 
@@ -30,6 +31,7 @@ from helixband.training.configuration import from_json
 from helixband.training.ended import Ended
 from helixband.training.feed import number_of_batches
 from helixband.training.options import TrainingOptions
+from helixband.training.processes import Processes
 from helixband.training.start import Start
 from helixband.training.tensorboard import TensorBoardLog
 
@@ -47,6 +49,32 @@ Trained = tuple[BaseModel, Ended]
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a process has to know to take part in the training of a trial to so many epochs.
+
+    `plan` is that which the trial was begun with, if it was.
+    """
+
+    name: str
+    config: Document
+    epochs: int
+    plan: Document | None
+
+    @classmethod
+    def of(cls, trial: Trial, config: Document, epochs: int) -> "Part":
+        """That of a training which begins, or goes on."""
+        return cls(trial.id, config, epochs, trial.plan() if trial.is_resumable else None)
+
+
+class Companions(Protocol):
+    """What gives a training other processes of this machine; see `companions.py`."""
+
+    def of(
+        self, trainer: "Trainer", part: Part, count: int, device: str, environment: Mapping[str, str]
+    ) -> contextlib.AbstractContextManager[Processes]: ...
+
+
+@dataclass(frozen=True)
 class Trainer:
     """Trains configurations of a definition under the command line's settings."""
 
@@ -55,6 +83,7 @@ class Trainer:
     args: Namespace
     start: Start | None = None
     """The weights of a file that new trials begin with."""
+    companions: Companions | None = None
 
     def new_model(self, trial: Trial, config: Document, train: Iterable[Any] | None = None) -> BaseModel:
         """The model of a trial as it is before training, its random numbers set.
@@ -128,10 +157,11 @@ class Trainer:
         trial.begin_attempt()
         return self._train(trial, Task(name, config, epochs, floors), on_epoch)[0]
 
-    def take_part(self, name: str, config: Document, epochs: int, plan: Document | None) -> None:
+    def take_part(self, part: Part) -> None:
         """Train with the process that called `train` so; nothing is written here."""
         train, val = self.definition.training_data(self.args.data, self.args.batch_size)
-        self._model(name, config, plan or self.plan(train)).fit(train, val, epochs, seed=self._seed(name))
+        model = self._model(part.name, part.config, part.plan or self.plan(train))
+        model.fit(train, val, part.epochs, seed=self._seed(part.name))
 
     def attempt(self, task: Task, on_epoch: Report) -> Outcome:
         """As `train`, but whatever goes wrong with the trial is its outcome, with a traceback in error.txt.
@@ -211,6 +241,9 @@ class Trainer:
                 on_epoch(task.name, row)
 
             model.engine.is_hopeless = task.is_hopeless
+            if model.engine.foreign is not None and self.companions is not None:
+                part = Part.of(trial, task.config, task.epochs)
+                model.engine.foreign.companions = partial(self.companions.of, self, part)
             yield model, (train, val, task.epochs, trial, seed, report)
             if log.is_open:
                 log.show(_pictures(model, val), model.epoch)

@@ -35,6 +35,7 @@ from helixband.randomness import choose_algorithms
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
 from helixband.search.executors.chunk_worker import ChunkWorker
+from helixband.search.executors.companions import Companions
 from helixband.search.executors.process import Setup
 from helixband.search.executors.task import Chunk, Outcome, Task
 from helixband.search.executors.trial import Trainer
@@ -167,7 +168,7 @@ def load(setup: Setup) -> Trainer:
             f"which is kept in {Path(setup.result) / 'def.py'}"
         )
     results = Results(setup.result)
-    return Trainer(definition, results, args, Start.stored(results))
+    return Trainer(definition, results, args, Start.stored(results), Companions())
 
 
 def _train(trainer: Trainer, task: Task, parent: Parent, mark: bytes) -> None:
