@@ -27,7 +27,7 @@ from helixband.networks.heads import (
 )
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
-from helixband.training import distributed, forward_errors, judge, losses, monte_carlo, passes
+from helixband.training import batch_metrics, distributed, forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import AsDeclared, Config, from_json
 from helixband.training.engine import Engine
 from helixband.training.epochs import batches_used, check_sets
@@ -389,9 +389,8 @@ class RegressionModel(BaseModel):
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"mse": metrics.mse(y_true, y_pred)}
 
-    def _metrics_of_batches(self, y_true: Any, y_pred: Any) -> dict[str, list[float]]:
-        """`train_metrics` of each of several batches, (B, N, …)."""
-        return {"mse": metrics.mse_of_batches(y_true, y_pred)}
+    _of_batches = batch_metrics.MSE
+    """`train_metrics` of several batches."""
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"mse": metrics.mse(y_true, y_pred), "pearson": metrics.pearson(y_true, y_pred)}
@@ -433,8 +432,7 @@ class ClassificationModel(BaseModel):
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"accuracy": metrics.accuracy(y_true, y_pred)}
 
-    def _metrics_of_batches(self, y_true: Any, y_pred: Any) -> dict[str, list[float]]:
-        return {"accuracy": metrics.accuracy_of_batches(y_true, y_pred)}
+    _of_batches = batch_metrics.ACCURACY
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return metrics.of_classes(y_true, y_pred, judge.names_of(self, y_pred) or None)
@@ -481,6 +479,8 @@ class MultiLabelModel(BaseModel):
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"accuracy": metrics.over_labels(metrics.accuracy, y_true, y_pred).mean}
+
+    _of_batches = batch_metrics.LABEL_ACCURACY
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         found: dict[str, Number] = {}

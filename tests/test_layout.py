@@ -222,7 +222,7 @@ FILES = {
     "training": [
         "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
         "curves drawing portions processes residence rows schedules turns unique way",
-        "distributed foreign options parameters precision result start weights",
+        "batch_metrics distributed foreign options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",
         "parts.clip patience",

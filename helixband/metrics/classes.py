@@ -127,7 +127,7 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     if several_labels(y_true, y_pred):
         _check_probabilities(y_pred)
         return over_labels(accuracy, y_true, y_pred).mean
-    labels, scores = _labels_and_scores(y_true, y_pred)
+    labels, scores = labels_and_scores(y_true, y_pred)
     defined = len(labels) and not np.isnan(scores).any()
     return float(np.mean(labels == predicted_class(scores))) if defined else UNDEFINED
 
@@ -141,7 +141,7 @@ def accuracy_of_batches(y_true: ArrayLike, y_pred: ArrayLike) -> list[float]:
     true, pred = np.asarray(y_true), np.asarray(y_pred)
     if true.ndim != 2 or true.dtype.kind not in "iu" or np.isnan(pred).any():
         return [accuracy(*batch) for batch in zip(true, pred, strict=True)]
-    labels, scores = _labels_and_scores(true.reshape(-1), pred.reshape(true.size, *pred.shape[2:]))
+    labels, scores = labels_and_scores(true.reshape(-1), pred.reshape(true.size, *pred.shape[2:]))
     hits = (labels == predicted_class(scores)).reshape(true.shape)
     return [float(np.mean(of_batch)) if len(of_batch) else UNDEFINED for of_batch in hits]
 
@@ -176,7 +176,7 @@ def of_classes(y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str] | None
     found |= {"auroc": mean_of_defined(areas), "auroc_median": median_of_defined(areas)}
     if several_labels(y_true, y_pred):
         return found
-    labels, scores = _labels_and_scores(y_true, y_pred)
+    labels, scores = labels_and_scores(y_true, y_pred)
     classes = 2 if scores.ndim == 1 else scores.shape[1]
     if classes > MOST_CLASSES:
         return found
@@ -213,7 +213,7 @@ def per_class(
     {'accuracy_helix': 1.0, 'accuracy_sheet': 1.0}
     """
     check_metric(metric)
-    labels, scores = _labels_and_scores(y_true, y_pred)
+    labels, scores = labels_and_scores(y_true, y_pred)
     if several_labels(y_true, y_pred):
         raise DataError(
             f"each row of the labels, {np.shape(y_true)}, is of one class, but those of y_pred do not sum to "
@@ -261,7 +261,7 @@ def per_label(
     {'label_0': 1.0, 'label_1': 0.0}
     """
     check_metric(metric)
-    true, pred = _labels_and_probabilities(y_true, y_pred)
+    true, pred = labels_and_probabilities(y_true, y_pred)
     names = [f"label_{k}" for k in range(true.shape[1])] if names is None else names
     names = _checked_names(names, true.shape[1], "labels")
     known = ~np.isnan(true)
@@ -292,7 +292,7 @@ def over_labels(
     """
     each = per_label(metric, y_true, y_pred, names)
     defined = [value for value in each.values() if not math.isnan(value)]
-    true, pred = _labels_and_probabilities(y_true, y_pred)
+    true, pred = labels_and_probabilities(y_true, y_pred)
     if not defined or np.isnan(pred[~np.isnan(true)]).any():
         return OverLabels(UNDEFINED, UNDEFINED, each)
     return OverLabels(float(np.mean(defined)), float(np.median(defined)), each)
@@ -311,7 +311,7 @@ def _each_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> list[fl
             _check_probabilities(y_pred)
         found = over_labels(one, y_true, y_pred)
         return [UNDEFINED] if math.isnan(found.mean) else list(found.each.values())
-    labels, scores = _labels_and_scores(y_true, y_pred)
+    labels, scores = labels_and_scores(y_true, y_pred)
     if scores.ndim == 1 or scores.shape[1] == 2:
         return [one(labels, _of_class_one(scores))]
     if np.isnan(scores).any():
@@ -319,7 +319,7 @@ def _each_class(metric: Metric, y_true: ArrayLike, y_pred: ArrayLike) -> list[fl
     return list(per_class(one, labels, scores).values())
 
 
-def _labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def labels_and_scores(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Class indexes (N,) and scores, (N,) of class 1 or (N, C)."""
     labels, scores = class_index(array("y_true", y_true)), array("y_pred", y_pred)
     if scores.ndim == 2 and scores.shape[1] == 1:
@@ -355,7 +355,7 @@ def _of_class_one(scores: NDArray[Any]) -> NDArray[Any]:
     return scores[:, 1] if no_class_row(scores) is None else scores[:, 1] - scores[:, 0]
 
 
-def _labels_and_probabilities(
+def labels_and_probabilities(
     y_true: ArrayLike, y_pred: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Several labels an example, NaN where missing, and their probabilities, both (N, L)."""

@@ -324,9 +324,11 @@ def meter_of(model: Any) -> Callable[[], MetricMeter] | None:
         return None
     # Only the class that has `train_metrics` knows the same for several batches.
     owner = next(kind for kind in type(model).__mro__ if "train_metrics" in vars(kind))
-    of_batches = vars(owner).get("_metrics_of_batches") if _is_ours(model, "train_metrics") else None
-    at_once = of_batches and functools.partial(of_batches, model)
-    return functools.partial(MetricMeter, functools.partial(numbers, model, "train_metrics"), at_once)
+    of_batches = vars(owner).get("_of_batches") if _is_ours(model, "train_metrics") else None
+    of_one = functools.partial(numbers, model, "train_metrics")
+    if of_batches is None:
+        return functools.partial(MetricMeter, of_one)
+    return functools.partial(of_batches.meter, of_one, model.device.type != "cpu")
 
 
 def _is_ours(model: Any, name: str) -> bool:

@@ -6,7 +6,7 @@ Nothing here waits for the device. Tensors stay there until a pass is over, or u
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -284,8 +284,8 @@ class MetricMeter:
         if self._of_batches is not None and waiting:
             # The first is given alone, so that what is wrong is told of one batch.
             self._take_one(*waiting[0])
-            for _, alike in itertools.groupby(waiting[1:], lambda batch: _shapes(*batch)):
-                self._compute_alike(list(alike))
+            for batches in alike(waiting[1:]):
+                self._compute_alike(batches)
             return
         for batch in waiting:
             self._take_one(*batch)
@@ -295,7 +295,7 @@ class MetricMeter:
         self._take(length(y_true), {name: [value] for name, value in values.items()})
 
     def _compute_alike(self, batches: list[tuple[Any, Any]]) -> None:
-        true, pred = (to_numpy(_stacked(list(parts))) for parts in zip(*batches, strict=True))
+        true, pred = map(to_numpy, stacked(batches))
         assert self._of_batches is not None
         self._take(true.shape[1], self._of_batches(true, pred))
 
@@ -309,8 +309,16 @@ class MetricMeter:
             self._sums[name], self._weights[name] = total, weight
 
 
-def _shapes(y_true: Any, y_pred: Any) -> Any:
-    return y_true.shape, y_pred.shape
+def alike(batches: list[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
+    """The batches (y_true, y_pred) in lots of the same shapes, in their order."""
+    for _, lot in itertools.groupby(batches, lambda batch: (batch[0].shape, batch[1].shape)):
+        yield list(lot)
+
+
+def stacked(batches: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """The labels (B, N, …) and the predictions (B, N, …) of batches of the same shapes."""
+    y_true, y_pred = (_stacked(list(parts)) for parts in zip(*batches, strict=True))
+    return y_true, y_pred
 
 
 def _stacked(parts: list[Any]) -> Any:
