@@ -60,6 +60,18 @@ def is_checkpoint(callback: Any, package: Any) -> bool:
     return isinstance(callback, package.callbacks.Checkpoint)
 
 
+def apart(callbacks: list[Any], given: Mapping[str, Any], name: str) -> None:
+    """Have those that write checkpoints do so in a folder of the trial `name` of a search.
+
+    What is beside a logger is apart already.
+    """
+    for each in callbacks:
+        if getattr(each, "dirpath", None) is not None:
+            each.dirpath = os.path.join(each.dirpath, name)
+        elif hasattr(each, "dirpath") and not given.get("logger"):
+            each.dirpath = os.path.join(given.get("default_root_dir") or os.getcwd(), "checkpoints", name)
+
+
 def check_processes(trainer: Any, package: Any) -> None:
     """Raise `DefinitionError` where a Trainer would train as a run cannot: on several nodes, or in shards."""
     strategies = package.strategies

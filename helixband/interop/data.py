@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from helixband.errors import DefinitionError
+from helixband.errors import DataError, DefinitionError
 from helixband.interop.packages import package_of
 from helixband.interop.prepared import Preparation, attributes
 from helixband.randomness import derive_seed, seed_everything
@@ -102,6 +102,11 @@ class Loaders:
         lengths = [None if _is_combined(each) else number_of_batches(each) for each in made]
         if None in lengths:
             raise TypeError("a loader has no length")
+        if not any(lengths):
+            raise DataError(
+                f"{type(self.source.datamodule).__name__}.{self.name}_dataloader gave no batch; the set "
+                "needs one example at least"
+            )
         return sum(filter(None, lengths))
 
 

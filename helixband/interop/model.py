@@ -19,7 +19,7 @@ from helixband.interop.planned import Trainer
 from helixband.interop.prepared import ModulePreparation
 from helixband.interop.scored import Predicted, Seen
 from helixband.interop.weights import LateWeights, LightningState
-from helixband.results.directory import Row, Trial
+from helixband.results.directory import SINGLE, Row, Trial
 from helixband.training import processes
 from helixband.training.foreign import Companions
 from helixband.training.processes import Processes
@@ -113,7 +113,8 @@ class LightningModel(BaseModel):
             lambda epoch: set_epoch(train, seed, epoch),
             rank=_rank(),
         )
-        trainer = self._trainer(recorder, states, max_epochs=course.total)
+        name = "" if course.trial is None or course.trial.id == SINGLE else course.trial.id
+        trainer = self._trainer(recorder, states, name=name, max_epochs=course.total)
         arguments.check_validates(trainer, course.epochs, course.total)
         check_parts(train, trainer.world_size)
         trainer.on_total = course.plan_by
@@ -203,10 +204,13 @@ class LightningModel(BaseModel):
 
     # The Trainer.
 
-    def _trainer(self, *added: Any, own: bool = True, looks: Sequence[Any] = (), **ours: Any) -> Any:
+    def _trainer(
+        self, *added: Any, own: bool = True, looks: Sequence[Any] = (), name: str = "", **ours: Any
+    ) -> Any:
         """A Trainer with the definition's arguments, the callback and the plugin that are `added`, and ours.
 
-        Without these, it gives the module its weights, and the callbacks `looks` look on.
+        Without these, it gives the module its weights, and the callbacks `looks` look on. `name` is that of
+        the trial in a search.
 
         Without its `own`, the definition's callbacks and loggers are left out.
         """
@@ -215,6 +219,8 @@ class LightningModel(BaseModel):
         if own:
             callbacks, loggers = self._copied(callbacks, arguments.listed(given.get("logger")), bool(added))
             given |= {"logger": loggers} if loggers else {}
+            if name:
+                arguments.apart(callbacks, given, name)
         else:
             callbacks, given["logger"] = [], False
         quietly = ["logger", "enable_progress_bar", "enable_model_summary"]
@@ -282,7 +288,7 @@ class LightningModel(BaseModel):
             data = {"datamodule": source.datamodule}
         else:
             data = {"dataloaders": as_loader(generator, self.args.batch_size)}
-        ours = {"logger": False} if what == "predict" else {}  # there is nothing to log
+        ours: dict[str, Any] = {"logger": False} if what == "predict" else {}  # there is nothing to log
         return self._run(None, self._trainer(looks=looks, **ours), what, data, **keywords)
 
     def _run(self, recorder: Any, trainer: Any, what: str, data: Mapping[str, Any], **keywords: Any) -> Any:

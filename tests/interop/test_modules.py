@@ -281,3 +281,27 @@ def get_module(config): return Late(**config)
         x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))[50:]
         expected = x @ best["net.weight"].T + best["net.bias"]
         assert torch.allclose(torch.from_numpy(scored["y_pred"]), expected, atol=1e-6)
+
+
+def test_checkpoints_of_the_trials_of_a_search_are_in_folders_of_their_own(experiment):
+    gives = """
+def get_trainer(config):
+    kept = L.pytorch.callbacks.ModelCheckpoint
+    return {"callbacks": [kept(dirpath="mine", filename="best", monitor="val/mse"), kept(filename="last")]}
+"""
+    experiment.write(BOTH + gives)
+    assert experiment("--epoch", "1", "--set", "lr=0.1", result="single") == 0
+    assert experiment("--hyper", "--trials", "2", "--epoch", "1", "--schedule", "asha") == 0
+    written = sorted(str(path.relative_to(experiment.path)) for path in experiment.path.rglob("*.ckpt"))
+    assert written == [
+        *("checkpoints/0000/last.ckpt", "checkpoints/0001/last.ckpt", "checkpoints/last.ckpt"),
+        *("mine/0000/best.ckpt", "mine/0001/best.ckpt", "mine/best.ckpt"),
+    ]
+
+
+def test_a_set_without_a_batch_is_told_by_the_name_of_its_loader(experiment, capsys):
+    empty = "\nData.test_dataloader = lambda self: self.loader(0, 0)\n"
+    experiment.write(BOTH + empty)
+    assert experiment("--epoch", "1", "--eval") == 1
+    told = "Data.test_dataloader gave no batch; the set needs one example at least"
+    assert told in capsys.readouterr().err
