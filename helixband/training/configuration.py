@@ -51,6 +51,8 @@ class Config(Mapping[str, Any]):
         self._now: tuple[int, int] | None = None
         self.schedules_read = 0
         """How often the value of a schedule was read."""
+        self.names_read: set[str] = set()
+        """What was read since this was emptied."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:
@@ -58,6 +60,7 @@ class Config(Mapping[str, Any]):
             told = f"the configuration has no hyperparameter {name!r}; it has {known}"
             raise MissingHyperparameter(told + self._advice.replace("{}", name))
         value = self._values[name]
+        self.names_read.add(name)
         if self._now is None:
             return value
         return map_leaves(self._of_now, value)

@@ -187,10 +187,11 @@ class Member:
             how = self.limit, split_of(self.model), self._place, keeps
             batches = for_training(self.train, *how) if waits else fed(self.train, self.model.device, *how)
             losses = LossMeter(looks=not skips, skips=skips, waits=waits)
-            self._epoch = _Epoch(batches, metrics, self._new_labels, losses, draws=self._may_draw())
+            self._epoch = _Epoch(batches, metrics, self._new_labels, losses, draws=self.is_read_by_code)
 
-    def _may_draw(self) -> bool:
-        """Whether reading a batch may draw from the global generators, as code of a definition may."""
+    @property
+    def is_read_by_code(self) -> bool:
+        """Whether code of a definition reads batches, which may draw from the global generators."""
         is_ours = isinstance(self.train, BatchGenerator) and self.train.is_data_alone()
         return not is_ours or self._new_labels is not None or self.model.engine.own_split
 

@@ -1,28 +1,22 @@
 """Which members can take their steps together, and with whom."""
 
-import functools
-import hashlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
-from helixband.training.configuration import Config
 from helixband.training.member import Member
+from helixband.training.objects import walk
 from helixband.training.optimizers import Optimizers
 from helixband.training.schedules import Schedule
+from helixband.training.steps.described import LIFTED, described, is_of_training, structure
 from helixband.training.steps.updates import KINDS
 
 ONE_BY_ONE = ("train_step", "forward", "on_before_step")
 """Methods that are called for one model; a definition that has one of its own is trained alone."""
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-LIFTED = {kind: ("p",) for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)}
-"""Attributes of layers in which the members of a pack may differ."""
-_OF_TORCH = set(vars(nn.Module()))
 
 
 def cannot_pack(member: Member) -> str | None:
@@ -55,6 +49,12 @@ def _reasons(member: Member) -> Iterator[str]:
         yield f"precision={options.precision!r}"
     if options.freeze is not None:
         yield "freeze"
+    for constraint in options.constraints:
+        if any(
+            is_of_training(each)
+            for _, each in walk({"": constraint}, lambda value, path: is_of_training(value))
+        ):
+            yield f"its constraint {type(constraint).__name__} holds the configuration or the model"
     if options.accumulate > 1 and options.nan == "skip":
         yield "accumulate with nan='skip'"
     if engine.shared is not None:
@@ -107,36 +107,6 @@ def pack_key(member: Member) -> Hashable:
     )
 
 
-def structure(network: nn.Module, apart: type[nn.Module] | None = None) -> Hashable:
-    """The tree of modules with their types and attributes, but for the values of tensors and lifted ones.
-
-    Modules of a type `apart` are left out.
-    """
-    return tuple(
-        (
-            name,
-            type(module),
-            tuple(_tensors(module._parameters)),
-            tuple(_tensors(module._buffers)),
-            tuple(
-                (key, described(value))
-                for key, value in sorted(vars(module).items())
-                if key not in _OF_TORCH and key not in LIFTED.get(type(module), ())
-            ),
-        )
-        for name, module in network.named_modules(remove_duplicate=False)
-        if apart is None or not isinstance(module, apart)
-    )
-
-
-def _tensors(tensors: dict[str, Any]) -> Iterator[Hashable]:
-    for name, value in tensors.items():
-        if value is None or is_lazy(value):
-            yield name, None
-        else:
-            yield name, tuple(value.shape), value.dtype, value.requires_grad
-
-
 def _optimizer(model: Any) -> Hashable:
     names = {id(value): name for name, value in model.network.named_parameters()}
     kind = KINDS[type(model.optimizer)]
@@ -170,6 +140,13 @@ def is_of_a_library(criterion: Any) -> bool:
     return (kind.__module__ or "torch").partition(".")[0] in ("torch", "helixband")
 
 
+def runs_code_in_steps(member: Member) -> bool:
+    """Whether code of a definition runs within an epoch, which may change what the network is computed by."""
+    engine = member.model.engine
+    own = member.is_read_by_code or engine.own_prepare or engine.has_train_metrics
+    return own or not has_library_loss(member)
+
+
 def cannot_capture(member: Member) -> str | None:
     """Why the steps of a member that can be packed cannot be captured, in words, or None."""
     model, engine = member.model, member.model.engine
@@ -184,44 +161,6 @@ def cannot_capture(member: Member) -> str | None:
     if engine.update.counts:
         return "accumulate"
     return None if engine.update.skip is None else "nan='skip'"
-
-
-def described(value: Any) -> Hashable:
-    """What is equal where two values are known to do the same; else what no other value has."""
-    if value is None or isinstance(
-        value, bool | int | float | str | bytes | torch.dtype | torch.device | type
-    ):
-        return type(value), value
-    if isinstance(value, tuple | list):
-        return type(value), tuple(map(described, value))
-    if isinstance(value, dict):
-        return dict, tuple((described(key), described(each)) for key, each in value.items())
-    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
-        # As bytes, which NumPy has for every type of torch's.
-        of_bytes = value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
-        return Tensor, tuple(value.shape), value.dtype, str(value.device), _digest(of_bytes)
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return np.ndarray, value.shape, value.dtype.str, _digest(np.ascontiguousarray(value))
-    if isinstance(value, functools.partial):
-        return functools.partial, described(value.func), described(value.args), described(value.keywords)
-    if isinstance(value, BuiltinFunctionType) or (isinstance(value, FunctionType) and not value.__closure__):
-        return _function(value)
-    if isinstance(value, nn.Module):
-        return structure(value), tuple(map(described, (*value.parameters(), *value.buffers())))
-    if isinstance(value, Config):  # what a network makes of it, its first batch tells
-        return Config
-    attributes = getattr(value, "__dict__", None)
-    if attributes is not None and not isinstance(value, Callable):  # type: ignore[arg-type]
-        return type(value), described(attributes)
-    return type(value), id(value)
-
-
-def _digest(values: Any) -> bytes:
-    return hashlib.blake2b(values.tobytes(), digest_size=16).digest()
-
-
-def _function(value: Any) -> Hashable:
-    return value.__module__, value.__qualname__, described(getattr(value, "__defaults__", None))
 
 
 def has_dropout(network: nn.Module) -> bool:

@@ -1,5 +1,6 @@
 """The stepper that takes the steps of members of one structure together."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,19 +13,22 @@ from torch.nn.parameter import is_lazy
 from helixband.errors import DefinitionError
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
+from helixband.training.steps.described import Itself, described
 from helixband.training.steps.eager import Eager, step_of
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import (
     cannot_pack,
-    described,
     has_dropout,
     has_our_loss,
     pack_key,
+    runs_code_in_steps,
 )
+from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import counts_apart, lacks_state
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.template import Template
-from helixband.training.steps.trying import Found, difference, exact, own_pass
+from helixband.training.steps.trying import Found, difference, exact, left_as_it_was, own_pass
+from helixband.training.steps.watch import Watch
 from helixband.training.way import Way
 
 Tell = Callable[[Member, str], None]
@@ -46,6 +50,13 @@ class Packed(Eager):
         self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         """What is equal where the criteria of members compute the same."""
         self._tried: WeakSet[Member] = WeakSet()
+        self._variables: WeakKeyDictionary[Member, Reads] = WeakKeyDictionary()
+        self._configurations: WeakKeyDictionary[Member, tuple[tuple[str, Hashable], ...]]
+        self._configurations = WeakKeyDictionary()
+        """What the networks of members read of their configurations."""
+        self._watches: WeakKeyDictionary[Member, Watch] = WeakKeyDictionary()
+        self._moving: WeakSet[Member] = WeakSet()
+        """The members whose criterion changes as it is called."""
         self._templates: dict[Hashable, Template] = {}
         """By structure and number of members."""
         self._apart: set[Hashable] = set()
@@ -58,12 +69,14 @@ class Packed(Eager):
     def join(self, member: Member) -> None:
         super().join(member)
         self._keys.pop(member, None)  # what is done at the end of an epoch may change a network
-        self._criteria[member] = described(member.model.criterion)
+        is_own = member in self._moving
+        self._criteria[member] = Itself(member) if is_own else described(member.model.criterion)
         if member not in self.alone and (reason := cannot_pack(member)) is not None:
             self._leave_out(member, reason)
 
     def leave(self, member: Member) -> None:
         self._ready.discard(member)
+        self._watches.pop(member, None)
         self._close([member])
         super().leave(member)
 
@@ -84,6 +97,8 @@ class Packed(Eager):
                     pairs[member] = self._prepared(member, *pairs[member])
                 if member.ended is not None:
                     del pairs[member]
+                elif self._has_changed(member):
+                    self._leave_out(member, "its network changes between the steps of an epoch")
         for members in self._groups(pairs):
             results |= self._step_of_group(members, pairs)
         return {member: _labelled(each, self._begun.get(member)) for member, each in results.items()}
@@ -93,6 +108,14 @@ class Packed(Eager):
         if member not in self._ready and not _needs_own_step(member):
             self._ready.add(member)
         return member in self._ready
+
+    def _has_changed(self, member: Member) -> bool:
+        """Whether code of the definition has changed what the network computes by, since the epoch began."""
+        if member in self._watches:
+            return not self._watches[member].is_as_before()
+        if runs_code_in_steps(member):
+            self._watches[member] = Watch(member.model)
+        return False
 
     def _begin(self, member: Member) -> None:
         """What comes before a step, as in `step_of`."""
@@ -114,14 +137,21 @@ class Packed(Eager):
 
     def _key(self, member: Member) -> Hashable:
         if member not in self._keys:
-            self._keys[member] = pack_key(member)
+            variables = self._variables_of(member).described()
+            read = self._configurations.get(member), tuple(variables.items())
+            self._keys[member] = pack_key(member), read
         return self._keys[member]
+
+    def _variables_of(self, member: Member) -> Reads:
+        if member not in self._variables:
+            self._variables[member] = Reads(member.model)
+        return self._variables[member]
 
     def _groups(self, pairs: dict[Member, Batch]) -> Iterator[list[Member]]:
         """The members that take a step together, those alone among them."""
         groups: dict[Hashable, list[Member]] = {}
         for member, batch in pairs.items():
-            if member not in self._begun:
+            if member not in self._begun or member in self.alone:
                 yield [member]
                 continue
             pending = member.model.engine.update.pending
@@ -158,7 +188,7 @@ class Packed(Eager):
         (first, *others) = members
         if others:
             return False
-        return first not in self._begun or not has_dropout(first.model.network)
+        return first not in self._begun or first in self.alone or not has_dropout(first.model.network)
 
     def _eagerly(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
         """Each by itself, in its turn."""
@@ -192,30 +222,53 @@ class Packed(Eager):
 
     def _try(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
         """The step of members of which some are new: each is compared with its own network before."""
-        with exact():
-            own: dict[Member, Found] = {}
-            for member in members:
-                if member not in self._tried:
-                    self._tried.add(member)
-                    with member.turn:
-                        found = own_pass(member, pairs[member])
-                        if counts_apart(member.model):
-                            found = "its parameters have had different numbers of steps"
-                        if isinstance(found, str):
-                            self._leave_out(member, found)
-                        else:
-                            own[member] = found
-            chosen = [each for each in members if each not in self.alone and each.ended is None]
-            for member, reason in self._differing(chosen, own, pairs).items():
-                self._leave_out(member, reason)
-        if chosen := [each for each in chosen if each not in self.alone]:
-            self._decide(chosen, pairs)
         results: dict[Member, StepResult | None] = dict.fromkeys(members)
+        with exact():
+            new = [member for member in members if member not in self._tried]
+            own = {member: self._own(member, pairs[member]) for member in new}
+            groups: dict[Hashable, list[Member]] = {}
+            for member in members:
+                if member not in self.alone and member.ended is None:
+                    groups.setdefault(self._key(member), []).append(member)
+            packed: list[list[Member]] = []
+            for chosen in groups.values():
+                if self._goes_alone(chosen):  # it is yet to be compared with a pack
+                    self._tried.difference_update(chosen)
+                    results |= self._eagerly(chosen, pairs)
+                    continue
+                found = {member: each for member in chosen if (each := own.get(member)) is not None}
+                for member, reason in self._differing(chosen, found, pairs).items():
+                    self._leave_out(member, reason)
+                packed.append([each for each in chosen if each not in self.alone])
+        for chosen in filter(None, packed):
+            self._decide(chosen, pairs)
         if alone := [each for each in members if each in self.alone and each.ended is None]:
             results |= self._eagerly(alone, pairs)
-        if chosen:
+        for chosen in filter(None, packed):
             results |= self._step_of_group(chosen, pairs)
         return results
+
+    def _own(self, member: Member, batch: Batch) -> Found | None:
+        """What the own network of a new member makes of its batch; None where it goes alone."""
+        self._tried.add(member)
+        found: Found | str = ""
+        with member.turn:
+            if kind := self._variables_of(member).iterator:
+                found = f"its network or loss reads a variable with a {kind}, whose place cannot be put back"
+            elif counts_apart(member.model):
+                found = "its parameters have had different numbers of steps"
+            else:
+                found = own_pass(member, batch, self._variables_of(member))
+        if isinstance(found, str):
+            if found:
+                self._leave_out(member, found)
+            return None
+        self._configurations[member] = found.configuration
+        self._keys.pop(member, None)
+        if found.moves_criterion:
+            self._moving.add(member)
+            self._criteria[member] = Itself(member)
+        return found
 
     def _differing(
         self, members: list[Member], own: dict[Member, Found], pairs: dict[Member, Batch]
@@ -235,7 +288,7 @@ class Packed(Eager):
             self._close(members)
             reasons = {}
             try:
-                found = self._pack(members).trial([pairs[member] for member in members])
+                found = self._trial(members, pairs)
             except torch.OutOfMemoryError:
                 self._close(members)
                 self._tried.difference_update(own)
@@ -254,14 +307,22 @@ class Packed(Eager):
                 break
         return reasons
 
+    def _trial(self, members: list[Member], pairs: dict[Member, Batch]) -> list[Found]:
+        """What a pack makes of the batches, nothing of which is kept."""
+        pack = self._pack(members)
+        with contextlib.ExitStack() as kept:
+            for member in members:
+                kept.enter_context(left_as_it_was(member, self._variables_of(member)))
+            return pack.trial([pairs[member] for member in members])
+
     def _decide(self, members: list[Member], pairs: dict[Member, Batch]) -> None:
         """Time both ways of convolutions on a GPU, once a structure; on a CPU torch's own is faster."""
         template = self._pack(members).template
         if template.is_undecided and members[0].model.device.type == "cuda":
-            pack, seconds = self._pack(members), {}
+            seconds = {}
             for unfolds in (False, True):
                 template.unfold(unfolds)
-                seconds[unfolds] = _seconds(functools.partial(pack.trial, [pairs[each] for each in members]))
+                seconds[unfolds] = _seconds(functools.partial(self._trial, members, pairs))
             template.unfold(seconds[True] < seconds[False])
 
     def _leave_out(self, member: Member, reason: str) -> None:
@@ -285,6 +346,7 @@ class Packed(Eager):
         template = self._templates.get((key, len(members)))
         if template is None:
             template = self._templates[key, len(members)] = Template(members[0].model.network)
+            template.allow(name for name, _ in self._configurations.get(members[0], ()))
         return Pack(members, template, self._at_once(members))
 
     def _at_once(self, members: list[Member]) -> bool:

@@ -1,13 +1,15 @@
 """A network of a structure that computes with any member's tensors, its dropout by masks that it is given."""
 
 import copy
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from helixband.training.steps.packable import LIFTED, structure
+from helixband.training.configuration import Config
+from helixband.training.objects import walk
+from helixband.training.steps.described import LIFTED, is_of_training, structure
 from helixband.training.steps.unfolded import unfoldable
 
 _WHOLE_CHANNELS: dict[type[nn.Module], int] = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
@@ -18,7 +20,12 @@ class Template:
     """A copy of a network, to be called by `torch.func.functional_call` with a member's tensors."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = copy.deepcopy(network)
+        held = [each for _, each in walk({"": network}, lambda value, path: is_of_training(value))]
+        # A model that a network holds stays the one, so that what is read of it is of the moment.
+        same = {id(each): each for each in held if is_of_training(each)}
+        guards = {id(each): guarded(each) for each in held if isinstance(each, Config)}
+        self._configs = list(guards.values())
+        self.network = copy.deepcopy(network, {**same, **guards})
         self.names = [name for name, module in network.named_modules() if type(module) in LIFTED]
         """The dropout layers."""
         self._layers = []
@@ -33,6 +40,11 @@ class Template:
         self._convolutions = unfoldable(self.network)
         self.is_undecided = bool(self._convolutions)
         """Whether it is yet to be found which way of its convolutions is the faster."""
+
+    def allow(self, names: Iterable[str]) -> None:
+        """Have the network read nothing else of its configuration: members may differ in that."""
+        for config in self._configs:
+            config.allowed = frozenset(names)
 
     def unfold(self, unfolds: bool) -> None:
         """Take convolutions as products of matrices, or not."""
@@ -60,6 +72,28 @@ class Template:
         with torch.no_grad():
             torch.func.functional_call(self.network, tensors, (x,))
         return [layer.seen for layer in self._layers]
+
+
+class Guarded(Config):
+    """A configuration of which nothing is read but what is allowed."""
+
+    allowed: frozenset[str] | None = None
+    """None: all."""
+
+    def __getitem__(self, name: str) -> Any:
+        if self.allowed is not None and name not in self.allowed:
+            raise RuntimeError(
+                f"the network reads {name} of its configuration, and did not at its first batch"
+            )
+        return super().__getitem__(name)
+
+
+def guarded(config: Config) -> Guarded:
+    """A copy of a configuration."""
+    guard: Any = copy.copy(config)
+    guard.__class__ = Guarded
+    found: Guarded = guard
+    return found
 
 
 class _Masked(nn.Module):

@@ -1,6 +1,6 @@
 """What a member's own network makes of a batch, beside what a pack makes of it."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,7 +11,9 @@ from helixband import randomness
 from helixband.nested import leaves, length, map_leaves
 from helixband.training import judge
 from helixband.training.member import Batch, Member
-from helixband.training.steps.packable import LIFTED, structure
+from helixband.training.steps.described import LIFTED, described, structure
+from helixband.training.steps.packable import has_library_loss
+from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import trained_names
 
 TOLERANCE = 1e-5
@@ -28,9 +30,13 @@ class Found(NamedTuple):
     buffers: dict[str, Tensor]
     gradients: Tensor
     """Of all that is trained, one after another, (n,)."""
+    configuration: tuple[tuple[str, Hashable], ...] = ()
+    """What the network read of its configuration, with the values."""
+    moves_criterion: bool = False
+    """Whether the criterion changes as it is called."""
 
 
-def own_pass(member: Member, batch: Batch) -> Found | str:
+def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
     """What the member's own network makes of a batch, or why it cannot be packed; it stays as it was."""
     model = member.model
     x, y, *weight = map_leaves(Tensor.clone, batch)
@@ -40,10 +46,13 @@ def own_pass(member: Member, batch: Batch) -> Found | str:
         model.engine.state.unmoved(model),
         _without_dropout(model.network),
         _buffers_kept(model.network),
+        variables.kept(),
     ):
         model.engine.modes.train()
         model.engine.sample_weight, model.engine.rows = (weight[0] if weight else None), length(y)
         attributes, places = structure(model.network), list(map(id, model.network.buffers()))
+        before = variables.described()
+        model.config.names_read.clear()
         try:
             output = model.forward(x)  # type: ignore[attr-defined]
             if model.config.schedules_read != reads:
@@ -54,9 +63,16 @@ def own_pass(member: Member, batch: Batch) -> Found | str:
                 return "its network replaces a buffer as it computes, in place of changing it"
             if structure(model.network) != attributes:
                 return "its network changes its attributes as it computes"
+            if changed := changed_name(before, variables.described()):
+                return f"its network changes the variable {changed} as it computes"
             if not numbers.is_now():
                 return "its network draws random numbers by other means than layers of dropout"
+            configuration = tuple(
+                (name, described(model.config[name])) for name in sorted(model.config.names_read)
+            )
+            criterion = described(model.criterion)
             loss, (y_pred, _) = judge.loss_of_output(model, output, y)
+            moves = described(model.criterion) != criterion or variables.described() != before
         finally:
             model.engine.sample_weight = None
         names = [name for group in trained_names(model) for name in group]
@@ -66,7 +82,28 @@ def own_pass(member: Member, batch: Batch) -> Found | str:
             return f"its parameter {names[gradients.index(None)]} gets no gradient"
         buffers = {name: value.detach().clone() for name, value in model.network.named_buffers()}
     flat = torch.cat([each.reshape(-1) for each in gradients])
-    return Found(loss.detach(), y_pred, buffers, flat)
+    return Found(loss.detach(), y_pred, buffers, flat, configuration, moves)
+
+
+def changed_name(before: Mapping[str, Hashable], now: Mapping[str, Hashable]) -> str | None:
+    """The name of a variable that has changed."""
+    return next((name for name, value in before.items() if now[name] != value), None)
+
+
+@contextmanager
+def left_as_it_was(member: Member, variables: Reads) -> Iterator[None]:
+    """Around code of ours that calls a definition's loss or constraints: their state is then as before."""
+    if has_library_loss(member) and not member.model.engine.options.constraints and not variables.values():
+        yield
+        return
+    with member.turn:
+        numbers = randomness.Numbers()
+    try:
+        with member.model.engine.state.unmoved(member.model), variables.kept():
+            yield
+    finally:
+        with member.turn:
+            numbers.put_back()
 
 
 def difference(own: Found, packed: Found) -> str | None:

@@ -1,0 +1,130 @@
+"""What is equal where two things compute the same: networks but for their tensors, and what they hold."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Hashable, Iterator
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from helixband import randomness
+from helixband.training.configuration import Config
+from helixband.training.engine import Engine
+
+LIFTED = {kind: ("p",) for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)}
+"""Attributes of layers in which the members of a pack may differ."""
+OF_TORCH = frozenset(vars(nn.Module()))
+
+Known = frozenset[int]
+"""The ids of objects that are described elsewhere, or hold what is described."""
+
+
+class Itself:
+    """An object that is equal to itself alone. It is held, so that no other gets its place in memory."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and other._value is self._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
+
+
+def is_of_training(value: Any) -> bool:
+    """Whether it is a model, a configuration, an optimizer or a scheduler, which change in training."""
+    if isinstance(value, Config | Optimizer | LRScheduler):
+        return True
+    names = getattr(value, "__dict__", None)
+    return isinstance(names, dict) and isinstance(names.get("engine"), Engine)
+
+
+def structure(
+    network: nn.Module, apart: type[nn.Module] | None = None, known: Known = frozenset()
+) -> Hashable:
+    """The tree of modules with their types and attributes, but for the values of tensors and lifted ones.
+
+    Modules of a type `apart` are left out.
+    """
+    known = known.union(map(id, network.modules()))
+    return tuple(
+        (
+            name,
+            type(module),
+            tuple(_tensors(module._parameters)),
+            tuple(_tensors(module._buffers)),
+            tuple((key, described(value, known, True)) for key, value in sorted(attributes(module).items())),
+        )
+        for name, module in network.named_modules(remove_duplicate=False)
+        if apart is None or not isinstance(module, apart)
+    )
+
+
+def attributes(module: nn.Module) -> dict[str, Any]:
+    """Those that are not torch's, nor lifted."""
+    lifted = LIFTED.get(type(module), ())
+    return {key: value for key, value in vars(module).items() if key not in OF_TORCH and key not in lifted}
+
+
+def _tensors(tensors: dict[str, Any]) -> Iterator[Hashable]:
+    for name, value in tensors.items():
+        if value is None or is_lazy(value):
+            yield name, None
+        else:
+            yield name, tuple(value.shape), value.dtype, value.requires_grad
+
+
+def described(value: Any, known: Known = frozenset(), of_network: bool = False) -> Hashable:
+    """What is equal where two values are known to do the same; else what no other value has.
+
+    What of a configuration a network reads, its first batch tells.
+    """
+    if value is None or isinstance(
+        value, bool | int | float | str | bytes | torch.dtype | torch.device | type
+    ):
+        return type(value), value
+    if id(value) in known:
+        return type(value), "known"
+    if of_network and isinstance(value, Config):
+        return Config
+    if is_of_training(value):
+        return Itself(value)
+    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
+        # As bytes, which NumPy has for every type of torch's.
+        of_bytes = value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
+        return Tensor, tuple(value.shape), value.dtype, str(value.device), _digest(of_bytes)
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return np.ndarray, value.shape, value.dtype.str, _digest(np.ascontiguousarray(value))
+    if isinstance(value, BuiltinFunctionType):
+        return value.__module__, value.__qualname__, Itself(value)
+    if isinstance(value, randomness.SOURCES):
+        return type(value), described(randomness.state_of(value))
+    known = known | {id(value)}
+    part = functools.partial(described, known=known, of_network=of_network)
+    if isinstance(value, tuple | list):
+        return type(value), tuple(map(part, value))
+    if isinstance(value, dict):
+        return type(value), tuple((part(key), part(each)) for key, each in value.items())
+    if isinstance(value, functools.partial):
+        return functools.partial, part(value.func), part(value.args), part(value.keywords)
+    if isinstance(value, FunctionType):
+        is_alone = not value.__closure__
+        of_call = part(value.__defaults__), part(value.__kwdefaults__), part(vars(value))
+        return (value.__code__, *of_call) if is_alone else Itself(value)
+    if isinstance(value, nn.Module):
+        return structure(value, known=known), tuple(map(part, (*value.parameters(), *value.buffers())))
+    names = getattr(value, "__dict__", None)
+    if isinstance(names, dict) and not isinstance(value, Callable):  # type: ignore[arg-type]
+        return type(value), part(names)
+    return Itself(value)
+
+
+def _digest(values: Any) -> bytes:
+    return hashlib.blake2b(values.tobytes(), digest_size=16).digest()

@@ -1,0 +1,163 @@
+"""What the code of a network reads besides its attributes and arguments: variables of modules, of enclosing
+functions and of classes. A step that was captured has the values of the capture."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from helixband import randomness
+from helixband.training.member import Model
+from helixband.training.objects import Nature, is_of_a_library, nature, walk
+from helixband.training.snapshot import Snapshot
+from helixband.training.steps.described import Known, described, is_of_training
+
+Read = Callable[[], Any]
+"""The value of a variable at the moment; None where it has none."""
+
+
+class Reads:
+    """The variables that the code of a network, its criterion and its constraints reads.
+
+    It is found by the names in the code, in functions of the definition that it calls, too.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._constraints = list(model.engine.options.constraints)
+        self._known: Known = frozenset(map(id, _of(model)))
+        self._variables: dict[str, Read] = {}
+        self._spaces: dict[int, ModuleType | type[Any]] = {}
+        self._seen: set[int] = set()
+        roots = {"network": model.network, "criterion": model.criterion, "constraints": self._constraints}
+        for _, value in walk(roots, lambda value, path: is_of_training(value)):
+            self._look_into(value)
+        values = self.values()
+        found = [value for _, value in walk(values, lambda value, path: is_of_training(value))]
+        self.iterator = next((_kind(each) for each in found if nature(each) is Nature.OPAQUE), None)
+        """The kind of an iterator among what is read, if there is one: reading that moves it for good."""
+        self.sees_model = any(map(is_of_training, found))
+        """Whether a model, its configuration or its optimizer is among what is read."""
+
+    def values(self) -> dict[str, Any]:
+        """The values at the moment, by the names of the variables."""
+        return {name: read() for name, read in self._variables.items()}
+
+    def described(self) -> dict[str, Hashable]:
+        """What is equal as long as a variable has the same value, by name."""
+        return {name: described(value, self._known) for name, value in self.values().items()}
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Around code of ours: the variables, and what constraints hold, are afterwards as before."""
+        before = Snapshot({**self.values(), "constraints": self._constraints}, self._spaces.values())
+        try:
+            yield
+        finally:
+            before.put_back()
+
+    def _look_into(self, value: Any) -> None:
+        """Find what the code of an object reads."""
+        if isinstance(value, FunctionType):
+            self._look_into_code(value)
+        elif isinstance(value, MethodType):
+            self._look_into(value.__func__)
+        elif isinstance(value, type):
+            self._look_into_class(value)
+        elif not isinstance(value, Mapping | list | tuple):
+            self._look_into_class(type(value))
+
+    def _look_into_class(self, kind: type[Any]) -> None:
+        for each in kind.__mro__:
+            if id(each) in self._seen or _is_known(each):
+                continue
+            self._seen.add(id(each))
+            for name, value in list(vars(each).items()):
+                functions = list(_functions_in(value))
+                for function in functions:
+                    self._look_into_code(function)
+                if not (functions or name.startswith("__") or isinstance(value, type)):
+                    self._add(f"{each.__name__}.{name}", each, name)
+
+    def _look_into_code(self, function: FunctionType) -> None:
+        if id(function) in self._seen or _is_known(function):
+            return
+        self._seen.add(id(function))
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._add_value(name, lambda cell=cell: _content(cell))  # type: ignore[misc]
+        module = sys.modules.get(function.__module__)
+        names = set(_names_in(function.__code__))
+        if module is not None and vars(module) is function.__globals__:
+            self._look_into_names(module, names)
+
+    def _look_into_names(self, module: ModuleType, names: Iterable[str]) -> None:
+        for name in sorted(names & vars(module).keys()):  # type: ignore[operator]
+            value = vars(module)[name]
+            if isinstance(value, ModuleType):
+                if value in randomness.held.modules().values() and id(value) not in self._seen:
+                    self._seen.add(id(value))
+                    self._look_into_names(value, names)
+            else:
+                self._add(name, module, name)
+
+    def _add(self, shown: str, space: ModuleType | type[Any], name: str) -> None:
+        self._spaces[id(space)] = space
+        self._add_value(shown, lambda: vars(space).get(name))
+
+    def _add_value(self, name: str, read: Read) -> None:
+        value = read()
+        if isinstance(value, FunctionType | MethodType | type):
+            self._look_into(value)
+            if isinstance(value, type) or not getattr(value, "__defaults__", None):
+                return
+        if value is not None and id(value) in self._known:
+            return
+        while name in self._variables:
+            name = f"{name}'"
+        self._variables[name] = read
+
+
+def _of(model: Model) -> Iterator[Any]:
+    """What has a description of its own."""
+    yield model.criterion
+    for module in model.network.modules():
+        yield module
+        yield from module._parameters.values()
+        yield from module._buffers.values()
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _is_known(value: Any) -> bool:
+    """Whether it is code of a library or of ours, which reads no variables that change."""
+    ours = (
+        f"{value.__module__}.".startswith("helixband.") and value.__module__ not in randomness.held.modules()
+    )
+    return ours or is_of_a_library(value)
+
+
+def _functions_in(value: Any) -> Iterator[FunctionType]:
+    """The functions of an attribute of a class."""
+    if isinstance(value, property):
+        value = [value.fget, value.fset]
+    for each in value if isinstance(value, list) else [value]:
+        each = getattr(each, "__func__", each)  # of a static method, or one of the class
+        if isinstance(each, FunctionType):
+            yield each
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """The names of variables and attributes in the code of a function, and of those within it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled
+        return None

@@ -1,0 +1,61 @@
+"""Whether code that runs within an epoch changes what a network is computed by."""
+
+from collections.abc import Hashable
+from typing import Any
+
+from torch import nn
+
+from helixband.training.member import Model
+from helixband.training.objects import ATOMS
+from helixband.training.steps.described import Known, attributes, described, structure
+
+Attributes = tuple[dict[str, Any], list[str]]
+"""What holds the attributes of a module, and the names of those that are compared."""
+
+
+class Watch:
+    """The attributes of a model's network, but for the values of tensors, and its constraints.
+
+    Most of them are compared by whether they are the very objects, which takes a few microseconds.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._network, self._constraints = model.network, tuple(model.engine.options.constraints)
+        modules = list(self._network.modules())
+        self._known: Known = frozenset(map(id, modules))
+        self._attributes = [_compared(each) for each in modules]
+        self._dicts = [part for each in modules for part in (each._parameters, each._buffers, each._modules)]
+        self._containers = [
+            value
+            for each in modules
+            for value in attributes(each).values()
+            if type(value) not in ATOMS and not isinstance(value, nn.Module)
+        ]
+        self._held, self._first = self._objects(), self._whole()
+
+    def is_as_before(self) -> bool:
+        """Whether all is as when it was made."""
+        now = self._objects()
+        if list(map(id, now)) == list(map(id, self._held)) and not (self._containers or self._constraints):
+            return True
+        self._held = now
+        return self._whole() == self._first
+
+    def _objects(self) -> list[Any]:
+        found: list[Any] = []
+        for holder, names in self._attributes:
+            found += map(holder.get, names)
+            found.append(len(holder))
+        for each in self._dicts:
+            found += each.values()
+        found += [each.requires_grad for each in self._network.parameters()]
+        return found
+
+    def _whole(self) -> Hashable:
+        return structure(self._network), described(self._constraints, self._known)
+
+
+def _compared(module: nn.Module) -> Attributes:
+    """Those that the structure has, and torch's own but for the mode, which each step sets."""
+    left_out = {"training", "_parameters", "_buffers", "_modules", "p"}
+    return vars(module), [name for name in vars(module) if name not in left_out]
