@@ -18,7 +18,8 @@ from helixband import interruption, randomness
 from helixband.errors import HelixbandWarning
 from helixband.nested import leaves, map_leaves, named_leaves
 from helixband.training.engine import Engine
-from helixband.training.steps.packable import described, is_of_a_library, of_network, structure
+from helixband.training.steps.described import described, structure
+from helixband.training.steps.packable import is_of_a_library, of_network
 
 MOST = 8
 """So many structures and shapes are kept captured, those that were used last."""

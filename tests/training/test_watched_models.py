@@ -4,14 +4,20 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from test_packed import Model, X, Y, make, told_of_packed_as_alone
-from torch import Tensor
+from test_captured import told_of_blocks_as_alone
+from test_packed import Function, Model, X, Y, assert_alike, make, of_network, told_of_packed_as_alone
+from torch import Tensor, nn, optim
 
-from base_model import BaseModel
+from base_model import BaseModel, RegressionModel
+from constraints import Constraint
+from helixband.training.fit import fit
 from helixband.training.member import Member
 from helixband.training.schedules import LinearSchedule
+from helixband.training.steps.captured import Captured
+from helixband.training.steps.eager import Eager
 
 
 class Weighing:
@@ -99,3 +105,277 @@ def test_code_that_looks_at_the_model_within_an_epoch_has_it_as_it_is(
     maker: Callable[..., Member], config: dict[str, Any]
 ) -> None:
     assert told_of_packed_as_alone([lambda n=n: maker(n, **config) for n in range(2)]) == []
+
+
+READS = "the code that reads its batches can look at the model, so that none is read ahead"
+
+
+@pytest.mark.parametrize("maker", [weighing, of(Split)])
+def test_batches_are_not_read_ahead_where_reading_looks_at_the_model(maker: Callable[..., Member]) -> None:
+    for together in (True, False):
+        told = told_of_blocks_as_alone([lambda n=n: maker(n) for n in range(2)], together)
+        assert told == [READS] * 2
+
+
+def of_methods(network: Callable[[Any], nn.Module], **methods: Any) -> type[BaseModel]:
+    return type("Own", (of_network(network),), methods)
+
+
+class Tempered(nn.Module):
+    """Divides by a number that it holds."""
+
+    def __init__(self, held: Any = 1.0) -> None:
+        super().__init__()
+        self.layer, self.held = nn.Linear(12, 1), held
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layer(x.flatten(1)) / (
+            self.held if isinstance(self.held, float) else self.held[0]
+        )
+        return found
+
+
+def set_at_batch(model: Any, x: Any, y: Any) -> Any:
+    model.network.held = 1.0 + model.steps
+    return x, y
+
+
+def set_in_place(model: Any, x: Any, y: Any) -> Any:
+    model.network.held[0] = 1.0 + model.steps
+    return x, y
+
+
+def set_by_loss(model: Any, y_pred_loss: Any, y: Any) -> Any:
+    model.network.held = 1.0 + model.steps
+    return RegressionModel.compute_loss(model, y_pred_loss, y)
+
+
+def freeze(model: Any, x: Any, y: Any) -> Any:
+    model.network.layer.weight.requires_grad_(model.steps < 4)
+    return x, y
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        of_methods(lambda config: Tempered(), prepare_batch=set_at_batch),
+        of_methods(lambda config: Tempered([1.0]), prepare_batch=set_in_place),
+        of_methods(lambda config: Tempered(), compute_loss=set_by_loss),
+        of_methods(lambda config: Tempered(), prepare_batch=freeze),
+    ],
+)
+def test_a_network_that_changes_from_step_to_step_goes_alone(kind: type[BaseModel]) -> None:
+    told = told_of_packed_as_alone([lambda n=n: make(n, kind) for n in range(2)])
+    assert told == ["its network changes between the steps of an epoch"] * 2
+
+
+FACTORS = {"now": 1.0}
+CALLS = 0
+
+
+def reset() -> None:
+    global CALLS
+    CALLS, FACTORS["now"] = 0, 1.0
+
+
+def counted(x: Tensor) -> Tensor:
+    global CALLS
+    CALLS += 1
+    return x / CALLS
+
+
+def counting() -> Callable[[Tensor], Tensor]:
+    calls = [0.0]
+
+    def count(x: Tensor) -> Tensor:
+        calls[0] += 1
+        return x / calls[0]
+
+    return count
+
+
+def falling() -> Callable[[Tensor], Tensor]:
+    factors = iter(np.linspace(1, 0.1, 1000))
+    return lambda x: x * float(next(factors))
+
+
+def scaled(x: Tensor) -> Tensor:
+    return x * FACTORS["now"]
+
+
+class Scaling(Weighing):
+    """Changes what the network reads, with each batch."""
+
+    def __iter__(self) -> Any:
+        for start in range(0, 40, 8):
+            FACTORS["now"] = 1 / (1 + start)
+            yield torch.from_numpy(X[start : start + 8]), torch.from_numpy(Y[start : start + 8])
+
+
+def made(kind: type[BaseModel], generator: Any = None) -> Member:
+    reset()
+    member = make(1, kind)
+    if generator is not None:
+        member.train = generator(None)
+    return member
+
+
+@pytest.mark.parametrize(
+    ("function", "generator", "told"),
+    [
+        (lambda: counted, None, "its network changes the variable CALLS as it computes"),
+        (counting, None, "its network changes the variable calls as it computes"),
+        (
+            falling,
+            None,
+            "its network or loss reads an iterator (iterator), whose place cannot be put back",
+        ),
+        (lambda: scaled, Scaling, "its network or loss reads the variable FACTORS, which changes"),
+    ],
+)
+def test_a_variable_that_changes_is_not_captured(function: Any, generator: Any, told: str) -> None:
+    kind = of_network(lambda config: Function(function()))
+
+    def member() -> Member:
+        return made(kind, generator)
+
+    reset()
+    alone = member()
+    fit([alone], Eager())
+    found: list[str] = []
+    captured = member()
+    fit([captured], Captured(*[lambda member, reason: found.append(reason)] * 2))
+    assert_alike(alone, captured)
+    assert found == [told]
+
+
+def test_a_variable_that_differs_from_trial_to_trial_is_captured_anew() -> None:
+    kind = of_network(lambda config: Function(scaled))
+    stepper, trained = Captured(), []
+    for factor in (1.0, 0.3):
+        member = made(kind)
+        FACTORS["now"] = factor
+        fit([member], stepper)
+        alone = made(kind)
+        FACTORS["now"] = factor
+        fit([alone], Eager())
+        assert_alike(alone, member)
+        trained.append(member)
+    assert [list(map(str, member.record.ways)) for member in trained] == [["captured"] * 3] * 2
+
+
+class Counted:
+    """A criterion that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, y_pred: Any, y_true: Any) -> Any:
+        self.calls += 1
+        return (y_pred - y_true.view_as(y_pred)).square().mean() / self.calls
+
+
+class Huber:
+    """A criterion that reads the configuration, by what the first batches do not show."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def __call__(self, y_pred: Any, y_true: Any) -> Any:
+        size, limit = (y_pred - y_true.view_as(y_pred)).abs(), self.config["limit"]
+        return torch.where(size > limit, 2 * limit * size - limit**2, size.square()).mean()
+
+
+class Criterion(Model):
+    def init_model(self) -> None:
+        super().init_model()
+        self.criterion = Huber(self.config) if "limit" in self.config else Counted()
+
+
+def test_a_criterion_is_that_of_each() -> None:
+    assert told_of_packed_as_alone([lambda n=n: make(n, Criterion) for n in range(3)]) == []
+    limits = (50.0, 2.0, LinearSchedule(start=50.0, end=0.01, duration=3))
+    makers = [lambda limit=limit: make(1, Criterion, limit=limit) for limit in limits]
+    assert told_of_packed_as_alone(makers) == []
+
+
+class Clamped(nn.Module):
+    """Reads its configuration as it computes."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.layer, self.config = nn.Linear(12, 1), config
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layer(x.flatten(1))
+        return torch.where(found > self.config["most"], 0.1 * found, found)
+
+
+RECTIFIED = {"relu": lambda x: (x - 0.5).clamp(min=0), "none": lambda x: (x - 0.5).clamp(min=-50)}
+
+
+def test_what_networks_read_differently_is_that_of_each_though_the_first_batch_does_not_show_it() -> None:
+    clamped = of_network(Clamped)
+    most = (50.0, 1.5, 1.6)
+    makers = [lambda m=m: make(1, clamped, lr=0.2, most=m) for m in most]
+    assert told_of_packed_as_alone(makers) == []
+    rectified = of_network(lambda config: nn.Sequential(Function(RECTIFIED[config["act"]])))
+    makers = [lambda act=act: make(1, rectified, act=act) for act in RECTIFIED]
+    assert told_of_packed_as_alone(makers) == []
+
+
+class Owning(nn.Module):
+    """Holds the model, and reads what changes there."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.layer, self.owner = nn.Linear(12, 1), [model]
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layer(x.flatten(1)) * (1 + 0.1 * self.owner[0].steps)
+        return found
+
+
+class Owned(RegressionModel):
+    def init_model(self) -> None:
+        network = Owning(self)
+        super().init_model(network, optimizer=optim.Adam(network.parameters(), self.config["lr"]))
+
+
+def test_a_network_that_holds_the_model_reads_it_as_it_is() -> None:
+    makers = [lambda n=n: make(n, Owned) for n in range(2)]
+    assert told_of_packed_as_alone(makers) == []
+    told = "its network or loss can read the model, which changes"
+    assert told_of_blocks_as_alone(makers) == [told] * 2
+
+
+class Cap(Constraint):
+    """No weight is above a hyperparameter."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def apply(self, weight: Tensor) -> None:
+        weight.clamp_(max=self.config["cap"])
+
+
+class Noise(Constraint):
+    """Each weight with something random."""
+
+    def apply(self, weight: Tensor) -> None:
+        weight.add_(0.01 * torch.randn_like(weight))
+
+
+class Constrained(Model):
+    def constraints(self) -> list[Constraint]:
+        return [Cap(self.config)] if "cap" in self.config else [Noise()]
+
+
+def test_a_constraint_that_holds_the_configuration_has_that_of_its_trial() -> None:
+    caps = (5.0, 0.2, LinearSchedule(start=1.0, end=0.01, duration=3))
+    makers = [lambda cap=cap: make(1, Constrained, cap=cap) for cap in caps]
+    told = "its constraint Cap holds the configuration or the model"
+    assert told_of_packed_as_alone(makers) == [told] * 3
+    told = "its constraint Noise takes the weights of one network at a time"
+    assert told_of_packed_as_alone([lambda n=n: make(n, Constrained) for n in range(2)]) == [told] * 2

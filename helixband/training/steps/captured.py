@@ -1,6 +1,6 @@
 """The stepper that captures the steps of members on a GPU, and takes many at a time."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 from helixband.training.member import Batch, Member, StepResult
@@ -9,7 +9,9 @@ from helixband.training.steps.numbers import Reading
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
+from helixband.training.steps.reads import holds_model, may_look
 from helixband.training.steps.stacks import signature
+from helixband.training.steps.trying import changed_name
 from helixband.training.way import Way
 
 
@@ -25,12 +27,23 @@ class Captured(Packed):
         self._tell_uncaptured = tell_uncaptured
         self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()
+        self._at_first: WeakKeyDictionary[Member, Mapping[str, Hashable]] = WeakKeyDictionary()
+        """The variables that the networks of members read, as they are at the beginning of an epoch."""
         self._idle: dict[tuple[Hashable, int], Pack] = {}
         """Packs without members, by structure and number."""
 
     def join(self, member: Member) -> None:
         super().join(member)
-        if member not in self.alone and (reason := cannot_capture(member)) is not None:
+        if member in self.alone:
+            return
+        variables = self._variables_of(member)
+        self._at_first[member] = variables.described()
+        reason = cannot_capture(member)
+        if reason is None and (variables.sees_model or holds_model(member.model.network)):
+            reason = "its network or loss can read the model, which changes"
+        if reason is None and may_look(member):
+            reason = "the code that reads its batches can look at the model, so that none is read ahead"
+        if reason is not None:
             self._compute_each(member, reason)
 
     def way(self, member: Member) -> Way:
@@ -40,9 +53,24 @@ class Captured(Packed):
 
     @property
     def at_once(self) -> int:
-        """One as long as no block can be taken: a step may draw random numbers, as may reading a batch."""
-        is_known = all(map(self._is_known, self._members))
-        return MOST if is_known and any(map(self._may_be_captured, self._members)) else 1
+        """One as long as no block can be taken: a step may draw random numbers, as may reading a batch.
+
+        So may the steps of those that are never taken in blocks, whose code may also look at the model.
+        """
+        if not all(map(self._is_known, self._members)):
+            return 1
+        for member in self._members:
+            self._look_at_variables(member)
+        captured = [self._may_be_captured(member) for member in self._members]
+        others = [each for each, is_captured in zip(self._members, captured, strict=True) if not is_captured]
+        return MOST if any(captured) and not any(each.is_read_by_code for each in others) else 1
+
+    def _look_at_variables(self, member: Member) -> None:
+        """Have the steps of a member computed one by one where a variable that its network reads changes."""
+        if self._may_be_captured(member):
+            now = self._variables_of(member).described()
+            if (name := changed_name(self._at_first[member], now)) is not None:
+                self._compute_each(member, f"its network or loss reads the variable {name}, which changes")
 
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
         rounds = _alike(rounds)
@@ -151,7 +179,7 @@ class Captured(Packed):
             self._tell_uncaptured(member, reason)
 
     def _goes_alone(self, members: list[Member]) -> bool:
-        return len(members) == 1 and members[0] not in self._begun
+        return len(members) == 1 and (members[0] not in self._begun or members[0] in self.alone)
 
     def _made(self, members: list[Member]) -> Pack:
         kind = self._key(members[0]), len(members)

@@ -17,6 +17,7 @@ from helixband import randomness
 from helixband.training.configuration import Config
 from helixband.training.engine import Engine
 
+LIFTED: dict[type[nn.Module], tuple[str, ...]]
 LIFTED = {kind: ("p",) for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)}
 """Attributes of layers in which the members of a pack may differ."""
 OF_TORCH = frozenset(vars(nn.Module()))

@@ -254,7 +254,7 @@ class Packed(Eager):
         found: Found | str = ""
         with member.turn:
             if kind := self._variables_of(member).iterator:
-                found = f"its network or loss reads a variable with a {kind}, whose place cannot be put back"
+                found = f"its network or loss reads an iterator ({kind}), whose place cannot be put back"
             elif counts_apart(member.model):
                 found = "its parameters have had different numbers of steps"
             else:

@@ -2,13 +2,19 @@
 functions and of classes. A step that was captured has the values of the capture."""
 
 import contextlib
+import dis
+import functools
+import inspect
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from torch import nn
+
 from helixband import randomness
-from helixband.training.member import Model
+from helixband.training.configuration import Config
+from helixband.training.member import Member, Model
 from helixband.training.objects import Nature, is_of_a_library, nature, walk
 from helixband.training.snapshot import Snapshot
 from helixband.training.steps.described import Known, described, is_of_training
@@ -23,20 +29,23 @@ class Reads:
     It is found by the names in the code, in functions of the definition that it calls, too.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, roots: Mapping[str, Any] | None = None) -> None:
+        """With `roots`, it is the code of these objects, by name."""
         self._constraints = list(model.engine.options.constraints)
         self._known: Known = frozenset(map(id, _of(model)))
         self._variables: dict[str, Read] = {}
         self._spaces: dict[int, ModuleType | type[Any]] = {}
         self._seen: set[int] = set()
-        roots = {"network": model.network, "criterion": model.criterion, "constraints": self._constraints}
+        if roots is None:
+            parts = model.network, model.criterion, self._constraints
+            roots = dict(zip(("network", "criterion", "constraints"), parts, strict=True))
         for _, value in walk(roots, lambda value, path: is_of_training(value)):
             self._look_into(value)
         values = self.values()
         found = [value for _, value in walk(values, lambda value, path: is_of_training(value))]
         self.iterator = next((_kind(each) for each in found if nature(each) is Nature.OPAQUE), None)
         """The kind of an iterator among what is read, if there is one: reading that moves it for good."""
-        self.sees_model = any(map(is_of_training, found))
+        self.sees_model = any(is_of_training(each) or id(each) in self._known for each in found)
         """Whether a model, its configuration or its optimizer is among what is read."""
 
     def values(self) -> dict[str, Any]:
@@ -84,14 +93,14 @@ class Reads:
             return
         self._seen.add(id(function))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._add_value(name, lambda cell=cell: _content(cell))  # type: ignore[misc]
+            self._add_value(name, functools.partial(_content, cell))
         module = sys.modules.get(function.__module__)
         names = set(_names_in(function.__code__))
         if module is not None and vars(module) is function.__globals__:
             self._look_into_names(module, names)
 
     def _look_into_names(self, module: ModuleType, names: Iterable[str]) -> None:
-        for name in sorted(names & vars(module).keys()):  # type: ignore[operator]
+        for name in sorted(names & vars(module).keys()):
             value = vars(module)[name]
             if isinstance(value, ModuleType):
                 if value in randomness.held.modules().values() and id(value) not in self._seen:
@@ -115,6 +124,40 @@ class Reads:
         while name in self._variables:
             name = f"{name}'"
         self._variables[name] = read
+
+
+def may_look(member: Member) -> bool:
+    """Whether the code of a definition that reads batches can look at the model, or change it."""
+    if not member.is_read_by_code:
+        return False
+    model: Any = member.model
+    if model.engine.own_split:
+        split = inspect.getattr_static(model, "split_batch")
+        if not isinstance(split, staticmethod) and _uses_first_argument(split):
+            return True
+    known = frozenset(map(id, _of(model)))
+    roots = {"the generator": member.train, **randomness.held.variables()}
+    held = (value for _, value in walk(roots, lambda value, path: is_of_training(value)))
+    if any(is_of_training(value) or id(value) in known for value in held):
+        return True
+    return Reads(model, {"the generator": member.train}).sees_model
+
+
+def _uses_first_argument(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_varnames:
+        return True
+    used = (each.argval for each in dis.get_instructions(code) if each.opname.startswith("LOAD"))
+    first = code.co_varnames[0]
+    return first in code.co_cellvars or any(
+        each == first or (isinstance(each, tuple) and first in each) for each in used
+    )
+
+
+def holds_model(network: nn.Module) -> bool:
+    """Whether a network holds the model itself, of which it may read anything."""
+    held = walk({"": network}, lambda value, path: is_of_training(value))
+    return any(is_of_training(value) and not isinstance(value, Config) for _, value in held)
 
 
 def _of(model: Model) -> Iterator[Any]:

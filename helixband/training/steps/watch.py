@@ -31,10 +31,13 @@ class Watch:
             for value in attributes(each).values()
             if type(value) not in ATOMS and not isinstance(value, nn.Module)
         ]
+        self._tensors = self._parts()
         self._held, self._first = self._objects(), self._whole()
 
     def is_as_before(self) -> bool:
         """Whether all is as when it was made."""
+        if list(map(id, self._parts())) != list(map(id, self._tensors)):
+            return False
         now = self._objects()
         if list(map(id, now)) == list(map(id, self._held)) and not (self._containers or self._constraints):
             return True
@@ -46,10 +49,12 @@ class Watch:
         for holder, names in self._attributes:
             found += map(holder.get, names)
             found.append(len(holder))
-        for each in self._dicts:
-            found += each.values()
         found += [each.requires_grad for each in self._network.parameters()]
         return found
+
+    def _parts(self) -> list[Any]:
+        """The tensors and modules: another one in their place is never the same."""
+        return [value for each in self._dicts for value in each.values()]
 
     def _whole(self) -> Hashable:
         return structure(self._network), described(self._constraints, self._known)
