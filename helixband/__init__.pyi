@@ -1,3 +1,5 @@
+import contextlib
+
 from base_model import *
 from batch_generator import *
 from constraints import *
@@ -5,3 +7,5 @@ from helixband.tasks import *
 from hyperband import *
 
 __version__: str
+
+def importing() -> contextlib.AbstractContextManager[None]: ...

@@ -1,6 +1,7 @@
 """What `from helixband import …` gives."""
 
 import ast
+import gc
 import importlib
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from conftest import ROOT
 
 import helixband
+from helixband import importing
 
 TOP = ["base_model", "batch_generator", "constraints", "hyperband"]
 DOORS = sorted([*TOP, "helixband.tasks"])
@@ -61,3 +63,24 @@ def test_an_installation_has_the_command_and_no_module_called_main() -> None:
     assert sorted(project["tool"]["setuptools"]["py-modules"]) == TOP
     module, _, function = project["project"]["scripts"]["helixband"].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_garbage_is_looked_for_seldom_during_an_import_alone() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(ValueError, match="half way"), importing():
+        assert gc.get_threshold() == (100_000, *before[1:])
+        with importing():
+            assert gc.isenabled()
+        assert gc.get_threshold() == (100_000, *before[1:])
+        raise ValueError("half way")
+    assert gc.get_threshold() == before
+
+
+def test_what_an_imported_module_sets_for_itself_stays() -> None:
+    before = gc.get_threshold()
+    try:
+        with importing():
+            gc.set_threshold(5, 6, 7)
+        assert gc.get_threshold()[:2] == (5, 6)
+    finally:
+        gc.set_threshold(*before)

@@ -16,6 +16,7 @@ from typing import Any
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
+from helixband import importing
 from helixband.definition import folder
 from helixband.definition.classes import named_classes, parts_of, record_of, take
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
@@ -25,7 +26,7 @@ from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.hparams import Hparams
-from helixband.randomness import derive_seed, seed_everything
+from helixband.randomness import derive_seed, late_import, seed_everything
 from helixband.training.feed import number_of_batches
 from helixband.training.objects import found_in
 
@@ -94,6 +95,8 @@ class Definition:
 
     def new_model(self, *arguments: Any) -> BaseModel:
         """`Model(config, args)`."""
+        with importing():
+            late_import("torch._dynamo")  # as the model's optimizer would
         model: BaseModel = self.module.Model(*arguments)
         return model
 

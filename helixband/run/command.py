@@ -10,13 +10,15 @@ after SIGTERM, 141 if the program that read the output has closed it.
 
 import argparse
 import contextlib
+import gc
 import importlib.util
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 
-from helixband import interruption
+from helixband import importing, interruption
 from helixband.env import without_credentials
 from helixband.errors import (
     FlagParser,
@@ -106,8 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         from helixband.run.early import early_workers  # what --help does without, as torch below
 
         with contextlib.closing(early_workers(args)) as early:
-            from helixband.run.experiment import run
-
+            run = _imported()
             with warnings_once():
                 run(args, line.hyperparameters, early)
     except HelixbandError as error:
@@ -129,6 +130,16 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         interruption.forget()
     return 0
+
+
+def _imported() -> Callable[..., None]:
+    """What runs the stages; it imports torch."""
+    is_new = "torch" not in sys.modules
+    with importing():
+        from helixband.run.experiment import run
+    if is_new:
+        gc.freeze()  # else half a second goes by at the end, as Python looks for garbage among modules
+    return run
 
 
 def _check_packages() -> None:

@@ -8,6 +8,7 @@ when its parent is gone.
 import atexit
 import contextlib
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -24,22 +25,25 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import torch
+from helixband import importing
 
-from base_model import choose_device
-from helixband import errors, interruption
-from helixband.definition import load_definition
-from helixband.env import credentials
-from helixband.errors import DefinitionError, HelixbandError
-from helixband.randomness import choose_algorithms
-from helixband.results.attempt import Superseded
-from helixband.results.directory import Results
-from helixband.search.executors.chunk_worker import ChunkWorker
-from helixband.search.executors.companions import Companions
-from helixband.search.executors.process import Setup
-from helixband.search.executors.task import Chunk, Outcome, Task
-from helixband.search.executors.trial import Trainer
-from helixband.training.start import Start
+with importing():
+    import torch
+
+    from base_model import choose_device
+    from helixband import errors, interruption
+    from helixband.definition import load_definition
+    from helixband.env import credentials
+    from helixband.errors import DefinitionError, HelixbandError
+    from helixband.randomness import choose_algorithms
+    from helixband.results.attempt import Superseded
+    from helixband.results.directory import Results
+    from helixband.search.executors.chunk_worker import ChunkWorker
+    from helixband.search.executors.companions import Companions
+    from helixband.search.executors.process import Setup
+    from helixband.search.executors.task import Chunk, Outcome, Task
+    from helixband.search.executors.trial import Trainer
+    from helixband.training.start import Start
 
 if TYPE_CHECKING:
     from helixband.search.executors.together import Together
@@ -124,11 +128,13 @@ def main() -> int:
     try:
         parent = Parent(tasks, answers)
         os.environ.update(parent.document())  # of its place: before anything can ask which GPUs there are
-        importlib.import_module("torch._dynamo")  # a second, which the first step of an optimizer would take
+        with importing():
+            importlib.import_module("torch._dynamo")  # as the first step of an optimizer would
         try:
             setup = Setup(**parent.document())
             trainer = load(setup)
             together = _packed(trainer, parent, setup.slots) if setup.slots > 1 else None
+            gc.freeze()  # modules and the definition's data stay, and are not looked through for garbage
         except HelixbandError as error:
             parent.send(error=_described(error))
             return error.exit_code
