@@ -240,7 +240,7 @@ FILES = {
         "carried fit judge steps.template",
         "pictures rehearsal steps.trying steps.numbers",
         "steps.pack",
-        "steps.block",
+        "steps.block steps.taking",
         "steps.packed",
         "steps.captured",
         "single",

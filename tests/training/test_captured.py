@@ -17,10 +17,11 @@ from helixband.training import single
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
-from helixband.training.steps import block, masks
+from helixband.training.steps import block, captured, masks
 from helixband.training.steps.block import Block, CaptureError
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.eager import Eager
+from helixband.training.steps.pack import Pack
 from helixband.training.steps.packed import Packed
 
 
@@ -390,3 +391,74 @@ def test_a_training_that_was_stopped_does_not_hold_up_the_next(monkeypatch: pyte
     fit([alone], Eager())
     single.fit_one(next_one)
     assert_alike(alone, next_one)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, most: int, at: int = 2) -> None:
+    """Have the blocks of more members than `most` fail after their steps, from the given block on."""
+    taken = 0
+
+    def run(block: Block, rounds: Any, numbers: Any, of_block: Any = Block.run) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken < at or len(block._pack.members) <= most:
+            return of_block(block, rounds, numbers)
+        block._fill(rounds, numbers)
+        for _ in rounds:
+            block._replay()
+        raise error
+
+    monkeypatch.setattr(Block, "run", run)
+
+
+def test_memory_that_does_not_suffice_for_a_block_halves_the_pack(
+    monkeypatch: pytest.MonkeyPatch, runs: list[tuple[int, int]]
+) -> None:
+    failing(monkeypatch, torch.OutOfMemoryError("no more"), 2)
+    assert told_of_blocks_as_alone([lambda n=n: make(n, cycle=0.05) for n in range(5)]) == []
+    assert runs == [(3, 5), (5, 2)]
+
+
+def test_memory_that_does_not_suffice_to_make_a_block_halves_the_pack(
+    monkeypatch: pytest.MonkeyPatch, runs: list[tuple[int, int]]
+) -> None:
+    def make_room(block: Block, batches: Any, numbers: Any, of_block: Any = Block._make_room) -> None:
+        if len(batches) > 2:
+            raise torch.OutOfMemoryError("no more")
+        of_block(block, batches, numbers)
+
+    monkeypatch.setattr(Block, "_make_room", make_room)
+    assert told_of_blocks_as_alone([lambda n=n: make(n, epochs=2) for n in range(3)]) == []
+    assert {members for _, members in runs} == {1, 2}
+
+
+@pytest.mark.parametrize("error", [CaptureError("not now"), RuntimeError("not now")])
+def test_a_captured_step_that_fails_is_computed(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    failing(monkeypatch, error, 0)
+    kind = type(error).__name__
+    told = told_of_blocks_as_alone([lambda n=n: make(n, cycle=0.05) for n in range(2)])
+    assert told == [f"a captured step failed: {kind}: not now"] * 2
+
+
+def test_the_member_is_found_that_makes_a_block_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def whole_step(pack: Pack, *given: Any, of_pack: Any = Pack.whole_step) -> Any:
+        found = of_pack(pack, *given)
+        if any(member.seed == 2 and member.record.epoch for member in pack.members):
+            raise RuntimeError("of this one")
+        return found
+
+    members = [make(seed, cycle=0.05) for seed in range(5)]
+    monkeypatch.setattr(Pack, "whole_step", whole_step)
+    fit(members, Captured())
+    assert [str(member.error) for member in members] == ["None", "None", "of this one", "None", "None"]
+    for member in members[:2] + members[3:]:
+        alone = make(member.seed, cycle=0.05)
+        fit([alone], Eager())
+        assert_alike(alone, member)
+
+
+def test_few_packs_are_kept_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "IDLE", 2)
+    stepper = Captured()
+    for dilation in (1, 2, 3):
+        fit([make(1, dilation=dilation, epochs=1)], stepper)
+    assert len(stepper._idle) == len(stepper._blocks) == 2

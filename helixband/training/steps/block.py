@@ -43,7 +43,7 @@ class Block:
     def __init__(self, pack: Pack, batches: Sequence[Batch], numbers: Numbers) -> None:
         """Capture the step, given a batch of each member and the numbers of a step; the pack stays as it is.
 
-        Raises `CaptureError`.
+        Raises `CaptureError`, and `torch.OutOfMemoryError` where memory does not suffice.
         """
         self._pack, self.names = pack, numbers.names
         # A member's own may go or change while the block serves other members.
@@ -55,7 +55,7 @@ class Block:
             self._make_room(batches, numbers)
             self._fill([batches], numbers)
             self._replay = self._recorded()
-        except CaptureError:
+        except (CaptureError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             told = (str(error).splitlines() or [""])[0]

@@ -1,18 +1,24 @@
 """The stepper that captures the steps of members on a GPU, and takes many at a time."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary
+
+import torch
 
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.block import MOST, Block, CaptureError
-from helixband.training.steps.numbers import Reading
+from helixband.training.steps.numbers import Numbers, Reading
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.reads import holds_model, may_look
 from helixband.training.steps.stacks import signature
+from helixband.training.steps.taking import Copy, Steps, computed, copy_of, is_lost
 from helixband.training.steps.trying import changed_name
 from helixband.training.way import Way
+
+IDLE = 16
+"""So many packs without members are kept, with their blocks, for others of their structures."""
 
 
 class Captured(Packed):
@@ -76,16 +82,13 @@ class Captured(Packed):
         rounds = _alike(rounds)
         if len(rounds) > 1 and all(map(self._is_known, self._members)):
             groups = self._groups_of_blocks(rounds[0])
-            blocks = {tuple(members): self._block(members, rounds[0]) for members in groups}
-            chosen = {members: block for members, block in blocks.items() if block is not None}
-            rounds = rounds[: min((block.steps for block in chosen.values()), default=1)]
+            blocks = {
+                tuple(part): block for group in groups for part, block in self._blocks_of(group, rounds[0])
+            }
+            rounds = rounds[: min((block.steps for block in blocks.values()), default=1)]
             found: dict[Member, list[StepResult | None]] = {}
-            for members, block in chosen.items():
-                try:
-                    found |= self._run(block, list(members), rounds)
-                except Exception as error:
-                    self._give_up(list(members), error)
-                    found |= {member: [None] * len(rounds) for member in members}
+            for members, block in blocks.items():
+                found |= self._run(block, list(members), rounds)
             if found:
                 return self._with_others(found, rounds)
         return [self.step(rounds[0])]
@@ -108,24 +111,46 @@ class Captured(Packed):
                 groups.setdefault(kind, []).append(member)
         return [part for members in groups.values() for part in self._cut(members)]
 
-    def _block(self, members: list[Member], batches: Sequence[Batch]) -> Block | None:
-        """The block of these members for such batches; None where there can be none, which is told."""
-        pack, own = self._pack(members), [batches[self._members.index(member)] for member in members]
-        numbers = pack.numbers([pack.read.now()], 1)
-        kind = signature(own[0]), self._criteria[members[0]], numbers.names, pack.wants_y_pred
+    def _blocks_of(
+        self, members: list[Member], batches: Sequence[Batch]
+    ) -> Iterator[tuple[list[Member], Block]]:
+        """The blocks of these members for such batches, several where memory does not suffice for one.
+
+        Where there can be none, that is told.
+        """
         try:
-            if kind not in self._blocks.setdefault(pack, {}):
-                self._blocks[pack][kind] = Block(pack, own, numbers)
-            return self._blocks[pack][kind]
+            yield members, self._block(members, batches)
+            return
+        except torch.OutOfMemoryError as error:
+            reason, is_short = f"OutOfMemoryError: {error}", True
         except CaptureError as error:
-            for member in members:
-                self._compute_each(member, str(error))
-        return None
+            reason, is_short = str(error), False
+        if is_short:
+            self._free(members)
+        if is_short and len(members) > 1:
+            size = self._halve(members)
+            yield from self._blocks_of(members[:size], batches)
+            yield from self._blocks_of(members[size:], batches)
+            return
+        for member in members:
+            self._compute_each(member, reason)
+
+    def _block(self, members: list[Member], batches: Sequence[Batch]) -> Block:
+        """The block of these members; raises `CaptureError` and `torch.OutOfMemoryError`."""
+        pack, own = self._pack(members), [batches[self._members.index(member)] for member in members]
+        return self._block_for(pack, own, pack.numbers([pack.read.now()], 1))
+
+    def _block_for(self, pack: Pack, batches: Sequence[Batch], numbers: Numbers) -> Block:
+        kind = signature(batches[0]), self._criteria[pack.members[0]], numbers.names, pack.wants_y_pred
+        blocks = self._blocks.setdefault(pack, {})
+        if kind not in blocks:
+            blocks[kind] = Block(pack, batches, numbers)
+        return blocks[kind]
 
     def _run(
         self, block: Block, members: list[Member], rounds: Sequence[Sequence[Batch]]
     ) -> dict[Member, list[StepResult | None]]:
-        """The steps of a block; those of a member that failed are None."""
+        """The steps of a block, or as `_otherwise`; those of a member that failed are None."""
         pack = self._pack(members)
         readings: list[Reading] = []
         for _ in rounds:
@@ -139,20 +164,68 @@ class Captured(Packed):
         places = [self._members.index(member) for member in members]
         chosen = [[batches[place] for place in places] for batches in rounds]
         numbers = pack.numbers(readings, len(rounds))
-        if numbers.names != block.names:  # as where a decay begins to be more than 0
-            block = Block(pack, chosen[0], numbers.first)
-        results = block.run(chosen, numbers)
-        columns = zip(members, zip(*results, strict=True), strict=True)
-        return {member: list(found) for member, found in columns}
-
-    def _give_up(self, members: list[Member], error: Exception) -> None:
-        """Have the members of a block fail: how many of its steps were taken is not known."""
-        pack = self._pack(members)
-        self._packs.remove(pack)
+        before, error = copy_of(pack), None
+        try:
+            if numbers.names != block.names:  # as where a decay begins to be more than 0
+                block = self._block_for(pack, chosen[0], numbers.first)
+            return _by_member(members, block.run(chosen, numbers))
+        except Exception as raised:
+            error = raised
         self._blocks.pop(pack, None)
+        if before is None or is_lost(error):
+            return self._give_up(members, error, len(rounds))
+        before.put_back()
+        if isinstance(error, torch.OutOfMemoryError) and len(members) > 1:
+            return self._by_halves(members, chosen, numbers, error)
+        told = (str(error).splitlines() or [""])[0]
+        for member in members:
+            self._compute_each(member, f"a captured step failed: {type(error).__name__}: {told}")
+        return self._otherwise(members, chosen, numbers)
+
+    def _otherwise(
+        self, members: list[Member], rounds: Sequence[Sequence[Batch]], numbers: Numbers
+    ) -> dict[Member, list[StepResult | None]]:
+        """The steps of a block that failed, computed; by halves where that fails, to find the guilty."""
+        pack = self._pack(members)
+        before = Copy(pack)
+        try:
+            return _by_member(members, computed(pack, rounds, numbers))
+        except Exception as raised:
+            error = raised
+        if len(members) == 1 or is_lost(error):
+            return self._give_up(members, error, len(rounds))
+        before.put_back()
+        return self._by_halves(members, rounds, numbers, error)
+
+    def _by_halves(
+        self, members: list[Member], rounds: Sequence[Sequence[Batch]], numbers: Numbers, error: Exception
+    ) -> dict[Member, list[StepResult | None]]:
+        """As `_otherwise`, of members that failed together."""
+        size = self._halve(members) if isinstance(error, torch.OutOfMemoryError) else -(-len(members) // 2)
+        found: dict[Member, list[StepResult | None]] = {}
+        for places in (range(size), range(size, len(members))):
+            own = [[batches[place] for place in places] for batches in rounds]
+            found |= self._otherwise([members[place] for place in places], own, numbers.of_members(places))
+        return found
+
+    def _give_up(
+        self, members: list[Member], error: Exception, steps: int
+    ) -> dict[Member, list[StepResult | None]]:
+        """Have members fail: how many of the steps were taken is not known."""
+        for pack in [pack for pack in self._packs if pack.members == members]:
+            self._packs.remove(pack)  # as it is: a device that is lost writes nothing back
+            self._blocks.pop(pack, None)
         for member in members:
             with member.turn.without_numbers:
                 raise error
+        return {member: [None] * steps for member in members}
+
+    def _free(self, members: list[Member]) -> None:
+        """Let go of the blocks of these members, and of packs that are kept for others."""
+        for pack in [*self._idle.values(), *self._packs]:
+            if not pack.members or pack.members == members:
+                self._blocks.pop(pack, None)
+        self._idle.clear()
 
     def _with_others(
         self, of_blocks: dict[Member, list[StepResult | None]], rounds: Sequence[Sequence[Batch]]
@@ -194,6 +267,12 @@ class Captured(Packed):
         super()._end(pack)
         if pack in self._blocks:
             self._idle[kind] = pack
+        if len(self._idle) > IDLE:
+            self._blocks.pop(self._idle.pop(next(iter(self._idle))), None)
+
+
+def _by_member(members: list[Member], results: Steps) -> dict[Member, list[StepResult | None]]:
+    return {member: list(found) for member, found in zip(members, zip(*results, strict=True), strict=True)}
 
 
 def _alike(rounds: Sequence[Sequence[Batch]]) -> Sequence[Sequence[Batch]]:

@@ -36,6 +36,11 @@ class Numbers(NamedTuple):
         """Those of the first step alone."""
         return Numbers(self.names, self.table[:1], self.keys[:1])
 
+    def of_members(self, places: Sequence[int]) -> "Numbers":
+        """Those of some of the members."""
+        chosen = list(places)
+        return Numbers(self.names, self.table[:, :, chosen], self.keys[:, chosen])
+
     def of(self, step: int) -> tuple[dict[str, Tensor], Tensor]:
         """Those of one step by name, (K, 1), and its keys."""
         return named(self.names, self.table[step]), self.keys[step]

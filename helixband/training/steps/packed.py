@@ -175,13 +175,19 @@ class Packed(Eager):
                 return self._try(members, pairs)
             return self._together(members, pairs)
         except torch.OutOfMemoryError:
-            size = -(-len(members) // 2)
-            self.limit = min(size, self.limit or size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            pass
+        size = self._halve(members)
         if len(members) == 1:
             return self._eagerly(members, pairs)
         return self._step_of_group(members[:size], pairs) | self._step_of_group(members[size:], pairs)
+
+    def _halve(self, members: list[Member]) -> int:
+        """Have packs at most half as many members, as memory does not suffice for these; how many."""
+        size = -(-len(members) // 2)
+        self.limit = min(size, self.limit or size)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return size
 
     def _goes_alone(self, members: list[Member]) -> bool:
         """Whether it is one member, which is not packed; one with dropout is, for its masks."""
