@@ -109,7 +109,8 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             raise UsageError(
                 f"the override {text!r} cannot be read: {first_line(error)}; write KEY=VALUE, +KEY=VALUE for "
-                "a new key, ~KEY to leave one out, and quote what has commas or brackets: 'KEY=[1,2]'"
+                "a new key, ~KEY to leave one out, and quote what has commas, brackets or =: 'KEY=[1,2]', "
+                "'KEY=\"epoch=1.ckpt\"'"
             ) from error
     return found
 
