@@ -557,3 +557,31 @@ def test_steps_that_are_not_finite_are_left_out_for_their_member_alone() -> None
                 for n, by in enumerate([1.0, float("inf"), 2.0])
             ]
         )
+
+
+def test_why_losses_are_computed_apart_is_told_once_a_cause() -> None:
+    class Own(Model):
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return super().compute_loss(y_pred_loss, y)
+
+    class Branching(Model):
+        def init_model(self) -> None:
+            super().init_model()
+            self.criterion = largest_of
+
+    told: list[str] = []
+    stepper = Packed(tell_apart=told.append)
+    for kind in (Own, Branching):
+        for _ in range(2):
+            members = [make(n, kind, epochs=1) for n in range(2)]
+            fit(members, stepper)
+            alone = make(1, kind, epochs=1)
+            fit([alone], Eager())
+            assert_alike(alone, members[1])
+    assert told[0] == "Own has a compute_loss or split_output of its own"
+    assert len(told) == 2 and told[1].startswith("torch.func refuses it: RuntimeError: vmap: ")
+
+
+def largest_of(y_pred: Any, y_true: Any) -> Any:
+    size = (y_pred - y_true.view_as(y_pred)).abs()
+    return size.mean() if float(size.max()) < 1 else size.square().mean()

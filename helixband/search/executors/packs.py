@@ -157,6 +157,9 @@ class Packs:
         """Pass on what a process says; raises the error that concerns all of its trials."""
         if "error" in message:
             raise getattr(errors, message["error"]["type"])(message["error"]["message"])
+        if "apart" in message:
+            self._say_once(f"  packed: the loss of each trial is computed by itself: {message['apart']}")
+            return
         name = message["trial"]
         if "row" in message:
             pack.orders[name].on_epoch(name, message["row"])
@@ -173,3 +176,11 @@ class Packs:
                 order.future.set_exception(WorkerDied(message["superseded"]))
             else:
                 order.future.set_result(Outcome(**message["outcome"]))
+
+    def _say_once(self, line: str) -> None:
+        """Say what several processes find."""
+        with self._lock:
+            is_new = line not in self._told
+            self._told.add(line)
+        if is_new:
+            self._say(line)

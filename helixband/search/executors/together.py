@@ -54,8 +54,8 @@ class Together:
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
         is_gpu = choose_device(trainer.args.cpu).type == "cuda"
-        tell = self._tell_alone
-        self._stepper = Captured(tell, tell_uncaptured) if is_gpu else Packed(tell)
+        tell, apart = self._tell_alone, self._tell_apart
+        self._stepper = Captured(tell, tell_uncaptured, apart) if is_gpu else Packed(tell, apart)
 
     def work(self) -> None:
         """Train what is given, without end."""
@@ -114,6 +114,9 @@ class Together:
 
     def _tell_alone(self, member: Member, why: str) -> None:
         self._orders.send(trial=self._places[member].task.name, alone=why)
+
+    def _tell_apart(self, why: str) -> None:
+        self._orders.send(apart=why)
 
 
 def _fail(error: BaseException, closing: contextlib.ExitStack) -> NoReturn:

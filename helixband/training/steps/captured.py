@@ -1,6 +1,6 @@
 """The stepper that captures the steps of members on a GPU, and takes many at a time."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,8 +28,13 @@ class Captured(Packed):
     `uncaptured` says why the steps of a member are computed one by one, which `tell_uncaptured` gets, too.
     """
 
-    def __init__(self, tell: Tell | None = None, tell_uncaptured: Tell | None = None) -> None:
-        super().__init__(tell)
+    def __init__(
+        self,
+        tell: Tell | None = None,
+        tell_uncaptured: Tell | None = None,
+        tell_apart: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(tell, tell_apart)
         self._tell_uncaptured = tell_uncaptured
         self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()

@@ -2,13 +2,11 @@
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
-from torch.nn.parameter import is_lazy
 
 from helixband.errors import DefinitionError
 from helixband.training.hooks import prepared
@@ -24,10 +22,18 @@ from helixband.training.steps.packable import (
     runs_code_in_steps,
 )
 from helixband.training.steps.reads import Reads
-from helixband.training.steps.stacked import counts_apart, lacks_state
+from helixband.training.steps.stacked import counts_apart
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.template import Template
-from helixband.training.steps.trying import Found, difference, exact, left_as_it_was, own_pass
+from helixband.training.steps.trying import (
+    Found,
+    difference,
+    exact,
+    left_as_it_was,
+    needs_own_step,
+    own_pass,
+    seconds_of,
+)
 from helixband.training.steps.watch import Watch
 from helixband.training.way import Way
 
@@ -38,14 +44,15 @@ class Packed(Eager):
     """Takes the steps of members of one structure together, and as `Eager` those of others.
 
     Any member may join. `alone` says why one is trained alone; `tell` gets a member and the reason when it is
-    found. Where memory does not suffice, packs have from then on at most half as many members, `limit`.
+    found. `tell_apart` gets, once, a reason why losses are computed member by member. Where memory does not
+    suffice, packs have from then on at most half as many members, `limit`.
     """
 
-    def __init__(self, tell: Tell | None = None) -> None:
+    def __init__(self, tell: Tell | None = None, tell_apart: Callable[[str], None] | None = None) -> None:
         super().__init__()
         self.alone: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self.limit: int | None = None
-        self._tell = tell
+        self._tell, self._tell_apart = tell, tell_apart
         self._keys: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         """What is equal where the criteria of members compute the same."""
@@ -59,8 +66,9 @@ class Packed(Eager):
         """The members whose criterion changes as it is called."""
         self._templates: dict[Hashable, Template] = {}
         """By structure and number of members."""
-        self._apart: set[Hashable] = set()
-        """The structures whose losses are computed member by member."""
+        self._apart: dict[Hashable, str] = {}
+        """The structures whose losses are computed member by member, and why."""
+        self._told_apart: set[str] = set()
         self._ready: WeakSet[Member] = WeakSet()
         self._packs: list[Pack] = []
         self._begun: dict[Member, Any] = {}
@@ -105,7 +113,7 @@ class Packed(Eager):
 
     def _is_ready(self, member: Member) -> bool:
         """Whether there is all that the steps of an epoch change: it takes its next step with others."""
-        if member not in self._ready and not _needs_own_step(member):
+        if member not in self._ready and not needs_own_step(member):
             self._ready.add(member)
         return member in self._ready
 
@@ -285,10 +293,11 @@ class Packed(Eager):
         key = self._keys[members[0]]
         reasons: dict[Member, str] = {}
         if not all(has_our_loss(member) for member in members):
-            self._apart.add(key)
+            kind = type(members[0].model).__name__
+            self._apart.setdefault(key, f"{kind} has a compute_loss or split_output of its own")
         for apart in (False, True):
             if apart:
-                self._apart.add(key)
+                self._apart.setdefault(key, next(iter(reasons.values()), ""))
             elif key in self._apart:
                 continue
             self._close(members)
@@ -311,7 +320,16 @@ class Packed(Eager):
                         reasons[member] = reason
             if not reasons:
                 break
+        if not reasons and len(members) > 1:
+            self._tell_of_apart(self._apart.get(key))
         return reasons
+
+    def _tell_of_apart(self, reason: str | None) -> None:
+        """Say once why losses are computed member by member."""
+        if reason is not None and reason not in self._told_apart:
+            self._told_apart.add(reason)
+            if self._tell_apart is not None:
+                self._tell_apart(reason)
 
     def _trial(self, members: list[Member], pairs: dict[Member, Batch]) -> list[Found]:
         """What a pack makes of the batches, nothing of which is kept."""
@@ -328,7 +346,7 @@ class Packed(Eager):
             seconds = {}
             for unfolds in (False, True):
                 template.unfold(unfolds)
-                seconds[unfolds] = _seconds(functools.partial(self._trial, members, pairs))
+                seconds[unfolds] = seconds_of(functools.partial(self._trial, members, pairs))
             template.unfold(seconds[True] < seconds[False])
 
     def _leave_out(self, member: Member, reason: str) -> None:
@@ -369,25 +387,6 @@ class Packed(Eager):
         for pack in [pack for pack in self._packs if any(member in pack.members for member in members)]:
             self._packs.remove(pack)
             self._end(pack)
-
-
-def _seconds(compute: Callable[[], Any]) -> float:
-    """How long a computation on the GPU takes, the first time left out."""
-    compute()
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(3):
-        compute()
-    torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def _needs_own_step(member: Member) -> bool:
-    """Whether the next step has to be the member's own, in which layers, optimizer or averages get state."""
-    model, average = member.model, member.model.engine.average
-    if any(map(is_lazy, model.network.parameters())) or lacks_state(model):
-        return True
-    return average is not None and average.by_step and not average.begun
 
 
 def _labelled(result: StepResult | None, y_true: Any) -> StepResult | None:

@@ -1,11 +1,13 @@
 """What a member's own network makes of a batch, beside what a pack makes of it."""
 
-from collections.abc import Hashable, Iterator, Mapping
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from helixband import randomness
 from helixband.nested import leaves, length, map_leaves
@@ -14,7 +16,7 @@ from helixband.training.member import Batch, Member
 from helixband.training.steps.described import LIFTED, described, structure
 from helixband.training.steps.packable import has_library_loss
 from helixband.training.steps.reads import Reads
-from helixband.training.steps.stacked import trained_names
+from helixband.training.steps.stacked import lacks_state, trained_names
 
 TOLERANCE = 1e-5
 """How much a number may differ, relative to the largest, or to 1 if that is smaller."""
@@ -174,3 +176,22 @@ def exact() -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def seconds_of(compute: Callable[[], Any]) -> float:
+    """How long a computation on the GPU takes, the first time left out."""
+    compute()
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(3):
+        compute()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def needs_own_step(member: Member) -> bool:
+    """Whether the next step has to be the member's own, in which layers, optimizer or averages get state."""
+    model, average = member.model, member.model.engine.average
+    if any(map(is_lazy, model.network.parameters())) or lacks_state(model):
+        return True
+    return average is not None and average.by_step and not average.begun
