@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,9 @@ import numpy as np
 import torch
 from common import EXAMPLES, ROOT, load_script, make_parser, report, setting, table
 from step import BATCH_SIZE, TASKS, measure
+from torch import Tensor, nn
 
-from base_model import BaseModel, choose_device
+from base_model import BaseModel, RegressionModel, choose_device
 from batch_generator import MatrixBatchGenerator
 from helixband import metrics
 from helixband.randomness import seed_everything
@@ -93,6 +95,32 @@ def evaluations() -> list[list[str]]:
         kept = f"{len(REPLAYS._kept)} captured so far"
         rows.append([name, "equal" if same else "DIFFER", kept, *(f"{k}: {v:.0f}" for k, v in times.items())])
     return rows
+
+
+class Waiting(nn.Module):
+    """A layer that waits for the device, which no graph can hold."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum().item() > 0 else -x
+
+
+class Waits(RegressionModel):
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Linear(10, 8), Waiting(), nn.Dropout(0.5), nn.Linear(8, 1))
+        super().init_model(network, optimizer=torch.optim.Adam(network.parameters()))
+
+
+def fallbacks() -> list[list[str]]:
+    """What is told of a network that cannot be captured; its dropout draws on, and its training ends well."""
+    X = np.random.default_rng(0).random((1000, 10)).astype(np.float32)
+    data = MatrixBatchGenerator(X, X[:, :1], BATCH_SIZE)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model = Waits({}, Namespace(batch_size=BATCH_SIZE, cpu=False, seed=0))
+        history = model.fit(data, data, 3)
+        model.predict(data)
+        model.predict(data)
+    return [[f"{len(history)} epochs"], *([str(each.message)] for each in told)]
 
 
 def metrics_of_training() -> list[list[str]]:
@@ -214,6 +242,7 @@ def main() -> int:
     parts: dict[str, Callable[[], Any]] = {
         "agreement": agreement,
         "evaluations": evaluations,
+        "fallbacks": fallbacks,
         "metrics": metrics_of_training,
         "repeats": repeats,
         "steps": lambda: steps(args.rounds, args.epochs),

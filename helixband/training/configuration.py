@@ -119,11 +119,6 @@ class Config(Mapping[str, Any]):
         """The epoch and the step at whose values schedules read, both from 0."""
         return self._now or (0, 0)
 
-    @property
-    def has_time(self) -> bool:
-        """Whether schedules read as their value in an epoch and step; before, as they were given."""
-        return self._now is not None
-
     def set_time(self, epoch: int, step: int) -> None:
         """From here on, schedules read as their value in this epoch and step (both from 0)."""
         self._now = (epoch, step)

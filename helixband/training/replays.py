@@ -5,11 +5,12 @@ in. All other batches, such as the last, smaller one, are computed as they come.
 """
 
 import copy
+import functools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from helixband import interruption, randomness
 from helixband.errors import HelixbandWarning
 from helixband.nested import leaves, map_leaves, named_leaves
+from helixband.training import graphs
 from helixband.training.engine import Engine
 from helixband.training.steps.described import described, structure
 from helixband.training.steps.packable import is_of_a_library, of_network
+from helixband.training.steps.reads import Reads, holds_model
 
 MOST = 8
 """So many structures and shapes are kept captured, those that were used last."""
@@ -113,14 +116,12 @@ class Replay:
     def _warm_up(self, model: Any, numbers: randomness.Numbers) -> None:
         """Compute once, on a GPU on a stream of its own, as a capture needs it; look at what that changes."""
         attributes, buffers = structure(self._network), list(map(Tensor.clone, self._network.buffers()))
+        compute = functools.partial(self._computed, model)
         if self._is_on_gpu:
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                found = self._computed(model)
-            torch.cuda.current_stream().wait_stream(stream)
+            graphs.on_side_stream(compute)  # what is made once, as constants are, may wait
+            found = graphs.on_side_stream(compute, may_wait=False)
         else:
-            found = self._computed(model)
+            found = compute()
         if not numbers.is_now():
             raise CaptureError("its network draws random numbers in evaluation")
         if structure(self._network) != attributes:
@@ -136,10 +137,8 @@ class Replay:
         if not self._is_on_gpu:
             self._found = map_leaves(_copied, self._computed(model))
             return self._compute_again
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._found = self._computed(model)
-        return lambda model: graph.replay()
+        replay, self._found = graphs.recorded(functools.partial(self._computed, model))
+        return lambda model: replay()
 
     def _compute_again(self, model: Any) -> None:
         for place, each in zip(leaves(self._found), leaves(self._computed(model)), strict=True):
@@ -177,10 +176,15 @@ class Pass:
         """At the first batch: whether those of its shape are captured already, and this model's may be."""
         model, self._shapes = self._model, shapes
         model.engine.modes.eval()
+        variables, reason = self._replays.variables(model)
+        if reason is not None:
+            self._replays.tell(self._step, reason)
+            self._is_plain = True
+            return
         options = model.engine.options.precision, torch.get_default_dtype()
         what = described(model.criterion), structure(model.network)
-        kind = type(model), str(model.device), model.config.has_time
-        self._key = (self._step, *kind, *options, *what, shapes)
+        kind = type(model), str(model.device)
+        self._key = (self._step, *kind, *options, *what, tuple(variables.items()), shapes)
         self._is_plain = self._replays.refuses(self._key)
         replay = self._replays.find(self._key)
         if replay is not None and model.engine in replay.tried:
@@ -189,23 +193,26 @@ class Pass:
 
     def _tried(self, batch: tuple[Any, ...]) -> Any:
         """What comes of a batch by the model itself; from its second time on, captured beside it."""
-        is_known, reads = self._replays.knows(self._key), self._model.config.schedules_read
+        is_known, model = self._replays.knows(self._key), self._model
         kept = map_leaves(Tensor.clone, batch) if is_known else batch
+        model.config.names_read.clear()
         found = self._plain(*batch)
         if not is_known:
             return found
         try:
-            if self._model.config.schedules_read != reads:
-                raise CaptureError("its network reads a schedule of the configuration")
-            replay = self._replays.find(self._key) or Replay(self._model, self._compute, kept)
-            replay.take(self._model)
-            if not are_equal(found, replay.run(self._model, *kept)):
+            if (reason := self._replays.variables(model)[1]) is not None:
+                raise CaptureError(reason)
+            if model.config.names_read:
+                raise CaptureError("its network reads the configuration as it computes")
+            replay = self._replays.find(self._key) or Replay(model, self._compute, kept)
+            replay.take(model)
+            if not are_equal(found, replay.run(model, *kept)):
                 raise CaptureError("what it gives is not, bit for bit, what its network gives by itself")
         except CaptureError as error:
             self._is_plain = True
             self._replays.refuse(self._step, self._key, str(error))
             return found
-        replay.tried.add(self._model.engine)
+        replay.tried.add(model.engine)
         self._replays.keep(self._key, replay)
         self._replay = replay
         return found
@@ -218,14 +225,30 @@ class Replays:
         self._known: OrderedDict[Hashable, bool] = OrderedDict()
         """What came before, by its structure and shape, and whether it can be captured as far as is known."""
         self._kept: OrderedDict[Hashable, Replay] = OrderedDict()
+        self._reads: WeakKeyDictionary[Engine, tuple[Reads, dict[str, Hashable]]] = WeakKeyDictionary()
+        """What the network and criterion of a model read besides attributes, and how it was at first."""
         self._told: set[tuple[str, str]] = set()
 
     def of_pass(self, model: Any, step: str, plain: Plain, compute: Compute) -> Plain:
         """The step of a pass; `plain` itself, which is told, where its batches cannot be captured."""
         if (reason := cannot_capture(model, step)) is None:
             return Pass(self, model, step, plain, compute)
-        self._tell(step, reason)
+        self.tell(step, reason)
         return plain
+
+    def variables(self, model: Any) -> tuple[dict[str, Hashable], str | None]:
+        """What the code of a model's network and criterion reads, and why that cannot be captured, if so."""
+        if model.engine not in self._reads:
+            reads = Reads(model, {"network": model.network, "criterion": model.criterion})
+            self._reads[model.engine] = reads, reads.described()
+        reads, first = self._reads[model.engine]
+        now = reads.described()
+        changed = next((name for name, value in first.items() if now[name] != value), None)
+        if reads.sees_model or holds_model(model.network):
+            return now, "its network can read the model, which changes"
+        if reads.iterator is not None:
+            return now, f"its network reads an iterator ({reads.iterator}), whose place cannot be put back"
+        return now, changed and f"its network reads the variable {changed}, which changes"
 
     def find(self, key: Hashable) -> Replay | None:
         """What is captured of a structure and shape, if it is."""
@@ -256,9 +279,10 @@ class Replays:
         """Compute batches by the models themselves from now on, which is told."""
         self._kept.pop(key, None)
         self._known[key] = False
-        self._tell(step, reason)
+        self.tell(step, reason)
 
-    def _tell(self, step: str, reason: str) -> None:
+    def tell(self, step: str, reason: str) -> None:
+        """Say once why batches are computed by the models themselves."""
         if (step, reason) not in self._told:
             self._told.add((step, reason))
             what = "validated" if step == "eval_step" else "predicted"

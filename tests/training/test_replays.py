@@ -4,6 +4,7 @@ On a CPU a captured batch is computed at its fixed places in place of being repl
 recording is seen here.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn, optim
 from base_model import BaseModel, ClassificationModel, MultiLabelModel, RegressionModel, TrainingOptions
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import HelixbandWarning
-from helixband.training import passes, replays
+from helixband.training import judge, passes, replays
 from helixband.training.replays import Replay, Replays
 from helixband.training.schedules import LinearSchedule
 
@@ -296,8 +297,6 @@ class Draws(Model):
 
 
 class Moody(nn.Linear):
-    """Has numbers from elsewhere, and others each time."""
-
     def forward(self, x: Tensor) -> Tensor:
         CALLS.append(1)
         return super().forward(x) + len(CALLS)
@@ -306,9 +305,36 @@ class Moody(nn.Linear):
 CALLS: list[int] = []
 
 
-class Differs(Model):
+class Remembers(Model):
     def network_of(self, units: int) -> nn.Module:
         return Moody(6, 1)
+
+
+class Counter(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + next(NUMBERS) % 1
+
+
+NUMBERS = itertools.count()
+
+
+class Iterates(Model):
+    def network_of(self, units: int) -> nn.Module:
+        return Counter(6, 1)
+
+
+class Looking(nn.Linear):
+    def __init__(self, model: Any) -> None:
+        super().__init__(6, 1)
+        self.model = [model]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.model[0].epoch
+
+
+class Looks(Model):
+    def network_of(self, units: int) -> nn.Module:
+        return Looking(self)
 
 
 class Scheduled(nn.Linear):
@@ -348,15 +374,19 @@ class ToNumpy(Model):
         (Draws, "its network draws random numbers in evaluation", {}),
         (
             Reads,
-            "its network reads a schedule of the configuration",
+            "its network reads the configuration as it computes",
             {"scale": LinearSchedule(start=1.0, end=0.5, duration=9)},
         ),
         (ToNumpy, "its network gives a ndarray", {}),
+        (Remembers, "its network reads the variable CALLS, which changes", {}),
+        (Iterates, "its network reads an iterator (count), whose place cannot be put back", {}),
+        (Looks, "its network can read the model, which changes", {}),
     ],
 )
 def test_what_cannot_be_captured_is_computed_as_it_is_and_the_cause_is_told_once(
     kind: type[Model], reason: str, config: dict[str, Any], runs: list[str]
 ) -> None:
+    CALLS.clear()
     expected, model = plain(kind, **config), kind(config)
     for each in (expected, model):
         each.config.set_time(3, 20)
@@ -368,8 +398,36 @@ def test_what_cannot_be_captured_is_computed_as_it_is_and_the_cause_is_told_once
         for what in ("validated", "predicted")
     ]
     torch.manual_seed(1)
+    CALLS.clear()
     assert found == outcomes(expected, VAL)
     assert not runs
+
+
+SCALE = {"by": 1.0}
+
+
+class Scaled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * SCALE["by"]
+
+
+class Scales(Model):
+    def network_of(self, units: int) -> nn.Module:
+        return Scaled(6, 1)
+
+
+def test_a_variable_that_changes_between_passes_counts(
+    runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, expected = Scales(), plain(Scales)
+    for _ in range(2):
+        assert model.evaluate(VAL) == expected.evaluate(VAL)
+    count = len(runs)
+    assert runs.count("made") == 1
+    monkeypatch.setitem(SCALE, "by", 3.0)
+    with pytest.warns(HelixbandWarning, match="its network reads the variable SCALE, which changes"):
+        assert model.evaluate(VAL) == expected.evaluate(VAL)
+    assert len(runs) == count
 
 
 def test_steps_of_a_definition_are_called(runs: list[str]) -> None:
@@ -388,12 +446,17 @@ def test_a_loss_of_a_definition_is_no_reason_to_predict_batch_by_batch(runs: lis
     assert runs.count("run") == 4
 
 
-def test_numbers_that_differ_in_a_bit_are_refused(runs: list[str]) -> None:
-    model = Differs()
+def test_numbers_that_differ_in_a_bit_are_refused(runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def off(*given: Any, of_judge: Any = judge._evaluated_by) -> Any:
+        found = of_judge(*given)
+        return found._replace(y_pred=torch.nextafter(found.y_pred, found.y_pred + 1))
+
+    monkeypatch.setattr(judge, "_evaluated_by", off)
+    model = Model()
     with pytest.warns(HelixbandWarning, match="what it gives is not, bit for bit, what its network gives by"):
-        model.evaluate(VAL)
+        found = model.evaluate(VAL)
     assert runs == ["made", "run"]
-    model.evaluate(VAL)
+    assert model.evaluate(VAL) == found == plain(Model).evaluate(VAL)
     assert runs == ["made", "run"]
 
 

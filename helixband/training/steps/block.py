@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from helixband.nested import nbytes
+from helixband.training import graphs
 from helixband.training.member import Batch, Model, StepResult
 from helixband.training.steps.numbers import Numbers, named
 from helixband.training.steps.pack import Pack
@@ -128,26 +129,20 @@ class Block:
         self._put_back(before)
         if self._at.device.type != "cuda":
             return self._step
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._step()
-        graph.replay()
+        replay, _ = graphs.recorded(self._step)
+        replay()
         replayed = self._state()
         for one, other in zip(computed, replayed, strict=True):
             if not relative(one.double(), other.double()) <= TOLERANCE:
                 raise CaptureError("a replayed step differs from the same one computed")
-        return graph.replay
+        return replay
 
     def _warm_up(self) -> None:
         """One step, on a GPU on a stream of its own, as a capture needs it."""
-        if self._at.device.type != "cuda":
+        if self._at.device.type == "cuda":
+            graphs.on_side_stream(self._step)
+        else:
             self._step()
-            return
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._step()
-        torch.cuda.current_stream().wait_stream(stream)
 
     def _state(self) -> list[Tensor]:
         return [each.clone() for each in self._pack.tensors]
