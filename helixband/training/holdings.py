@@ -177,6 +177,16 @@ class Holdings:
             )
 
 
+def changed(before: Look, now: Look) -> str | None:
+    """The name of something that has become another one, or None; not of what was made as it was needed."""
+    for path, (value, mark) in now.plain.items():
+        first, was = before.plain.get(path, (value, mark))
+        is_other = mark != was or (isinstance(mark, Kind) and value is not first)
+        if is_other and not _is_cache(first, mark, value):
+            return shown(path)
+    return None
+
+
 @contextlib.contextmanager
 def unchanged(
     roots: Mapping[str, Any],

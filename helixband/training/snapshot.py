@@ -32,8 +32,10 @@ Back = Callable[[], bool]
 class Snapshot:
     """Of some objects by name, and of the namespaces of modules and classes, what they hold now."""
 
-    def __init__(self, roots: Mapping[str, Any], spaces: Iterable[ModuleType | type[Any]] = ()) -> None:
-        self._room = ROOM
+    def __init__(
+        self, roots: Mapping[str, Any], spaces: Iterable[ModuleType | type[Any]] = (), room: int = ROOM
+    ) -> None:
+        self._room = room
         self._backs: list[Back] = [_names_back(space) for space in spaces]
         self._sources: list[tuple[Any, Any]] = []
         self._marks: list[tuple[str, Any, Any]] = []
@@ -85,12 +87,12 @@ class Snapshot:
                 self._marks.append((name, value, mark(value)))
 
 
-def of_the_definition() -> Snapshot:
-    """Of all that the modules of the definition hold, and their classes."""
+def of_the_definition(room: int = ROOM) -> Snapshot:
+    """Of all that the modules of the definition hold, and their classes; of arrays so many bytes."""
     spaces: list[ModuleType | type[Any]] = []
     for name, module in randomness.held.modules().items():
         spaces += [module, *_classes_of(module, name)]
-    return Snapshot(randomness.held.variables(), spaces)
+    return Snapshot(randomness.held.variables(), spaces, room)
 
 
 @contextlib.contextmanager

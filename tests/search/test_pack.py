@@ -66,6 +66,29 @@ class Model(Model):
 """
 
 
+SHARED = """
+NOW, TABLES = [None], {}
+
+class Model(Model):
+    def init_model(self):
+        NOW[0] = self
+        super().init_model()
+
+class Weighing:
+    def __iter__(self):
+        x, y = TABLES["train"]
+        for start in range(0, 60, 20):
+            a, b = torch.from_numpy(x[start : start + 20]), torch.from_numpy(y[start : start + 20])
+            yield a * (1 + (NOW[0].network(a)[:, 0] - b).abs()[:, None]).detach(), b
+
+def get_train_generator(data_dir, batch_size):
+    if "train" not in TABLES:
+        TABLES["train"] = table(0, 60)
+    return Weighing()
+"""
+"""A generator that looks at the model by a variable, and data that are read once."""
+
+
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     folder = tmp_path_factory.mktemp("packs")
@@ -115,6 +138,23 @@ def test_a_packed_search_is_the_plain_one_and_goes_on_packed(project: Project) -
     assert "pack" not in journal(project, "plain")[0]
     assert drawn(project, "packed") == drawn(project, "plain")
     assert rewards(project, "packed") == pytest.approx(rewards(project, "plain"), rel=1e-3)
+
+
+def test_trials_that_share_a_variable_are_trained_one_after_another(project: Project) -> None:
+    search = (*SEARCH, "--no-data-check")
+    project.define(PLAIN + SHARED)
+    assert project.run(*search, "--result", str(project.path / "plain")).code == 0
+    run = project.run(*search, "--result", str(project.path / "packed"), "--pack", "8")
+    assert run.code == 0, run.err
+    assert run.out.count("one after another: making one changes NOW of def.py[0], which all of them") == 1
+    assert rewards(project, "packed") == rewards(project, "plain")
+
+
+def test_data_that_are_read_once_keep_nobody_from_a_pack(project: Project) -> None:
+    project.define(PLAIN + SHARED.replace("NOW[0] = self", "").replace("NOW[0].network(a)[:, 0]", "b"))
+    run = project.run(*SEARCH, "--no-data-check", "--pack", "8")
+    assert run.code == 0, run.err
+    assert "one after another" not in run.out
 
 
 def test_members_fail_alone_and_the_others_come_out_as_they_would_alone(

@@ -160,6 +160,12 @@ class Packs:
         if "apart" in message:
             self._say_once(f"  packed: the loss of each trial is computed by itself: {message['apart']}")
             return
+        if "shared" in message:
+            self._say_once(
+                f"  packed: the trials of a process are trained one after another: making one changes "
+                f"{message['shared']}, which all of them have"
+            )
+            return
         name = message["trial"]
         if "row" in message:
             pack.orders[name].on_epoch(name, message["row"])

@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
 from base_model import BaseModel, choose_device
+from helixband.randomness import held
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Row, Trial
 from helixband.search.executors.task import Task
 from helixband.search.executors.trial import Trained, Trainer
+from helixband.training import snapshot
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
+from helixband.training.holdings import changed, look
 from helixband.training.member import Member
 from helixband.training.single import tell_uncaptured
 from helixband.training.steps.captured import Captured
@@ -45,12 +48,22 @@ class _Place:
     closing: contextlib.ExitStack
 
 
+class _Later(Exception):
+    """A trial is trained when those that run have ended."""
+
+
 class Together:
-    """The trials of a process, at most `slots` at a time; a `Company` of `fit`."""
+    """The trials of a process, at most `slots` at a time; a `Company` of `fit`.
+
+    Where making a trial changes a variable of the definition's modules, which those that run may read, they
+    are trained one after another.
+    """
 
     def __init__(self, trainer: Trainer, orders: Orders, slots: int) -> None:
         self._trainer, self._orders, self._slots = trainer, orders, slots
         self._places: dict[Member, _Place] = {}
+        self._later: list[dict[str, Any]] = []
+        """The documents of trials that were given, and cannot run beside others."""
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
         is_gpu = choose_device(trainer.args.cpu).type == "cuda"
@@ -68,13 +81,20 @@ class Together:
         until = time.monotonic() + WAIT * (time.monotonic() - self._began)
         while len(members) + running < self._slots:
             waits = max(0.0, until - time.monotonic()) if len(members) < self._left else 0.0
-            document = self._orders.next(waits if members or running else None)
+            document = self._next(waits if members or running else None)
             if document is None:
                 break
-            member = self._member(Task.of(document))
+            try:
+                member = self._member(Task.of(document))
+            except _Later:
+                self._later.append(document)
+                continue
             members += [member] if member is not None else []
         self._left, self._began = 0, time.monotonic()
         return members
+
+    def _next(self, seconds: float | None) -> dict[str, Any] | None:
+        return self._later.pop(0) if self._later else self._orders.next(seconds)
 
     def left(self, member: Member) -> None:
         """Tell what came of a trial."""
@@ -89,7 +109,11 @@ class Together:
         self._left += 1
 
     def _member(self, task: Task) -> Member | None:
-        """The member of a task; None where the trial has failed before its first step, or is another's."""
+        """The member of a task; None where the trial has failed before its first step, or is another's.
+
+        Raises `_Later` where making it changed what those that run may read; that is put back.
+        """
+        before = _Variables() if self._places else None
         try:
             trial = self._trainer.trial_of(task)
         except Superseded as superseded:
@@ -102,6 +126,13 @@ class Together:
         except (Exception, SystemExit) as error:
             self._conclude(task, trial, functools.partial(_fail, error, closing))
             return None
+        if before is not None and (name := before.changed()) is not None:
+            before.put_back()
+            self._slots = 1
+            self._orders.send(shared=name)
+            with contextlib.suppress(_Later):
+                _fail(_Later(), closing)
+            raise _Later
         self._places[member] = _Place(task, trial, model, closing)
         return member
 
@@ -117,6 +148,21 @@ class Together:
 
     def _tell_apart(self, why: str) -> None:
         self._orders.send(apart=why)
+
+
+class _Variables:
+    """What the modules of the definition hold at a moment."""
+
+    def __init__(self) -> None:
+        self._before, self._snapshot = look(held.variables()), snapshot.of_the_definition(room=0)
+
+    def changed(self) -> str | None:
+        """The name of something that has become another one since then."""
+        return changed(self._before, look(held.variables()))
+
+    def put_back(self) -> None:
+        """Have them hold the same again."""
+        self._snapshot.put_back()
 
 
 def _fail(error: BaseException, closing: contextlib.ExitStack) -> NoReturn:
