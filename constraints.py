@@ -44,7 +44,7 @@ class Constraint:
         with_weight = {
             name: module
             for name, module in network.named_modules()
-            if isinstance(weight := getattr(module, "weight", None), nn.Parameter)
+            if isinstance(weight := module._parameters.get("weight"), nn.Parameter)
             and weight.ndim >= self.min_dimensions
         }
         matched = [

@@ -270,6 +270,15 @@ def test_a_constraint_holds_for_each_unit_of_a_transposed_convolution() -> None:
     assert_packed_as_alone([lambda n=n: make(n, kind) for n in range(2)])
 
 
+def test_constraints_leave_a_spectral_norm_as_it_is() -> None:
+    def network(config: Any) -> nn.Module:
+        normed = nn.utils.parametrizations.spectral_norm(nn.Linear(12, 4))  # which changes as it is read
+        return nn.Sequential(nn.Flatten(), normed, nn.Dropout(0.0), nn.Linear(4, 1))
+
+    kind = of_network(network, constraints=[MaxNormConstraint(0.2)])
+    assert_packed_as_alone([lambda: make(1, kind)])
+
+
 def test_dropout_has_the_mean_of_dropout_alone() -> None:
     def losses(stepper: Callable[[], Any]) -> np.ndarray[Any, Any]:
         members = [make(5, dropout=0.5, epochs=2) for _ in range(20)]

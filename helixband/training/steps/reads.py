@@ -6,7 +6,7 @@ import dis
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -95,17 +95,16 @@ class Reads:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._add_value(name, functools.partial(_content, cell))
         module = sys.modules.get(function.__module__)
-        names = set(_names_in(function.__code__))
         if module is not None and vars(module) is function.__globals__:
-            self._look_into_names(module, names)
+            names, attributes = set(_globals_in(function.__code__)), set(_names_in(function.__code__))
+            self._look_into_names(module, names, attributes)
 
-    def _look_into_names(self, module: ModuleType, names: Iterable[str]) -> None:
+    def _look_into_names(self, module: ModuleType, names: set[str], attributes: set[str]) -> None:
         for name in sorted(names & vars(module).keys()):
             value = vars(module)[name]
             if isinstance(value, ModuleType):
-                if value in randomness.held.modules().values() and id(value) not in self._seen:
-                    self._seen.add(id(value))
-                    self._look_into_names(value, names)
+                if value is not module and value in randomness.held.modules().values():
+                    self._look_into_names(value, attributes, attributes)
             else:
                 self._add(name, module, name)
 
@@ -189,6 +188,14 @@ def _functions_in(value: Any) -> Iterator[FunctionType]:
         each = getattr(each, "__func__", each)  # of a static method, or one of the class
         if isinstance(each, FunctionType):
             yield each
+
+
+def _globals_in(code: CodeType) -> Iterator[str]:
+    """The names of the variables of its module that the code of a function reads, and those within it."""
+    yield from (each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_in(constant)
 
 
 def _names_in(code: CodeType) -> Iterator[str]:
