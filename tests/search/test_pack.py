@@ -204,6 +204,18 @@ def test_the_trial_that_takes_a_process_with_it_is_found(trainer: Trainer, packs
     assert [future.result(60).epochs for future in again[1:]] == [20, 20]
 
 
+def test_a_trial_that_loses_the_device_fails_and_the_others_go_on(trainer: Trainer, packs: Packs) -> None:
+    lose = "if self.epoch == 1: raise RuntimeError('CUDA error: device-side assert triggered')"
+    tasks = [task("loses", 3, do=f"{lose}\nelse: time.sleep(0.02)"), task("keeps", 20, do="time.sleep(0.02)")]
+    futures = [packs.submit(one, ignore) for one in tasks]
+    for future in futures:
+        with pytest.raises(WorkerDied, match=r"trials keeps and loses .* code 1.*\n.*device-side assert"):
+            future.result(60)
+    again = [packs.submit(one, ignore).result(60) for one in tasks]
+    assert again[0].error == "RuntimeError: CUDA error: device-side assert triggered"
+    assert (again[1].epochs, again[1].error) == (20, None)
+
+
 def test_a_packed_search_that_is_stopped_keeps_its_last_epochs(project: Project) -> None:
     project.define(
         PLAIN + "import time\nclass Model(Model):\n    def get_hyperband_reward(self, result):\n"

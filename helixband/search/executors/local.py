@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
-from helixband.errors import HelixbandError, UsageError
+from helixband.errors import HelixbandError, TrainingError, UsageError
 from helixband.search.executors.process import (
     SECONDS_TO_END,
     KilledAtStart,
@@ -59,12 +59,22 @@ class InProcess:
 
     def __init__(self, trainer: "Trainer") -> None:
         self._trainer = trainer
+        self._lost: str | None = None
+        """What the device was lost by."""
 
     def submit(self, task: Task, on_epoch: Report) -> "Future[Outcome]":
         """Train at once; `KeyboardInterrupt` passes through."""
         future: Future[Outcome] = Future()
         try:
-            future.set_result(self._trainer.attempt(task, on_epoch))
+            if self._lost is not None:
+                raise TrainingError(
+                    f"the GPU computes nothing more in this process, after {self._lost}. Give the same "
+                    "command again, and the search goes on; of --workers, one that loses its GPU is replaced"
+                )
+            outcome = self._trainer.attempt(task, on_epoch)
+            if outcome.has_lost_device:
+                self._lost = f"trial {task.name} failed with {outcome.error}"
+            future.set_result(outcome)
         except HelixbandError as error:
             future.set_exception(error)
         return future
@@ -133,7 +143,11 @@ class LocalWorkers:
 
     def _carry_out(self, number: int, task: Task, on_epoch: Report, future: "Future[Outcome]") -> None:
         try:
-            future.set_result(self._living(number).run(task, on_epoch))
+            process = self._living(number)
+            outcome = process.run(task, on_epoch)
+            if outcome.has_lost_device:
+                process.close()  # another takes its place
+            future.set_result(outcome)
         except BaseException as error:
             future.set_exception(error)
 

@@ -39,6 +39,8 @@ class _Pack:
     orders: dict[str, _Order] = field(default_factory=dict)
     follower: threading.Thread | None = None
     """Listens to the process; a dead one has none."""
+    ends: bool = False
+    """Whether the process has lost its device, and is about to end."""
 
 
 class Packs:
@@ -108,7 +110,7 @@ class Packs:
                 continue
             room = 1 if order.task.name in self._suspects else self._setup.slots
             free = [pack for pack in self._packs if not pack.orders.keys() & self._suspects]
-            free = [pack for pack in free if len(pack.orders) < room]
+            free = [pack for pack in free if len(pack.orders) < room and not pack.ends]
             if not free:
                 return
             pack = min(free, key=lambda pack: len(pack.orders))
@@ -139,7 +141,7 @@ class Packs:
         except BaseException as raised:
             error = raised
         with self._lock:
-            orders, pack.orders, pack.follower = pack.orders, {}, None
+            orders, pack.orders, pack.follower, pack.ends = pack.orders, {}, None, False
         process.close()
         error = error or process.death(orders)
         with self._lock:
@@ -174,14 +176,16 @@ class Packs:
                 self._told.add(name)
                 self._say(f"  trial {name} is trained alone: {message['alone']}")
         else:
+            outcome = Outcome(**message["outcome"]) if "outcome" in message else None
             with self._lock:
                 order = pack.orders.pop(name)
                 self._suspects.discard(name)
+                pack.ends = outcome is not None and outcome.has_lost_device
                 self._assign()
-            if "superseded" in message:
+            if outcome is None:
                 order.future.set_exception(WorkerDied(message["superseded"]))
             else:
-                order.future.set_result(Outcome(**message["outcome"]))
+                order.future.set_result(outcome)
 
     def _say_once(self, line: str) -> None:
         """Say what several processes find."""

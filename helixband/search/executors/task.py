@@ -66,6 +66,19 @@ class Task:
         return 0 < epoch <= len(self.floors) and best_reward < self.floors[epoch - 1]
 
 
+_LOST = "CUDA error: "
+"""What CUDA's errors begin with after which a process computes nothing more there."""
+
+
+class DeviceLost(Exception):
+    """The device of a process is lost, and the process of no more use."""
+
+
+def lost_device(error: BaseException) -> bool:
+    """Whether an error says that the device computes nothing more in this process."""
+    return str(error).startswith(_LOST)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a trial: its highest reward and that epoch, or the error it failed with.
@@ -90,6 +103,11 @@ class Outcome:
             return self.error
         first, *others = self.error.split("\n", 1)
         return "\n".join([f"{first} ({self.place})", *others])
+
+    @property
+    def has_lost_device(self) -> bool:
+        """Whether it has taken the device with it, as seen from its process."""
+        return self.error is not None and _LOST in self.error and not self.out_of_memory
 
     @property
     def hopeless(self) -> bool:

@@ -11,7 +11,7 @@ from base_model import BaseModel, choose_device
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Row, Trial
-from helixband.search.executors.task import Task
+from helixband.search.executors.task import DeviceLost, Task, lost_device
 from helixband.search.executors.trial import Trained, Trainer
 from helixband.training import snapshot
 from helixband.training.ended import Ended
@@ -97,8 +97,15 @@ class Together:
         return self._later.pop(0) if self._later else self._orders.next(seconds)
 
     def left(self, member: Member) -> None:
-        """Tell what came of a trial."""
+        """Tell what came of a trial.
+
+        Raises `DeviceLost` where it has taken the device with it, and tells nothing where others had that,
+        too: each of them then goes on alone.
+        """
         place = self._places.pop(member)
+        is_lost = member.error is not None and lost_device(member.error)
+        if is_lost and self._places:
+            raise DeviceLost(str(member.error))
 
         def trained() -> Trained:
             with place.closing:  # which an error reaches, as one in `fit` does
@@ -106,6 +113,8 @@ class Together:
             return place.model, member.ended or Ended.EPOCHS
 
         self._conclude(place.task, place.trial, trained)
+        if is_lost:
+            raise DeviceLost("the device is lost")
         self._left += 1
 
     def _member(self, task: Task) -> Member | None:

@@ -41,7 +41,7 @@ with importing():
     from helixband.search.executors.chunk_worker import ChunkWorker
     from helixband.search.executors.companions import Companions
     from helixband.search.executors.process import Setup
-    from helixband.search.executors.task import Chunk, Outcome, Task
+    from helixband.search.executors.task import Chunk, DeviceLost, Outcome, Task
     from helixband.search.executors.trial import Trainer
     from helixband.training.start import Start
 
@@ -145,7 +145,8 @@ def main() -> int:
         while True:
             task = Task.of(parent.document())
             if task.chunk is None:
-                _train(trainer, task, parent, mark)
+                if _train(trainer, task, parent, mark):
+                    return 1
             else:
                 _predict(trainer, chunks, task, task.chunk, parent, mark)
     except KeyboardInterrupt:
@@ -177,18 +178,22 @@ def load(setup: Setup) -> Trainer:
     return Trainer(definition, results, args, Start.stored(results), Companions())
 
 
-def _train(trainer: Trainer, task: Task, parent: Parent, mark: bytes) -> None:
+def _train(trainer: Trainer, task: Task, parent: Parent, mark: bytes) -> bool:
+    """Train a trial; whether the process is of no use for another one, as its device is lost."""
     try:
         trial = trainer.trial_of(task)
         with _marked(mark):
             outcome = trainer.carry_out(task, trial, lambda name, row: parent.send(trial=name, row=row))
         parent.send(outcome=asdict(outcome))
+        if outcome.has_lost_device:
+            return True
     except Superseded as superseded:
         parent.send(superseded=str(superseded))
     except HelixbandError as error:
         parent.send(error=_described(trainer.definition.explain(error)))
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()  # for the trials of other processes on this GPU
+    return False
 
 
 def _predict(
@@ -219,6 +224,9 @@ def _train_together(trainer: Trainer, together: "Together", parent: Parent, mark
             together.work()
     except Superseded:
         return 0  # without a word: its trials go on elsewhere
+    except DeviceLost as lost:
+        print(lost, file=sys.stderr)
+        return 1
     except HelixbandError as error:
         parent.send(error=_described(trainer.definition.explain(error)))
         return error.exit_code

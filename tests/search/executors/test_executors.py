@@ -17,7 +17,7 @@ from conftest import untimed
 from toys import TOY
 
 from helixband.definition import load_definition
-from helixband.errors import DefinitionError, HelixbandError, StorageError, UsageError
+from helixband.errors import DefinitionError, HelixbandError, StorageError, TrainingError, UsageError
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Row
 from helixband.run.command import make_parser
@@ -103,6 +103,19 @@ def ignore(name: str, row: Row) -> None:
 
 def outcome(workers: LocalWorkers, name: str, do: str, epochs: int = 1) -> Outcome:
     return workers.submit(Task(name, config(do), epochs), ignore).result(60)
+
+
+def test_a_process_that_has_lost_its_device_is_replaced(workers: LocalWorkers, trainer: Trainer) -> None:
+    lose = "raise RuntimeError('CUDA error: an illegal memory access was encountered')"
+    lost = [outcome(workers, f"lost {number}", lose) for number in range(2)]
+    assert {each.error for each in lost} == {
+        "RuntimeError: CUDA error: an illegal memory access was encountered"
+    }
+    assert outcome(workers, "after", "").error is None
+    here = InProcess(trainer)
+    assert here.submit(Task("here", config(lose), 1), ignore).result().has_lost_device
+    with pytest.raises(TrainingError, match="computes nothing more in this process, after trial here failed"):
+        here.submit(Task("next", config(), 1), ignore).result()
 
 
 # The same results.
