@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from helixband.display.progress import Progress
@@ -85,6 +85,7 @@ class Search:
         self._lonely: set[Key] = set()
         self._deaths: Counter[tuple[bool, Key]] = Counter()
         """Of the workers of each job, at their start or not."""
+        self._passed: list[int] = []  # trials that are out of the race and have their checkpoints still
         self._complete: dict[int, Outcome] = {}
         """What came of the trials that ended by themselves: it stands at every later rung."""
 
@@ -134,7 +135,8 @@ class Search:
             done, *best = self._progress.summary()
             self._progress.say("\n  ".join([f"continuing: {done}", *best]))
         self._set_best()
-        self._discard(trial for trial, entry in enumerate(self._schedule.trials) if entry.out)
+        self._passed = [trial for trial, entry in enumerate(self._schedule.trials) if entry.out]
+        self._discard()
         self._tell_missing()
 
     def _tell_missing(self) -> None:
@@ -156,6 +158,7 @@ class Search:
         while True:
             while len(self._running) < self._executor.capacity and (job := self._next_job()):
                 self._submit(job)
+            self._discard()
             if not self._running:
                 return
             wait(self._running, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
@@ -278,7 +281,7 @@ class Search:
         self._learn(result)
         self._set_best()
         passed = [best[0]] if best and best != self._schedule.best else []
-        self._discard(trial for trial in [job.trial, *stops, *passed] if self._schedule.trials[trial].out)
+        self._passed += [trial for trial in [job.trial, *stops, *passed] if self._schedule.trials[trial].out]
         self._end_job(result, outcome)
         if self._schedule.best is None and len(self._errors) == FIRST_TRIALS:
             raise self._all_failed()
@@ -305,10 +308,14 @@ class Search:
         if self._schedule.best is not None:
             self._results.set_best(self._results.trial(trial_name(self._schedule.best[0])))
 
-    def _discard(self, trials: Iterable[int]) -> None:
-        """Delete the checkpoints of trials that are out of the race, but for the best."""
-        best = self._schedule.best
-        for trial in trials:
+    def _discard(self) -> None:
+        """Delete the checkpoints of trials that are out of the race, but for the best.
+
+        Workers are given their next jobs first: to delete takes longer than to record a result.
+        """
+        best, passed = self._schedule.best, self._passed
+        self._passed = []
+        for trial in passed:
             if best is None or trial != best[0]:
                 self._results.trial(trial_name(trial)).discard_checkpoints()
 

@@ -92,7 +92,7 @@ def check_finite(values: NDArray[Any], place: Place, allow_nan: bool = False) ->
 
 def check_type(values: NDArray[Any], name: str) -> None:
     """Raise `DataError` for numbers that no tensor holds as they are: masked, of 80 bits, or past int64."""
-    if np.ma.is_masked(values):
+    if type(values) is not np.ndarray and np.ma.is_masked(values):  # numpy.ma is imported where it is needed
         raise DataError(
             f"{name}: a masked array with {np.ma.getmaskarray(values).sum()} values masked; remove these, "
             "or fill them with .filled(…)"

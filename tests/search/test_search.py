@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from conftest import Project, untimed
 
+from helixband.results.directory import Trial
 from helixband.run import experiment
-from helixband.search.executors.local import KilledAtStart
+from helixband.search.executors.local import InProcess, KilledAtStart
 from helixband.search.executors.task import Outcome, Task
 
 SEARCH = ("--hyper", "--epoch", "3", "--batch-size", "20")
@@ -304,6 +305,36 @@ def test_workers_that_are_killed_at_each_start_end_the_search_and_fail_no_trial(
     assert not any(event["event"] == "result" for event in events(project))
     monkeypatch.undo()
     assert project.run(*SEARCH).code == 0
+
+
+class Pair(InProcess):
+    """Two workers, as far as the search can tell, of which the number of jobs is counted."""
+
+    capacity, jobs = 2, 0
+
+    def submit(self, task: Task, on_epoch: Any) -> "Future[Outcome]":
+        self.jobs += 1
+        return super().submit(task, on_epoch)
+
+
+def test_checkpoints_are_deleted_when_all_workers_have_jobs_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs: list[Pair] = []
+    under_way: list[int] = []
+    delete = Trial.discard_checkpoints
+
+    def deleting(trial: Trial) -> None:
+        done = [event for event in events(project) if event["event"] == "result"]
+        under_way.append(pairs[0].jobs - len(done))
+        delete(trial)
+
+    monkeypatch.setattr(
+        experiment, "make_executor", lambda trainer, *given: pairs.append(Pair(trainer)) or pairs[0]
+    )
+    monkeypatch.setattr(Trial, "discard_checkpoints", deleting)
+    assert project.run(*SEARCH, "--sampler", "random").code == 0
+    assert under_way[:2] == [2, 2]
 
 
 def test_hopeless_trials_are_stopped_between_rungs(project: Project) -> None:
