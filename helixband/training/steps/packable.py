@@ -143,7 +143,8 @@ def is_of_a_library(criterion: Any) -> bool:
 def runs_code_in_steps(member: Member) -> bool:
     """Whether code of a definition runs within an epoch, which may change what the network is computed by."""
     engine = member.model.engine
-    own = member.is_read_by_code or engine.own_prepare or engine.has_train_metrics
+    own_metrics = engine.has_train_metrics and "train_metrics" not in engine.ours
+    own = member.is_read_by_code or engine.own_prepare or own_metrics
     return own or not has_library_loss(member)
 
 

@@ -61,7 +61,8 @@ class Packed(Eager):
         self._configurations: WeakKeyDictionary[Member, tuple[tuple[str, Hashable], ...]]
         self._configurations = WeakKeyDictionary()
         """What the networks of members read of their configurations."""
-        self._watches: WeakKeyDictionary[Member, Watch] = WeakKeyDictionary()
+        self._watches: dict[Member, Watch | None] = {}
+        """Of an epoch under way; None where no code of the definition runs within it."""
         self._moving: WeakSet[Member] = WeakSet()
         """The members whose criterion changes as it is called."""
         self._templates: dict[Hashable, Template] = {}
@@ -119,11 +120,11 @@ class Packed(Eager):
 
     def _has_changed(self, member: Member) -> bool:
         """Whether code of the definition has changed what the network computes by, since the epoch began."""
-        if member in self._watches:
-            return not self._watches[member].is_as_before()
-        if runs_code_in_steps(member):
-            self._watches[member] = Watch(member.model)
-        return False
+        if member not in self._watches:
+            self._watches[member] = Watch(member.model) if runs_code_in_steps(member) else None
+            return False
+        watch = self._watches[member]
+        return watch is not None and not watch.is_as_before()
 
     def _begin(self, member: Member) -> None:
         """What comes before a step, as in `step_of`."""
