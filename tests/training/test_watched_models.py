@@ -117,6 +117,16 @@ def test_batches_are_not_read_ahead_where_reading_looks_at_the_model(maker: Call
         assert told == [READS] * 2
 
 
+class Scaled(Model):
+    def split_batch(self, batch: Any) -> tuple[Any, ...]:
+        x, y = batch
+        return x, y, np.abs(y)
+
+
+def test_batches_are_read_ahead_where_split_batch_leaves_the_model_alone() -> None:
+    assert told_of_blocks_as_alone([lambda n=n: make(n, Scaled, epochs=2) for n in range(2)]) == []
+
+
 def of_methods(network: Callable[[Any], nn.Module], **methods: Any) -> type[BaseModel]:
     return type("Own", (of_network(network),), methods)
 

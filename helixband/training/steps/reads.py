@@ -19,6 +19,8 @@ from helixband.training.objects import Nature, is_of_a_library, nature, walk
 from helixband.training.snapshot import Snapshot
 from helixband.training.steps.described import Known, described, is_of_training
 
+_OURS = frozenset({"helixband", "base_model", "batch_generator", "constraints"})
+
 Read = Callable[[], Any]
 """The value of a variable at the moment; None where it has none."""
 
@@ -164,8 +166,8 @@ def _of(model: Model) -> Iterator[Any]:
     yield model.criterion
     for module in model.network.modules():
         yield module
-        yield from module._parameters.values()
-        yield from module._buffers.values()
+        tensors = *module._parameters.values(), *module._buffers.values()
+        yield from (each for each in tensors if each is not None)
 
 
 def _kind(value: Any) -> str:
