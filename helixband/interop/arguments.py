@@ -86,13 +86,20 @@ def check_processes(trainer: Any, package: Any) -> None:
             "and of several a run takes the state of a training by DDP alone, where each has all weights: "
             "give strategy='ddp', or devices=1"
         )
+    if getattr(trainer.strategy, "_layer_sync", None) and trainer.strategy.root_device.type == "cpu":
+        raise DefinitionError("the Trainer has sync_batchnorm=True, which is for GPUs: leave it out on CPUs")
 
 
-def as_here(trainer: Any, package: Any) -> None:
-    """Have a Trainer by DDP start no processes: those of a run are there already."""
+def leave_to_the_run(trainer: Any, package: Any) -> None:
+    """Have a Trainer start no processes and answer no signals."""
+    trainer._signal_connector.register_signal_handlers = _nothing  # theirs wait for the other processes
     if isinstance(trainer.strategy, package.strategies.DDPStrategy):
         trainer.strategy._start_method = "popen"  # which starts none where they are there
         trainer.strategy._configure_launcher()
+
+
+def _nothing() -> None:
+    pass
 
 
 def of_one_device(trainer: Any) -> dict[str, Any]:

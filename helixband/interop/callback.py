@@ -17,7 +17,11 @@ from helixband.interop.promises import Promises
 from helixband.results.directory import Row
 from helixband.training.feed import to_device
 from helixband.training.parts.schedule import learning_rate
+from helixband.training.processes import Processes
+from helixband.training.stored import copied
 
+MODULE, OTHERS = "module", "others"
+"""The parts of a state that have what no checkpoint of Lightning has: of process 0, and of the others."""
 STATE = "helixband:state"
 """The place of the state under way, in memory."""
 BY_DEFAULT = ("val_loss", "val/loss")
@@ -99,13 +103,16 @@ class Recorder:
         self._begun, self._strict = 0, strict
         self._is_open = False
         self._has_loss = self._is_validated = self._had_reward = False
+        self._rank = rank
+        self._together: Processes | None = None
         self._metrics: dict[str, Any] = {}
         self.raised: BaseException | None = None
         """What ended the Trainer's work."""
 
-    def go_on(self, epoch: int, state: dict[str, Any] | None) -> None:
-        """Begin after so many epochs, with the state that was kept then."""
+    def go_on(self, epoch: int, state: dict[str, Any] | None, together: Processes | None) -> None:
+        """Begin after so many epochs, with the state that was kept then; `together` are several processes."""
         self._begun, self._had_reward, self.states.held = epoch, epoch > 0, state
+        self._together = together
 
     @property
     def state_key(self) -> str:
@@ -132,7 +139,10 @@ class Recorder:
             loaders = {"training": trainer.train_dataloader, "validation": trainer.val_dataloaders}
             self.promises.begin(module, trainer.datamodule, loaders, trainer.callbacks)
         if self.states.held is not None:
-            put_kept(module, self.states.held)
+            put_kept(module, self.states.held[MODULE])
+            others = self.states.held.get(OTHERS, [])
+            if 0 < self._rank <= len(others):
+                put_kept(module, others[self._rank - 1])
             self.states.held = None
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
@@ -178,16 +188,19 @@ class Recorder:
                 "has to return a scalar tensor, or a dict with 'loss'. Where it optimizes by itself, set "
                 "self.automatic_optimization = False"
             )
-        logged = self._logged(trainer)
+        self._is_open = True
+        logged = self._logged(trainer)  # by all processes, as metrics are put together here
+        is_last = self._rank == 0 and self._close(self._row(trainer, epoch, logged))
+        if trainer.strategy.broadcast(is_last):  # what process 0 decides, if there are several
+            trainer.should_stop = True  # and no least number of epochs or steps holds against it
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+
+    def _row(self, trainer: Any, epoch: int, logged: dict[str, float]) -> Row:
         reward = self._reward(trainer, logged)
         own = {"epoch": epoch, "reward": reward, **learning_rates(trainer.optimizers)}
         self._tell_hidden(epoch, sorted(logged.keys() & {*own, "seconds"}))
         told = {name: value for name, value in logged.items() if name not in {*own, "seconds"}}
-        row = {"epoch": epoch, **told, **own}
-        self._is_open = True
-        if trainer.strategy.broadcast(self._close(row)):  # what process 0 decides, if there are several
-            trainer.should_stop = True  # and no least number of epochs or steps holds against it
-            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+        return {"epoch": epoch, **told, **own}
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Keep the last epoch."""
@@ -231,8 +244,18 @@ class Recorder:
         self._is_open = False
         trainer.save_checkpoint(STATE)
         held, self.states.held = self.states.held, None
+        kept = self._kept(module)
         if held is not None:  # process 0 of several has it
-            self._keep({**held, "loops": between_epochs(held["loops"]), "module": kept_of(module)})
+            self._keep({**held, "loops": between_epochs(held["loops"]), **kept})
+
+    def _kept(self, module: Any) -> dict[str, Any]:
+        """What no checkpoint of Lightning has, of this process and of the others."""
+        if self._together is None:
+            return {MODULE: kept_of(module)}
+        buffers = dict(module.named_buffers()) if self._rank else {}
+        mine = copied({**kept_of(module), "buffers": buffers}, type(module).__name__)
+        kept, *others = self._together.all(mine)
+        return {MODULE: kept, OTHERS: others}
 
 
 def learning_rates(optimizers: list[Any]) -> dict[str, float]:
@@ -277,9 +300,11 @@ def kept_of(module: Any) -> dict[str, Any]:
     return {"numbers": numbers, "metrics": metrics, "frozen": frozen, "evaluating": evaluating}
 
 
-def put_kept(module: Any, state: Mapping[str, Any]) -> None:
-    """Put back what `kept_of` gave."""
-    kept = state["module"]
+def put_kept(module: Any, kept: Mapping[str, Any]) -> None:
+    """Put back what `kept_of` gave, and buffers that are there."""
+    for name, buffer in module.named_buffers():
+        if name in kept.get("buffers", {}):
+            buffer.copy_(kept["buffers"][name])
     for name, value in kept["numbers"].items():
         setattr(module, name, value)
     parts = dict(module.named_modules())

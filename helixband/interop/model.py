@@ -22,7 +22,7 @@ from helixband.interop.weights import LateWeights, LightningState
 from helixband.results.directory import SINGLE, Row, Trial
 from helixband.training import processes
 from helixband.training.foreign import Companions
-from helixband.training.processes import Processes
+from helixband.training.processes import Processes, closed_groups
 from helixband.training.result import Result
 from helixband.training.state import set_epoch
 
@@ -122,7 +122,7 @@ class LightningModel(BaseModel):
         with self._accompanied(trainer, seed) as together:
             if together is not None:
                 course.share(together)
-            recorder.go_on(self.engine.record.epoch, course.start)
+            recorder.go_on(self.engine.record.epoch, course.start, together)
             where = STATE if course.start is not None else None
             self._run(recorder, trainer, "fit", sets, ckpt_path=where)
 
@@ -131,20 +131,19 @@ class LightningModel(BaseModel):
         """Around a training: all its processes, if it has several."""
         if trainer.world_size == 1:
             yield None
-            return
-        with arguments.of_several(seed):
-            if (together := processes.ours()) is not None:
+        elif (together := processes.ours()) is not None:
+            with arguments.of_several(seed):
                 yield together
-                return
-            if self.companions is None:
-                raise DefinitionError(
-                    f"the Trainer has {trainer.world_size} devices, and a training by several is one of a "
-                    "run: give devices=1"
-                )
-            device = trainer.strategy.root_device.type
-            environment = self.preparation.environment
+        elif self.companions is None:
+            raise DefinitionError(
+                f"the Trainer has {trainer.world_size} devices, and a training by several is one of a run: "
+                "give devices=1"
+            )
+        else:
+            device, environment = trainer.strategy.root_device.type, self.preparation.environment
             with self.companions(trainer.world_size, device, environment) as together:
-                yield together
+                with arguments.of_several(seed):
+                    yield together
 
     def evaluate(self, generator: Iterable[Any]) -> Result:
         """What `test_step` logs over a whole set."""
@@ -243,7 +242,7 @@ class LightningModel(BaseModel):
             trainer = kind(**made)
             if trainer.world_size > 1 and not (added and own):
                 trainer = kind(**{**made, **arguments.of_one_device(trainer)})
-            arguments.as_here(trainer, self.package)
+            arguments.leave_to_the_run(trainer, self.package)
         arguments.check_processes(trainer, self.package)
         return trainer
 
@@ -298,7 +297,7 @@ class LightningModel(BaseModel):
                 module: Any = self.network
                 module.trainer = trainer  # which it may read, as when the Trainer calls it
                 self.preparation.prepare(module)
-            with packages.quiet(self.package), arguments.refused(self.package):
+            with packages.quiet(self.package), arguments.refused(self.package), closed_groups():
                 return getattr(trainer, what)(self.network, **data, **keywords)
         except SystemExit:
             interruption.check()

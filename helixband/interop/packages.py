@@ -67,6 +67,7 @@ def quiet(package: Any) -> Iterator[None]:
     """
     profiler = logging.getLogger(f"{package.__name__}.profilers")
     loggers = [logging.getLogger(f"{package.__name__}{name}") for name in ("", ".utilities")]
+    loggers += [logging.getLogger(f"{fabric_of(package).__name__}{name}") for name in ("", ".utilities")]
     loggers += [logging.getLogger(f"{package.__name__}.utilities.rank_zero"), profiler]
     levels = [logger.level for logger in loggers]
     try:

@@ -42,12 +42,15 @@ LAST_WORK = 25.0
 class Processes:
     """The processes of a run. `rank` is the number of this one, of `count`.
 
-    Where a failure of one `ends_all`, as under torchrun, signals are not waited for once there was one.
+    Where a failure of one `ends_all`, as under torchrun, signals are not waited for once there was one. One
+    waits no longer than `longest` for another.
     """
 
-    def __init__(self, store: Store, rank: int, count: int, ends_all: bool = True) -> None:
+    def __init__(
+        self, store: Store, rank: int, count: int, ends_all: bool = True, longest: timedelta = LONGEST
+    ) -> None:
         self.rank, self.count = rank, count
-        self._store, self._ends_all = store, ends_all
+        self._store, self._ends_all, self._longest = store, ends_all, longest
         self._works = 0  # that were given or taken
         self._host: Any = None
         """The group for values on the host; None while there are no connections."""
@@ -75,13 +78,13 @@ class Processes:
         return pickle.loads(self._store.get(f"work {self._works}"))
 
     def come(self) -> None:
-        """Say that this process is ready for work."""
-        self._store.set(f"process {self.rank} has come", "")
+        """Say that this process has taken the work."""
+        self._store.set(f"process {self.rank} has work {self._works}", "")
 
     @property
     def have_come(self) -> bool:
-        """Whether all others are ready for work."""
-        return all(self._has(f"process {rank} has come") for rank in range(1, self.count))
+        """Whether all others have taken the work."""
+        return all(self._has(f"process {rank} has work {self._works}") for rank in range(1, self.count))
 
     def end(self, code: int) -> None:
         """Say that process 0 ends with this exit code, and close its connections."""
@@ -152,10 +155,10 @@ class Processes:
                 store=store,
                 rank=self.rank,
                 world_size=self.count,
-                timeout=LONGEST,
+                timeout=self._longest,
             )
             # Not the default group: torch holds that in arguments of its functions, so that it stays open.
-            self._host = dist.new_group(backend="gloo", timeout=LONGEST)
+            self._host = dist.new_group(backend="gloo", timeout=self._longest)
         yield  # an error leaves them open until its reason is told
         self.largest([0])  # nobody closes them while another is still waiting for something
         self._close()
@@ -272,6 +275,17 @@ def _let_go(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
+
+
+@contextlib.contextmanager
+def closed_groups() -> Iterator[None]:
+    """Close the connections that the body leaves open, if there were none before it."""
+    is_ours = dist.is_initialized()
+    try:
+        yield
+    finally:
+        if not is_ours and dist.is_initialized():
+            dist.destroy_process_group()
 
 
 _OURS: list[Processes] = []

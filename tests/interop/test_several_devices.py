@@ -1,5 +1,6 @@
 """A Trainer of several devices: its strategy is Lightning's, and its processes are the run's own."""
 
+import csv
 import json
 import os
 import signal
@@ -53,6 +54,11 @@ def are_equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def history(experiment, result):
+    with open(experiment.path / result / "trials" / "single" / "train_results.csv", newline="") as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+
 def companions(path):
     """The processes that were started from a folder to take part in a training."""
     told = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
@@ -82,13 +88,67 @@ def test_two_processes_come_to_the_weights_of_lightnings_own(experiment, capsys,
     assert "test/mse" in capsys.readouterr().out  # of one device, which has each example once
 
 
+OF_EACH = """
+import torchmetrics
+class Sums(Lit):
+    optimized_metric = "val/first"
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.n, self.total = 0.0, torchmetrics.SumMetric()
+    def training_step(self, batch, index):
+        self.n += float(batch[0].sum())
+        self.total.update(batch[0].sum())
+        return super().training_step(batch, index)
+    def validation_step(self, batch, index):
+        super().validation_step(batch, index)
+        if self.global_rank == 0: self.log("val/first", -self.mse(batch))
+    def on_validation_epoch_end(self):
+        self.log("n", torch.tensor(self.n), sync_dist=True, reduce_fx="sum")
+        self.log("total", self.total.compute())
+def get_module(config): return Sums(**config)
+"""
+
+
 def test_a_training_by_two_processes_goes_on_bit_for_bit(experiment):
-    experiment.write(BOTH + SPAWNED, "pytorch_lightning")
+    experiment.write(BOTH + SPAWNED + OF_EACH, "pytorch_lightning")
     assert experiment("--epoch", "4", "--set", "lr=0.1", result="whole") == 0
     for epochs in ("2", "4"):
         assert experiment("--epoch", epochs, "--set", "lr=0.1") == 0
     assert are_equal(weights(experiment), weights(experiment, "whole"))
+    one, other = (history(experiment, name) for name in ("results", "whole"))
+    assert one == other and len(one) == 4
+    # Each example counts once in an epoch, in whichever process.
+    assert [float(row["n"]) for row in one] == pytest.approx([float(row["total"]) for row in one])
+    assert float(one[3]["n"]) == pytest.approx(4 * float(one[0]["n"]))
     assert "PL_GLOBAL_SEED" not in os.environ and not torch.distributed.is_initialized()
+
+
+OF_MANY = """
+import os, signal
+get_config = lambda: {"lr": float(np.random.choice([0.1, 0.2, 0.4]))}
+def get_module(config):
+    if "LOCAL_RANK" not in os.environ:  # as where memory is short while it waits for the next trial
+        for number in os.popen(f"pgrep -P {os.getpid()} -f executors.companion").read().split():
+            os.kill(int(number), signal.SIGKILL)
+    return Lit(**config)
+def get_trainer(config):
+    return {"accelerator": "cpu", "devices": 1 if config["lr"] == 0.2 else 2, "strategy": "ddp"}
+def training_step(self, batch, index):
+    with open(f"rows {self.hparams.lr} {self.current_epoch}", "a") as file:
+        file.writelines(f"{value}\\n" for value in batch[1].flatten().tolist())
+    return self.mse(batch)
+Lit.training_step = training_step
+"""
+
+
+def test_each_trial_of_a_search_sees_each_example_once_in_an_epoch(experiment):
+    experiment.write(BOTH + OF_MANY)
+    flags = ("--trials", "3", "--epoch", "2", "--schedule", "asha", "--no-data-check")
+    assert experiment("--hyper", *flags) == 0
+    for lr in (0.1, 0.2, 0.4):
+        for epoch in (0, 1):
+            rows = (experiment.path / f"rows {lr} {epoch}").read_text().split()
+            assert len(rows) == len(set(rows)) == 40
 
 
 FAILS = """
@@ -114,19 +174,36 @@ def test_a_trial_of_which_a_process_fails_or_is_killed_leaves_the_others_as_they
     assert told[0.1] == ""
 
 
-def test_the_other_process_ends_with_a_run_that_is_killed(experiment):
-    slow = "\nLit.on_train_batch_start = lambda self, batch, index: __import__('time').sleep(0.2)\n"
-    experiment.write(BOTH + TWO + slow)
+SLOW = "Lit.on_train_batch_start = lambda self, batch, index: __import__('time').sleep(0.2)"
+UNEVEN = """
+class Uneven(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        for number in range(20 - 8 * rank): yield torch.ones(3), torch.ones(1)
+Data.train_dataloader = lambda self: DataLoader(Uneven(), batch_size=2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "number", "code"),
+    [(SLOW, signal.SIGKILL, -9), (SLOW, signal.SIGTERM, 143), (UNEVEN, signal.SIGINT, 130)],
+    ids=["killed", "ended", "stopped where one process waits for another that has no batch"],
+)
+def test_a_run_ends_by_signals_and_its_other_process_with_it(experiment, more, number, code):
+    experiment.write(BOTH + TWO + more)
     words = ["--model", "def.py", "--cpu", "--epoch", "99", "--no-data-check", "-bs", "10"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    killed = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *words], env=environment, **pipes)
+    with open(experiment.path / "printed", "w") as printed:
+        command = [sys.executable, str(ROOT / "main.py"), *words]
+        stopped = subprocess.Popen(command, env=environment, stdout=printed, stderr=printed)
     until = time.monotonic() + 90
-    while not companions(experiment.path) and time.monotonic() < until:
+    rows = experiment.path / "results" / "trials" / "single" / "train_results.csv"
+    while not companions(experiment.path) or (more == SLOW and not rows.exists()):
+        assert time.monotonic() < until and stopped.poll() is None
         time.sleep(0.1)
-    assert companions(experiment.path)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    time.sleep(0.5 if more == SLOW else 8.0)
+    stopped.send_signal(number)
+    assert stopped.wait(timeout=60) == code, (experiment.path / "printed").read_text()
     while companions(experiment.path) and time.monotonic() < until:
         time.sleep(0.1)
     assert not companions(experiment.path)

@@ -14,6 +14,7 @@ import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from helixband.definition import Definition
+from helixband.search.executors.companions import LONGEST_STEP
 from helixband.search.executors.followers import account_of, silent, take_part
 from helixband.search.executors.process import Setup
 from helixband.search.executors.worker import load
@@ -27,14 +28,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     setup = Setup(**json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with_process_0, daemon=True).start()
-    ours = Processes(TCPStore("127.0.0.1", port, is_master=False, timeout=LONGEST), rank, count)
+    store = TCPStore("127.0.0.1", port, is_master=False, timeout=LONGEST)
+    ours = Processes(store, rank, count, ends_all=False, longest=LONGEST_STEP)
     definition: Definition | None = None
     with silent(), processes.taken(ours):
         try:
             trainer = load(setup)
             definition = trainer.definition
-            ours.come()
             while (work := ours.work()) is not None:
+                ours.come()
                 part, device = work
                 with ours.connected(torch.device(device)):
                     take_part(definition, trainer.args, part)

@@ -7,14 +7,17 @@ where a training ends by an error: what they were doing then is of no use.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import timedelta
+from functools import partial
 from typing import IO
 
 import torch
@@ -27,6 +30,8 @@ from helixband.search.executors.process import Setup
 from helixband.search.executors.trial import Part, Trainer
 from helixband.training.processes import LONGEST, PATIENCE, PAUSE, Processes
 
+LONGEST_STEP = timedelta(minutes=30)
+"""One process waits so long for another, as by torch's default: they may not have equally many batches."""
 TAIL = 2000
 """So many bytes of what a process wrote to its standard error are told where it ends without a word."""
 
@@ -46,18 +51,31 @@ class Companions:
         `environment` is added to that of the others. Raises `ProcessError` where one of them fails, or ends
         without a word.
         """
-        if self._up is None or self._up.processes.count != count:
-            self._end()
-            self._up = _Up(trainer, count, environment)
         try:
-            with self._up.training(part, device):
+            while not self._begin(trainer, part, count, device, environment):
+                self._end()
+            assert self._up is not None
+            with self._up.connected(device):
                 yield self._up.processes
         except BaseException as error:
-            reason = self._up.reason(error)
+            reason = None if self._up is None else self._up.reason(error)
             self._end()
             if reason is not None:
                 raise reason from None
             raise
+
+    def _begin(
+        self, trainer: Trainer, part: Part, count: int, device: str, environment: Mapping[str, str]
+    ) -> bool:
+        """Have the others begin; whether they do, as one may have gone since the training before."""
+        if is_new := self._up is None or self._up.processes.count != count:
+            self._end()
+            self._up = _Up(trainer, count, environment)
+        assert self._up is not None
+        failure = self._up.begin(part, device)
+        if failure is not None and is_new:
+            raise failure
+        return failure is None
 
     def _end(self) -> None:
         if self._up is not None:
@@ -72,7 +90,7 @@ class _Up:
     def __init__(self, trainer: Trainer, count: int, environment: Mapping[str, str]) -> None:
         setup = Setup.of(trainer, trainer.args.directory)
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=LONGEST)
-        self.processes = Processes(store, 0, count, ends_all=False)
+        self.processes = Processes(store, 0, count, ends_all=False, longest=LONGEST_STEP)
         self._wrote: list[IO[bytes]] = []
         self._started: list[subprocess.Popen[bytes]] = []
         self.end = weakref.finalize(self, _end, self._started, self._wrote)
@@ -100,16 +118,20 @@ class _Up:
             started.stdin.write(json.dumps(asdict(setup)).encode() + b"\n")
             started.stdin.flush()
 
-    @contextlib.contextmanager
-    def training(self, part: Part, device: str) -> Iterator[None]:
-        """Around a training in which all take part."""
+    def begin(self, part: Part, device: str) -> BaseException | None:
+        """Have the others begin a training; why one ended instead, if one did."""
+        self.processes.give((part, device))
         while not self.processes.have_come:
             interruption.check()
-            if (failure := self._failure()) is not None:
-                raise failure
+            if (failure := self.failure()) is not None:
+                return failure
             time.sleep(PAUSE)
-        self.processes.give((part, device))
-        with self.processes.connected(torch.device(device)), self._watched(device):
+        return None
+
+    @contextlib.contextmanager
+    def connected(self, device: str) -> Iterator[None]:
+        """Around a training in which all take part."""
+        with self._watched(device), self.processes.connected(torch.device(device)):
             yield
 
     def reason(self, error: BaseException) -> BaseException | None:
@@ -120,11 +142,11 @@ class _Up:
         ):
             return None
         until = time.monotonic() + PATIENCE
-        while (failure := self._failure()) is None and time.monotonic() < until:
+        while (failure := self.failure()) is None and time.monotonic() < until:
             time.sleep(PAUSE)
         return failure
 
-    def _failure(self) -> BaseException | None:
+    def failure(self) -> BaseException | None:
         """Why another process ended, if one did."""
         if (failure := self.processes.failure()) is not None:
             return failure
@@ -146,25 +168,51 @@ class _Up:
 
     @contextlib.contextmanager
     def _watched(self, device: str) -> Iterator[None]:
-        """Have this process wait no more for one that is gone, of which nccl does not tell."""
-        if device == "cpu":  # gloo does
-            yield
-            return
-        over = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=[over], daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watcher.join()
+        """Have this process wait in vain for no other one: neither on a signal, nor where one is gone."""
+        with _signals() as signals:
+            over, watch = threading.Event(), partial(self._watch, device, signals)
+            watcher = threading.Thread(target=watch, args=[over], daemon=True)
+            watcher.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watcher.join()
 
-    def _watch(self, over: threading.Event) -> None:
+    def _watch(self, device: str, signals: Callable[[], bool], over: threading.Event) -> None:
         while not over.wait(PAUSE):
-            if self._failure() is not None:
+            if signals():  # which is answered when an exchange is over, or breaks
+                if not over.wait(PATIENCE):
+                    self.end()
+                return
+            if device != "cpu" and self.failure() is not None:  # of which gloo tells, and nccl does not
                 if not over.wait(PATIENCE):
                     dist.distributed_c10d._abort_process_group()
                 return
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """In the body, what tells whether a signal to end has come, also one that Python has not answered yet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+
+    def has_come() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return bool({signal.SIGINT, signal.SIGTERM} & set(os.read(reading, 100)))
+        return False
+
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield has_come
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
 
 
 def _end(started: list["subprocess.Popen[bytes]"], wrote: list[IO[bytes]]) -> None:
