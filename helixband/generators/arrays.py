@@ -11,7 +11,14 @@ from torch import Tensor
 from helixband.errors import DataError, in_one_line
 from helixband.nested import is_nested, items, like, map_leaves, zip_leaves
 from helixband.sequence.alphabet import Alphabet, Codes
-from helixband.sequence.targets import LARGEST, NUMBER_CLASSES, check_type, is_finite, is_finite_or_nan
+from helixband.sequence.targets import (
+    LARGEST,
+    NUMBER_CLASSES,
+    are_surely_finite,
+    check_type,
+    is_finite,
+    is_finite_or_nan,
+)
 
 Admits = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
@@ -137,7 +144,10 @@ def _array(values: Any, name: str) -> NDArray[Any]:
 def _check_values(values: NDArray[Any], name: str, admits: Admits, first_row: int) -> None:
     rows = max(1, CHECKED_BYTES // max(1, values[:1].nbytes))
     for start in range(0, len(values), rows):
-        passed = admits(values[start : start + rows])
+        part = values[start : start + rows]
+        if are_surely_finite(part):
+            continue
+        passed = admits(part)
         if not passed.all():
             place = np.argwhere(~passed)[0]
             place[0] += start

@@ -63,6 +63,19 @@ def is_finite(values: NDArray[Any]) -> NDArray[np.bool_]:
     return finite
 
 
+def are_surely_finite(values: NDArray[Any]) -> bool:
+    """Whether all floating values are finite, told in one fast pass; where it says no, they may still be.
+
+    >>> [are_surely_finite(np.array(values)) for values in ([1.0, -2.0], [1.0, np.nan], [1e30, 0.0])]
+    [True, False, False]
+    """
+    if values.dtype not in (np.float32, np.float64) or not values.flags.c_contiguous:
+        return False
+    flat = values.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.dot(flat, flat) <= LARGEST)
+
+
 def is_finite_or_nan(values: NDArray[Any]) -> NDArray[np.bool_]:
     """As `is_finite`, and where they are NaN."""
     passed: NDArray[np.bool_] = is_finite(values) | np.isnan(values)
