@@ -53,7 +53,8 @@ class Packed(Eager):
         self.alone: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self.limit: int | None = None
         self._tell, self._tell_apart = tell, tell_apart
-        self._keys: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
+        self._keys: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
+        self._numbered: dict[Hashable, int] = {}
         self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         """What is equal where the criteria of members compute the same."""
         self._tried: WeakSet[Member] = WeakSet()
@@ -144,12 +145,16 @@ class Packed(Eager):
             self._begun[member] = y
         return x, y, *weight
 
-    def _key(self, member: Member) -> Hashable:
-        if member not in self._keys:
+    def _key(self, member: Member) -> int:
+        key = self._keys.get(member)
+        if key is None:
             variables = self._variables_of(member).described()
             read = self._configurations.get(member), tuple(variables.items())
-            self._keys[member] = pack_key(member), read
-        return self._keys[member]
+            # A number for what is long, and would be hashed at each step.
+            key = self._keys[member] = self._numbered.setdefault(
+                (pack_key(member), read), len(self._numbered)
+            )
+        return key
 
     def _variables_of(self, member: Member) -> Reads:
         if member not in self._variables:

@@ -29,11 +29,10 @@ class Rows:
         """Have the values of as many members, perhaps others than before, at the same place in memory."""
         for row, each in zip(self.matrix, members, strict=True):
             torch.cat([value.detach().reshape(-1) for value in each.values()], out=row)
-        self._lent = [
-            Lent(value, self.of(number)[name])
-            for number, each in enumerate(members)
-            for name, value in each.items()
-        ]
+        self._lent = []
+        for number, each in enumerate(members):
+            views = self.of(number)
+            self._lent += [Lent(value, views[name]) for name, value in each.items()]
 
     def stacked(self, name: str) -> Tensor:
         """The tensors of a name, (K, …): a view."""

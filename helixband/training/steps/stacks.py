@@ -31,6 +31,13 @@ def stacked(batches: Sequence[Any]) -> Any:
 
 def split(nested: Any, count: int) -> list[Any]:
     """What has tensors (count, …), and other leaves that hold for all, for each of them."""
+    if isinstance(nested, Tensor):
+        return list(nested.unbind())
+    if isinstance(nested, tuple) and hasattr(nested, "_make"):  # asked here, as a step gives such tuples
+        columns = [split(part, count) for part in nested]
+        return [type(nested)._make(row) for row in zip(*columns, strict=True)]
+    if nested is None:
+        return [None] * count
     found, spec = pytree.tree_flatten(nested)
     if count == 0:
         return []
