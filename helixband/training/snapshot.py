@@ -33,9 +33,9 @@ class Snapshot:
     """Of some objects by name, and of the namespaces of modules and classes, what they hold now."""
 
     def __init__(
-        self, roots: Mapping[str, Any], spaces: Iterable[ModuleType | type[Any]] = (), room: int = ROOM
+        self, roots: Mapping[str, Any], spaces: Iterable[ModuleType | type[Any]] = (), room: int | None = None
     ) -> None:
-        self._room = room
+        self._room = ROOM if room is None else room
         self._backs: list[Back] = [_names_back(space) for space in spaces]
         self._sources: list[tuple[Any, Any]] = []
         self._marks: list[tuple[str, Any, Any]] = []
@@ -87,8 +87,8 @@ class Snapshot:
                 self._marks.append((name, value, mark(value)))
 
 
-def of_the_definition(room: int = ROOM) -> Snapshot:
-    """Of all that the modules of the definition hold, and their classes; of arrays so many bytes."""
+def of_the_definition(room: int | None = None) -> Snapshot:
+    """Of all that the modules of the definition hold, and their classes; of arrays `room` bytes, or `ROOM`."""
     spaces: list[ModuleType | type[Any]] = []
     for name, module in randomness.held.modules().items():
         spaces += [module, *_classes_of(module, name)]
