@@ -23,7 +23,6 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import helixband
-from helixband import importing
 from helixband.errors import DefinitionError, let_output_pass
 from helixband.randomness import SOURCES, derive_seed, held, seed_everything, unmoved
 from helixband.training.objects import found_in
@@ -46,8 +45,7 @@ def new_module(path: Path, source: bytes, seed: int) -> ModuleType:
 def execute(module: ModuleType) -> None:
     """Run the file of a module that `new_module` made."""
     assert module.__spec__ is not None and module.__spec__.loader is not None
-    with importing():
-        module.__spec__.loader.exec_module(module)
+    module.__spec__.loader.exec_module(module)
 
 
 def is_ours(module: str) -> bool:

@@ -71,8 +71,8 @@ def are_surely_finite(values: NDArray[Any]) -> bool:
     """
     if values.dtype not in (np.float32, np.float64) or not values.flags.c_contiguous:
         return False
-    flat = values.reshape(-1)
-    with np.errstate(over="ignore", invalid="ignore"):
+    flat = np.asarray(values).reshape(-1)  # of a matrix, too
+    with np.errstate(all="ignore"):
         return bool(np.dot(flat, flat) <= LARGEST)
 
 

@@ -88,7 +88,7 @@ class Snapshot:
 
 
 def of_the_definition(room: int | None = None) -> Snapshot:
-    """Of all that the modules of the definition hold, and their classes; of arrays `room` bytes, or `ROOM`."""
+    """Of what the modules of the definition hold, and their classes; of arrays `room` bytes, or `ROOM`."""
     spaces: list[ModuleType | type[Any]] = []
     for name, module in randomness.held.modules().items():
         spaces += [module, *_classes_of(module, name)]

@@ -48,12 +48,20 @@ def test_as_many_come_up_as_the_flags_say_that_a_search_has(
     monkeypatch.setattr(early, "Spawned", Made)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     for cpu in (True, False):
-        found: Any = early_workers(Namespace(**{**dict.fromkeys(FLAGS), **given, "cpu": cpu})).take()
+        found: Any = early_workers(
+            Namespace(**{**dict.fromkeys(FLAGS), **given, "model": __file__, "cpu": cpu})
+        ).take()
         assert len(found) == count
         for one in found:
             assert one.directory == os.getcwd()
             assert one.environment["OPENBLAS_NUM_THREADS"] == "3"
             assert one.environment.get("CUDA_VISIBLE_DEVICES") == ("" if cpu else None)
+
+
+def test_none_come_up_without_a_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early, "Spawned", Made)
+    flags = {**dict.fromkeys(FLAGS), "hyper": True, "workers": 2, "model": "nowhere.py", "cpu": True}
+    assert early_workers(Namespace(**flags)).is_empty
 
 
 @pytest.fixture

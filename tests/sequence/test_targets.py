@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from helixband.errors import DataError
-from helixband.sequence.targets import Targets, read_targets
+from helixband.sequence.targets import Targets, are_surely_finite, read_targets
 
 HEADERS = ["a first", "b", "c the third"]
 
@@ -322,3 +323,12 @@ def test_a_rule_is_given_the_full_header() -> None:
 def test_a_rule_that_gives_no_numbers_is_told(rule: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(rule)
+
+
+def test_finite_values_are_told_in_any_form_and_whatever_numpy_raises() -> None:
+    with np.errstate(all="raise"):
+        assert are_surely_finite(np.full(3, 1e-30, np.float32))
+        assert not are_surely_finite(np.array([1e30, np.inf], np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        assert are_surely_finite(np.matrix([[1.0, 2.0], [3.0, 4.0]]))

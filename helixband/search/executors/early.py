@@ -11,8 +11,12 @@ class Early:
 
     def __init__(self, environments: Sequence[Mapping[str, str]] = ()) -> None:
         self._spawned: list[Spawned] = []
-        for environment in environments:
-            self._spawned.append(Spawned(root(), os.getcwd(), environment))
+        try:
+            for environment in environments:
+                self._spawned.append(Spawned(root(), os.getcwd(), environment))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def is_empty(self) -> bool:

@@ -347,11 +347,12 @@ def _take_step(optimizer: Any) -> None:
 
     That takes as long as a layer of a small network.
     """
-    step = type(optimizer).step
-    is_noted = getattr(step, "__code__", None) is _NOTING and "step" not in vars(optimizer)
+    kind = type(optimizer)
+    is_noted = getattr(kind.step, "__code__", None) is _NOTING and "step" not in vars(optimizer)
+    is_noted = is_noted and kind._optimizer_step_code is Optimizer._optimizer_step_code
     try:
         if is_noted and not (_has_hooks(optimizer) or _profiler_enabled()):
-            step.__wrapped__(optimizer)
+            kind.step.__wrapped__(optimizer)
         else:
             optimizer.step()
     except Exception as error:

@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,26 @@ def described(value: Any, known: Known = frozenset(), of_network: bool = False) 
     names = getattr(value, "__dict__", None)
     if isinstance(names, dict) and not isinstance(value, Callable):  # type: ignore[arg-type]
         return type(value), part(names)
-    return Itself(value)
+    # It may hold more than can be seen; what can be may change.
+    return Itself(value), tuple(map(part, _held(value)))
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """What can be seen of what an object holds."""
+    if isinstance(names := getattr(value, "__dict__", None), dict):
+        yield names
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield getattr(value, name, None)
+    if isinstance(value, MethodType):
+        yield from (value.__self__, value.__func__)
+    elif isinstance(value, deque | set | frozenset):
+        yield from value
+    elif isinstance(value, np.ndarray):
+        yield from value.flat
+    elif isinstance(value, bytearray):
+        yield bytes(value)
 
 
 def _digest(values: Any) -> bytes:

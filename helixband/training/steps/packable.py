@@ -69,6 +69,11 @@ def of_network(network: nn.Module) -> Iterator[str]:
             yield f"its network has the recurrent layer {what}"
         if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
             yield f"its network has hooks, at {what}"
+    places: dict[int, str] = {}
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        place = 0 if is_lazy(tensor) else tensor.untyped_storage().data_ptr()
+        if place and (other := places.setdefault(place, name)) != name:
+            yield f"{other} and {name} of its network are at one place in memory"
 
 
 def _of_optimizer(model: Any) -> Iterator[str]:
