@@ -3,6 +3,7 @@
 import os
 import signal
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def begun(folder: Path) -> Trial:
     trial = Results(folder).trial("single")
     trial.begin_attempt()
     return trial
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A process that is forked has none of the threads of its parent, and would wait for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def killed(kind: type[Accumulating], folder: Path, batch: int, **options: Any) -> None:
