@@ -121,15 +121,15 @@ def check_validates(trainer: Any, epochs: int, total: int) -> None:
 @contextlib.contextmanager
 def of_several(seed: int) -> Iterator[None]:
     """Around a training by several processes: Lightning orders examples by its seed, and limits threads."""
-    before, threads = dict(os.environ), torch.get_num_threads()
+    before, threads = {name: os.environ.get(name) for name in OF_SEVERAL}, torch.get_num_threads()
     os.environ.setdefault("PL_GLOBAL_SEED", str(seed % 2**32))
     try:
         yield
     finally:
-        for name in OF_SEVERAL:
+        for name, text in before.items():
             os.environ.pop(name, None)
-            if name in before:
-                os.environ[name] = before[name]
+            if text is not None:
+                os.environ[name] = text
         torch.set_num_threads(threads)
 
 

@@ -27,6 +27,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from helixband import interruption
 from helixband.errors import ProcessError
 from helixband.search.executors.process import Setup
+from helixband.search.executors.spawned import environment_with
 from helixband.search.executors.trial import Part, Trainer
 from helixband.training.processes import LONGEST, PATIENCE, PAUSE, Processes
 
@@ -99,7 +100,6 @@ class _Up:
             self._start(setup, rank, {**environment, "LOCAL_RANK": str(rank)}, store.port)
 
     def _start(self, setup: Setup, rank: int, environment: Mapping[str, str], port: int) -> None:
-        path = os.pathsep.join(filter(None, [setup.root, os.environ.get("PYTHONPATH")]))
         # -P: the folder that the run was started in is not to be imported from.
         command = [sys.executable, "-P", "-m", "helixband.search.executors.companion"]
         self._wrote.append(tempfile.TemporaryFile())
@@ -108,7 +108,7 @@ class _Up:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._wrote[-1],
-            env={**os.environ, "PYTHONPATH": path, **environment},
+            env=environment_with(setup.root, environment),
             cwd=setup.directory,
             start_new_session=True,
         )

@@ -27,6 +27,12 @@ def root() -> str:
     return str(Path(helixband.__file__).resolve().parent.parent)
 
 
+def environment_with(root: str, added: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that imports Helixband from `root`: this one's, and what is added."""
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **added}
+
+
 class Spawned:
     """A process in a folder, which imports Helixband from `root`; `environment` is added to that of this one.
 
@@ -39,7 +45,7 @@ class Spawned:
         self.printed = Printed()
         self.answers, answers = os.pipe()
         self._root = root
-        self._has = self._whole(environment)
+        self._has = environment_with(root, environment)
         self._is_placed = self._killed = False
         # -P: the folder that the run was started in is not to be imported from.
         command = [sys.executable, "-P", "-u", "-m", "helixband.search.executors.worker"]
@@ -72,7 +78,7 @@ class Spawned:
 
     def changes(self, environment: Mapping[str, str]) -> dict[str, str | None]:
         """What it lacks of the environment that a process would be started with now (None: not set)."""
-        wanted = self._whole(environment)
+        wanted = environment_with(self._root, environment)
         names = self._has.keys() | wanted.keys()
         return {name: wanted.get(name) for name in names if self._has.get(name) != wanted.get(name)}
 
@@ -100,7 +106,3 @@ class Spawned:
             self.process.stdin.close()
         os.close(self.answers)
         self.printed.close()
-
-    def _whole(self, environment: Mapping[str, str]) -> dict[str, str]:
-        path = os.pathsep.join(filter(None, [self._root, os.environ.get("PYTHONPATH")]))
-        return {**os.environ, "PYTHONPATH": path, **environment}
