@@ -20,6 +20,8 @@ DATA = Path(
     os.environ.get("HELIXBAND_DATA") or ROOT.parent / "shared" / "data"
 )  # real data, where there are any
 sys.path.insert(0, str(ROOT))
+# A module that a test writes again within a second, of the same size, would else be the one compiled before.
+sys.dont_write_bytecode = True
 
 from toys import FASTA, TOY  # noqa: E402
 
