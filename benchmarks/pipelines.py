@@ -52,7 +52,6 @@ FIRST = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
 import torch
-import torch._dynamo  # which torch imports with the first optimizer
 torch.set_num_threads(1)
 from helixband.pipelines import load
 import helixband.pipelines.loading

@@ -1,7 +1,8 @@
 """Time how processes for trials come up, and how fast they take trials that do nothing.
 
-A start is the processor time of a worker's imports beside that of `import torch`. They have torch._dynamo,
-too, which any optimizer imports. Then workers that are up get trials of one step on one example.
+A start is the processor time of a worker's imports beside that of `import torch`, and of that with
+torch._dynamo, which torch imports with the first optimizer otherwise. Then workers that are up get trials of
+one step on one example.
 """
 
 import os
@@ -55,7 +56,7 @@ IMPORTS = {
     "a worker's imports": """
 from helixband import importing
 with importing():
-    import torch, torch._dynamo
+    import torch
     import helixband.search.executors.worker
 """,
 }

@@ -16,17 +16,18 @@ from typing import Any
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
-from helixband import importing
 from helixband.definition import folder
 from helixband.definition.classes import named_classes, parts_of, record_of, take
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
 from helixband.definition.own import OwnCode
+from helixband.definition.put_off import put_off
 from helixband.definition.returned import check_labelled, check_workers, holds_generators, is_pair
 from helixband.env import watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.hparams import Hparams
-from helixband.randomness import derive_seed, late_import, seed_everything
+from helixband.randomness import derive_seed, seed_everything
+from helixband.training import compiler
 from helixband.training.feed import number_of_batches
 from helixband.training.objects import found_in
 
@@ -95,8 +96,7 @@ class Definition:
 
     def new_model(self, *arguments: Any) -> BaseModel:
         """`Model(config, args)`."""
-        with importing():
-            late_import("torch._dynamo")  # as the model's optimizer would
+        compiler.do_without()
         model: BaseModel = self.module.Model(*arguments)
         return model
 
@@ -359,6 +359,7 @@ def load_definition(path: str | os.PathLike[str], seed: int = 0, source: bytes |
     module = folder.new_module(path, parts_of(record)[0], seed)
     definition = Definition(path, record, module, seed)
     watch(definition.is_own)
+    put_off()
     try:
         folder.execute(module)
         if classes:

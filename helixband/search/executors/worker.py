@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import faulthandler
 import gc
-import importlib
 import json
 import os
 import queue
@@ -128,8 +127,6 @@ def main() -> int:
     try:
         parent = Parent(tasks, answers)
         os.environ.update(parent.document())  # of its place: before anything can ask which GPUs there are
-        with importing():
-            importlib.import_module("torch._dynamo")  # as the first step of an optimizer would
         try:
             setup = Setup(**parent.document())
             trainer = load(setup)

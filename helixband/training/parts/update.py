@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from helixband.errors import DefinitionError, HelixbandWarning
+from helixband.training import compiler
 from helixband.training.distributed import Shared
 from helixband.training.meters import Loss
 from helixband.training.optimizers import Optimizers
@@ -348,11 +349,15 @@ def _take_step(optimizer: Any) -> None:
     That takes as long as a layer of a small network.
     """
     kind = type(optimizer)
-    is_noted = getattr(kind.step, "__code__", None) is _NOTING and "step" not in vars(optimizer)
+    own = vars(optimizer).get("step")
+    is_counted = hasattr(own, "_wrapped_by_lr_sched") and getattr(own, "__wrapped__", None) is kind.step
+    is_noted = getattr(kind.step, "__code__", None) is _NOTING and (own is None or is_counted)
     is_noted = is_noted and kind._optimizer_step_code is Optimizer._optimizer_step_code
     try:
         if is_noted and not (_has_hooks(optimizer) or _profiler_enabled()):
-            kind.step.__wrapped__(optimizer)
+            if is_counted:
+                optimizer._opt_called = True  # all that a scheduler of torch wants to know
+            compiler.take_step(kind.step.__wrapped__, optimizer)
         else:
             optimizer.step()
     except Exception as error:
