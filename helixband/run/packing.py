@@ -22,7 +22,6 @@ from helixband.training.passes import train_pass
 from helixband.training.reading import keeps_iterator
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.eager import Eager
-from helixband.training.steps.packed import Packed
 from helixband.training.steps.stepper import Stepper
 
 SLOTS = 8
@@ -99,7 +98,7 @@ class Packing(Stage):
         return take_pass
 
     def _together(self, members: list[Member]) -> Callable[[], None]:
-        stepper: Stepper = Captured() if self._on_gpu else Packed()
+        stepper = Captured()
         return lambda: train_pass(members, stepper)
 
     def _alone(self, members: list[Member]) -> Callable[[], None]:

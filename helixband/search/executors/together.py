@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
-from base_model import BaseModel, choose_device
+from base_model import BaseModel
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Row, Trial
@@ -20,7 +20,6 @@ from helixband.training.holdings import changed, look
 from helixband.training.member import Member
 from helixband.training.single import tell_uncaptured
 from helixband.training.steps.captured import Captured
-from helixband.training.steps.packed import Packed
 
 WAIT = 0.5
 """How long trials wait for others in the place of those that left, as a share of the epoch before."""
@@ -66,9 +65,7 @@ class Together:
         """The documents of trials that were given, and cannot run beside others."""
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
-        is_gpu = choose_device(trainer.args.cpu).type == "cuda"
-        tell, apart = self._tell_alone, self._tell_apart
-        self._stepper = Captured(tell, tell_uncaptured, apart) if is_gpu else Packed(tell, apart)
+        self._stepper = Captured(self._tell_alone, tell_uncaptured, self._tell_apart)
 
     def work(self) -> None:
         """Train what is given, without end."""

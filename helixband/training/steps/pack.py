@@ -1,6 +1,7 @@
 """Members of one structure whose steps are computed together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class Pack:
     """
 
     def __init__(self, members: Sequence[Member], template: Template, at_once: bool) -> None:
-        self.template, self._at_once = template, at_once
+        self.template, self._at_once, self._is_one_of_several = template, at_once, False
         self._set(members)
         first = self._models[0]
         parameters = [dict(model.network.named_parameters()) for model in self._models]
@@ -306,11 +307,20 @@ class Pack:
 
     def _for_all(self, compute: Callable[..., Any], *given: Any) -> Any:
         """What a computation for one member gives for all of them, (K, …), with what each is given."""
-        if len(self.members) > 1:
+        if len(self.members) > 1 or self._is_one_of_several:
             return torch.vmap(compute)(*given)
         return pytree.tree_map(
             lambda leaf: leaf[None], compute(*pytree.tree_map(lambda leaf: leaf[0], given))
         )
+
+    @contextmanager
+    def as_of_several(self) -> Iterator[None]:
+        """Compute steps of one member by torch.vmap too, which refuses what looks at numbers by Python."""
+        self._is_one_of_several = True
+        try:
+            yield
+        finally:
+            self._is_one_of_several = False
 
     def _outputs(self, x: Any, masks: Any) -> Any:
         """What the networks give, (K, N, …)."""
