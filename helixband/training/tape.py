@@ -66,7 +66,7 @@ class _Call(NamedTuple):
     """The numbers of the tensors that no later call takes."""
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the operators that are called in its context."""
 
     @classmethod
@@ -74,7 +74,7 @@ class _Recorder(TorchDispatchMode):
         return False  # else torch would import its compiler for it
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[_Call] = []
         self._made: list[Tensor] = []
         """What the computation made, in the order of their numbers; kept, so that no other has their ids."""
@@ -84,7 +84,7 @@ class _Recorder(TorchDispatchMode):
         """The last call that makes or takes each of them."""
 
     def __exit__(self, *raised: Any) -> None:
-        super().__exit__(*raised)
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
         for number, call in enumerate(self.last):
             call.ends.append(number)
         self._made.clear()
@@ -92,14 +92,17 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        _check(operator, args)
+        if torch.Tag.nondeterministic_seeded in operator.tags:
+            raise TapeError(f"it draws random numbers ({operator.name()})")
         if operator is _LIFT:  # of a tensor that Python has just made of numbers
             operator, args = _CLONE, (args[0].clone(),)
         call = _Call(operator, list(args), dict(kwargs or {}), [], [], [], [])
         self._make_holes(call)
         found = operator(*args, **(kwargs or {}))
-        if not call.takes and operator.is_view:
+        if not call.takes and (operator.is_view or torch.Tag.data_dependent_output in operator.tags):
             return found  # it stays, as the tensor does of which it is a part
+        if _tells_numbers(operator, args):
+            raise TapeError(f"Python gets to know numbers of its tensors ({operator.name()})")
         self.calls.append(call)
         if isinstance(found, Tensor):
             call.gives.extend(self._numbered([found], call).values())
@@ -139,17 +142,11 @@ class _Recorder(TorchDispatchMode):
         return new
 
 
-def _check(operator: Any, args: Sequence[Any]) -> None:
-    """Raise `TapeError` where what an operator does may be another the next time, with the same shapes."""
-    if torch.Tag.nondeterministic_seeded in operator.tags:
-        raise TapeError(f"it draws random numbers ({operator.name()})")
-    has_masks = operator is not _INDEX or any(
-        isinstance(each, Tensor) and each.dtype in (torch.bool, torch.uint8) for each in args[1]
-    )
-    if {torch.Tag.data_dependent_output} & {*operator.tags} or (
-        torch.Tag.dynamic_output_shape in operator.tags and has_masks
-    ):
-        raise TapeError(f"Python gets to know numbers of its tensors ({operator.name()})")
+def _tells_numbers(operator: Any, args: Sequence[Any]) -> bool:
+    """Whether an operator gives Python a number, or a tensor whose shape depends on numbers."""
+    if operator is _INDEX:  # whose tags are those of masks
+        return any(isinstance(each, Tensor) and each.dtype in (torch.bool, torch.uint8) for each in args[1])
+    return bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*operator.tags})
 
 
 def _is_given(value: Tensor, call: _Call) -> bool:
@@ -158,4 +155,4 @@ def _is_given(value: Tensor, call: _Call) -> bool:
 
 
 def _storage(value: Tensor) -> int:
-    return value.untyped_storage()._cdata
+    return int(value.untyped_storage()._cdata)

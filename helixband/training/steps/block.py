@@ -127,6 +127,7 @@ class Block:
             raise CaptureError("its network changes its attributes as it computes")
         # Another step is compared than the one that is recorded: what stays of that would show.
         after_one = self._state()
+        self._at.zero_()
         replay = self._recorder()
         self._put_back(after_one)
         self._turn_around()
@@ -144,8 +145,11 @@ class Block:
         if self._is_on_gpu:
             replay, _ = graphs.recorded(self._step)
             return replay
-        with self._pack.as_of_several():  # in which no network can look at its numbers by Python
+        self._pack.is_one_of_several = True
+        try:
             self._step()
+        finally:
+            self._pack.is_one_of_several = False
         self._at.zero_()
         return tape.recorded(self._step)
 

@@ -1,7 +1,6 @@
 """Members of one structure whose steps are computed together."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from helixband.training.steps.numbers import Numbers, Read, Reading, Values, kee
 from helixband.training.steps.packable import has_library_loss
 from helixband.training.steps.rows import Lent, Rows, give_back
 from helixband.training.steps.stacked import StackedOptimizer, trained_names
-from helixband.training.steps.stacks import signature, split, stacked
+from helixband.training.steps.stacks import of_one, signature, split, stacked
 from helixband.training.steps.template import Template
 from helixband.training.steps.trying import Found
 
@@ -33,7 +32,9 @@ class Pack:
     """
 
     def __init__(self, members: Sequence[Member], template: Template, at_once: bool) -> None:
-        self.template, self._at_once, self._is_one_of_several = template, at_once, False
+        self.template, self._at_once = template, at_once
+        self.is_one_of_several = False
+        """Whether one member is computed by torch.vmap, too, which refuses to tell Python its numbers."""
         self._set(members)
         first = self._models[0]
         parameters = [dict(model.network.named_parameters()) for model in self._models]
@@ -307,20 +308,8 @@ class Pack:
 
     def _for_all(self, compute: Callable[..., Any], *given: Any) -> Any:
         """What a computation for one member gives for all of them, (K, …), with what each is given."""
-        if len(self.members) > 1 or self._is_one_of_several:
-            return torch.vmap(compute)(*given)
-        return pytree.tree_map(
-            lambda leaf: leaf[None], compute(*pytree.tree_map(lambda leaf: leaf[0], given))
-        )
-
-    @contextmanager
-    def as_of_several(self) -> Iterator[None]:
-        """Compute steps of one member by torch.vmap too, which refuses what looks at numbers by Python."""
-        self._is_one_of_several = True
-        try:
-            yield
-        finally:
-            self._is_one_of_several = False
+        vmaps = len(self.members) > 1 or self.is_one_of_several
+        return torch.vmap(compute)(*given) if vmaps else of_one(compute, given)
 
     def _outputs(self, x: Any, masks: Any) -> Any:
         """What the networks give, (K, N, …)."""

@@ -1,6 +1,6 @@
 """Nested tensors of several members as one, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -43,3 +43,9 @@ def split(nested: Any, count: int) -> list[Any]:
         return []
     columns = [list(each.unbind()) if isinstance(each, Tensor) else [each] * count for each in found]
     return [pytree.tree_unflatten(list(row), spec) for row in zip(*columns, strict=True)]
+
+
+def of_one(compute: Callable[..., Any], given: Sequence[Any]) -> Any:
+    """What torch.vmap would give of a computation for the one of which there are tensors (1, …)."""
+    found = compute(*pytree.tree_map(lambda leaf: leaf[0], list(given)))
+    return pytree.tree_map(lambda leaf: leaf[None], found)
