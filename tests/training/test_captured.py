@@ -150,11 +150,12 @@ def test_dropout_has_the_masks_that_a_pack_has_without_blocks() -> None:
 
 
 def test_masks_are_of_the_seed_and_the_step_and_have_the_mean() -> None:
-    shapes, keep = [[torch.Size((50, 40))]], [torch.tensor([[0.75], [1.0], [0.0]])]
+    shapes, keep = [[torch.Size((50, 40))]], np.array([0.75, 1.0, 0.0])
 
     def drawn(step: int) -> Tensor:
-        keys = torch.from_numpy(masks.keys([5, 6, 7], np.array([step] * 3)))
-        return masks.draw(shapes, keep, keys, torch.float32)[0][0]
+        keys = torch.from_numpy(masks.keys([5, 6, 7], np.array([step] * 3), [keep]))
+        scales = torch.from_numpy(masks.scales(keep)[:, None]).float()
+        return masks.draw(shapes, [scales], keys, masks.places(shapes, keys.device))[0][0]
 
     first, second = drawn(1), drawn(2)
     assert torch.equal(first, drawn(1)) and not torch.equal(first, second)

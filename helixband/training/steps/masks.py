@@ -2,7 +2,7 @@
 
 Such numbers have no state that a process would have to carry, and are the same on every device (Salmon et
 al. 2011, Parallel random numbers: as easy as 1, 2, 3). The function is the 32-bit finalizer of C. Wellons's
-hash prospector, `lowbias32`, applied twice with a key before each.
+hash prospector, `lowbias32`, applied twice with a key before each. Each of its numbers is for two places.
 """
 
 import math
@@ -15,24 +15,75 @@ from torch import Tensor
 
 _MULTIPLIERS = 0x7FEB352D, 0x846CA68B - 2**32  # the latter as a signed number
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_LEVELS = 2**16
+"""So many values have the bits of a place: a share is one of as many, at most 8e-6 from what is asked for."""
+_ALL = _LEVELS // 2
+"""The limit with which all is kept."""
 
 
-def keys(seeds: Sequence[int], steps: NDArray[np.int64]) -> NDArray[np.int32]:
-    """The keys (…, K, 2) of K members with their seeds, at steps (…, K)."""
+def keys(
+    seeds: Sequence[int], steps: NDArray[np.int64], shares: Sequence[NDArray[np.float64]]
+) -> NDArray[np.int32]:
+    """The keys (…, K, 2 + layers) of K members with their seeds, at steps (…, K).
+
+    Two are those of the hash. The others are the limits below which bits keep a place, given the shares that
+    each layer keeps, (…, K) or what is broadcast to it.
+    """
     with np.errstate(over="ignore"):
         mixed = np.array(seeds, np.uint64) + (steps.astype(np.uint64) + np.uint64(1)) * _GOLDEN
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # of splitmix64
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
         mixed = mixed ^ (mixed >> np.uint64(31))
-    found: NDArray[np.int32] = mixed[..., None].view(np.int32)
+    limits = [_levels(each) - _LEVELS // 2 for each in shares]
+    columns = [np.broadcast_to(each, steps.shape).astype(np.int32) for each in limits]
+    return np.concatenate([mixed[..., None].view(np.int32), *(each[..., None] for each in columns)], -1)
+
+
+def scales(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is kept is multiplied by, so that the mean stays; 0 where nothing is kept."""
+    levels = _levels(shares)
+    return np.where(levels > 0, _LEVELS / np.maximum(levels, 1), 0.0)
+
+
+def _levels(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.round(np.asarray(shares) * _LEVELS)
+
+
+def without(keys: Tensor) -> Tensor:
+    """The keys with which all is kept."""
+    return torch.cat([keys[..., :2], torch.full_like(keys[..., 2:], _ALL)], -1)
+
+
+def places(shapes: Sequence[Sequence[torch.Size]], device: torch.device) -> Tensor:
+    """The numbers of the pairs of places of masks of these shapes, int32."""
+    count = sum(math.prod(shape) for of_layer in shapes for shape in of_layer)
+    return torch.arange(-(-count // 2), dtype=torch.int32, device=device)
+
+
+def draw(
+    shapes: Sequence[Sequence[torch.Size]], scales: Sequence[Tensor], keys: Tensor, places: Tensor
+) -> list[list[Tensor]]:
+    """Masks (K, …) of each layer and call, of the type of the scales: 0, or else what keeps the mean.
+
+    `scales` are (K, 1) of each layer, `keys` int32 (K, 2 + layers), and `places` those of the shapes. What is
+    drawn for a member depends on its keys and scales alone.
+    """
+    sizes = [math.prod(shape) for of_layer in shapes for shape in of_layer]
+    drawn = iter(_bits(keys, places)[:, : sum(sizes)].split_with_sizes(sizes, 1))
+    limits = keys[:, 2:].to(torch.float32).split_with_sizes([1] * len(shapes), 1)
+    found = []
+    for scale, limit, of_layer in zip(scales, limits, shapes, strict=True):
+        # 1 below the limit and 0 elsewhere, in a third of the time of a comparison on a CPU.
+        kept = [(limit - next(drawn).to(torch.float32)).clamp_(0, 1).to(scale.dtype) for _ in of_layer]
+        masks = [each.mul_(scale).view(-1, *shape) for each, shape in zip(kept, of_layer, strict=True)]
+        found.append(masks)
     return found
 
 
-def bits(keys: Tensor, count: int) -> Tensor:
-    """Random bits, int32 (K, count), given keys, int32 (K, 2)."""
-    places = torch.arange(count, dtype=torch.int32, device=keys.device)
-    first, second = keys[:, :1], keys[:, 1:]
-    return _mixed(_mixed(places ^ first).add_(second))
+def _bits(keys: Tensor, places: Tensor) -> Tensor:
+    """Random bits, int16 (K, 2 n), given keys, int32 (K, 2 or more), and places, int32 (n,)."""
+    first, second = keys[:, :1], keys[:, 1:2]
+    return _mixed(_mixed(places ^ first).add_(second)).view(torch.int16)
 
 
 def _mixed(bits: Tensor) -> Tensor:
@@ -42,23 +93,4 @@ def _mixed(bits: Tensor) -> Tensor:
         found = found.bitwise_xor_((found >> shift).bitwise_and_(2 ** (32 - shift) - 1))
         if factor is not None:
             found = found.mul_(factor)
-    return found
-
-
-def draw(
-    shapes: Sequence[Sequence[torch.Size]], keep: Sequence[Tensor], keys: Tensor, dtype: torch.dtype
-) -> list[list[Tensor]]:
-    """Masks (K, …) of each layer and call: 0, or else what keeps the mean.
-
-    `keep` are the shares that are kept, (K, 1) of each layer. What is drawn for a member depends on its keys
-    and shares alone.
-    """
-    sizes = [math.prod(shape) for of_layer in shapes for shape in of_layer]
-    drawn = iter(torch.split(bits(keys, sum(sizes)).to(torch.float32), sizes, 1))
-    found = []
-    for share, of_layer in zip(keep, shapes, strict=True):
-        # At most: the largest bits are rounded up to the limit of a share of 1. A share of 0 has the scale 0.
-        limit, scale = share * 2.0**32 - 2.0**31, torch.where(share > 0, 1 / share, 0.0)
-        masks = [(next(drawn) <= limit).to(dtype).mul_(scale) for _ in of_layer]
-        found.append([mask.view(-1, *shape) for mask, shape in zip(masks, of_layer, strict=True)])
     return found

@@ -1,6 +1,6 @@
 """The numbers that steps of a pack are computed with besides their batches, read for many steps at a time."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ class Numbers(NamedTuple):
     table: Tensor
     """(steps, names, K)"""
     keys: Tensor
-    """Of the masks of dropout, int32 (steps, K, 2)."""
+    """Of the masks of dropout, int32 (steps, K, 2 + layers)."""
 
     @property
     def first(self) -> "Numbers":
@@ -51,15 +51,15 @@ def named(names: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, rows[:, :, None].unbind(), strict=True))
 
 
-def keep(layer: int) -> str:
-    """The name of the share that a layer of dropout keeps."""
-    return f"keep.{layer}"
+def scale(layer: int) -> str:
+    """The name of what a layer of dropout multiplies by where it keeps a place."""
+    return f"scale.{layer}"
 
 
-def without_dropout(values: Values) -> Values:
+def without_dropout(values: Values, keys: Tensor) -> tuple[Values, Tensor]:
     """The numbers with which dropout keeps all."""
-    ones = {name: torch.ones_like(value) for name, value in values.items() if name.startswith("keep.")}
-    return {**values, **ones}
+    ones = {name: torch.ones_like(value) for name, value in values.items() if name.startswith("scale.")}
+    return {**values, **ones}, masks.without(keys)
 
 
 class Read:
@@ -81,7 +81,7 @@ class Read:
         for name in self._options:
             found[name] = [float(each.engine.options.at(name, each.config.time)) for each in self._models]
         kept = [self._template.kept(model.network) for model in self._models]
-        return found | {keep(layer): list(each) for layer, each in enumerate(zip(*kept, strict=True))}
+        return found | {_keep(layer): list(each) for layer, each in enumerate(zip(*kept, strict=True))}
 
     @property
     def stays(self) -> bool:
@@ -98,12 +98,18 @@ class Read:
         read: dict[str, NDArray[np.float64]]
         read = {name: np.array([each[name] for each in readings]) for name in readings[0]}
         found = self._optimizer.prepared(read, count)
-        layers: Iterable[str] = map(keep, range(len(self._template.names)))
-        found |= {name: read[name] for name in (*self._options, *layers)}
+        shares = [read[_keep(layer)] for layer in range(len(self._template.names))]
+        found |= {name: read[name] for name in self._options}
+        found |= {scale(layer): masks.scales(each) for layer, each in enumerate(shares)}
         shape = count, len(self._models)
         table = np.stack([np.broadcast_to(each, shape) for each in found.values()], 1)
         records = [(model.engine.record, model.engine.update.pending) for model in self._models]
         steps = np.array([record.steps + (pending << 40) for record, pending in records])
-        keys = masks.keys(self._seeds, steps + np.arange(1 - count, 1)[:, None])
+        keys = masks.keys(self._seeds, steps + np.arange(1 - count, 1)[:, None], shares)
         sent_table = sent(torch.from_numpy(table).to(like.dtype), like.device)
         return Numbers(tuple(found), sent_table, sent(torch.from_numpy(keys), like.device))
+
+
+def _keep(layer: int) -> str:
+    """The name of the share that a layer of dropout keeps."""
+    return f"keep.{layer}"

@@ -15,7 +15,7 @@ from helixband.training.parts.clip import clip_norms_of_rows, clip_values_of_row
 from helixband.training.parts.constrain import ConstrainRows
 from helixband.training.parts.update import gradients_of
 from helixband.training.steps import masks
-from helixband.training.steps.numbers import Numbers, Read, Reading, Values, keep, without_dropout
+from helixband.training.steps.numbers import Numbers, Read, Reading, Values, scale, without_dropout
 from helixband.training.steps.packable import has_library_loss
 from helixband.training.steps.rows import Lent, Rows, give_back
 from helixband.training.steps.stacked import StackedOptimizer, trained_names
@@ -54,7 +54,8 @@ class Pack:
         self._averages = Rows(averages) if averages else None
         self.read = Read(members, self._optimizer, template, self._averages is not None)
         self._constrained = self._make_constraints()
-        self._shapes: dict[Any, list[list[torch.Size]]] = {}
+        self._shapes: dict[Any, tuple[list[list[torch.Size]], Tensor]] = {}
+        """Of the masks of dropout, and the numbers of their places, by the shapes of a batch."""
         self._may_read_itself = not all(has_library_loss(member) for member in members)
         self._before: dict[str, Tensor] = {}
         self._waiting = self._take_waiting(trained)
@@ -234,7 +235,7 @@ class Pack:
         self._before = {name: value.clone() for name, value in self._buffers.items()}
         try:
             values, keys = self.numbers([self.read.now()], 1).of(0)
-            losses, results = self.compute(batches, without_dropout(values), keys)
+            losses, results = self.compute(batches, *without_dropout(values, keys))
             gradients = self.gradients(losses).unbind()
             buffers = [
                 {name: value[k].clone() for name, value in self._buffers.items()}
@@ -298,9 +299,11 @@ class Pack:
         if key not in self._shapes:
             tensors = {name: value[0] for name, value in self._inputs.items()}
             tensors |= {name: value[0].clone() for name, value in self._buffers.items()}
-            self._shapes[key] = self.template.shapes(tensors, map_leaves(lambda leaf: leaf[0], x))
-        kept = [values[keep(layer)] for layer in range(len(self.template.names))]
-        return masks.draw(self._shapes[key], kept, keys, self._parameters.matrix.dtype)
+            shapes = self.template.shapes(tensors, map_leaves(lambda leaf: leaf[0], x))
+            self._shapes[key] = shapes, masks.places(shapes, keys.device)
+        shapes, places = self._shapes[key]
+        scales = [values[scale(layer)] for layer in range(len(self.template.names))]
+        return masks.draw(shapes, scales, keys, places)
 
     def _called(self, inputs: Any, buffers: Any, masks: Any, x: Any) -> Any:
         self.template.use(masks)
