@@ -21,7 +21,7 @@ from helixband.training.member import Member
 from helixband.training.single import tell_uncaptured
 from helixband.training.steps.captured import Captured
 
-WAIT = 0.5
+WAIT = 0.25
 """How long trials wait for others in the place of those that left, as a share of the epoch before."""
 
 
