@@ -4,7 +4,7 @@ A replay leaves out what stands between a network and the operators: its modules
 the gradients. It calls the same operators on the same places, and so it gives the same bits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -92,7 +92,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if torch.Tag.nondeterministic_seeded in operator.tags:
+        if _draws(operator, args, kwargs or {}):
             raise TapeError(f"it draws random numbers ({operator.name()})")
         if operator is _LIFT:  # of a tensor that Python has just made of numbers
             operator, args = _CLONE, (args[0].clone(),)
@@ -140,6 +140,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._storages.add(_storage(value))
                 self.last.append(call)
         return new
+
+
+def _draws(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operator draws random numbers. Attention does where it has dropout."""
+    names = [each.name for each in operator._schema.arguments]
+    share = {**dict(zip(names, args, strict=False)), **kwargs}.get("dropout_p", 0.0)
+    return torch.Tag.nondeterministic_seeded in operator.tags and ("dropout_p" not in names or share > 0)
 
 
 def _tells_numbers(operator: Any, args: Sequence[Any]) -> bool:
