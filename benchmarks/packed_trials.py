@@ -91,7 +91,7 @@ def measure(name: str, count: int, rounds: int, args: Namespace) -> dict[str, An
     task = TASKS[name]()
     found: dict[str, list[float]] = {"one after another": [], "together": []}
     eager, packed = make_members(task, count, args), make_members(task, count, args)
-    stepper = Captured() if choose_device(args.cpu).type == "cuda" else Packed()
+    stepper = Captured()
     bare = make_members(task, count, args) if choose_device(args.cpu).type == "cuda" else []
     for number in range(rounds + 1):
         times = {"one after another": seconds_of(eager, None), "together": seconds_of(packed, stepper)}

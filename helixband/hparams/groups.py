@@ -112,7 +112,7 @@ class Training(Hparams):
         'How the network computes: "32", "tf32", or in 16 bits, "bf16" or "16".',
         short="prec",
     )
-    capture: bool = hparam(True, "On a GPU, capture a step and replay it; false computes each.")
+    capture: bool = hparam(True, "On a GPU and in packs, replay steps; false computes each.")
     epoch_steps: int = hparam(
         None,
         "An epoch is so many batches of the training data, which go on from epoch to epoch; for sets "

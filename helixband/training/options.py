@@ -240,7 +240,7 @@ class TrainingOptions:
         one_of("32", "tf32", "bf16", "16"),
         'How the network computes: "32", "tf32", or in 16 bits, "bf16" or "16".',
     )
-    capture: bool = option(True, yes_or_no, "On a GPU, capture a step and replay it; false computes each.")
+    capture: bool = option(True, yes_or_no, "On a GPU and in packs, replay steps; false computes each.")
     epoch_steps: int | None = option(
         None,
         optional(whole(1)),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from helixband import interruption
 from helixband.nested import nbytes
 from helixband.training import graphs, tape
 from helixband.training.member import Batch, Model, StepResult
@@ -73,6 +74,7 @@ class Block:
         """Take the steps of some rounds, each of a batch of each member; what each gave."""
         self._fill(rounds, numbers)
         for _ in rounds:
+            interruption.check()  # on a CPU a block can take long
             self._replay()
         count = len(rounds)
         flat = [each[:count].clone() if isinstance(each, Tensor) else each for each in self._results]
