@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 SHIM = Path(__file__).with_suffix(".c")
-LOADED = ("helixband.run.experiment", "torch._dynamo", "h5py", "pybigtools", "sklearn.metrics", "scipy.stats")
+LOADED = ("helixband.run.experiment", "h5py", "pybigtools", "sklearn.metrics", "scipy.stats")
 """What a run imports: here once, and not in every fork."""
 
 WAYS = ("fails", "full disk", "lost")

@@ -57,13 +57,13 @@ class Model(RegressionModel):
         return {"draw": np.random.random()}
 """
 
-# One process imports torch, and what the first optimizer would import for a second. It forks a run for each
-# entry of `delays`, killed after so many seconds; the last one is left to finish. Of every other run the time
-# counts from the moment at which it has its lock, so that kills hit it at work on a busy machine too.
+# One process imports torch. It forks a run for each entry of `delays`, killed after so many seconds; the last
+# one is left to finish. Of every other run the time counts from the moment at which it has its lock, so that
+# kills hit it at work on a busy machine too.
 LAUNCHER = """
 import json, os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import helixband.run.experiment, torch._dynamo
+import helixband.run.experiment
 from helixband.run import command
 import helixband.training.keeper as keeper
 keeper.SECONDS_BETWEEN_WRITES = float(sys.argv[2])

@@ -159,7 +159,7 @@ def test_a_hook_of_an_optimizer_or_of_all_is_called_at_each_step(of_all: bool, w
 
 
 def test_a_profiler_sees_the_steps_of_an_optimizer() -> None:
-    with torch.profiler.profile() as profiler:
+    with torch.profiler.profile(acc_events=True) as profiler:
         trained(Plain, 1)
     counts = {event.key: event.count for event in profiler.key_averages()}
     assert counts["Optimizer.step#SGD.step"] == 2
