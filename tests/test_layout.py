@@ -220,8 +220,8 @@ FILES = {
         ".",
     ],
     "training": [
-        "constants ended feed forward_errors gradients guard keeper losses meters modes objects optimizers",
-        "compiler curves drawing graphs portions processes residence rows schedules tape turns unique way",
+        "constants ended feed forward_errors gradients guard keeper meters modes objects optimizers tape",
+        "compiler curves drawing graphs losses portions processes residence rows schedules turns unique way",
         "batch_metrics distributed foreign options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",
         "configuration monte_carlo parts.average parts.freeze parts.schedule parts.update plain",

@@ -44,12 +44,8 @@ class _Later(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         def load(name: str) -> Any:
-            if not name.startswith("__"):  # which is asked of any module
-                with self._lock:
-                    if not self._begun:
-                        self._begun = True
-                        self._loader.exec_module(module)
-                        del vars(module)["__getattr__"]
+            if name == "__all__" or not name.startswith("__"):  # others are asked of any module
+                self._load(module)
                 if name in vars(module):
                     return vars(module)[name]
             raise AttributeError(
@@ -57,3 +53,16 @@ class _Later(importlib.abc.Loader):
             )
 
         vars(module)["__getattr__"] = load
+
+    def _load(self, module: ModuleType) -> None:
+        with self._lock:
+            if self._begun:
+                return
+            self._begun, later = True, vars(module)["__getattr__"]
+            try:
+                self._loader.exec_module(module)
+            except BaseException:
+                self._begun = False
+                raise
+            if vars(module).get("__getattr__") is later:
+                del vars(module)["__getattr__"]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from helixband.errors import DataError, DefinitionError
 from helixband.losses.base import MaskedLoss, beside, paired
 from helixband.metrics import no_class_row
+from helixband.training import tape
 
 Criterion = Callable[..., Tensor]
 
@@ -206,8 +207,9 @@ def divided(criterion: Criterion, weigh: Weigher, input: Tensor, target: Tensor)
     if not isinstance(weight, Tensor):  # of soft labels, or a sum
         return criterion(input, target), weight
     counts = weight != 0
-    # Of several models at once there is no one truth.
-    if counts.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(counts) and counts:
+    # Of several models at once there is no one truth, and of a step that is replayed none for good.
+    is_one = counts.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(counts)
+    if is_one and not tape.is_recording() and counts:
         return criterion(input, target), weight
     seen = input.where(counts, input.detach())  # through which no gradient comes where none counts
     return criterion(seen, target).where(counts, 0.0), weight

@@ -11,7 +11,7 @@ import torch
 
 from helixband import interruption
 from helixband.errors import DataError
-from helixband.nested import length
+from helixband.nested import length, nbytes
 from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
 from helixband.training.member import Member, Model
 from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet
@@ -78,8 +78,11 @@ def _in_blocks(running: list[Member], stepper: Stepper) -> None:
 
 
 def _read_ahead(running: Sequence[Member], waiting: dict[Member, deque[Any]], most: int) -> None:
-    """Read batches in turn until there are so many of each member, or one has no other."""
-    while max(len(waiting[member]) for member in running) < most:
+    """Read batches in turn until there are so many of each member, or 64 MB of all, or one has no other."""
+    while (there := max(len(waiting[member]) for member in running)) < most:
+        of_round = sum(nbytes(waiting[member][0]) for member in running if waiting[member])
+        if there * of_round >= BYTES_AHEAD:
+            return
         for member in running:
             batch = member.next_batch()
             if batch is not None:
@@ -88,6 +91,9 @@ def _read_ahead(running: Sequence[Member], waiting: dict[Member, deque[Any]], mo
                 waiting[member].clear()
         if len({len(waiting[member]) for member in running}) > 1 or batch is None:
             return
+
+
+BYTES_AHEAD = 64 << 20
 
 
 class Evaluated(NamedTuple):

@@ -50,6 +50,11 @@ def recorded(compute: Callable[[], Any]) -> Callable[[], None]:
     return replay
 
 
+def is_recording() -> bool:
+    """Whether a computation is recorded, which may not look at numbers."""
+    return _Recorder.is_on
+
+
 class _Call(NamedTuple):
     """A call of an operator. Tensors that the computation makes are put into its arguments."""
 
@@ -69,6 +74,8 @@ class _Call(NamedTuple):
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the operators that are called in its context."""
 
+    is_on = False
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch would import its compiler for it
@@ -83,7 +90,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.last: list[_Call] = []
         """The last call that makes or takes each of them."""
 
+    def __enter__(self) -> Any:
+        type(self).is_on = True
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
     def __exit__(self, *raised: Any) -> None:
+        type(self).is_on = False
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
         for number, call in enumerate(self.last):
             call.ends.append(number)

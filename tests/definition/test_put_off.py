@@ -71,3 +71,22 @@ for each in threads:
 print(found_by)
 """
     assert said(code, tmp_path) == ["['suggest', 'suggest', 'suggest', 'suggest']"]
+
+
+def test_all_of_the_part_is_imported_with_a_star(tmp_path: Path) -> None:
+    assert said("from hyperopt.atpe import *\nprint(callable(suggest))", tmp_path) == ["True"]
+
+
+def test_an_import_that_failed_is_tried_again(tmp_path: Path) -> None:
+    code = """
+import hyperopt
+
+sys.modules["scipy.stats"] = None
+try:
+    hyperopt.atpe.suggest
+except ImportError as error:
+    print("scipy.stats" in str(error))
+del sys.modules["scipy.stats"]
+print(callable(hyperopt.atpe.suggest))
+"""
+    assert said(code, tmp_path) == ["True", "True"]

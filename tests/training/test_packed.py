@@ -21,7 +21,7 @@ from helixband.training.fit import close_epoch, fit
 from helixband.training.member import Member
 from helixband.training.passes import train_pass
 from helixband.training.schedules import LinearSchedule, StepSchedule
-from helixband.training.steps import packed
+from helixband.training.steps import template as template_of_packs
 from helixband.training.steps.eager import Eager
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packed import Packed
@@ -547,7 +547,7 @@ def test_members_are_packed_with_unfolded_convolutions(monkeypatch: pytest.Monke
         template.unfold(True)
         return template
 
-    monkeypatch.setattr(packed, "Template", unfolding)
+    monkeypatch.setattr(template_of_packs, "Template", unfolding)
     assert_packed_as_alone([lambda n=n: make(n) for n in range(3)])
 
 

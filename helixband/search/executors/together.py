@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
-from base_model import BaseModel
+from base_model import BaseModel, choose_device
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Row, Trial
@@ -65,7 +65,9 @@ class Together:
         """The documents of trials that were given, and cannot run beside others."""
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
-        self._stepper = Captured(self._tell_alone, tell_uncaptured, self._tell_apart)
+        # On a CPU, a lone trial that needs no masks of a pack keeps its last digits by itself.
+        on_gpu = choose_device(trainer.args.cpu).type == "cuda"
+        self._stepper = Captured(self._tell_alone, tell_uncaptured, self._tell_apart, takes_one=on_gpu)
 
     def work(self) -> None:
         """Train what is given, without end."""

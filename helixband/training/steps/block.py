@@ -42,11 +42,13 @@ class Block:
     it counts on the device.
     """
 
-    def __init__(self, pack: Pack, batches: Sequence[Batch], numbers: Numbers) -> None:
-        """Capture the step, given a batch of each member and the numbers of a step; the pack stays as it is.
+    def __init__(self, pack: Pack, rounds: Sequence[Sequence[Batch]], numbers: Numbers) -> None:
+        """Capture the step, given rounds of a batch of each member and the numbers of a step.
 
+        The pack stays as it is. The step of the first round is captured, that of the last is compared.
         Raises `CaptureError`, and `torch.OutOfMemoryError` where memory does not suffice.
         """
+        batches = rounds[0]
         self._pack, self.names = pack, numbers.names
         # A member's own may go or change while the block serves other members.
         self._criterion = copy.deepcopy(pack.members[0].model.criterion)
@@ -56,7 +58,7 @@ class Block:
         try:
             self._make_room(batches, numbers)
             self._fill([batches], numbers)
-            self._replay = self._recorded()
+            self._replay = self._recorded(rounds[-1], numbers)
         except (CaptureError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -114,15 +116,15 @@ class Block:
                     place.index_copy_(0, at, each[None])
             at.add_(1)
 
-    def _recorded(self) -> Callable[[], Any]:
+    def _recorded(self, others: Sequence[Batch], numbers: Numbers) -> Callable[[], Any]:
         """What takes a step when it is called, tried beside the step computed; nothing stays of it."""
         before = self._state()
         try:
-            return self._tried()
+            return self._tried(others, numbers)
         finally:
             self._put_back(before)
 
-    def _tried(self) -> Callable[[], Any]:
+    def _tried(self, others: Sequence[Batch], numbers: Numbers) -> Callable[[], Any]:
         attributes = self._pack.template.attributes()
         self._warm_up()
         if self._pack.template.attributes() != attributes:
@@ -132,6 +134,7 @@ class Block:
         self._at.zero_()
         replay = self._recorder()
         self._put_back(after_one)
+        self._fill([others], numbers)
         self._turn_around()
         self._warm_up()
         computed = self._outcome()

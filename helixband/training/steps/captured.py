@@ -9,22 +9,25 @@ from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.block import MOST, Block, CaptureError
 from helixband.training.steps.numbers import Numbers, Reading
 from helixband.training.steps.pack import Pack
-from helixband.training.steps.packable import cannot_capture
+from helixband.training.steps.packable import cannot_capture, has_dropout
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.reads import holds_model, may_look
 from helixband.training.steps.stacks import signature
-from helixband.training.steps.taking import Copy, Steps, computed, copy_of, is_lost
-from helixband.training.steps.trying import changed_name
+from helixband.training.steps.taking import Copy, Steps, computed, copy_of
+from helixband.training.steps.trying import changed_name, is_lost
 from helixband.training.way import Way
 
 IDLE = 16
 """So many packs without members are kept, with their blocks, for others of their structures."""
+KINDS = 8
+"""So many blocks of a pack are kept, for batches of other shapes or other criteria: those used last."""
 
 
 class Captured(Packed):
     """Takes the steps of members as `Packed`, those of a lone member too, and many in one block.
 
     What a block needs is made once for a structure and a number of members, and used by all others of them.
+    Unless `takes_one`, a lone member takes its steps as with `Packed`: by itself where it has no dropout.
     `uncaptured` says why the steps of a member are computed one by one, which `tell_uncaptured` gets, too.
     """
 
@@ -33,8 +36,10 @@ class Captured(Packed):
         tell: Tell | None = None,
         tell_uncaptured: Tell | None = None,
         tell_apart: Callable[[str], None] | None = None,
+        takes_one: bool = True,
     ) -> None:
         super().__init__(tell, tell_apart)
+        self._takes_one = takes_one
         self._tell_uncaptured = tell_uncaptured
         self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()
@@ -68,7 +73,7 @@ class Captured(Packed):
 
         So may the steps of those that are never taken in blocks, whose code may also look at the model.
         """
-        if not all(map(self._is_known, self._members)):
+        if not all(map(self._is_known, self._members)) or self._goes_by_itself(self._members):
             return 1
         for member in self._members:
             self._look_at_variables(member)
@@ -88,7 +93,7 @@ class Captured(Packed):
         if len(rounds) > 1 and all(map(self._is_known, self._members)):
             groups = self._groups_of_blocks(rounds[0])
             blocks = {
-                tuple(part): block for group in groups for part, block in self._blocks_of(group, rounds[0])
+                tuple(part): block for group in groups for part, block in self._blocks_of(group, rounds)
             }
             rounds = rounds[: min((block.steps for block in blocks.values()), default=1)]
             found: dict[Member, list[StepResult | None]] = {}
@@ -114,17 +119,18 @@ class Captured(Packed):
             if self._may_be_captured(member):
                 kind = self._key(member), signature(batch), self._criteria[member]
                 groups.setdefault(kind, []).append(member)
-        return [part for members in groups.values() for part in self._cut(members)]
+        parts = [part for members in groups.values() for part in self._cut(members)]
+        return [part for part in parts if not self._goes_by_itself(part)]
 
     def _blocks_of(
-        self, members: list[Member], batches: Sequence[Batch]
+        self, members: list[Member], rounds: Sequence[Sequence[Batch]]
     ) -> Iterator[tuple[list[Member], Block]]:
         """The blocks of these members for such batches, several where memory does not suffice for one.
 
         Where there can be none, that is told.
         """
         try:
-            yield members, self._block(members, batches)
+            yield members, self._block(members, rounds)
             return
         except torch.OutOfMemoryError as error:
             reason, is_short = f"OutOfMemoryError: {error}", True
@@ -134,23 +140,26 @@ class Captured(Packed):
             self._free(members)
         if is_short and len(members) > 1:
             size = self._halve(members)
-            yield from self._blocks_of(members[:size], batches)
-            yield from self._blocks_of(members[size:], batches)
+            yield from self._blocks_of(members[:size], rounds)
+            yield from self._blocks_of(members[size:], rounds)
             return
         for member in members:
             self._compute_each(member, reason)
 
-    def _block(self, members: list[Member], batches: Sequence[Batch]) -> Block:
+    def _block(self, members: list[Member], rounds: Sequence[Sequence[Batch]]) -> Block:
         """The block of these members; raises `CaptureError` and `torch.OutOfMemoryError`."""
-        pack, own = self._pack(members), [batches[self._members.index(member)] for member in members]
+        pack, places = self._pack(members), [self._members.index(member) for member in members]
+        own = [[batches[place] for place in places] for batches in rounds]
         return self._block_for(pack, own, pack.numbers([pack.read.now()], 1))
 
-    def _block_for(self, pack: Pack, batches: Sequence[Batch], numbers: Numbers) -> Block:
-        kind = signature(batches[0]), self._criteria[pack.members[0]], numbers.names, pack.wants_y_pred
+    def _block_for(self, pack: Pack, rounds: Sequence[Sequence[Batch]], numbers: Numbers) -> Block:
+        kind = signature(rounds[0][0]), self._criteria[pack.members[0]], numbers.names, pack.wants_y_pred
         blocks = self._blocks.setdefault(pack, {})
-        if kind not in blocks:
-            blocks[kind] = Block(pack, batches, numbers)
-        return blocks[kind]
+        block = blocks.pop(kind, None) or Block(pack, rounds, numbers)
+        blocks[kind] = block  # as the latest
+        if len(blocks) > KINDS:
+            del blocks[next(iter(blocks))]
+        return block
 
     def _run(
         self, block: Block, members: list[Member], rounds: Sequence[Sequence[Batch]]
@@ -172,7 +181,7 @@ class Captured(Packed):
         before, error = copy_of(pack), None
         try:
             if numbers.names != block.names:  # as where a decay begins to be more than 0
-                block = self._block_for(pack, chosen[0], numbers.first)
+                block = self._block_for(pack, chosen, numbers.first)
             return _by_member(members, block.run(chosen, numbers))
         except Exception as raised:
             error = raised
@@ -257,7 +266,11 @@ class Captured(Packed):
             self._tell_uncaptured(member, reason)
 
     def _goes_alone(self, members: list[Member]) -> bool:
-        return len(members) == 1 and (members[0] not in self._begun or members[0] in self.alone)
+        is_left_out = members[0] not in self._begun or members[0] in self.alone
+        return len(members) == 1 and (is_left_out or self._goes_by_itself(members))
+
+    def _goes_by_itself(self, members: list[Member]) -> bool:
+        return not self._takes_one and len(members) == 1 and not has_dropout(members[0].model.network)
 
     def _made(self, members: list[Member]) -> Pack:
         kind = self._key(members[0]), len(members)

@@ -24,8 +24,9 @@ from helixband.training.steps.packable import (
 from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import counts_apart
 from helixband.training.steps.stacks import signature
-from helixband.training.steps.template import Template
+from helixband.training.steps.template import Templates
 from helixband.training.steps.trying import (
+    COUNTS_APART,
     Found,
     difference,
     exact,
@@ -66,8 +67,7 @@ class Packed(Eager):
         """Of an epoch under way; None where no code of the definition runs within it."""
         self._moving: WeakSet[Member] = WeakSet()
         """The members whose criterion changes as it is called."""
-        self._templates: dict[Hashable, Template] = {}
-        """By structure and number of members."""
+        self._templates = Templates()  # by structure and number of members
         self._apart: dict[Hashable, str] = {}
         """The structures whose losses are computed member by member, and why."""
         self._told_apart: set[str] = set()
@@ -117,6 +117,8 @@ class Packed(Eager):
         """Whether there is all that the steps of an epoch change: it takes its next step with others."""
         if member not in self._ready and not needs_own_step(member):
             self._ready.add(member)
+            if member in self._tried and counts_apart(member.model):  # as of a layer that is trained again
+                self._leave_out(member, COUNTS_APART)
         return member in self._ready
 
     def _has_changed(self, member: Member) -> bool:
@@ -276,7 +278,7 @@ class Packed(Eager):
             if kind := self._variables_of(member).iterator:
                 found = f"its network or loss reads an iterator ({kind}), whose place cannot be put back"
             elif counts_apart(member.model):
-                found = "its parameters have had different numbers of steps"
+                found = COUNTS_APART
             else:
                 found = own_pass(member, batch, self._variables_of(member))
         if isinstance(found, str):
@@ -372,11 +374,9 @@ class Packed(Eager):
 
     def _made(self, members: list[Member]) -> Pack:
         """A pack of these members."""
-        key = self._key(members[0])
-        template = self._templates.get((key, len(members)))
-        if template is None:
-            template = self._templates[key, len(members)] = Template(members[0].model.network)
-            template.allow(name for name, _ in self._configurations.get(members[0], ()))
+        kind = self._key(members[0]), len(members)
+        reads = (name for name, _ in self._configurations.get(members[0], ()))
+        template = self._templates.of(kind, members[0].model.network, reads)
         return Pack(members, template, self._at_once(members))
 
     def _at_once(self, members: list[Member]) -> bool:

@@ -53,8 +53,3 @@ def computed(pack: Pack, rounds: Sequence[Sequence[Batch]], numbers: Numbers) ->
         pack.note(norms)
     pack.count(len(rounds))
     return found
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether an error is the device's, which computes nothing from then on."""
-    return str(error).startswith("CUDA error")

@@ -1,6 +1,7 @@
 """A network of a structure that computes with any member's tensors, its dropout by masks that it is given."""
 
 import copy
+import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from helixband.training.objects import walk
 from helixband.training.steps.described import LIFTED, is_of_training, structure
 from helixband.training.steps.unfolded import unfoldable
 
+MOST = 64
 _WHOLE_CHANNELS: dict[type[nn.Module], int] = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
 """How many dimensions at the end one draw of these layers is for."""
 
@@ -46,6 +48,13 @@ class Template:
         for config in self._configs:
             config.allowed = frozenset(names)
 
+    @torch.no_grad()
+    def spoil(self) -> None:
+        """Have what computes with its own tensors, as a hook on a gradient might, give no number."""
+        for each in (*self.network.parameters(), *self.network.buffers()):
+            if each.is_floating_point() or each.is_complex():
+                each.fill_(math.nan)
+
     def unfold(self, unfolds: bool) -> None:
         """Take convolutions as products of matrices, or not."""
         self.is_undecided = False
@@ -72,6 +81,25 @@ class Template:
         with torch.no_grad():
             torch.func.functional_call(self.network, tensors, (x,))
         return [layer.seen for layer in self._layers]
+
+
+class Templates:
+    """The templates of kinds of networks, `MOST` at most: those used last."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, Template] = {}
+
+    def of(self, kind: Hashable, network: nn.Module, reads: Iterable[str]) -> Template:
+        """That of a kind, made from a network which reads these names of its configuration."""
+        template = self._held.pop(kind, None)
+        if template is None:
+            template = Template(network)
+            template.spoil()
+            template.allow(reads)
+        self._held[kind] = template
+        if len(self._held) > MOST:
+            del self._held[next(iter(self._held))]
+        return template
 
 
 class Guarded(Config):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
 from helixband import randomness
 from helixband.nested import leaves, length, map_leaves
@@ -20,6 +21,7 @@ from helixband.training.steps.stacked import lacks_state, trained_names
 
 TOLERANCE = 1e-5
 """How much a number may differ, relative to the largest, or to 1 if that is smaller."""
+COUNTS_APART = "its parameters have had different numbers of steps"
 OF_GRADIENTS = 1e-4
 """How much gradients may differ, relative to the largest."""
 
@@ -39,7 +41,27 @@ class Found(NamedTuple):
 
 
 def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
-    """What the member's own network makes of a batch, or why it cannot be packed; it stays as it was."""
+    """What the member's own network makes of a batch, or why it cannot be packed; it stays as it was.
+
+    An error is a reason, too: a step of its own may do without what failed, or else fails by it.
+    """
+    try:
+        return _own_pass(member, batch, variables)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        if is_lost(error):
+            raise
+        told = (str(error).splitlines() or [""])[0]
+        return f"its first batch failed when it was tried: {type(error).__name__}: {told}"
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error is the device's, which computes nothing from then on."""
+    return str(error).startswith("CUDA error")
+
+
+def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
     model = member.model
     x, y, *weight = map_leaves(Tensor.clone, batch)
     versions, reads = [each._version for each in _tensors(x)], model.config.schedules_read
@@ -56,7 +78,10 @@ def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         before = variables.described()
         model.config.names_read.clear()
         try:
-            output = model.forward(x)  # type: ignore[attr-defined]
+            with _Hooks() as hooks:
+                output = model.forward(x)  # type: ignore[attr-defined]
+            if hooks.put:
+                return "its network puts hooks on tensors as it computes"
             if model.config.schedules_read != reads:
                 return "its network reads a schedule of the configuration"
             if [each._version for each in _tensors(x)] != versions:
@@ -85,6 +110,16 @@ def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         buffers = {name: value.detach().clone() for name, value in model.network.named_buffers()}
     flat = torch.cat([each.reshape(-1) for each in gradients])
     return Found(loss.detach(), y_pred, buffers, flat, configuration, moves)
+
+
+class _Hooks(TorchFunctionMode):
+    """Notes whether hooks are put on tensors, which can look at any number of a gradient."""
+
+    put = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.put = self.put or func is Tensor.register_hook
+        return func(*args, **(kwargs or {}))
 
 
 def changed_name(before: Mapping[str, Hashable], now: Mapping[str, Hashable]) -> str | None:
