@@ -79,8 +79,9 @@ def _in_blocks(running: list[Member], stepper: Stepper) -> None:
 
 def _read_ahead(running: Sequence[Member], waiting: dict[Member, deque[Any]], most: int) -> None:
     """Read batches in turn until there are so many of each member, or 64 MB of all, or one has no other."""
+    of_round = 0
     while (there := max(len(waiting[member]) for member in running)) < most:
-        of_round = sum(nbytes(waiting[member][0]) for member in running if waiting[member])
+        of_round = of_round or sum(nbytes(waiting[member][0]) for member in running if waiting[member])
         if there * of_round >= BYTES_AHEAD:
             return
         for member in running:
