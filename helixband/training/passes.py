@@ -82,7 +82,7 @@ def _read_ahead(running: Sequence[Member], waiting: dict[Member, deque[Any]], mo
     of_round = 0
     while (there := max(len(waiting[member]) for member in running)) < most:
         of_round = of_round or sum(nbytes(waiting[member][0]) for member in running if waiting[member])
-        if there * of_round >= BYTES_AHEAD:
+        if there > 1 and there * of_round >= BYTES_AHEAD:  # of a single round no block would be made
             return
         for member in running:
             batch = member.next_batch()

@@ -205,3 +205,35 @@ def test_a_lone_member_is_captured_only_where_the_stepper_takes_one() -> None:
         assert torch.equal(one, other)
     _, ways = lone(True)
     assert ways == ["captured"] * 3
+
+
+SCALES = [1.0]
+
+
+class Rescaling:
+    """A generator that changes a variable which the network reads."""
+
+    def __iter__(self) -> Any:
+        for start in range(0, 40, 8):
+            SCALES[0] = 1.0 if start < 24 else 3.0
+            yield X[start : start + 8], X[start : start + 8].mean((1, 2))[:, None]
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(12, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(x.flatten(1)) * SCALES[0]
+        return found
+
+
+def test_a_variable_that_the_generator_changes_has_the_value_of_each_batch() -> None:
+    def rescaled(seed: int) -> Member:
+        SCALES[0] = 1.0
+        one = make(seed, of_network(lambda config: Scaled()))
+        return one.model.as_member(Rescaling(), one.val, 3, None, seed)  # type: ignore[attr-defined, no-any-return]
+
+    told = told_of_equal_weights([lambda: rescaled(1)])
+    assert told == ["its network or loss reads the variable SCALES, which changes"]

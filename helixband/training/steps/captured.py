@@ -45,6 +45,8 @@ class Captured(Packed):
         self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()
         self._at_first: WeakKeyDictionary[Member, Mapping[str, Hashable]] = WeakKeyDictionary()
         """The variables that the networks of members read, as they are at the beginning of an epoch."""
+        self._epochs: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
+        """How many epochs of each member have begun."""
         self._idle: dict[tuple[Hashable, int], Pack] = {}
         """Packs without members, by structure and number."""
 
@@ -54,6 +56,7 @@ class Captured(Packed):
             return
         variables = self._variables_of(member)
         self._at_first[member] = variables.described()
+        self._epochs[member] = self._epochs.get(member, 0) + 1
         reason = cannot_capture(member)
         if reason is None and (variables.sees_model or holds_model(member.model.network)):
             reason = "its network or loss can read the model, which changes"
@@ -77,9 +80,17 @@ class Captured(Packed):
             return 1
         for member in self._members:
             self._look_at_variables(member)
+        if any(map(self._may_change_by_reading, self._members)):
+            return 1
         captured = [self._may_be_captured(member) for member in self._members]
         others = [each for each, is_captured in zip(self._members, captured, strict=True) if not is_captured]
         return MOST if any(captured) and not any(each.is_read_by_code for each in others) else 1
+
+    def _may_change_by_reading(self, member: Member) -> bool:
+        """Whether reading a batch may change a variable that the network reads, as an epoch is to show."""
+        if not self._may_be_captured(member) or self._epochs[member] > 1:
+            return False
+        return bool(self._at_first[member]) and member.is_read_by_code
 
     def _look_at_variables(self, member: Member) -> None:
         """Have the steps of a member computed one by one where a variable that its network reads changes."""
