@@ -129,6 +129,11 @@ def test_batches_of_different_lengths_are_evaluated_as_if_they_were_padded(dtype
     class Named(Model):
         class_names = ("O", "B-a", "I-a")
 
+        def init_model(self) -> None:
+            super().init_model()
+            for weights in self.network.parameters():  # of which sums are exact, so that ties remain ties
+                weights.data = (weights.data * 64).round() / 64
+
     sets = [table(6, seed=length, length=length) for length in (9, 14, 14, 7)]
     short = [(x, (np.abs(y) % 3).astype(dtype)) for x, y in sets]
     long = [
