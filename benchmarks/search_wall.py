@@ -296,7 +296,7 @@ def main() -> None:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--max-epochs", type=int, default=27, help="R of Hyperband [%(default)s]")
     parser.add_argument("--cores", type=int, default=2, help="[%(default)s]")
-    parser.add_argument("--pack", type=int, default=8, help="trials of ours in a process [%(default)s]")
+    parser.add_argument("--pack", type=int, default=16, help="trials of ours in a process [%(default)s]")
     parser.add_argument("--rounds", type=int, default=3, help="the median counts [%(default)s]")
     parser.add_argument("--only", choices=list(SEARCHES), help="this search alone, untimed, over --data")
     parser.add_argument("--data", help="the folder of the example's data, for --only")
