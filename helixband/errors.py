@@ -125,6 +125,11 @@ def in_one_line(value: Any) -> str:
     return text if len(text) <= LONGEST_TEXT and "\n" not in text else f"{type(value).__name__}(…)"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; empty where it says nothing."""
+    return (str(error).splitlines() or [""])[0]
+
+
 class HelixbandError(Exception):
     """Something that the user can correct; the message is the whole explanation."""
 

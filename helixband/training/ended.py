@@ -4,6 +4,14 @@ from enum import StrEnum
 
 from helixband.errors import TrainingError
 
+LOST = "CUDA error: "
+"""What CUDA's errors begin with after which a process computes nothing more there."""
+
+
+def lost_device(error: BaseException) -> bool:
+    """Whether an error says that the device computes nothing more in this process."""
+    return str(error).startswith(LOST)
+
 
 class Ended(StrEnum):
     """Why a training goes no further; a string, so that JSON holds it."""

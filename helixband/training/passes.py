@@ -95,6 +95,7 @@ def _read_ahead(running: Sequence[Member], waiting: dict[Member, deque[Any]], mo
 
 
 BYTES_AHEAD = 64 << 20
+"""The bytes of batches that are read ahead, but for two steps of each member."""
 
 
 class Evaluated(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from helixband import interruption, randomness
-from helixband.errors import HelixbandWarning
+from helixband.errors import HelixbandWarning, first_line
 from helixband.nested import leaves, map_leaves, named_leaves
 from helixband.training import graphs
 from helixband.training.engine import Engine
@@ -83,8 +83,7 @@ class Replay:
         except CaptureError:
             raise
         except Exception as error:
-            told = (str(error).splitlines() or [""])[0]
-            raise CaptureError(f"{type(error).__name__}: {told}") from error
+            raise CaptureError(f"{type(error).__name__}: {first_line(error)}") from error
 
     @torch.no_grad()
     def take(self, model: Any) -> None:

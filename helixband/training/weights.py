@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from helixband.errors import StorageError, UsageError
+from helixband.errors import StorageError, UsageError, first_line
 from helixband.files import open_to_read
 from helixband.results import checkpoints
 
@@ -81,7 +81,7 @@ def _content(file: io.BufferedReader, where: str, trusted: bool) -> Any:
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        reason = first_line(error) or type(error).__name__
         if not (isinstance(error, pickle.UnpicklingError | RuntimeError) and _CODE.search(str(error))):
             if isinstance(error, pickle.UnpicklingError):  # its first line tells how to run code all the same
                 reason = "it is no file of torch"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helixband.results.directory import Row
-from helixband.training.ended import Ended
+from helixband.training.ended import LOST, Ended
 
 Document = dict[str, Any]
 Report = Callable[[str, Row], None]
@@ -66,17 +66,8 @@ class Task:
         return 0 < epoch <= len(self.floors) and best_reward < self.floors[epoch - 1]
 
 
-_LOST = "CUDA error: "
-"""What CUDA's errors begin with after which a process computes nothing more there."""
-
-
 class DeviceLost(Exception):
     """The device of a process is lost, and the process of no more use."""
-
-
-def lost_device(error: BaseException) -> bool:
-    """Whether an error says that the device computes nothing more in this process."""
-    return str(error).startswith(_LOST)
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ class Outcome:
     @property
     def has_lost_device(self) -> bool:
         """Whether it has taken the device with it, as seen from its process."""
-        return self.error is not None and _LOST in self.error and not self.out_of_memory
+        return self.error is not None and LOST in self.error and not self.out_of_memory
 
     @property
     def hopeless(self) -> bool:

@@ -11,10 +11,10 @@ from base_model import BaseModel, choose_device
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Row, Trial
-from helixband.search.executors.task import DeviceLost, Task, lost_device
+from helixband.search.executors.task import DeviceLost, Task
 from helixband.search.executors.trial import Trained, Trainer
 from helixband.training import snapshot
-from helixband.training.ended import Ended
+from helixband.training.ended import Ended, lost_device
 from helixband.training.fit import fit
 from helixband.training.holdings import changed, look
 from helixband.training.member import Member

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from helixband import interruption
+from helixband.errors import first_line
 from helixband.nested import nbytes
 from helixband.training import graphs, tape
 from helixband.training.member import Batch, Model, StepResult
@@ -62,8 +63,7 @@ class Block:
         except (CaptureError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            told = (str(error).splitlines() or [""])[0]
-            raise CaptureError(f"{type(error).__name__}: {told}") from error
+            raise CaptureError(f"{type(error).__name__}: {first_line(error)}") from error
 
     def _make_room(self, batches: Sequence[Batch], numbers: Numbers) -> None:
         shape = self.steps, len(batches)

@@ -5,6 +5,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from helixband.errors import first_line
+from helixband.training.ended import lost_device
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.block import MOST, Block, CaptureError
 from helixband.training.steps.numbers import Numbers, Reading
@@ -14,7 +16,7 @@ from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.reads import holds_model, may_look
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.taking import Copy, Steps, computed, copy_of
-from helixband.training.steps.trying import changed_name, is_lost
+from helixband.training.steps.trying import changed_name
 from helixband.training.way import Way
 
 IDLE = 16
@@ -102,10 +104,8 @@ class Captured(Packed):
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
         rounds = _alike(rounds)
         if len(rounds) > 1 and all(map(self._is_known, self._members)):
-            groups = self._groups_of_blocks(rounds[0])
-            blocks = {
-                tuple(part): block for group in groups for part, block in self._blocks_of(group, rounds)
-            }
+            groups, ends = self._groups_of_blocks(rounds[0]), (rounds[0], rounds[-1])
+            blocks = {tuple(part): block for group in groups for part, block in self._blocks_of(group, ends)}
             rounds = rounds[: min((block.steps for block in blocks.values()), default=1)]
             found: dict[Member, list[StepResult | None]] = {}
             for members, block in blocks.items():
@@ -197,12 +197,12 @@ class Captured(Packed):
         except Exception as raised:
             error = raised
         self._blocks.pop(pack, None)
-        if before is None or is_lost(error):
+        if before is None or lost_device(error):
             return self._give_up(members, error, len(rounds))
         before.put_back()
         if isinstance(error, torch.OutOfMemoryError) and len(members) > 1:
             return self._by_halves(members, chosen, numbers, error)
-        told = (str(error).splitlines() or [""])[0]
+        told = first_line(error)
         for member in members:
             self._compute_each(member, f"a captured step failed: {type(error).__name__}: {told}")
         return self._otherwise(members, chosen, numbers)
@@ -217,7 +217,7 @@ class Captured(Packed):
             return _by_member(members, computed(pack, rounds, numbers))
         except Exception as raised:
             error = raised
-        if len(members) == 1 or is_lost(error):
+        if len(members) == 1 or lost_device(error):
             return self._give_up(members, error, len(rounds))
         before.put_back()
         return self._by_halves(members, rounds, numbers, error)

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 
-from helixband.errors import DefinitionError
+from helixband.errors import DefinitionError, first_line
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.described import Itself, described
@@ -318,7 +318,7 @@ class Packed(Eager):
                 raise
             except Exception as error:
                 self._close(members)
-                told = (str(error).splitlines() or [""])[0]
+                told = first_line(error)
                 if not isinstance(error, DefinitionError):
                     told = f"torch.func refuses it: {type(error).__name__}: {told}"
                 reasons = dict.fromkeys(own, told)

@@ -14,6 +14,7 @@ from helixband.training.steps.described import LIFTED, is_of_training, structure
 from helixband.training.steps.unfolded import unfoldable
 
 MOST = 64
+"""So many templates are kept."""
 _WHOLE_CHANNELS: dict[type[nn.Module], int] = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
 """How many dimensions at the end one draw of these layers is for."""
 

@@ -11,8 +11,10 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from helixband import randomness
+from helixband.errors import first_line
 from helixband.nested import leaves, length, map_leaves
 from helixband.training import judge
+from helixband.training.ended import lost_device
 from helixband.training.member import Batch, Member
 from helixband.training.steps.described import LIFTED, described, structure
 from helixband.training.steps.packable import has_library_loss
@@ -50,15 +52,9 @@ def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        if is_lost(error):
+        if lost_device(error):
             raise
-        told = (str(error).splitlines() or [""])[0]
-        return f"its first batch failed when it was tried: {type(error).__name__}: {told}"
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether an error is the device's, which computes nothing from then on."""
-    return str(error).startswith("CUDA error")
+        return f"its first batch failed when it was tried: {type(error).__name__}: {first_line(error)}"
 
 
 def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
