@@ -146,8 +146,8 @@ class BaseModel:
         (network, optimizer), too. `scheduler` is one or a list. `training` says what a training does besides;
         `constraints`, `scheduler_interval` and `scheduler_metric` are options of it, too.
         """
-        computes = ("compute_loss", "split_output", "train_metrics", "eval_metrics")
-        ours = {each for each in computes if getattr(type(self), each).__module__ == __name__}
+        asked = ("compute_loss", "split_output", "train_metrics", "eval_metrics", "check_labels")
+        ours = {each for each in asked if getattr(type(self), each).__module__ == __name__}
         take_parts(self, network, criterion, optimizer, own_loss="compute_loss" not in ours)
         self.scheduler = scheduler
         keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric, **other}

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from helixband import randomness
+from helixband import losses, randomness
 from helixband.errors import DefinitionError
-from helixband.losses.base import MaskedLoss
 from helixband.nested import leaves, length
 from helixband.results.directory import Row
 from helixband.training import precision
@@ -100,12 +99,14 @@ class Engine:
     has_train_metrics: bool
     """Whether anything looks at the predictions of training."""
     checks_labels: bool
+    own_check: bool
+    """Whether code of a definition checks labels."""
     criterion: Any = None
     """That of which the engine knows how it is called and weighed; None: it has to be looked at."""
     criterion_names: tuple[str, str] | None
     weigher: Weigher | None
     divisor: Weigher | None
-    masked: MaskedLoss | None
+    masked: losses.MaskedLoss | None
     """The criterion where it is ours: it brings labels to its form, checks them, and has predictions of y."""
 
     def __init__(self) -> None:
@@ -120,7 +121,7 @@ class Engine:
         self._checked: set[tuple[str, Any]] = set()
         self._own: set[str] = set()
         self.ours: set[str] = set()
-        """Which of the methods that compute losses and metrics are those of our own classes."""
+        """Which methods that compute losses and metrics or check labels are those of our own classes."""
         self.own_loss = True
         """Whether `compute_loss` is a definition's own."""
         self.n_logits: int | None = None
@@ -243,7 +244,7 @@ class Engine:
         self.criterion_names = parameter_names(criterion)
         self.needs_weight = needs_weight(criterion)
         self.weigher, self.divisor = weigher(criterion), divisor(criterion)
-        self.masked = criterion if isinstance(criterion, MaskedLoss) else None
+        self.masked = criterion if isinstance(criterion, losses.MaskedLoss) else None
 
     def loss_of(self, y_pred_loss: Any, y: Any) -> Any:
         """What the criterion gives of a batch; the weight is noted where it is known."""
@@ -275,7 +276,10 @@ class Engine:
         self.has_train_metrics = "train_metrics" in own
         self.own_split, self.own_prepare = "split_batch" in own, "prepare_batch" in own
         self.own_epoch_end, self.has_pictures = "on_epoch_end" in own, "pictures" in own
-        self.checks_labels = "check_labels" in own or isinstance(model.criterion, MaskedLoss)
+        is_masked = isinstance(model.criterion, losses.MaskedLoss)
+        self.checks_labels = "check_labels" in own or is_masked
+        asks = type(model.criterion).check_labels.__module__ if is_masked else losses.__name__
+        self.own_check = "check_labels" not in self.ours or not asks.startswith(losses.__name__)
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         check_schedulers(model.scheduler, options, self.asked_steps)

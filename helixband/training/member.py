@@ -193,7 +193,8 @@ class Member:
     def is_read_by_code(self) -> bool:
         """Whether code of a definition reads batches, which may draw from the global generators."""
         is_ours = isinstance(self.train, BatchGenerator) and self.train.is_data_alone()
-        return not is_ours or self._new_labels is not None or self.model.engine.own_split
+        engine = self.model.engine
+        return not is_ours or (self._new_labels is not None and engine.own_check) or engine.own_split
 
     @property
     def _place(self) -> Place:

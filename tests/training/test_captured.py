@@ -13,6 +13,7 @@ from test_packed import CLASSES, Constrained, Model, OwnStep, X, Y, assert_alike
 from torch import Tensor, nn, optim
 
 from base_model import ClassificationModel
+from constraints import MaxNormConstraint
 from helixband.training import single, tape
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
@@ -61,6 +62,46 @@ def test_one_member_takes_the_steps_of_an_epoch_in_blocks(runs: list[tuple[int, 
 def test_members_take_them_together(runs: list[tuple[int, int]]) -> None:
     assert told_of_blocks_as_alone([lambda n=n: make(n, lr=0.002 * (n + 1)) for n in range(3)]) == []
     assert set(runs) == {(3, 3), (5, 3)}
+
+
+SCALE = 2.0
+
+
+class Scaling(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * SCALE
+
+
+class Bounded(ClassificationModel):
+    """Its labels are checked in the first epoch, and its weights are bounded, by code of Helixband."""
+
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        optimizer = optim.Adam(network.parameters(), 0.01)
+        super().init_model(network, optimizer=optimizer, constraints=[MaxNormConstraint(3.0)])
+
+
+class Reading(ClassificationModel):
+    """Its network reads a variable, which nothing changes."""
+
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Flatten(), Scaling(), nn.Linear(12, 2))
+        super().init_model(network, optimizer=optim.Adam(network.parameters(), 0.01))
+
+
+class Looking(Reading):
+    """It looks at labels itself in the first epoch, and could change that variable."""
+
+    def check_labels(self, y_true: Any) -> None:
+        super().check_labels(y_true)
+
+
+@pytest.mark.parametrize(("kind", "first"), [(Bounded, [(3, 1)]), (Reading, [(3, 1)]), (Looking, [])])
+def test_the_first_epoch_is_taken_in_blocks_where_only_code_of_helixband_reads_it(
+    kind: type[Any], first: list[Any], runs: list[tuple[int, int]]
+) -> None:
+    assert told_of_blocks_as_alone([lambda: make(1, kind, y=CLASSES)]) == []
+    assert runs == [*first, (5, 1), (5, 1)]
 
 
 class Wide(ClassificationModel):

@@ -176,10 +176,9 @@ def _kind(value: Any) -> str:
 
 def _is_known(value: Any) -> bool:
     """Whether it is code of a library or of ours, which reads no variables that change."""
-    ours = (
-        f"{value.__module__}.".startswith("helixband.") and value.__module__ not in randomness.held.modules()
-    )
-    return ours or is_of_a_library(value)
+    module = value.__module__
+    is_ours = module.partition(".")[0] in _OURS and module not in randomness.held.modules()
+    return is_ours or is_of_a_library(value)
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
