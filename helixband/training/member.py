@@ -39,7 +39,7 @@ from helixband.training.holdings import Opaque
 from helixband.training.iterators import Iterators, iterators_of
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter
-from helixband.training.objects import is_stateful
+from helixband.training.objects import holds_code, is_stateful
 from helixband.training.parts.average import renew_batch_norm
 from helixband.training.residence import fed
 from helixband.training.result import joined
@@ -120,6 +120,8 @@ class Member:
         check = self.model.check_labels if self.model.engine.checks_labels else None
         self._new_labels = None if check is None else LabelCheck(check)
         """Of the first epoch: afterwards all labels have been seen."""
+        self._has_own_data = True
+        """Whether code of a definition makes the data of the epoch under way."""
         self._iterators = Iterators()
         self._coverage = self._coverage_of_train()
 
@@ -180,6 +182,9 @@ class Member:
         """Set the order of the epoch."""
         with self.turn:
             set_epoch(self.train, self.seed, self.record.epoch)
+            train = self.train
+            is_ours = isinstance(train, BatchGenerator) and (train.is_data_alone() or not holds_code(train))
+            self._has_own_data = not is_ours
             self.model.engine.begin_epoch()
             skips, waits = self.model.engine.options.nan == "skip", self.model.engine.shared is not None
             metrics = self.metrics() if self.metrics is not None else None
@@ -192,9 +197,8 @@ class Member:
     @property
     def is_read_by_code(self) -> bool:
         """Whether code of a definition reads batches, which may draw from the global generators."""
-        is_ours = isinstance(self.train, BatchGenerator) and self.train.is_data_alone()
         engine = self.model.engine
-        return not is_ours or (self._new_labels is not None and engine.own_check) or engine.own_split
+        return self._has_own_data or (self._new_labels is not None and engine.own_check) or engine.own_split
 
     @property
     def _place(self) -> Place:

@@ -43,6 +43,8 @@ _OF_AN_OPTIMIZER = frozenset({"param_groups", "state", "defaults"})
 """What the `state_dict` of an optimizer has."""
 _NOT_ENTERED = frozenset({"logging", "threading", "multiprocessing", "concurrent", "asyncio", "weakref"})
 _NOT_ENTERED |= {"tensorboard", "tensorboardX", "tqdm", "rich", "wandb", "mlflow", "matplotlib", "subprocess"}
+_CODE = (type, FunctionType)
+_OURS = frozenset({"helixband", "base_model", "batch_generator", "constraints"})
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -200,6 +202,20 @@ def is_of_a_library(kind: type[Any]) -> bool:
     """Whether a class is Python's or an installed package's, and none of the user's or of Helixband."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return file is None or (str(file).startswith(_LIBRARIES) and kind.__module__ != "__main__")
+
+
+def is_known_code(value: Any) -> bool:
+    """Whether a class or function is a library's or of Helixband, and none of a definition."""
+    module = value.__module__ or "__main__"
+    is_ours = module.partition(".")[0] in _OURS and module not in randomness.held.modules()
+    return is_ours or (module != "__main__" and is_of_a_library(value))
+
+
+def holds_code(root: Any) -> bool:
+    """Whether code of a definition is among what an object holds, or it is an object of such a class."""
+    found = (value for _, value in walk({"": root}, lambda value, path: False))
+    kinds = (value if isinstance(value, _CODE) else type(value) for value in found)
+    return not all(map(is_known_code, kinds))
 
 
 class Nature(Enum):

@@ -15,11 +15,9 @@ from torch import nn
 from helixband import randomness
 from helixband.training.configuration import Config
 from helixband.training.member import Member, Model
-from helixband.training.objects import Nature, is_of_a_library, nature, walk
+from helixband.training.objects import Nature, is_known_code, nature, walk
 from helixband.training.snapshot import Snapshot
 from helixband.training.steps.described import Known, described, is_of_training
-
-_OURS = frozenset({"helixband", "base_model", "batch_generator", "constraints"})
 
 Read = Callable[[], Any]
 """The value of a variable at the moment; None where it has none."""
@@ -80,7 +78,7 @@ class Reads:
 
     def _look_into_class(self, kind: type[Any]) -> None:
         for each in kind.__mro__:
-            if id(each) in self._seen or _is_known(each):
+            if id(each) in self._seen or is_known_code(each):
                 continue
             self._seen.add(id(each))
             for name, value in list(vars(each).items()):
@@ -91,7 +89,7 @@ class Reads:
                     self._add(f"{each.__name__}.{name}", each, name)
 
     def _look_into_code(self, function: FunctionType) -> None:
-        if id(function) in self._seen or _is_known(function):
+        if id(function) in self._seen or is_known_code(function):
             return
         self._seen.add(id(function))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -172,13 +170,6 @@ def _of(model: Model) -> Iterator[Any]:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
-
-
-def _is_known(value: Any) -> bool:
-    """Whether it is code of a library or of ours, which reads no variables that change."""
-    module = value.__module__
-    is_ours = module.partition(".")[0] in _OURS and module not in randomness.held.modules()
-    return is_ours or is_of_a_library(value)
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
