@@ -1,175 +1,157 @@
-"""All that a GPU is to be seen for, in one call of a few minutes: the steps, packed trials, a whole search.
+"""All that a GPU is to be seen for, in one call of a few minutes: checks, steps, packed trials, whole searches.
 
-Without a GPU it says so and ends. Each part is another script of this folder, or one here, and its ratios are
-taken in one run. The first lines compare what the GPU computes with the CPU, and captured validation and
-prediction with plain ones.
+Without a GPU it says so and ends; with --cpu it runs on the CPU, which shows that it runs, and nothing else.
+What a part found is told as soon as it is there, and all figures in one table in the end. Ratios are taken in
+one run. Searches are timed from their first trial's directory to the last line of their journal.
 """
 
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import packed_trials
 import torch
 from common import EXAMPLES, ROOT, load_script, make_parser, report, setting, table
-from step import BATCH_SIZE, TASKS, measure
+from gpu_checks import CHECKS
+from step import BATCH_SIZE, TASKS, Task, lightning, measure, outputs_of, silence_lightning
 from torch import Tensor, nn
 
-from base_model import BaseModel, RegressionModel, choose_device
+from base_model import choose_device
 from batch_generator import MatrixBatchGenerator
-from helixband import metrics
-from helixband.randomness import seed_everything
-from helixband.training.batch_metrics import ACCURACY, LABEL_ACCURACY, MSE
-from helixband.training.replays import REPLAYS
+from helixband.errors import first_line
+from helixband.training.steps.captured import Captured
 
-HERE = Path(__file__).parent
+LARGE_BATCH = 4096
 
 
-def trained(task: Any, config: dict[str, Any], args: Namespace, epochs: int = 2) -> tuple[BaseModel, Any]:
-    seed_everything(0)
-    model = task.definition.Model(config, args)
-    train = MatrixBatchGenerator(*task.train, BATCH_SIZE, shuffle=True)
-    return model, model.fit(train, MatrixBatchGenerator(*task.val), epochs, seed=0)
+class Figure(NamedTuple):
+    """A figure that was measured, and what it has to be: `at_least` a number, or `at_most` one."""
+
+    name: str
+    value: float
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def cells(self) -> list[str]:
+        wanted, holds = "", ""
+        if self.at_least is not None:
+            wanted, holds = f">= {self.at_least:g}", "yes" if self.value >= self.at_least else "NO"
+        if self.at_most is not None:
+            wanted, holds = f"<= {self.at_most:g}", "yes" if self.value <= self.at_most else "NO"
+        return [self.name, f"{self.value:.3g}", wanted, holds]
 
 
-def agreement() -> list[list[str]]:
-    """How the losses of two epochs differ: captured, eager, and on the CPU; without dropout."""
-    rows = []
-    for name, make in TASKS.items():
-        task = make()
-        config = {**task.config, **({"dropout": 0.0} if "dropout" in task.config else {})}
-        losses = {}
-        for way, cpu, training in (
-            ("CPU", True, {}),
-            ("eager", False, {"capture": False}),
-            ("captured", False, {}),
-        ):
-            args = Namespace(batch_size=BATCH_SIZE, cpu=cpu, seed=0, training=training)
-            losses[way] = trained(task, config, args)[1][-1]["train_loss"]
-        off = [f"{abs(losses[way] / losses['CPU'] - 1):.1e}" for way in ("eager", "captured")]
-        rows.append([name, f"{losses['CPU']:.6f}", *off])
-    return rows
+Part = Callable[[], tuple[list[Figure], Any]]
+"""Gives figures, and what they are from."""
+
+WANTED_OF_STEPS = {"conv": (6.0, 10.0), "mlp": (8.0, None)}
+"""How many times as fast as the bare loop and as Lightning the runner is to be."""
 
 
-PASSES = 20
-"""Of an evaluation or prediction that is timed."""
+def steps(name: str, args: Namespace) -> tuple[list[Figure], Any]:
+    """Whole trainings by the runner beside bare PyTorch and Lightning."""
+    settings = Namespace(batch_size=BATCH_SIZE, cpu=args.cpu, seed=0)
+    found = measure(TASKS[name](args.examples), args.rounds, args.epochs, settings)
+    of_runner = found["contestants"]["runner"]["seconds"]
+    figures = [Figure(f"{name}: reaches the loss of the bare loop", found["same_loss"], at_least=1)]
+    for other, wanted in zip(("bare", "lightning"), WANTED_OF_STEPS[name], strict=True):
+        if other in found["contestants"]:
+            ratio = found["contestants"][other]["seconds"] / of_runner
+            figures.append(Figure(f"{name}: {other} / runner", ratio, at_least=wanted))
+    figures += [
+        Figure(f"{name}: {way}, us a step", each["us_per_step"]) for way, each in found["contestants"].items()
+    ]
+    return figures, found
 
 
-def evaluations() -> list[list[str]]:
-    """Validation and prediction of 20 batches: whether captured and plain numbers are equal, and times.
-
-    Times are µs a batch, without the first passes, in which the shape is captured.
-    """
-    rows = []
-    for name, make in TASKS.items():
-        task = make()
-        chosen = np.resize(np.arange(len(task.val[0])), 20 * BATCH_SIZE)
-        x, y = (part[chosen] for part in task.val)
-        labelled, unlabelled = (
-            MatrixBatchGenerator(*parts, batch_size=BATCH_SIZE) for parts in ((x, y), (x,))
-        )
-        found, times = {}, {}
-        for way in ("plain", "captured"):
-            training = {} if way == "captured" else {"capture": False}
-            args = Namespace(batch_size=BATCH_SIZE, cpu=False, seed=0, training=training)
-            model = task.new_model(args)
-            found[way] = [(model.evaluate(labelled), model.predict(unlabelled)) for _ in range(3)]
-            for step, data in (("evaluate", labelled), ("predict", unlabelled)):
-                torch.cuda.synchronize()
-                started = time.perf_counter()
-                for _ in range(PASSES):
-                    getattr(model, step)(data)
-                times[step, way] = (time.perf_counter() - started) / PASSES / 20 * 1e6
-        same = all(
-            one[0] == other[0] and np.array_equal(one[1], other[1])
-            for one, other in zip(*found.values(), strict=True)
-        )
-        kept = f"{len(REPLAYS._kept)} captured so far"
-        rows.append([name, "equal" if same else "DIFFER", kept, *(f"{k}: {v:.0f}" for k, v in times.items())])
-    return rows
+def packed(name: str, args: Namespace) -> tuple[list[Figure], Any]:
+    """The steps of 27 trials together, captured, beside those of one after another."""
+    found = packed_trials.measure(name, args.trials, 2, Namespace(batch_size=BATCH_SIZE, cpu=args.cpu))
+    wanted = {"bare, one after another": 15.0 if name == "conv" else None}
+    figures = [
+        Figure(f"{args.trials} {name}: {way} / together", ratio, at_least=wanted.get(way))
+        for way, ratio in found["times_as_fast"].items()
+    ]
+    together = found["us_per_step_of_a_trial"]["together"]
+    return [*figures, Figure(f"{args.trials} {name}: together, us a step of a trial", together)], found
 
 
-class Waiting(nn.Module):
-    """A layer that waits for the device, which no graph can hold."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x if x.sum().item() > 0 else -x
-
-
-class Waits(RegressionModel):
-    def init_model(self) -> None:
-        network = nn.Sequential(nn.Linear(10, 8), Waiting(), nn.Dropout(0.5), nn.Linear(8, 1))
-        super().init_model(network, optimizer=torch.optim.Adam(network.parameters()))
-
-
-def fallbacks() -> list[list[str]]:
-    """What is told of a network that cannot be captured; its dropout draws on, and its training ends well."""
-    X = np.random.default_rng(0).random((1000, 10)).astype(np.float32)
-    data = MatrixBatchGenerator(X, X[:, :1], BATCH_SIZE)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        model = Waits({}, Namespace(batch_size=BATCH_SIZE, cpu=False, seed=0))
-        history = model.fit(data, data, 3)
-        model.predict(data)
-        model.predict(data)
-    return [[f"{len(history)} epochs"], *([str(each.message)] for each in told)]
+def large_batch(args: Namespace) -> tuple[list[Figure], Any]:
+    """Captured steps of the conv example at batch 4096 in bf16, beside the same step captured by hand."""
+    task = TASKS["conv"]()
+    rows = np.arange(args.large_steps * LARGE_BATCH) % len(task.train[0])
+    task = replace(task, train=(task.train[0][rows], task.train[1][rows]))
+    settings = {"batch_size": LARGE_BATCH, "cpu": args.cpu, "seed": 0, "training": {"precision": "bf16"}}
+    model = task.new_model(Namespace(**settings))
+    train = MatrixBatchGenerator(*task.train, LARGE_BATCH, shuffle=True)
+    member = model.as_member(train, MatrixBatchGenerator(*task.val), 10**6, seed=0)
+    member.metrics = None
+    stepper, times = Captured(), []
+    for _ in range(4):  # the steps are recorded in the first
+        times.append(packed_trials.seconds_of([member], stepper) / args.large_steps * 1e6)
+    of_runner, floor = statistics.median(times[1:]), floor_of(task, args)
+    figures = [
+        Figure("conv at 4096 in bf16: runner / captured by hand", of_runner / floor, at_most=1.3),
+        Figure("conv at 4096 in bf16: runner, us a step", of_runner),
+    ]
+    reasons = [*stepper.alone.values(), *stepper.uncaptured.values()]
+    return figures, {"runner": times, "floor": floor, "not captured": reasons}
 
 
-def metrics_of_training() -> list[list[str]]:
-    """How the metrics of 50 batches of our own models on the GPU differ from those of NumPy, at most."""
-    rng, rows = np.random.default_rng(0), []
-    of_labels = {MSE: metrics.mse, ACCURACY: metrics.accuracy, LABEL_ACCURACY: mean_over_labels}
-    for metric, plain in of_labels.items():
-        y_true = rng.integers(0, 2, (50, BATCH_SIZE, 3)[: 2 if metric is ACCURACY else 3]).astype(np.float32)
-        y_pred = rng.random((50, BATCH_SIZE, 3)[: y_true.ndim]).astype(np.float32)
-        found = metric.on_device(y_true, torch.from_numpy(y_pred).to(choose_device()))
-        assert found is not None
-        expected = [plain(*batch) for batch in zip(y_true, y_pred, strict=True)]
-        off = np.abs(found[metric.name].numpy(force=True) - expected).max()
-        rows.append([metric.name, f"{off:.1e}"])
-    return rows
+def floor_of(task: Task, args: Namespace) -> float:
+    """µs of a step as one captures it by hand: gather, forward, backward and a fused AdamW, in bf16."""
+    model = task.new_model(Namespace(batch_size=LARGE_BATCH, cpu=args.cpu, seed=0))
+    network, device = model.network, model.device
+    X, Y = (torch.from_numpy(part).to(device) for part in task.train)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True, capturable=device.type == "cuda")
+    chosen = torch.zeros(LARGE_BATCH, dtype=torch.long, device=device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            loss = task.criterion(outputs_of(network(X[chosen]))[1].float(), Y[chosen])
+        loss.backward()
+        optimizer.step()
+
+    run: Callable[[], Any] = step
+    if device.type == "cuda":
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        run = graph.replay
+    times = []
+    for _ in range(4):
+        order = torch.randperm(len(X), device=device)
+        synchronize(order)
+        started = time.perf_counter()
+        for batch in order.split(LARGE_BATCH):
+            chosen.copy_(batch)
+            run()
+        synchronize(order)
+        times.append((time.perf_counter() - started) / args.large_steps * 1e6)
+    return statistics.median(times[1:])
 
 
-def mean_over_labels(y_true: Any, y_pred: Any) -> float:
-    return metrics.over_labels(metrics.accuracy, y_true, y_pred).mean
-
-
-def repeats() -> list[list[str]]:
-    """Whether two captured trainings, with dropout, are equal bit for bit."""
-    rows = []
-    for name, make in TASKS.items():
-        task, args = make(), Namespace(batch_size=BATCH_SIZE, cpu=False, seed=0)
-        weights = [trained(task, dict(task.config), args)[0].network.state_dict() for _ in range(2)]
-        same = all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
-        rows.append([name, "equal" if same else "DIFFER"])
-    return rows
-
-
-def steps(rounds: int, epochs: int) -> dict[str, Any]:
-    """The runner beside bare PyTorch and Lightning, and the runner without capture."""
-    found = {}
-    for name, make in TASKS.items():
-        args = Namespace(batch_size=BATCH_SIZE, cpu=False, seed=0)
-        found[name] = measure(make(), rounds, epochs, args)
-    return found
-
-
-def script(name: str, *flags: str) -> Any:
-    """The document of another script of this folder."""
-    command = [sys.executable, str(HERE / name), "--json", *flags]
-    done = subprocess.run(command, capture_output=True, text=True)
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        return {"failed": (done.stderr or done.stdout)[-600:]}
+def synchronize(tensor: Tensor) -> None:
+    if tensor.is_cuda:
+        torch.cuda.synchronize()
 
 
 DEFINITION = """
@@ -193,75 +175,132 @@ def get_val_generator(data_dir):
 """
 
 
-def search(folder: Path, results: Path, flags: list[str], seed: int, epochs: int) -> tuple[float, float]:
-    """(seconds of the search, best reward) of the conv example."""
-    command = [sys.executable, ROOT / "main.py", "-f", folder / "def.py", "-d", folder, "-r", results]
-    command += ["--hyper", "--epoch", epochs, "--batch-size", BATCH_SIZE, "--seed", seed, "--quiet", *flags]
-    started = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True)
-    seconds = time.perf_counter() - started
-    rows = np.genfromtxt(results / "best_config/train_results.csv", delimiter=",", names=True)
-    return seconds, float(np.max(rows["reward"]))
-
-
-def whole_search(seeds: int, epochs: int) -> dict[str, Any]:
-    """Searches of the conv example on 20,000 sequences: seconds and best rewards by the way of the steps."""
-    ways = {"packed": ["--pack", "8"], "captured": [], "plain": ["--with", "capture=false"]}
+def write_data(folder: Path, examples: int) -> None:
+    """The definition of the conv example, with its data in two files."""
+    (folder / "def.py").write_text(DEFINITION)
+    shutil.copy(EXAMPLES / "conv_seq_classifier/conv_model.py", folder)
     raw, rng = load_script(EXAMPLES / "conv_seq_classifier/make_raw_data.py"), np.random.default_rng(0)
-    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for name, count in (("train", examples), ("valid", max(100, examples // 10))):
+        sequences, labels = zip(*raw.make_records(count, rng), strict=True)
+        letters = np.frombuffer("".join(sequences).encode(), np.uint8).reshape(count, 1, -1)
+        x = (letters == np.frombuffer(b"ACGT", np.uint8)[:, None]).astype(np.float32)
+        np.savez(folder / f"{name}.npz", x=x, y=np.array(labels))
+
+
+def command(folder: Path, results: Path, args: Namespace, *flags: Any) -> str:
+    """Run main.py on the data of a folder; what it says."""
+    parts = [sys.executable, ROOT / "main.py", "-f", folder / "def.py", "-d", folder, "-r", results]
+    parts += [*flags, *(["--cpu"] if args.cpu else [])]
+    done = subprocess.run([str(part) for part in parts], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"main.py {' '.join(map(str, flags))} failed: {done.stderr[-2000:]}")
+    return done.stdout + done.stderr
+
+
+def search(folder: Path, results: Path, args: Namespace, seed: int, *flags: Any) -> tuple[float, float]:
+    """(seconds of the search, best reward) of the conv example."""
+    common = ["--hyper", "--epoch", args.search_epochs, "--batch-size", BATCH_SIZE, "--seed", seed, "--quiet"]
+    command(folder, results, args, *common, *flags)
+    first = min(path.stat().st_mtime for path in results.glob("trials/*/config.json"))
+    rows = np.genfromtxt(results / "best_config/train_results.csv", delimiter=",", names=True)
+    return (results / "search/journal.jsonl").stat().st_mtime - first, float(np.max(rows["reward"]))
+
+
+WAYS: dict[str, list[Any]] = {
+    "packed": ["--pack", 8],
+    "captured": [],
+    "plain": ["--with", "capture=false"],
+}
+
+
+def searches(args: Namespace) -> tuple[list[Figure], Any]:
+    """Searches of the conv example by each way; with plain steps, which take long, of the first seed."""
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        (folder / "def.py").write_text(DEFINITION)
-        shutil.copy(EXAMPLES / "conv_seq_classifier/conv_model.py", folder)
-        for name, count in (("train", 20_000), ("valid", 2_000)):
-            sequences, labels = zip(*raw.make_records(count, rng), strict=True)
-            letters = np.frombuffer("".join(sequences).encode(), np.uint8).reshape(count, 1, -1)
-            x = (letters == np.frombuffer(b"ACGT", np.uint8)[:, None]).astype(np.float32)
-            np.savez(folder / f"{name}.npz", x=x, y=np.array(labels))
-        for seed in range(seeds):
-            for way, flags in ways.items():
-                found[way].append(search(folder, folder / f"{way}_{seed}", flags, seed, epochs))
-                print(way, found[way][-1], file=sys.stderr, flush=True)
-    return {
-        way: {"seconds": [each for each, _ in pairs], "rewards": [each for _, each in pairs]}
-        for way, pairs in found.items()
-    }
+        write_data(folder, args.examples)
+        for seed in range(args.seeds):
+            for way, flags in WAYS.items():
+                if seed == 0 or way != "plain":
+                    found[way].append(search(folder, folder / f"{way}_{seed}", args, seed, *flags))
+                    tell(f"  search {way}, seed {seed}: {found[way][-1]}")
+    first = {way: seconds[0][0] for way, seconds in found.items()}
+    rewards = {way: [reward for _, reward in each] for way, each in found.items()}
+    figures = [
+        Figure("search: plain / packed", first["plain"] / first["packed"], at_least=8),
+        Figure("search: plain / captured", first["plain"] / first["captured"]),
+        *(Figure(f"search: {way}, s", seconds) for way, seconds in first.items()),
+        *(Figure(f"search: best reward, {way}", statistics.mean(each)) for way, each in rewards.items()),
+    ]
+    return figures, found
+
+
+def autos(args: Namespace) -> tuple[list[Figure], Any]:
+    """What a search and a training say with `--pack auto` and with `--batch-size auto`."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        write_data(folder, 2000)
+        search = command(folder, folder / "pack", args, "--hyper", "--epoch", 3, "--pack", "auto")
+        training = command(folder, folder / "batch", args, "--epoch", 2, "--batch-size", "auto")
+    return [], {"--pack auto": search[-1500:], "--batch-size auto": training[-1500:]}
+
+
+def checked(name: str, args: Namespace) -> tuple[list[Figure], Any]:
+    found = CHECKS[name](args.cpu)
+    return [Figure(f"check: {name}", found.holds, at_least=1)], found.lines
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> int:
     parser = make_parser(__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
-    parser.add_argument("--epochs", type=int, default=10, help="of a training [%(default)s]")
-    parser.add_argument("--seeds", type=int, default=1, help="of the searches [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=3, help="of trainings [%(default)s]")
+    parser.add_argument("--epochs", type=int, default=4, help="of a training, from 2 [%(default)s]")
+    parser.add_argument("--examples", type=int, default=20_000, help="for training [%(default)s]")
+    parser.add_argument("--trials", type=int, default=27, help="that are packed [%(default)s]")
+    parser.add_argument("--large-steps", type=int, default=100, help="steps at batch 4096 [%(default)s]")
+    parser.add_argument("--seeds", type=int, default=5, help="of the searches [%(default)s]")
     parser.add_argument("--search-epochs", type=int, default=27, help="R of the searches [%(default)s]")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="these parts alone")
     args = parser.parse_args()
-    if choose_device(args.cpu).type != "cuda":
-        print("skipped: there is no GPU")
+    device = choose_device(args.cpu)
+    if device.type != "cuda" and not args.cpu:
+        print("skipped: there is no GPU (--cpu shows that the script runs)")
         return 0
     torch.set_num_threads(args.threads)
-    parts: dict[str, Callable[[], Any]] = {
-        "agreement": agreement,
-        "evaluations": evaluations,
-        "fallbacks": fallbacks,
-        "metrics": metrics_of_training,
-        "repeats": repeats,
-        "steps": lambda: steps(args.rounds, args.epochs),
-        "packed": lambda: script("packed_trials.py", "--rounds", "2"),
-        "search": lambda: whole_search(args.seeds, args.search_epochs),
+    if lightning is not None:
+        silence_lightning()
+    parts: dict[str, Part] = {name: lambda name=name: checked(name, args) for name in CHECKS}  # type: ignore[misc]
+    for name in TASKS:
+        parts[f"steps {name}"] = lambda name=name: steps(name, args)  # type: ignore[misc]
+        parts[f"packed {name}"] = lambda name=name: packed(name, args)  # type: ignore[misc]
+    parts |= {
+        "large": lambda: large_batch(args),
+        "auto": lambda: autos(args),
+        "search": lambda: searches(args),
     }
-    document: dict[str, Any] = {"setting": setting(choose_device(args.cpu))}
-    for name, measured in parts.items():
+    if unknown := {*(args.only or ())} - {*parts}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    document: dict[str, Any] = {"setting": setting(device), "figures": [], "found": {}}
+    figures: list[Figure] = []
+    for name in args.only or parts:
         started = time.perf_counter()
         try:
-            document[name] = measured()
-        except Exception as error:
-            document[name] = {"failed": f"{type(error).__name__}: {error}"}
-        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-        print(json.dumps(document[name])[:3000], file=sys.stderr, flush=True)
+            of_part, document["found"][name] = parts[name]()
+        except Exception as error:  # what the other parts find is wanted all the same
+            of_part, document["found"][name] = [], {"failed": f"{type(error).__name__}: {error}"}
+            figures.append(
+                Figure(f"{name} failed: {type(error).__name__}: {first_line(error)}", 0, at_least=1)
+            )
+        figures += of_part
+        tell(f"{name}: {time.perf_counter() - started:.0f} s\n  {json.dumps(document['found'][name])[:1500]}")
+        for figure in of_part:
+            tell(f"  {'  '.join(figure.cells)}")
+    document["figures"] = [figure._asdict() for figure in figures]
     report(
-        document,
-        [table(["part", "found"], [[k, json.dumps(v)[:300]] for k, v in document.items()])],
-        args.json,
+        document, [table(["figure", "found", "wanted", "holds"], [each.cells for each in figures])], args.json
     )
     return 0
 

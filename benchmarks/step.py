@@ -4,6 +4,7 @@ All three train the network of an example from the same weights, on the same bat
 same optimizer and constraints, and compute the loss and the same metrics over the validation set after
 each epoch. The bare loop does that and nothing else. The runner also computes its metrics of each training
 batch, keeps the best weights and its checkpoints, and writes them and the history to a trial's directory.
+The first epoch is left out of all times.
 """
 
 import gc
@@ -29,7 +30,7 @@ from base_model import BaseModel, choose_device
 from batch_generator import MatrixBatchGenerator
 from helixband import metrics
 from helixband.randomness import seed_everything
-from helixband.results.directory import Trial
+from helixband.results.directory import Row, Trial
 
 try:
     import lightning
@@ -38,6 +39,9 @@ except ModuleNotFoundError:
 
 BATCH_SIZE = 100
 SEED = 0
+WARM_UP = (
+    3  # epochs in which a process does what it does once: imports, threads, on a GPU recordings of steps
+)
 MAX_NORM = 3.0  # of the classifier's weights in the conv example
 
 Array = NDArray[Any]
@@ -70,7 +74,7 @@ class Outcome(NamedTuple):
     val_loss: float
 
 
-def conv_task() -> Task:
+def conv_task(examples: int | None = None) -> Task:
     """128 filters of width 24 on 2,000 sequences of 101 bp, half of them with a CTCF site."""
     folder = EXAMPLES / "conv_seq_classifier"
     raw, rng = load_script(folder / "make_raw_data.py"), np.random.default_rng(SEED)
@@ -86,7 +90,7 @@ def conv_task() -> Task:
     return Task(
         definition=load_script(folder / "conv_model.py"),
         config={"lr": 1e-3, "weight_decay": 1e-4, "dense_units": 64, "dropout": 0.25},
-        train=one_hot(raw.N_RECORDS["train"]),
+        train=one_hot(examples or raw.N_RECORDS["train"]),
         val=one_hot(raw.N_RECORDS["valid"]),
         criterion=nn.CrossEntropyLoss(),
         eval_metrics=eval_metrics,
@@ -95,13 +99,14 @@ def conv_task() -> Task:
     )
 
 
-def mlp_task() -> Task:
+def mlp_task(examples: int | None = None) -> Task:
     """Two hidden layers of 64 units on 5,000 rows of ten numbers, a tenth of them for validation."""
     folder = EXAMPLES / "function_regressor"
     raw, rng = load_script(folder / "make_data.py"), np.random.default_rng(SEED)
-    X = rng.random((raw.N_ROWS["train"], raw.N_INPUTS))
+    n_val = raw.N_ROWS["train"] // 10
+    X = rng.random((raw.N_ROWS["train"] if examples is None else examples + n_val, raw.N_INPUTS))
     Y = raw.friedman1(X)[:, None] + rng.normal(scale=raw.NOISE, size=(len(X), 1))
-    X, Y, n_val = X.astype(np.float32), Y.astype(np.float32), len(X) // 10
+    X, Y = X.astype(np.float32), Y.astype(np.float32)
 
     def eval_metrics(y_true: Array, y_pred: Array) -> dict[str, float]:
         return {"mse": metrics.mse(y_true, y_pred), "pearson": metrics.pearson(y_true, y_pred)}
@@ -119,6 +124,7 @@ def mlp_task() -> Task:
 
 
 TASKS = {"conv": conv_task, "mlp": mlp_task}
+"""The examples by name, each with so many examples for training, or those that it has."""
 
 
 def order_of(epoch: int, n: int) -> Array:
@@ -173,6 +179,8 @@ def train_bare(task: Task, epochs: int, args: Namespace) -> Outcome:
             val_loss = criterion(for_loss, Y_val).item()
         val = task.eval_metrics(task.val[1], prediction.numpy(force=True))
         history.append({"train_loss": total.item() / len(X), "val_loss": val_loss, **val})
+        if epoch == 0:
+            started = clocks()
     times = clocks() - started
     return Outcome(*times, history[-1]["train_loss"], history[-1]["val_loss"])
 
@@ -180,11 +188,16 @@ def train_bare(task: Task, epochs: int, args: Namespace) -> Outcome:
 def train_runner(task: Task, epochs: int, args: Namespace) -> Outcome:
     """As the command line trains a trial: with its checkpoints and its history on disk."""
     model = task.new_model(args)
+    started = clocks()
+
+    def leave_out(row: Row) -> None:
+        if row["epoch"] == 1:
+            started[:] = clocks()
+
     with tempfile.TemporaryDirectory() as directory:
-        started = clocks()
         train = MatrixBatchGenerator(*task.train, BATCH_SIZE, shuffle=True)
         val = MatrixBatchGenerator(*task.val)
-        history = model.fit(train, val, epochs, Trial(Path(directory) / "trial"), SEED)
+        history = model.fit(train, val, epochs, Trial(Path(directory) / "trial"), SEED, leave_out)
         times = clocks() - started
     return Outcome(*times, history[-1]["train_loss"], history[-1]["val_loss"])
 
@@ -193,6 +206,7 @@ def train_lightning(task: Task, epochs: int, args: Namespace) -> Outcome:
     """As Lightning's documentation has it: a DataLoader over a TensorDataset, a Trainer without extras."""
     model = task.new_model(args)
     weights = [model.network.get_submodule(name).weight.detach() for name in task.max_norm_of]
+    started = clocks()
 
     class Module(lightning.LightningModule):
         def __init__(self) -> None:
@@ -218,6 +232,10 @@ def train_lightning(task: Task, epochs: int, args: Namespace) -> Outcome:
             self.predictions.append(prediction)
             self.log("val_loss", self.criterion(for_loss, y))
 
+        def on_train_epoch_end(self) -> None:  # after the validation
+            if self.current_epoch == 0:
+                started[:] = clocks()
+
         def on_validation_epoch_end(self) -> None:
             y_pred = torch.cat(self.predictions).numpy(force=True)
             self.predictions.clear()
@@ -234,7 +252,6 @@ def train_lightning(task: Task, epochs: int, args: Namespace) -> Outcome:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    started = clocks()
     train = DataLoader(TensorDataset(*map(torch.from_numpy, task.train)), BATCH_SIZE, shuffle=True)
     val = DataLoader(TensorDataset(*map(torch.from_numpy, task.val)), len(task.val[0]))
     trainer.fit(module, train, val)
@@ -251,8 +268,8 @@ def measure(task: Task, rounds: int, epochs: int, args: Namespace) -> dict[str, 
     contestants = {
         name: train for name, train in CONTESTANTS.items() if name != "lightning" or lightning is not None
     }
-    for train in contestants.values():  # what a process does once: imports, threads, allocations
-        train(task, 1, args)
+    for train in contestants.values():
+        train(task, WARM_UP, args)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, train in contestants.items():
@@ -263,7 +280,7 @@ def measure(task: Task, rounds: int, epochs: int, args: Namespace) -> dict[str, 
         pairs = zip(outcomes[name], outcomes["bare"], strict=True)
         return sorted(getattr(one, clock) / getattr(bare, clock) for one, bare in pairs)
 
-    steps = epochs * -(-len(task.train[0]) // BATCH_SIZE)
+    steps = (epochs - 1) * -(-len(task.train[0]) // BATCH_SIZE)
     bare, runner = outcomes["bare"][0], outcomes["runner"][0]
     return {
         "steps": steps,
@@ -315,8 +332,11 @@ def main() -> int:
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("--example", choices=[*TASKS, "all"], default="all", help="[%(default)s]")
     parser.add_argument("--rounds", type=int, default=9, help="times that each trains [%(default)s]")
-    parser.add_argument("--epochs", type=int, default=20, help="epochs of a training [%(default)s]")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of a training, from 2 [%(default)s]")
+    parser.add_argument("--examples", type=int, help="for training [those of the example]")
     args = parser.parse_args()
+    if args.epochs < 2:
+        parser.error(f"--epochs is {args.epochs}; the first epoch is left out, so it has to be 2 or more")
     torch.set_num_threads(args.threads)
     if lightning is None:
         print("lightning is not installed and is left out (pip install lightning)", file=sys.stderr)
@@ -325,7 +345,9 @@ def main() -> int:
 
     chosen = TASKS if args.example == "all" else [args.example]
     settings = Namespace(batch_size=BATCH_SIZE, cpu=args.cpu, seed=SEED)
-    results = {name: measure(TASKS[name](), args.rounds, args.epochs, settings) for name in chosen}
+    results = {
+        name: measure(TASKS[name](args.examples), args.rounds, args.epochs, settings) for name in chosen
+    }
     document = {
         "setting": setting(choose_device(args.cpu), ["torch", "numpy", "lightning"]),
         "rounds": args.rounds,
