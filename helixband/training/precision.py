@@ -3,6 +3,8 @@
 Autocast is on around the network alone. Its outputs are float32 before losses, metrics and files see them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ from helixband.nested import is_nested, leaves, map_leaves
 DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 _ENTERED: list[Any] = []
 """The autocasts of the networks that are at work, the innermost last; None for a part of one at work."""
+_SINGLE = [False]
+"""Whether networks compute in single precision, whatever theirs is."""
 
 
 def set_up(
@@ -49,6 +53,24 @@ _BEFORE: list[tuple[bool, bool]] = []
 """The settings that a pass in TF32 has changed."""
 
 
+@contextmanager
+def single() -> Iterator[None]:
+    """Networks compute in single precision, and the device multiplies so: rounding hides what differs."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, _SINGLE[0]
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    _SINGLE[0] = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, _SINGLE[0] = before
+
+
+def is_ours(hook: Any) -> bool:
+    """Whether a hook of a network is one that `set_up` has put there."""
+    return hook is _leave or isinstance(hook, _Enter)
+
+
 def _check(precision: str, device: torch.device) -> None:
     if precision in ("16", "tf32") and device.type == "cpu":
         raise DefinitionError(
@@ -68,7 +90,8 @@ class _Enter:
     def __call__(self, network: nn.Module, args: Any) -> None:
         autocast: Any = None
         # Within autocast a part is computed again, for gradients, as it was within the network.
-        if not _ENTERED and not (self._is_part and torch.is_autocast_enabled(self._device)):
+        is_first = not _ENTERED and not _SINGLE[0]
+        if is_first and not (self._is_part and torch.is_autocast_enabled(self._device)):
             autocast = torch.autocast(self._device, self._dtype)
             autocast.__enter__()
         _ENTERED.append(autocast)

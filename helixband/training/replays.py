@@ -53,7 +53,7 @@ def _reasons(model: Any, step: str) -> Iterator[str]:
     yield from (f"{kind} has a {name} of its own" for name in own)
     if not is_of_a_library(model.criterion):
         yield "its criterion is a definition's own"
-    if engine.options.precision in ("bf16", "16"):
+    if engine.options.precision == "16":
         yield f"precision={engine.options.precision!r}"
     yield from of_network(model.network)
     if len({each.device for each in _tensors_of(model.network)}) > 1:

@@ -14,7 +14,7 @@ import torch
 from test_packed import CLASSES, Constrained, Model, OwnStep, X, Y, assert_alike, make, of_network
 from torch import Tensor, nn, optim
 
-from base_model import ClassificationModel
+from base_model import ClassificationModel, RegressionModel, TrainingOptions
 from batch_generator import (
     FastaBatchGenerator,
     H5pyBatchGenerator,
@@ -26,7 +26,7 @@ from helixband.training import single, tape
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
 from helixband.training.member import Member
-from helixband.training.steps import block, captured, masks
+from helixband.training.steps import block, captured, masks, template
 from helixband.training.steps.block import Block, CaptureError
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.eager import Eager
@@ -110,6 +110,51 @@ def test_the_first_epoch_is_taken_in_blocks_where_only_code_of_helixband_reads_i
 ) -> None:
     assert told_of_blocks_as_alone([lambda: make(1, kind, y=CLASSES)]) == []
     assert runs == [*first, (5, 1), (5, 1)]
+
+
+class Halved(RegressionModel):
+    """It computes in bf16, with what the layers of a network do then: linear ones in it, others not."""
+
+    def init_model(self) -> None:
+        rate = self.config.get("rate", 0.0)
+        layers = nn.Linear(12, 8), nn.ReLU(), nn.Dropout(rate), nn.LayerNorm(8), nn.Linear(8, 1)
+        network = nn.Sequential(nn.Flatten(), *layers)
+        optimizer = optim.Adam(network.parameters(), self.config["lr"])
+        super().init_model(network, optimizer=optimizer, training=TrainingOptions(precision="bf16"))
+
+
+def test_steps_in_bf16_are_captured_one_member_at_a_time(runs: list[tuple[int, int]]) -> None:
+    alone, others = ([make(n, Halved, lr=0.01 * n) for n in (1, 2)] for _ in range(2))
+    for member in alone:
+        fit([member], Eager())
+    fit(others, Captured())
+    assert runs == [(3, 1), (3, 1), *[(5, 1)] * 4]
+    for one, other in zip(alone, others, strict=True):
+        assert one.record.history == other.record.history
+        weights = zip(one.model.network.parameters(), other.model.network.parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in weights)
+
+
+def test_trials_in_bf16_are_not_packed() -> None:
+    told: list[str] = []
+    fit([make(n, Halved) for n in (1, 2)], Packed(lambda member, reason: told.append(reason)))
+    assert told == ["precision='bf16'"] * 2
+
+
+def test_masks_of_dropout_leave_bf16_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    dtypes = []
+
+    def forward(layer: Any, x: Tensor, of_layer: Any = template._Masked.forward) -> Tensor:
+        found: Tensor = of_layer(layer, x)
+        dtypes.append((x.dtype, found.dtype))
+        return found
+
+    monkeypatch.setattr(template._Masked, "forward", forward)
+    fit([make(1, Halved, rate=0.5)], Captured())
+    assert {*dtypes} == {
+        (torch.bfloat16, torch.bfloat16),
+        (torch.float32, torch.float32),
+    }  # the first in trials
 
 
 def doubled(x: Any, y: Any) -> Any:

@@ -101,6 +101,14 @@ class Classes(ClassificationModel):
         super().init_model(network, criterion, optim.SGD(network.parameters(), 0.1))
 
 
+class Halved(RegressionModel):
+    def init_model(self) -> None:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 1))
+        optimizer = optim.SGD(network.parameters(), 0.1)
+        super().init_model(network, optimizer=optimizer, training=TrainingOptions(precision="bf16"))
+
+
 class Labels(MultiLabelModel):
     def init_model(self) -> None:
         torch.manual_seed(0)
@@ -136,6 +144,7 @@ class TwoInputs(Model):
         (Model, VAL),
         (Weighted, VAL),
         (Whole, VAL),
+        (Halved, VAL),
         (Classes, MatrixBatchGenerator(X, CLASSES, 8)),
         (Labels, MatrixBatchGenerator(X, LABELS, 8, allow_nan=True)),
         (TwoInputs, MatrixBatchGenerator({"one": X[:, :2], "other": X[:, 2:]}, Y, 8)),

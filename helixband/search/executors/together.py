@@ -20,6 +20,7 @@ from helixband.training.holdings import changed, look
 from helixband.training.member import Member
 from helixband.training.single import tell_uncaptured
 from helixband.training.steps.captured import Captured
+from helixband.training.steps.packable import shares_no_step
 
 WAIT = 0.25
 """How long trials wait for others in the place of those that left, as a share of the epoch before."""
@@ -66,8 +67,9 @@ class Together:
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
         # On a CPU, a lone trial that needs no masks of a pack keeps its last digits by itself.
-        on_gpu = choose_device(trainer.args.cpu).type == "cuda"
-        self._stepper = Captured(self._tell_alone, tell_uncaptured, self._tell_apart, takes_one=on_gpu)
+        self._takes_one = choose_device(trainer.args.cpu).type == "cuda"
+        tells = self._tell_alone, tell_uncaptured, self._tell_apart
+        self._stepper = Captured(*tells, takes_one=self._takes_one)
 
     def work(self) -> None:
         """Train what is given, without end."""
@@ -142,6 +144,8 @@ class Together:
                 _fail(_Later(), closing)
             raise _Later
         self._places[member] = _Place(task, trial, model, closing)
+        if self._takes_one and shares_no_step(member):  # in a pack of its own, which is not told otherwise
+            self._tell_alone(member, f"precision={model.engine.options.precision!r}")
         return member
 
     def _conclude(self, task: Task, trial: Trial, train: Callable[[], Trained]) -> None:

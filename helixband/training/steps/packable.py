@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from helixband.training import precision
 from helixband.training.member import Member
 from helixband.training.objects import walk
 from helixband.training.optimizers import Optimizers
@@ -19,12 +20,20 @@ ONE_BY_ONE = ("train_step", "forward", "on_before_step")
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
-def cannot_pack(member: Member) -> str | None:
-    """Why a member takes its steps alone, in words, or None. Its first batch may tell more."""
-    return next(_reasons(member), None)
+def cannot_pack(member: Member, takes_one: bool) -> str | None:
+    """Why a member takes its steps alone, in words, or None. Its first batch may tell more.
+
+    `takes_one`: there are packs of one member, too.
+    """
+    return next(_reasons(member, takes_one), None)
 
 
-def _reasons(member: Member) -> Iterator[str]:
+def shares_no_step(member: Member) -> bool:
+    """Whether a step with others would not be as its own: they add up in other orders, which 16 bits show."""
+    return member.model.engine.options.precision == "bf16"
+
+
+def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
     model, engine = member.model, member.model.engine
     kind = type(model).__name__
     yield from (
@@ -45,7 +54,7 @@ def _reasons(member: Member) -> Iterator[str]:
         if any(id(each) not in known for group in model.optimizer.param_groups for each in group["params"]):
             yield "its optimizer has parameters that are not of its network"
     options = engine.options
-    if options.precision in ("bf16", "16"):
+    if options.precision == "16" or (shares_no_step(member) and not takes_one):
         yield f"precision={options.precision!r}"
     if options.freeze is not None:
         yield "freeze"
@@ -67,7 +76,8 @@ def of_network(network: nn.Module) -> Iterator[str]:
         what = f"{type(module).__name__} {name}".rstrip()
         if isinstance(module, RECURRENT):
             yield f"its network has the recurrent layer {what}"
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        hooks = *module._forward_hooks.values(), *module._forward_pre_hooks.values()
+        if module._backward_hooks or not all(map(precision.is_ours, hooks)):
             yield f"its network has hooks, at {what}"
     places: dict[int, str] = {}
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 
 from helixband.errors import DefinitionError, first_line
+from helixband.training import precision
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.described import Itself, described
@@ -20,6 +21,7 @@ from helixband.training.steps.packable import (
     has_our_loss,
     pack_key,
     runs_code_in_steps,
+    shares_no_step,
 )
 from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import counts_apart
@@ -29,7 +31,6 @@ from helixband.training.steps.trying import (
     COUNTS_APART,
     Found,
     difference,
-    exact,
     left_as_it_was,
     needs_own_step,
     own_pass,
@@ -48,6 +49,8 @@ class Packed(Eager):
     found. `tell_apart` gets, once, a reason why losses are computed member by member. Where memory does not
     suffice, packs have from then on at most half as many members, `limit`.
     """
+
+    _takes_one = False
 
     def __init__(self, tell: Tell | None = None, tell_apart: Callable[[str], None] | None = None) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class Packed(Eager):
         self._keys.pop(member, None)  # what is done at the end of an epoch may change a network
         is_own = member in self._moving
         self._criteria[member] = Itself(member) if is_own else described(member.model.criterion)
-        if member not in self.alone and (reason := cannot_pack(member)) is not None:
+        if member not in self.alone and (reason := cannot_pack(member, self._takes_one)) is not None:
             self._leave_out(member, reason)
 
     def leave(self, member: Member) -> None:
@@ -151,11 +154,9 @@ class Packed(Eager):
         key = self._keys.get(member)
         if key is None:
             variables = self._variables_of(member).described()
-            read = self._configurations.get(member), tuple(variables.items())
+            kind = pack_key(member), self._configurations.get(member), tuple(variables.items())
             # A number for what is long, and would be hashed at each step.
-            key = self._keys[member] = self._numbered.setdefault(
-                (pack_key(member), read), len(self._numbered)
-            )
+            key = self._keys[member] = self._numbered.setdefault(kind, len(self._numbered))
         return key
 
     def _variables_of(self, member: Member) -> Reads:
@@ -177,7 +178,7 @@ class Packed(Eager):
 
     def _cut(self, members: list[Member]) -> Iterator[list[Member]]:
         """As many at a time as memory suffices for."""
-        size = self.limit or len(members)
+        size = 1 if shares_no_step(members[0]) else self.limit or len(members)
         return (members[start : start + size] for start in range(0, len(members), size))
 
     def _step_of_group(
@@ -207,17 +208,15 @@ class Packed(Eager):
 
     def _goes_alone(self, members: list[Member]) -> bool:
         """Whether it is one member, which is not packed; one with dropout is, for its masks."""
-        (first, *others) = members
-        if others:
-            return False
-        return first not in self._begun or first in self.alone or not has_dropout(first.model.network)
+        first = members[0]
+        is_left_out = first not in self._begun or first in self.alone
+        return len(members) == 1 and (is_left_out or not has_dropout(first.model.network))
 
     def _eagerly(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
         """Each by itself, in its turn."""
         self._close(members)
-        results: dict[Member, StepResult | None] = {}
+        results: dict[Member, StepResult | None] = dict.fromkeys(members)
         for member in members:
-            results[member] = None
             if is_begun := member in self._begun:
                 member.record.steps -= not member.model.engine.update.counts  # which it counts itself
             with member.turn:
@@ -245,7 +244,7 @@ class Packed(Eager):
     def _try(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
         """The step of members of which some are new: each is compared with its own network before."""
         results: dict[Member, StepResult | None] = dict.fromkeys(members)
-        with exact():
+        with precision.single():
             new = [member for member in members if member not in self._tried]
             own = {member: self._own(member, pairs[member]) for member in new}
             groups: dict[Hashable, list[Member]] = {}
@@ -253,10 +252,11 @@ class Packed(Eager):
                 if member not in self.alone and member.ended is None:
                     groups.setdefault(self._key(member), []).append(member)
             packed: list[list[Member]] = []
+            alone: list[Member] = []
             for chosen in groups.values():
                 if self._goes_alone(chosen):  # it is yet to be compared with a pack
                     self._tried.difference_update(chosen)
-                    results |= self._eagerly(chosen, pairs)
+                    alone += chosen
                     continue
                 found = {member: each for member in chosen if (each := own.get(member)) is not None}
                 for member, reason in self._differing(chosen, found, pairs).items():
@@ -264,8 +264,8 @@ class Packed(Eager):
                 packed.append([each for each in chosen if each not in self.alone])
         for chosen in filter(None, packed):
             self._decide(chosen, pairs)
-        if alone := [each for each in members if each in self.alone and each.ended is None]:
-            results |= self._eagerly(alone, pairs)
+        alone += [each for each in members if each in self.alone and each.ended is None]
+        results |= self._eagerly(alone, pairs)
         for chosen in filter(None, packed):
             results |= self._step_of_group(chosen, pairs)
         return results

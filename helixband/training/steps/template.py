@@ -136,7 +136,7 @@ class _Masked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.masks is not None:
-            return x * next(self.masks)
+            return (x * next(self.masks)).to(x.dtype)  # in 16 bits, rounded once, as torch's own
         if self._dimensions and x.ndim == self._dimensions + 2:
             self.seen.append(torch.Size((*x.shape[:2], *[1] * self._dimensions)))
         elif self._dimensions:  # a single example without a dimension of its own

@@ -197,18 +197,6 @@ def _buffers_kept(network: torch.nn.Module) -> Iterator[None]:
                 each.copy_(value)
 
 
-@contextmanager
-def exact() -> Iterator[None]:
-    """No rounding of float32 on the device, which would hide a difference."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
-
-
 def seconds_of(compute: Callable[[], Any]) -> float:
     """How long a computation on the GPU takes, the first time left out."""
     compute()
