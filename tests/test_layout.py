@@ -239,6 +239,7 @@ FILES = {
         "replays",
         "carried fit judge steps.template",
         "pictures rehearsal steps.trying steps.numbers",
+        "steps.dropout",
         "steps.pack",
         "steps.block steps.taking",
         "steps.packed",

@@ -271,7 +271,11 @@ def test_a_block_reads_no_criterion_of_another_member(monkeypatch: pytest.Monkey
         assert_alike(alone, each)
 
 
-def test_dropout_has_the_masks_that_a_pack_has_without_blocks() -> None:
+@pytest.mark.parametrize("cached", [0, block.CACHED])
+def test_dropout_has_the_masks_that_a_pack_has_without_blocks(
+    cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block, "CACHED", cached)
     one, other = make(1, dropout=0.4), make(1, dropout=0.4)
     fit([one], Packed())
     fit([other], Captured())
@@ -284,7 +288,8 @@ def test_masks_are_of_the_seed_and_the_step_and_have_the_mean() -> None:
     def drawn(step: int) -> Tensor:
         keys = torch.from_numpy(masks.keys([5, 6, 7], np.array([step] * 3), [keep]))
         scales = torch.from_numpy(masks.scales(keep)[:, None]).float()
-        return masks.draw(shapes, [scales], keys, masks.places(shapes, keys.device))[0][0]
+        flat = masks.draw(shapes, [scales], keys, masks.places(shapes, keys.device))
+        return masks.cut(shapes, flat)[0][0]
 
     first, second = drawn(1), drawn(2)
     assert torch.equal(first, drawn(1)) and not torch.equal(first, second)

@@ -14,15 +14,17 @@ from helixband.errors import first_line
 from helixband.nested import nbytes
 from helixband.training import graphs, tape
 from helixband.training.member import Batch, Model, StepResult
-from helixband.training.steps.numbers import Numbers, named
+from helixband.training.steps.numbers import Numbers, Values, named
 from helixband.training.steps.pack import Pack
-from helixband.training.steps.stacks import split
+from helixband.training.steps.stacks import split, stacked
 from helixband.training.steps.trying import relative
 
 MOST = 64
 """The most steps of a block."""
 BYTES = 64 << 20
 """The bytes of their batches at most, and those of what they give, where these are several."""
+CACHED = 4 << 20
+"""The bytes of masks for which a CPU has room in its caches; on a GPU all are drawn before the steps."""
 TOLERANCE = {"32": 1e-4, "tf32": 1e-3, "bf16": 1e-2}
 """How much a step replayed on a GPU may differ from the same one computed, relative to the largest number.
 
@@ -56,7 +58,6 @@ class Block:
         self._pack, self.names = pack, numbers.names
         # A member's own may go or change while the block serves other members.
         self._criterion = copy.deepcopy(pack.members[0].model.criterion)
-        self.steps = steps_at_once(list(batches))
         self._results: list[Tensor] = []
         self._spec: Any = None
         try:
@@ -69,11 +70,15 @@ class Block:
             raise CaptureError(f"{type(error).__name__}: {first_line(error)}") from error
 
     def _make_room(self, batches: Sequence[Batch], numbers: Numbers) -> None:
+        self._at = torch.zeros(1, dtype=torch.long, device=numbers.table.device)
+        masks = self._pack.dropout.draw(stacked(batches)[0], *numbers.first.in_rows())
+        self.steps = steps_at_once([*batches, masks])
+        self._draws_ahead = self._is_on_gpu or masks.nbytes * self.steps <= CACHED
         shape = self.steps, len(batches)
         self._batch = pytree.tree_map(lambda leaf: leaf.new_empty((*shape, *leaf.shape)), batches[0])
         self._table = numbers.table.new_zeros((self.steps, *numbers.table.shape[1:]))
         self._keys = numbers.keys.new_zeros((self.steps, *numbers.keys.shape[1:]))
-        self._at = torch.zeros(1, dtype=torch.long, device=numbers.table.device)
+        self._masks = masks.new_empty((self.steps if self._draws_ahead else 0, *masks.shape))
 
     def run(self, rounds: Sequence[Sequence[Batch]], numbers: Numbers) -> list[list[StepResult | None]]:
         """Take the steps of some rounds, each of a batch of each member; what each gave."""
@@ -100,6 +105,9 @@ class Block:
             torch.stack(each, out=place[: len(rounds)].flatten(0, 1))
         self._table[: len(rounds)].copy_(numbers.table)
         self._keys[: len(rounds)].copy_(numbers.keys)
+        if self._draws_ahead:
+            x = pytree.tree_map(lambda leaf: leaf[0], self._batch[0])
+            self._pack.dropout.draw(x, *numbers.in_rows(), self._masks[: len(rounds)].flatten(0, 1))
         self._at.zero_()
 
     def _step(self) -> None:
@@ -108,7 +116,7 @@ class Block:
         batch = pytree.tree_map(lambda leaf: leaf.index_select(0, at)[0], self._batch)
         values = named(self.names, self._table.index_select(0, at)[0])
         with _criterion_of(self._pack.members[0].model, self._criterion):
-            given = self._pack.whole_step(batch, values, self._keys.index_select(0, at)[0])
+            given = self._pack.whole_step(batch, values, self._masks_of(batch[0], values))
         found, self._spec = pytree.tree_flatten(given)
         if not self._results:
             self.steps = min(self.steps, steps_at_once([each for each in found if isinstance(each, Tensor)]))
@@ -118,6 +126,12 @@ class Block:
                 if isinstance(each, Tensor):
                     place.index_copy_(0, at, each[None])
             at.add_(1)
+
+    def _masks_of(self, x: Any, values: Values) -> Tensor:
+        """The masks of dropout of the step, as `Dropout.draw` gives them."""
+        if self._draws_ahead:
+            return self._masks.index_select(0, self._at)[0]
+        return self._pack.dropout.draw(x, values, self._keys.index_select(0, self._at)[0])
 
     def _recorded(self, others: Sequence[Batch], numbers: Numbers) -> Callable[[], Any]:
         """What takes a step when it is called, tried beside the step computed; nothing stays of it."""

@@ -41,6 +41,10 @@ class Numbers(NamedTuple):
         chosen = list(places)
         return Numbers(self.names, self.table[:, :, chosen], self.keys[:, chosen])
 
+    def in_rows(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Those of all steps by name, (steps · K, 1), and the keys, (steps · K, 2 + layers)."""
+        return named(self.names, self.table.transpose(0, 1).flatten(1)), self.keys.flatten(0, 1)
+
     def of(self, step: int) -> tuple[dict[str, Tensor], Tensor]:
         """Those of one step by name, (K, 1), and its keys."""
         return named(self.names, self.table[step]), self.keys[step]

@@ -14,12 +14,12 @@ from helixband.training.meters import Loss
 from helixband.training.parts.clip import clip_norms_of_rows, clip_values_of_rows, norms_of_rows
 from helixband.training.parts.constrain import ConstrainRows
 from helixband.training.parts.update import gradients_of
-from helixband.training.steps import masks
-from helixband.training.steps.numbers import Numbers, Read, Reading, Values, scale, without_dropout
+from helixband.training.steps.dropout import Dropout
+from helixband.training.steps.numbers import Numbers, Read, Reading, Values, without_dropout
 from helixband.training.steps.packable import has_library_loss
 from helixband.training.steps.rows import Lent, Rows, give_back
 from helixband.training.steps.stacked import StackedOptimizer, trained_names
-from helixband.training.steps.stacks import of_one, signature, split, stacked
+from helixband.training.steps.stacks import of_one, split, stacked
 from helixband.training.steps.template import Template
 from helixband.training.steps.trying import Found
 
@@ -54,8 +54,7 @@ class Pack:
         self._averages = Rows(averages) if averages else None
         self.read = Read(members, self._optimizer, template, self._averages is not None)
         self._constrained = self._make_constraints()
-        self._shapes: dict[Any, tuple[list[list[torch.Size]], Tensor]] = {}
-        """Of the masks of dropout, and the numbers of their places, by the shapes of a batch."""
+        self.dropout = Dropout(template, self._tensors_of_one)
         self._may_read_itself = not all(has_library_loss(member) for member in members)
         self._before: dict[str, Tensor] = {}
         self._waiting = self._take_waiting(trained)
@@ -253,14 +252,15 @@ class Pack:
         """The gradients of each member's loss, (K, columns), given their losses (K,)."""
         if self._may_read_itself:
             return self._gradients_of_all(losses)
-        found = torch.autograd.grad(losses.sum(), self._leaves)
+        found = torch.autograd.grad(losses, self._leaves, torch.ones_like(losses))
         return torch.cat([each.reshape(len(self.members), -1) for each in found], 1)
 
     def _gradients_of_all(self, losses: Tensor) -> Tensor:
         """As `gradients`, where a loss may also read the network itself, as one with a penalty on weights."""
         networks, count = [model.network for model in self._models], len(self._leaves)
         own = [network.get_parameter(name) for network in networks for name in self._trained]
-        found = torch.autograd.grad(losses.sum(), [*self._leaves, *own], allow_unused=True)
+        ones = torch.ones_like(losses)
+        found = torch.autograd.grad(losses, [*self._leaves, *own], ones, allow_unused=True)
         if None in found[:count]:
             raise RuntimeError(f"the parameter {self._trained[found.index(None)]} gets no gradient")
         reads = [each is not None for each in found[count:]]
@@ -278,32 +278,24 @@ class Pack:
     ) -> tuple[Tensor, list[StepResult | None]]:
         """The losses (K,), with their graph, and what a step gives for each member."""
         batch = stacked(batches)
-        masks = self._masks(batch[0], values, keys)
+        masks = self.dropout.draw(batch[0], values, keys)
         if not self._at_once:
             return self._losses_apart(batches, self._outputs(batch[0], masks))
         losses, result = self._losses_at_once(batch, masks)
         return losses, list(split(result, len(self.members)))
 
-    def whole_step(self, batch: Any, values: Values, keys: Tensor) -> tuple[StepResult, dict[str, Tensor]]:
+    def whole_step(self, batch: Any, values: Values, masks: Tensor) -> tuple[StepResult, dict[str, Tensor]]:
         """The step of all members on their batches (K, N, …), without anything that is not on the device.
 
-        What it gives, (K, …), and the norms of gradients by kind, (K,).
+        `masks` are those of `dropout`. What it gives, (K, …), and the norms of gradients by kind, (K,).
         """
-        losses, result = self._losses_at_once(batch, self._masks(batch[0], values, keys))
+        losses, result = self._losses_at_once(batch, masks)
         return result, self.update(self.gradients(losses), values)
 
-    def _masks(self, x: Any, values: Values, keys: Tensor) -> list[list[Tensor]]:
-        if not self.template.names:
-            return []
-        key = signature(x)
-        if key not in self._shapes:
-            tensors = {name: value[0] for name, value in self._inputs.items()}
-            tensors |= {name: value[0].clone() for name, value in self._buffers.items()}
-            shapes = self.template.shapes(tensors, map_leaves(lambda leaf: leaf[0], x))
-            self._shapes[key] = shapes, masks.places(shapes, keys.device)
-        shapes, places = self._shapes[key]
-        scales = [values[scale(layer)] for layer in range(len(self.template.names))]
-        return masks.draw(shapes, scales, keys, places)
+    def _tensors_of_one(self) -> dict[str, Tensor]:
+        """Tensors with which the network can be called, which may change them."""
+        found = {name: value[0] for name, value in self._inputs.items()}
+        return found | {name: value[0].clone() for name, value in self._buffers.items()}
 
     def _called(self, inputs: Any, buffers: Any, masks: Any, x: Any) -> Any:
         self.template.use(masks)
@@ -314,11 +306,11 @@ class Pack:
         vmaps = len(self.members) > 1 or self.is_one_of_several
         return torch.vmap(compute)(*given) if vmaps else of_one(compute, given)
 
-    def _outputs(self, x: Any, masks: Any) -> Any:
+    def _outputs(self, x: Any, masks: Tensor) -> Any:
         """What the networks give, (K, N, …)."""
-        return self._for_all(self._called, self._inputs, self._buffers, masks, x)
+        return self._for_all(self._called, self._inputs, self._buffers, self.dropout.cut(x, masks), x)
 
-    def _losses_at_once(self, batch: Any, masks: Any) -> tuple[Tensor, StepResult]:
+    def _losses_at_once(self, batch: Any, masks: Tensor) -> tuple[Tensor, StepResult]:
         """The losses with their graph, and all that the step gives, (K, …)."""
         model: Any = self._models[0]
         found: list[Any] = []
@@ -342,9 +334,9 @@ class Pack:
         model.engine.check_loss = False  # which looks at the numbers of one model
         model.engine.rows = length(map_leaves(lambda leaf: leaf[0], batch[1]))
         try:
-            losses, parts, tensors, y_pred = self._for_all(
-                compute, self._inputs, self._buffers, masks, *batch
-            )
+            of_layers = self.dropout.cut(batch[0], masks)
+            given = self._inputs, self._buffers, of_layers, *batch
+            losses, parts, tensors, y_pred = self._for_all(compute, *given)
         finally:
             model.engine.sample_weight = model.engine.noted = None
         weights = found[0] | tensors

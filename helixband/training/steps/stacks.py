@@ -47,5 +47,6 @@ def split(nested: Any, count: int) -> list[Any]:
 
 def of_one(compute: Callable[..., Any], given: Sequence[Any]) -> Any:
     """What torch.vmap would give of a computation for the one of which there are tensors (1, …)."""
-    found = compute(*pytree.tree_map(lambda leaf: leaf[0], list(given)))
+    # Not leaf[0], whose gradient would be made of zeros first.
+    found = compute(*pytree.tree_map(lambda leaf: leaf.squeeze(0), list(given)))
     return pytree.tree_map(lambda leaf: leaf[None], found)

@@ -46,7 +46,8 @@ def computed(pack: Pack, rounds: Sequence[Sequence[Batch]], numbers: Numbers) ->
     notes: list[dict[str, Tensor]] = []
     for number, batches in enumerate(rounds):
         values, keys = numbers.of(number)
-        result, norms = pack.whole_step(stacked(batches), values, keys)
+        batch = stacked(batches)
+        result, norms = pack.whole_step(batch, values, pack.dropout.draw(batch[0], values, keys))
         notes.append(norms)
         found.append(list(split(result, len(pack.members))))
     for norms in notes:
