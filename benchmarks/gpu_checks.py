@@ -1,4 +1,4 @@
-"""What `gpu.py` compares: what a GPU computes with what the CPU does, captured with plain, and once with again.
+"""What `gpu.py` compares: a GPU with the CPU, what is captured with what is plain, one training with another.
 
 Each check gives lines to read, and whether all is as it has to be.
 """

@@ -87,8 +87,11 @@ def seconds_of_bare(members: list[Member], task: Task) -> float:
     return time.perf_counter() - started
 
 
-def measure(name: str, count: int, rounds: int, args: Namespace) -> dict[str, Any]:
-    task = TASKS[name]()
+def measure(
+    name: str, count: int, rounds: int, args: Namespace, examples: int | None = None
+) -> dict[str, Any]:
+    """The figures of an example by name, with so many examples for training or those that it has."""
+    task = TASKS[name](examples)
     found: dict[str, list[float]] = {"one after another": [], "together": []}
     eager, packed = make_members(task, count, args), make_members(task, count, args)
     stepper = Captured()
