@@ -11,7 +11,7 @@ from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.block import MOST, Block, CaptureError
 from helixband.training.steps.numbers import Numbers, Reading
 from helixband.training.steps.pack import Pack
-from helixband.training.steps.packable import cannot_capture, has_dropout
+from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.reads import holds_model, may_look
 from helixband.training.steps.stacks import signature
@@ -275,13 +275,6 @@ class Captured(Packed):
         self.uncaptured[member] = reason
         if is_new and self._tell_uncaptured is not None:
             self._tell_uncaptured(member, reason)
-
-    def _goes_alone(self, members: list[Member]) -> bool:
-        is_left_out = members[0] not in self._begun or members[0] in self.alone
-        return len(members) == 1 and (is_left_out or self._goes_by_itself(members))
-
-    def _goes_by_itself(self, members: list[Member]) -> bool:
-        return not self._takes_one and len(members) == 1 and not has_dropout(members[0].model.network)
 
     def _made(self, members: list[Member]) -> Pack:
         kind = self._key(members[0]), len(members)

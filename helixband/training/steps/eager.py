@@ -103,3 +103,8 @@ def step_of(member: Member, x: Any, y: Any, weight: Any = None, is_prepared: boo
         for _ in range(record.steps - before):
             schedules.step(model.scheduler)
     return StepResult(loss, y_pred, y_true)
+
+
+def labelled(result: StepResult | None, y_true: Any) -> StepResult | None:
+    """A result with the labels that the step was given, where these are others than the batch's."""
+    return result if result is None or y_true is None else result._replace(y_true=y_true)

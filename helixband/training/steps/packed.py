@@ -13,7 +13,7 @@ from helixband.training import precision
 from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.described import Itself, described
-from helixband.training.steps.eager import Eager, step_of
+from helixband.training.steps.eager import Eager, labelled, step_of
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import (
     cannot_pack,
@@ -114,7 +114,7 @@ class Packed(Eager):
                     self._leave_out(member, "its network changes between the steps of an epoch")
         for members in self._groups(pairs):
             results |= self._step_of_group(members, pairs)
-        return {member: _labelled(each, self._begun.get(member)) for member, each in results.items()}
+        return {member: labelled(each, self._begun.get(member)) for member, each in results.items()}
 
     def _is_ready(self, member: Member) -> bool:
         """Whether there is all that the steps of an epoch change: it takes its next step with others."""
@@ -207,10 +207,13 @@ class Packed(Eager):
         return size
 
     def _goes_alone(self, members: list[Member]) -> bool:
-        """Whether it is one member, which is not packed; one with dropout is, for its masks."""
-        first = members[0]
-        is_left_out = first not in self._begun or first in self.alone
-        return len(members) == 1 and (is_left_out or not has_dropout(first.model.network))
+        """Whether it is one member, which is not packed."""
+        is_left_out = members[0] not in self._begun or members[0] in self.alone
+        return len(members) == 1 and (is_left_out or self._goes_by_itself(members))
+
+    def _goes_by_itself(self, members: list[Member]) -> bool:
+        """Whether it is one member that needs no pack; one with dropout does, for its masks."""
+        return not self._takes_one and len(members) == 1 and not has_dropout(members[0].model.network)
 
     def _eagerly(self, members: list[Member], pairs: dict[Member, Batch]) -> dict[Member, StepResult | None]:
         """Each by itself, in its turn."""
@@ -393,8 +396,3 @@ class Packed(Eager):
         for pack in [pack for pack in self._packs if any(member in pack.members for member in members)]:
             self._packs.remove(pack)
             self._end(pack)
-
-
-def _labelled(result: StepResult | None, y_true: Any) -> StepResult | None:
-    """A result with the labels that the step was given, where these are others than the batch's."""
-    return result if result is None or y_true is None else result._replace(y_true=y_true)
