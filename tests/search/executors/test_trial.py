@@ -1,9 +1,11 @@
 """One trial: what becomes of it, where it ends before its time, and what it leaves."""
 
+import gc
 import math
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -191,14 +193,12 @@ def test_another_failure_is_not_one_of_memory(make: Make, raised: str) -> None:
 def test_the_memory_of_a_trial_that_ran_out_is_free_when_it_is_told(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def models() -> list[Any]:
+        return [found for found in gc.get_objects() if type(found).__name__ == "Model"]
+
     freed: list[int] = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(living()))
-
-    def living() -> int:
-        import gc
-
-        return sum(type(found).__name__ == "Model" for found in gc.get_objects())
-
+    others = models()  # of other tests, held so that none goes in between
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(len(models()) - len(others)))
     assert make().attempt(task(1, rewards=["raise MemoryError"]), ignore).out_of_memory
     assert freed == [0]
 
