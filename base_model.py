@@ -29,7 +29,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import batch_metrics, distributed, forward_errors, judge, losses, monte_carlo, passes
 from helixband.training.configuration import AsDeclared, Config, from_json
-from helixband.training.engine import Engine
+from helixband.training.engine import Engine, ours_of
 from helixband.training.epochs import batches_used, check_sets
 from helixband.training.feed import choose_device, number_of_batches
 from helixband.training.given import take_parts
@@ -146,8 +146,7 @@ class BaseModel:
         (network, optimizer), too. `scheduler` is one or a list. `training` says what a training does besides;
         `constraints`, `scheduler_interval` and `scheduler_metric` are options of it, too.
         """
-        asked = ("compute_loss", "split_output", "train_metrics", "eval_metrics", "check_labels")
-        ours = {each for each in asked if getattr(type(self), each).__module__ == __name__}
+        ours = ours_of(type(self), __name__)
         take_parts(self, network, criterion, optimizer, own_loss="compute_loss" not in ours)
         self.scheduler = scheduler
         keywords = {"scheduler_interval": scheduler_interval, "scheduler_metric": scheduler_metric, **other}

@@ -148,6 +148,9 @@ class MatrixBatchGenerator(BatchGenerator):
     def is_data_alone(self) -> bool:
         return type(self) is MatrixBatchGenerator and vars(self).keys() == _HELD
 
+    def is_made_alone(self) -> bool:
+        return self.is_data_alone()
+
     def lots(self) -> Iterator[Lot] | None:
         return lots_of(self, MatrixBatchGenerator, self._drawing, self.X, self.Y)
 
@@ -223,6 +226,9 @@ class H5pyBatchGenerator(BatchGenerator):
             if self.labelled
             else None
         )
+
+    def is_made_alone(self) -> bool:
+        return type(self) is H5pyBatchGenerator and self.process_x_y is _as_they_are
 
     @property
     def in_memory(self) -> bool:

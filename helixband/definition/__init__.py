@@ -29,7 +29,7 @@ from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training import compiler
 from helixband.training.feed import number_of_batches
-from helixband.training.objects import found_in
+from helixband.training.objects import found_in, is_ours
 
 _SPLIT = ", for example `train, val, test = …` and `return {}`"
 _OF_A_SPLIT = {
@@ -221,7 +221,7 @@ class Definition:
         Helixband itself, or installed packages, can lie in the definition's folder too.
         """
         module = str(frame.f_globals.get("__name__"))
-        return not folder.is_ours(module) and self.code.has(frame.f_code.co_filename)
+        return not is_ours(module) and self.code.has(frame.f_code.co_filename)
 
     def _call_for_data(self, name: str, *arguments: Any) -> Any:
         seed_everything(derive_seed(self.seed, "data"))
@@ -389,7 +389,7 @@ def _is_hparams(value: Any) -> bool:
 
 def _file_of(cls: type[Any]) -> str:
     """The file that a class is from; empty where it is none of Python's, or of Helixband."""
-    module = None if folder.is_ours(cls.__module__) else sys.modules.get(cls.__module__)
+    module = None if is_ours(cls.__module__) else sys.modules.get(cls.__module__)
     return str(getattr(module, "__file__", None) or "")
 
 

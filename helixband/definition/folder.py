@@ -25,12 +25,9 @@ from typing import Any
 import helixband
 from helixband.errors import DefinitionError, let_output_pass
 from helixband.randomness import SOURCES, derive_seed, held, seed_everything, unmoved
-from helixband.training.objects import found_in
-
-OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
+from helixband.training.objects import OF_DEFINITIONS, OWN_MODULES, found_in
 
 _PACKAGE = __name__.rpartition(".")[0]
-_NAME = re.compile(rf"{re.escape(_PACKAGE)}\.(?P<stem>\w+)_(?P<seed>\d+)_(?P<digest>[0-9a-f]{{12}})")
 _ROOT = Path(helixband.__file__).resolve().parent.parent
 
 
@@ -48,14 +45,9 @@ def execute(module: ModuleType) -> None:
     module.__spec__.loader.exec_module(module)
 
 
-def is_ours(module: str) -> bool:
-    """Whether a module of this name is Helixband's, and no user's."""
-    return module.partition(".")[0] in OWN_MODULES and not _NAME.match(module)
-
-
 def definition_of(module: str) -> str | None:
     """The name of the definition that a module is or lies beside, by its name; None for any other module."""
-    found = _NAME.match(module)
+    found = OF_DEFINITIONS.match(module)
     return found[0] if found else None
 
 
@@ -146,7 +138,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not (found := _NAME.match(name)):
+        if not (found := OF_DEFINITIONS.match(name)):
             return None
         if found.end() == len(name):
             return _spec(name, _found_again(name, found["stem"], int(found["seed"])))
@@ -197,7 +189,7 @@ def _plain(path: Path) -> str:
 
 def _with_own_imports(name: str, loader: _DefinitionLoader) -> ModuleType:
     """An empty module whose `import` statements look beside the definition first."""
-    definition = name[: _NAME.match(name).end()]  # type: ignore[union-attr]
+    definition = name[: OF_DEFINITIONS.match(name).end()]  # type: ignore[union-attr]
 
     def find(
         name: str,
@@ -232,7 +224,7 @@ def _generators_of(module: ModuleType) -> dict[str, Any]:
 
 def _within(module: ModuleType) -> str:
     """The name of a module beneath that of its definition: empty, or with a dot in front."""
-    return _NAME.sub("", module.__name__)
+    return OF_DEFINITIONS.sub("", module.__name__)
 
 
 def _parts(value: Any, module: str) -> Iterator[Any]:

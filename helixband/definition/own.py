@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 from helixband.definition.classes import experiment_of
-from helixband.definition.folder import definition_of, is_ours
+from helixband.definition.folder import definition_of
+from helixband.training.objects import is_ours
 
 STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 

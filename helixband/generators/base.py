@@ -71,6 +71,13 @@ class BatchGenerator:
         """Whether it holds nothing but data in memory and its settings, which no reading changes."""
         return False
 
+    def is_made_alone(self) -> bool:
+        """Whether Helixband alone makes its batches, of data that it holds or reads.
+
+        No other code is called, which might draw from global generators, or change what a network reads.
+        """
+        return False
+
     def __len__(self) -> int:
         """The number of batches."""
         rows = self.batch_size or self.n_examples

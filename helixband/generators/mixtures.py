@@ -94,6 +94,9 @@ class MixedBatchGenerator(BatchGenerator):
             x, y = _joined([part for parts_of_set in parts for part in parts_of_set])
             yield _taken(x, places), _taken(y, places)
 
+    def is_made_alone(self) -> bool:
+        return type(self) is MixedBatchGenerator and all(each.is_made_alone() for each in self.generators)
+
     def dealt(
         self, readers: Sequence[Read], seed: int, epoch: int, start: int, batches: int = 1
     ) -> Iterator[tuple[list[list[Rows]], NDArray[np.int64]]]:

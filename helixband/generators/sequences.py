@@ -96,6 +96,10 @@ class SequenceBatchGenerator(BatchGenerator):
         shape: tuple[int, ...] = self._as_x(np.zeros((1, self.length), dtype=np.uint8), None).shape[1:]
         return shape
 
+    def is_made_alone(self) -> bool:
+        is_ours = type(self).__module__.startswith("helixband.generators.")
+        return is_ours and (self.augmentation is None or type(self.augmentation) is Augmentation)
+
     def get_Y(self) -> NDArray[Any] | None:
         """All targets, (N, …), or None."""
         return None if self.targets is None else self._targets_of(self._numbers(np.arange(self.n_examples)))

@@ -21,9 +21,10 @@ from helixband.training.epochs import batches_used, limited
 from helixband.training.feed import number_of_batches
 from helixband.training.foreign import Foreign
 from helixband.training.guard import guard_of, watched_step
-from helixband.training.losses import Weigher, divided, divisor, parameter_names, weigher
+from helixband.training.losses import Weigher, divided, divisor, is_standard, parameter_names, weigher
 from helixband.training.meters import Loss, mean_of
 from helixband.training.modes import Modes
+from helixband.training.objects import owner_of
 from helixband.training.optimizers import Optimizers
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
@@ -278,8 +279,7 @@ class Engine:
         self.own_epoch_end, self.has_pictures = "on_epoch_end" in own, "pictures" in own
         is_masked = isinstance(model.criterion, losses.MaskedLoss)
         self.checks_labels = "check_labels" in own or is_masked
-        asks = type(model.criterion).check_labels.__module__ if is_masked else losses.__name__
-        self.own_check = "check_labels" not in self.ours or not asks.startswith(losses.__name__)
+        self.own_check = not ("check_labels" in self.ours and is_standard(model.criterion))
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         check_schedulers(model.scheduler, options, self.asked_steps)
@@ -386,3 +386,9 @@ class Engine:
             shape = f"a loss of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise DefinitionError(f"the step returned {shape}; it has to be a scalar tensor, the mean loss")
         return Loss(loss, self.weight_of(rows)), y_pred
+
+
+def ours_of(kind: type[Any], module: str) -> set[str]:
+    """Which methods that compute losses and metrics or check labels are those of a module's classes."""
+    asked = ("compute_loss", "split_output", "train_metrics", "eval_metrics", "check_labels")
+    return {name for name in asked if owner_of(kind, name).__module__ == module}

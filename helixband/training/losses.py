@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -17,6 +18,7 @@ from helixband.errors import DataError, DefinitionError
 from helixband.losses.base import MaskedLoss, beside, paired
 from helixband.metrics import no_class_row
 from helixband.training import tape
+from helixband.training.objects import is_ours
 
 Criterion = Callable[..., Tensor]
 
@@ -33,6 +35,13 @@ def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
     if logits.ndim == 1 or logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return F.cross_entropy(logits, target, reduction="none")
+
+
+def is_standard(criterion: Any) -> bool:
+    """Whether a criterion is torch's or Helixband's, as it comes."""
+    is_function = isinstance(criterion, BuiltinFunctionType | FunctionType)
+    module = (criterion if is_function else type(criterion)).__module__ or "torch"
+    return module.partition(".")[0] == "torch" or is_ours(module)
 
 
 def none_given(input: Any, target: Any) -> Tensor:

@@ -39,7 +39,7 @@ from helixband.training.holdings import Opaque
 from helixband.training.iterators import Iterators, iterators_of
 from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter
-from helixband.training.objects import holds_code, is_stateful
+from helixband.training.objects import is_stateful
 from helixband.training.parts.average import renew_batch_norm
 from helixband.training.residence import fed
 from helixband.training.result import joined
@@ -182,9 +182,7 @@ class Member:
         """Set the order of the epoch."""
         with self.turn:
             set_epoch(self.train, self.seed, self.record.epoch)
-            train = self.train
-            is_ours = isinstance(train, BatchGenerator) and (train.is_data_alone() or not holds_code(train))
-            self._has_own_data = not is_ours
+            self._has_own_data = not (isinstance(self.train, BatchGenerator) and self.train.is_made_alone())
             self.model.engine.begin_epoch()
             skips, waits = self.model.engine.options.nan == "skip", self.model.engine.shared is not None
             metrics = self.metrics() if self.metrics is not None else None
@@ -198,7 +196,8 @@ class Member:
     def is_read_by_code(self) -> bool:
         """Whether code of a definition reads batches, which may draw from the global generators."""
         engine = self.model.engine
-        return self._has_own_data or (self._new_labels is not None and engine.own_check) or engine.own_split
+        own_check = engine.own_check or "check_labels" in vars(self.model)
+        return self._has_own_data or (self._new_labels is not None and own_check) or engine.own_split
 
     @property
     def _place(self) -> Place:

@@ -6,6 +6,7 @@ A *path* leads from the name of a root to a value, step by step. A step is an at
 
 import functools
 import random
+import re
 import sys
 import sysconfig
 from collections import deque
@@ -43,8 +44,9 @@ _OF_AN_OPTIMIZER = frozenset({"param_groups", "state", "defaults"})
 """What the `state_dict` of an optimizer has."""
 _NOT_ENTERED = frozenset({"logging", "threading", "multiprocessing", "concurrent", "asyncio", "weakref"})
 _NOT_ENTERED |= {"tensorboard", "tensorboardX", "tqdm", "rich", "wandb", "mlflow", "matplotlib", "subprocess"}
-_CODE = (type, FunctionType)
-_OURS = frozenset({"helixband", "base_model", "batch_generator", "constraints"})
+OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
+OF_DEFINITIONS = re.compile(r"helixband\.definition\.(?P<stem>\w+)_(?P<seed>\d+)_(?P<digest>[0-9a-f]{12})")
+"""The names of the modules that definitions are loaded as, and those in their folders."""
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -200,22 +202,27 @@ def _is_key(key: Any) -> bool:
 @functools.lru_cache(maxsize=1024)
 def is_of_a_library(kind: type[Any]) -> bool:
     """Whether a class is Python's or an installed package's, and none of the user's or of Helixband."""
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return file is None or (str(file).startswith(_LIBRARIES) and kind.__module__ != "__main__")
+    name = kind.__module__
+    if name == "__main__" or name not in sys.modules:  # as of what exec has made
+        return False
+    file = getattr(sys.modules[name], "__file__", None)
+    return file is None or str(file).startswith(_LIBRARIES)
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module of this name is Helixband's, and no user's."""
+    return module.partition(".")[0] in OWN_MODULES and not OF_DEFINITIONS.match(module)
 
 
 def is_known_code(value: Any) -> bool:
-    """Whether a class or function is a library's or of Helixband, and none of a definition."""
+    """Whether a class or function is a library's or Helixband's, and none of a definition or script."""
     module = value.__module__ or "__main__"
-    is_ours = module.partition(".")[0] in _OURS and module not in randomness.held.modules()
-    return is_ours or (module != "__main__" and is_of_a_library(value))
+    return module != "__main__" and (is_ours(module) or is_of_a_library(value))
 
 
-def holds_code(root: Any) -> bool:
-    """Whether code of a definition is among what an object holds, or it is an object of such a class."""
-    found = (value for _, value in walk({"": root}, lambda value, path: False))
-    kinds = (value if isinstance(value, _CODE) else type(value) for value in found)
-    return not all(map(is_known_code, kinds))
+def owner_of(kind: type[Any], name: str) -> type[Any]:
+    """The class that has an attribute of that name, of those from which a class is derived."""
+    return next(each for each in kind.__mro__ if name in vars(each))
 
 
 class Nature(Enum):

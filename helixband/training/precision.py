@@ -53,13 +53,21 @@ _BEFORE: list[tuple[bool, bool]] = []
 """The settings that a pass in TF32 has changed."""
 
 
+def is_single() -> bool:
+    """Whether networks compute in single precision, as within `single`."""
+    return _SINGLE[0]
+
+
 @contextmanager
-def single() -> Iterator[None]:
-    """Networks compute in single precision, and the device multiplies so: rounding hides what differs."""
+def single(is_on: bool = True) -> Iterator[None]:
+    """Networks compute in single precision, and the device multiplies so: rounding hides what differs.
+
+    Within it, `single(False)` has them compute in their own.
+    """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, _SINGLE[0]
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
-    _SINGLE[0] = True
+    matmul.allow_tf32, cudnn.allow_tf32 = (before[0] and not is_on, before[1] and not is_on)
+    _SINGLE[0] = is_on
     try:
         yield
     finally:

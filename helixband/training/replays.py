@@ -20,8 +20,9 @@ from helixband.errors import HelixbandWarning, first_line
 from helixband.nested import leaves, map_leaves, named_leaves
 from helixband.training import graphs
 from helixband.training.engine import Engine
+from helixband.training.losses import is_standard
 from helixband.training.steps.described import described, structure
-from helixband.training.steps.packable import is_of_a_library, of_network
+from helixband.training.steps.packable import of_network
 from helixband.training.steps.reads import Reads, holds_model
 
 MOST = 8
@@ -51,7 +52,7 @@ def _reasons(model: Any, step: str) -> Iterator[str]:
     own = [name for name in ("forward", step) if engine.has_own(name) or name in vars(model)]
     own += [name for name in METHODS[step] if name not in engine.ours or name in vars(model)]
     yield from (f"{kind} has a {name} of its own" for name in own)
-    if not is_of_a_library(model.criterion):
+    if not is_standard(model.criterion):
         yield "its criterion is a definition's own"
     if engine.options.precision == "16":
         yield f"precision={engine.options.precision!r}"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from helixband import randomness
 from helixband.generators.base import BatchGenerator
 from helixband.training.holdings import shown
-from helixband.training.objects import is_of_a_library, is_stateful, other_names, walk
+from helixband.training.objects import is_of_a_library, is_ours, is_stateful, other_names, walk
 from helixband.training.plain import NotPlain, decoded, encoded, mark, mark_of_state, place_of
 
 ROOM = 1 << 28
@@ -121,7 +121,7 @@ def _is_entered(value: Any) -> bool:
     kind: Any = type(value)
     if issubclass(kind, BatchGenerator) or kind.__module__.startswith("torch.utils.data."):
         return True
-    ours = f"{kind.__module__}.".startswith("helixband.") and kind.__module__ not in randomness.held.modules()
+    ours = f"{kind.__module__}.".startswith("helixband.") and is_ours(kind.__module__)
     return not (ours or is_of_a_library(kind))
 
 

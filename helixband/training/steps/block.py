@@ -24,7 +24,7 @@ MOST = 64
 BYTES = 64 << 20
 """The bytes of their batches at most, and those of what they give, where these are several."""
 CACHED = 4 << 20
-"""The bytes of masks for which a CPU has room in its caches; on a GPU all are drawn before the steps."""
+"""The bytes of masks for which a CPU has room in its caches: so many are drawn before the steps."""
 TOLERANCE = {"32": 1e-4, "tf32": 1e-3, "bf16": 1e-2}
 """How much a step replayed on a GPU may differ from the same one computed, relative to the largest number.
 
@@ -72,8 +72,8 @@ class Block:
     def _make_room(self, batches: Sequence[Batch], numbers: Numbers) -> None:
         self._at = torch.zeros(1, dtype=torch.long, device=numbers.table.device)
         masks = self._pack.dropout.draw(stacked(batches)[0], *numbers.first.in_rows())
-        self.steps = steps_at_once([*batches, masks])
-        self._draws_ahead = self._is_on_gpu or masks.nbytes * self.steps <= CACHED
+        self.steps = steps_at_once(list(batches))
+        self._draws_ahead = masks.nbytes * self.steps <= (BYTES if self._is_on_gpu else CACHED)
         shape = self.steps, len(batches)
         self._batch = pytree.tree_map(lambda leaf: leaf.new_empty((*shape, *leaf.shape)), batches[0])
         self._table = numbers.table.new_zeros((self.steps, *numbers.table.shape[1:]))

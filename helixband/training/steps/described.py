@@ -4,7 +4,7 @@ import functools
 import hashlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,8 @@ def described(value: Any, known: Known = frozenset(), of_network: bool = False) 
         return Tensor, tuple(value.shape), value.dtype, str(value.device), _digest(of_bytes)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return np.ndarray, value.shape, value.dtype.str, _digest(np.ascontiguousarray(value))
+    if isinstance(value, ModuleType):  # what code reads of a definition's modules is found by its names
+        return ModuleType, value.__name__
     if isinstance(value, BuiltinFunctionType):
         return value.__module__, value.__qualname__, Itself(value)
     if isinstance(value, randomness.SOURCES):

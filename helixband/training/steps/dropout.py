@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from helixband.nested import map_leaves
+from helixband.training import precision
 from helixband.training.steps import masks
 from helixband.training.steps.numbers import Values, scale
 from helixband.training.steps.stacks import signature
@@ -45,7 +46,7 @@ class Dropout:
         return masks.cut(self._shapes(x, drawn.device)[0], drawn) if self._layers else []
 
     def _shapes(self, x: Any, device: torch.device) -> tuple[Shapes, Tensor]:
-        key = signature(x)
+        key = signature(x), precision.is_single()
         if key not in self._found:
             shapes = self._template.shapes(self._tensors(), map_leaves(lambda leaf: leaf[0], x))
             self._found[key] = shapes, masks.places(shapes, device)

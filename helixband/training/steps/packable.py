@@ -1,13 +1,13 @@
 """Which members can take their steps together, and with whom."""
 
 from collections.abc import Hashable, Iterator
-from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from helixband.training import precision
+from helixband.training.losses import is_standard
 from helixband.training.member import Member
 from helixband.training.objects import walk
 from helixband.training.optimizers import Optimizers
@@ -146,13 +146,7 @@ def has_our_loss(member: Member) -> bool:
 
 def has_library_loss(member: Member) -> bool:
     """Whether the loss is ours, with a criterion of torch's or of ours: such read nothing of the model."""
-    return has_our_loss(member) and is_of_a_library(member.model.criterion)
-
-
-def is_of_a_library(criterion: Any) -> bool:
-    """Whether a criterion is torch's or ours."""
-    kind = criterion if isinstance(criterion, BuiltinFunctionType | FunctionType) else type(criterion)
-    return (kind.__module__ or "torch").partition(".")[0] in ("torch", "helixband")
+    return has_our_loss(member) and is_standard(member.model.criterion)
 
 
 def runs_code_in_steps(member: Member) -> bool:

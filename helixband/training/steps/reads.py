@@ -92,21 +92,28 @@ class Reads:
         if id(function) in self._seen or is_known_code(function):
             return
         self._seen.add(id(function))
+        attributes = set(_names_in(function.__code__))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._add_value(name, functools.partial(_content, cell))
+            if isinstance(held := _content(cell), ModuleType):
+                self._look_into_module(held, attributes)
+            else:
+                self._add_value(name, functools.partial(_content, cell))
         module = sys.modules.get(function.__module__)
         if module is not None and vars(module) is function.__globals__:
-            names, attributes = set(_globals_in(function.__code__)), set(_names_in(function.__code__))
-            self._look_into_names(module, names, attributes)
+            self._look_into_names(module, set(_globals_in(function.__code__)), attributes)
 
     def _look_into_names(self, module: ModuleType, names: set[str], attributes: set[str]) -> None:
         for name in sorted(names & vars(module).keys()):
             value = vars(module)[name]
-            if isinstance(value, ModuleType):
-                if value is not module and value in randomness.held.modules().values():
-                    self._look_into_names(value, attributes, attributes)
-            else:
+            if not isinstance(value, ModuleType):
                 self._add(name, module, name)
+            elif value is not module:
+                self._look_into_module(value, attributes)
+
+    def _look_into_module(self, module: ModuleType, attributes: set[str]) -> None:
+        """Find what code with these names of attributes reads of a module, if that is of the definition."""
+        if module in randomness.held.modules().values():
+            self._look_into_names(module, attributes, attributes)
 
     def _add(self, shown: str, space: ModuleType | type[Any], name: str) -> None:
         self._spaces[id(space)] = space

@@ -13,11 +13,11 @@ from torch.overrides import TorchFunctionMode
 from helixband import randomness
 from helixband.errors import first_line
 from helixband.nested import leaves, length, map_leaves
-from helixband.training import judge
+from helixband.training import judge, precision
 from helixband.training.ended import lost_device
 from helixband.training.member import Batch, Member
 from helixband.training.steps.described import LIFTED, described, structure
-from helixband.training.steps.packable import has_library_loss
+from helixband.training.steps.packable import has_library_loss, shares_no_step
 from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import lacks_state, trained_names
 
@@ -48,6 +48,11 @@ def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
     An error is a reason, too: a step of its own may do without what failed, or else fails by it.
     """
     try:
+        if shares_no_step(member):  # it may do in 16 bits what it does not in single precision
+            with precision.single(False):
+                found = _own_pass(member, batch, variables)
+            if isinstance(found, str):
+                return found
         return _own_pass(member, batch, variables)
     except torch.OutOfMemoryError:
         raise
