@@ -41,7 +41,8 @@ def is_standard(criterion: Any) -> bool:
     """Whether a criterion is torch's or Helixband's, as it comes."""
     is_function = isinstance(criterion, BuiltinFunctionType | FunctionType)
     module = (criterion if is_function else type(criterion)).__module__ or "torch"
-    return module.partition(".")[0] == "torch" or is_ours(module)
+    package = module.partition(".")[0]
+    return package == "torch" or (package == "helixband" and is_ours(module))
 
 
 def none_given(input: Any, target: Any) -> Tensor:

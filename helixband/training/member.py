@@ -196,7 +196,9 @@ class Member:
     def is_read_by_code(self) -> bool:
         """Whether code of a definition reads batches, which may draw from the global generators."""
         engine = self.model.engine
-        own_check = engine.own_check or "check_labels" in vars(self.model)
+        own_check = engine.own_check or any(
+            "check_labels" in getattr(each, "__dict__", ()) for each in (self.model, self.model.criterion)
+        )
         return self._has_own_data or (self._new_labels is not None and own_check) or engine.own_split
 
     @property
