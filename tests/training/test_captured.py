@@ -4,10 +4,8 @@ On a CPU a block replays the operators of a step, so that all but the graphs of 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,12 +13,6 @@ from test_packed import CLASSES, Constrained, Model, OwnStep, X, Y, assert_alike
 from torch import Tensor, nn, optim
 
 from base_model import ClassificationModel, RegressionModel, TrainingOptions
-from batch_generator import (
-    FastaBatchGenerator,
-    H5pyBatchGenerator,
-    MatrixBatchGenerator,
-    MixedBatchGenerator,
-)
 from constraints import MaxNormConstraint
 from helixband.training import single, tape
 from helixband.training.ended import Ended
@@ -155,41 +147,6 @@ def test_masks_of_dropout_leave_bf16_as_it_is(monkeypatch: pytest.MonkeyPatch) -
         (torch.bfloat16, torch.bfloat16),
         (torch.float32, torch.float32),
     }  # the first in trials
-
-
-def doubled(x: Any, y: Any) -> Any:
-    return 2 * x, y
-
-
-class OwnBatches(MatrixBatchGenerator):
-    pass
-
-
-def test_batches_of_our_generators_are_made_by_no_code_of_a_definition(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["data"], file["label"] = X, Y
-    fasta = tmp_path / "a.fa"
-    fasta.write_text("".join(f">s{number}\nACGT\n" for number in range(44)))
-    matrix, table = MatrixBatchGenerator(X, Y, 8), tmp_path / "a.h5"
-    generators = {
-        "arrays": matrix,
-        "a table": H5pyBatchGenerator(table, 8),
-        "a stream": H5pyBatchGenerator(table, 8, memory_limit=0),
-        "sequences": FastaBatchGenerator(fasta, CLASSES, batch_size=8, shuffle=True, reverse_complement=True),
-        "a mixture": MixedBatchGenerator([matrix, H5pyBatchGenerator(table, 8)], [0.5, 0.5], 8),
-        "own processing": H5pyBatchGenerator(table, 8, process_x_y=doubled),
-        "an own class": OwnBatches(X, Y, 8),
-        "a mixture of such": MixedBatchGenerator([matrix, OwnBatches(X, Y, 8)], [0.5, 0.5], 8),
-        "a list": [(X, Y)],
-    }
-    read_by_code = []
-    for name, generator in generators.items():
-        member = make(1)
-        member.train = generator
-        member.begin_epoch()
-        if member.is_read_by_code:
-            read_by_code.append(name)
-    assert read_by_code == ["own processing", "an own class", "a mixture of such", "a list"]
 
 
 class Wide(ClassificationModel):
