@@ -24,6 +24,7 @@ from base_model import (
 from batch_generator import MatrixBatchGenerator
 from constraints import MaxNormConstraint, UnitNorm
 from helixband.errors import DataError, DefinitionError, StorageError, TrainingError
+from helixband.losses import FocalLoss
 from helixband.networks.one_hot import OneHot
 from helixband.results.directory import Results
 from helixband.training import keeper
@@ -793,12 +794,14 @@ def test_init_model_has_to_end_in_that_of_the_base_class() -> None:
         Model()
 
 
-@pytest.mark.parametrize("label", [3, -1])
-def test_a_label_of_no_class_is_refused_with_its_row(label: int) -> None:
+@pytest.mark.parametrize(
+    ("label", "criterion"), [(3, nn.CrossEntropyLoss()), (-1, nn.CrossEntropyLoss()), (3, FocalLoss())]
+)
+def test_a_label_of_no_class_is_refused_with_its_row(label: int, criterion: nn.Module) -> None:
     class Model(ClassificationModel):
         def init_model(self) -> None:
             network = nn.Linear(2, 3)
-            super().init_model(network, optim.Adam(network.parameters()))
+            super().init_model(network, criterion, optim.Adam(network.parameters()))
 
     data = MatrixBatchGenerator(np.zeros((4, 2), np.float32), np.array([0, 2, label, 1]))
     told = rf"row 2 of the labels is {label}, and the network tells apart 3 classes, 0 to 2"

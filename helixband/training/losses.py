@@ -140,8 +140,9 @@ def classes_checked(model: Any, y: Any) -> Iterator[None]:
     """Around a loss of classes: where it knows no class of an index, `DataError` says which label it is."""
     try:
         yield
-    except IndexError:
-        model.check_labels(y.numpy(force=True))
+    except (IndexError, RuntimeError):  # torch's losses raise the one, one-hot encoding the other
+        if not torch._C._functorch.is_batchedtensor(y):
+            model.check_labels(y.numpy(force=True))
         raise
 
 
