@@ -228,7 +228,7 @@ class H5pyBatchGenerator(BatchGenerator):
         )
 
     def is_made_alone(self) -> bool:
-        return type(self) is H5pyBatchGenerator and self.process_x_y is _as_they_are
+        return self._is_a(H5pyBatchGenerator) and self.process_x_y is _as_they_are
 
     @property
     def in_memory(self) -> bool:

@@ -71,6 +71,11 @@ class BatchGenerator:
         """Whether it holds nothing but data in memory and its settings, which no reading changes."""
         return False
 
+    def _is_a(self, kind: type[Any]) -> bool:
+        """Whether it is an object of that very class, with the methods of it."""
+        own = (name for name in vars(self) if callable(getattr(kind, name, None)))
+        return type(self) is kind and next(own, None) is None
+
     def is_made_alone(self) -> bool:
         """Whether Helixband alone makes its batches, of data that it holds or reads.
 

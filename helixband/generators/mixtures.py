@@ -95,7 +95,7 @@ class MixedBatchGenerator(BatchGenerator):
             yield _taken(x, places), _taken(y, places)
 
     def is_made_alone(self) -> bool:
-        return type(self) is MixedBatchGenerator and all(each.is_made_alone() for each in self.generators)
+        return self._is_a(MixedBatchGenerator) and all(each.is_made_alone() for each in self.generators)
 
     def dealt(
         self, readers: Sequence[Read], seed: int, epoch: int, start: int, batches: int = 1

@@ -97,8 +97,9 @@ class SequenceBatchGenerator(BatchGenerator):
         return shape
 
     def is_made_alone(self) -> bool:
-        is_ours = type(self).__module__.startswith("helixband.generators.")
-        return is_ours and (self.augmentation is None or type(self.augmentation) is Augmentation)
+        ours = "helixband.generators.", "helixband.sequence.", "builtins"
+        parts = type(self), type(self.store.alphabet), type(self.augmentation)
+        return self._is_a(parts[0]) and all(part.__module__.startswith(ours) for part in parts)
 
     def get_Y(self) -> NDArray[Any] | None:
         """All targets, (N, …), or None."""

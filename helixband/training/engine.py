@@ -24,7 +24,7 @@ from helixband.training.guard import guard_of, watched_step
 from helixband.training.losses import Weigher, divided, divisor, is_standard, parameter_names, weigher
 from helixband.training.meters import Loss, mean_of
 from helixband.training.modes import Modes
-from helixband.training.objects import owner_of
+from helixband.training.objects import is_of_helixband
 from helixband.training.optimizers import Optimizers
 from helixband.training.options import TrainingOptions
 from helixband.training.parts.average import Average
@@ -122,7 +122,7 @@ class Engine:
         self._checked: set[tuple[str, Any]] = set()
         self._own: set[str] = set()
         self.ours: set[str] = set()
-        """Which methods that compute losses and metrics or check labels are those of our own classes."""
+        """Which of the methods that compute losses and metrics are those of our own classes."""
         self.own_loss = True
         """Whether `compute_loss` is a definition's own."""
         self.n_logits: int | None = None
@@ -279,7 +279,8 @@ class Engine:
         self.own_epoch_end, self.has_pictures = "on_epoch_end" in own, "pictures" in own
         is_masked = isinstance(model.criterion, losses.MaskedLoss)
         self.checks_labels = "check_labels" in own or is_masked
-        self.own_check = not ("check_labels" in self.ours and is_standard(model.criterion))
+        asks = _module_of(type(model).check_labels)
+        self.own_check = not (is_of_helixband(asks) and is_standard(model.criterion))
         self.modes = Modes(model.network, model.criterion)
         self.schedules = Schedules(model.optimizer, options)
         check_schedulers(model.scheduler, options, self.asked_steps)
@@ -389,6 +390,11 @@ class Engine:
 
 
 def ours_of(kind: type[Any], module: str) -> set[str]:
-    """Which methods that compute losses and metrics or check labels are those of a module's classes."""
-    asked = ("compute_loss", "split_output", "train_metrics", "eval_metrics", "check_labels")
-    return {name for name in asked if owner_of(kind, name).__module__ == module}
+    """Which of the methods that compute losses and metrics are those of a module."""
+    asked = ("compute_loss", "split_output", "train_metrics", "eval_metrics")
+    return {name for name in asked if _module_of(getattr(kind, name)) == module}
+
+
+def _module_of(method: Any) -> str:
+    """The name of the module in which a function is; of its wrapper, where it has one."""
+    return str(getattr(method, "__globals__", {}).get("__name__", ""))

@@ -18,7 +18,7 @@ from helixband.errors import DataError, DefinitionError
 from helixband.losses.base import MaskedLoss, beside, paired
 from helixband.metrics import no_class_row
 from helixband.training import tape
-from helixband.training.objects import is_ours
+from helixband.training.objects import is_of_helixband
 
 Criterion = Callable[..., Tensor]
 
@@ -40,9 +40,10 @@ def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
 def is_standard(criterion: Any) -> bool:
     """Whether a criterion is torch's or Helixband's, as it comes."""
     is_function = isinstance(criterion, BuiltinFunctionType | FunctionType)
-    module = (criterion if is_function else type(criterion)).__module__ or "torch"
-    package = module.partition(".")[0]
-    return package == "torch" or (package == "helixband" and is_ours(module))
+    module = (criterion if is_function else type(criterion)).__module__
+    if module is None:  # of what is made in C, or by eval
+        return isinstance(criterion, BuiltinFunctionType)
+    return module.partition(".")[0] == "torch" or is_of_helixband(module)
 
 
 def none_given(input: Any, target: Any) -> Tensor:
@@ -140,8 +141,13 @@ def classes_checked(model: Any, y: Any) -> Iterator[None]:
     """Around a loss of classes: where it knows no class of an index, `DataError` says which label it is."""
     try:
         yield
-    except (IndexError, RuntimeError):  # torch's losses raise the one, one-hot encoding the other
-        if not torch._C._functorch.is_batchedtensor(y):
+    except IndexError:
+        model.check_labels(y.numpy(force=True))
+        raise
+    except RuntimeError as error:
+        if "Class values" in str(error) and not torch._C._functorch.is_batchedtensor(
+            y
+        ):  # of one-hot encoding
             model.check_labels(y.numpy(force=True))
         raise
 

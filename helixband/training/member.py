@@ -182,6 +182,7 @@ class Member:
         """Set the order of the epoch."""
         with self.turn:
             set_epoch(self.train, self.seed, self.record.epoch)
+            self.model.engine.modes.train()  # for what comes before the first step, or computes without one
             self._has_own_data = not (isinstance(self.train, BatchGenerator) and self.train.is_made_alone())
             self.model.engine.begin_epoch()
             skips, waits = self.model.engine.options.nan == "skip", self.model.engine.shared is not None

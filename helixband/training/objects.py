@@ -47,6 +47,7 @@ _NOT_ENTERED |= {"tensorboard", "tensorboardX", "tqdm", "rich", "wandb", "mlflow
 OWN_MODULES = {"__main__", "main", "base_model", "batch_generator", "constraints", "hyperband", "helixband"}
 OF_DEFINITIONS = re.compile(r"helixband\.definition\.(?P<stem>\w+)_(?P<seed>\d+)_(?P<digest>[0-9a-f]{12})")
 """The names of the modules that definitions are loaded as, and those in their folders."""
+_MADE_BY_CODE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -200,24 +201,43 @@ def _is_key(key: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def is_of_a_library(kind: type[Any]) -> bool:
-    """Whether a class is Python's or an installed package's, and none of the user's or of Helixband."""
-    name = kind.__module__
-    if name == "__main__" or name not in sys.modules:  # as of what exec has made
-        return False
-    file = getattr(sys.modules[name], "__file__", None)
+def is_of_a_library(kind: Any) -> bool:
+    """Whether a class or function is Python's or an installed package's, not the user's nor Helixband's.
+
+    Classes of no module are a package's where they are made in C, and a user's where exec has made them.
+    """
+    name = kind.__module__ or ""
+    if name not in sys.modules:
+        return isinstance(kind, type) and not kind.__flags__ & _MADE_BY_CODE
+    return name != "__main__" and _is_installed(sys.modules[name])
+
+
+def _is_installed(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
     return file is None or str(file).startswith(_LIBRARIES)
 
 
 def is_ours(module: str) -> bool:
-    """Whether a module of this name is Helixband's, and no user's."""
+    """Whether a module of this name is Helixband's, or the command, and no user's."""
     return module.partition(".")[0] in OWN_MODULES and not OF_DEFINITIONS.match(module)
+
+
+def is_of_helixband(module: str) -> bool:
+    """Whether code of a module of this name is Helixband's: a script is none."""
+    return is_ours(module) and module not in ("__main__", "main", "hyperband")
 
 
 def is_known_code(value: Any) -> bool:
     """Whether a class or function is a library's or Helixband's, and none of a definition or script."""
-    module = value.__module__ or "__main__"
-    return module != "__main__" and (is_ours(module) or is_of_a_library(value))
+    return is_of_helixband(value.__module__ or "") or is_of_a_library(value)
+
+
+def is_known_module(module: ModuleType) -> bool:
+    """Whether a module is a library's or Helixband's, and none of a definition or script."""
+    name = module.__name__
+    if sys.modules.get(name) is not module or name == "__main__":
+        return False
+    return is_of_helixband(name) or _is_installed(module)
 
 
 def owner_of(kind: type[Any], name: str) -> type[Any]:

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from helixband import randomness
 from helixband.training.configuration import Config
 from helixband.training.engine import Engine
+from helixband.training.objects import is_known_module
 
 LIFTED: dict[type[nn.Module], tuple[str, ...]]
 LIFTED = {kind: ("p",) for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)}
@@ -104,7 +105,7 @@ def described(value: Any, known: Known = frozenset(), of_network: bool = False) 
         return Tensor, tuple(value.shape), value.dtype, str(value.device), _digest(of_bytes)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return np.ndarray, value.shape, value.dtype.str, _digest(np.ascontiguousarray(value))
-    if isinstance(value, ModuleType):  # what code reads of a definition's modules is found by its names
+    if isinstance(value, ModuleType) and is_known_module(value):
         return ModuleType, value.__name__
     if isinstance(value, BuiltinFunctionType):
         return value.__module__, value.__qualname__, Itself(value)
@@ -125,6 +126,8 @@ def described(value: Any, known: Known = frozenset(), of_network: bool = False) 
     if isinstance(value, nn.Module):
         return structure(value, known=known), tuple(map(part, (*value.parameters(), *value.buffers())))
     names = getattr(value, "__dict__", None)
+    if isinstance(value, ModuleType):
+        names = {name: each for name, each in vars(value).items() if not name.startswith("__")}
     if isinstance(names, dict) and not isinstance(value, Callable):  # type: ignore[arg-type]
         return type(value), part(names)
     # It may hold more than can be seen; what can be may change.

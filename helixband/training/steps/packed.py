@@ -81,7 +81,6 @@ class Packed(Eager):
 
     def join(self, member: Member) -> None:
         super().join(member)
-        member.model.engine.modes.train()  # of what is read of the model, as its criterion
         self._keys.pop(member, None)  # what is done at the end of an epoch may change a network
         is_own = member in self._moving
         self._criteria[member] = Itself(member) if is_own else described(member.model.criterion)

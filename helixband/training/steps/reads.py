@@ -15,7 +15,7 @@ from torch import nn
 from helixband import randomness
 from helixband.training.configuration import Config
 from helixband.training.member import Member, Model
-from helixband.training.objects import Nature, is_known_code, nature, walk
+from helixband.training.objects import Nature, is_known_code, is_known_module, nature, walk
 from helixband.training.snapshot import Snapshot
 from helixband.training.steps.described import Known, described, is_of_training
 
@@ -36,6 +36,7 @@ class Reads:
         self._variables: dict[str, Read] = {}
         self._spaces: dict[int, ModuleType | type[Any]] = {}
         self._seen: set[int] = set()
+        self._looks: set[tuple[int, frozenset[str]]] = set()
         if roots is None:
             parts = model.network, model.criterion, self._constraints
             roots = dict(zip(("network", "criterion", "constraints"), parts, strict=True))
@@ -96,8 +97,7 @@ class Reads:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if isinstance(held := _content(cell), ModuleType):
                 self._look_into_module(held, attributes)
-            else:
-                self._add_value(name, functools.partial(_content, cell))
+            self._add_value(name, functools.partial(_content, cell))
         module = sys.modules.get(function.__module__)
         if module is not None and vars(module) is function.__globals__:
             self._look_into_names(module, set(_globals_in(function.__code__)), attributes)
@@ -112,7 +112,9 @@ class Reads:
 
     def _look_into_module(self, module: ModuleType, attributes: set[str]) -> None:
         """Find what code with these names of attributes reads of a module, if that is of the definition."""
-        if module in randomness.held.modules().values():
+        look = id(module), frozenset(attributes)
+        if look not in self._looks and module in randomness.held.modules().values():
+            self._looks.add(look)  # as modules may import each other
             self._look_into_names(module, attributes, attributes)
 
     def _add(self, shown: str, space: ModuleType | type[Any], name: str) -> None:
@@ -125,7 +127,8 @@ class Reads:
             self._look_into(value)
             if isinstance(value, type) or not getattr(value, "__defaults__", None):
                 return
-        if value is not None and id(value) in self._known:
+        is_library = isinstance(value, ModuleType) and is_known_module(value)
+        if is_library or (value is not None and id(value) in self._known):
             return
         while name in self._variables:
             name = f"{name}'"
