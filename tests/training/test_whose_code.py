@@ -4,7 +4,7 @@ import functools
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from types import MethodType
+from types import MethodType, ModuleType
 from typing import Any
 
 import h5py
@@ -25,6 +25,7 @@ from batch_generator import (
     MixedBatchGenerator,
 )
 from helixband.definition import load_definition
+from helixband.errors import DataError
 from helixband.losses import FocalLoss
 from helixband.training.fit import fit
 from helixband.training.losses import is_standard
@@ -67,6 +68,8 @@ def test_batches_of_our_generators_are_made_by_no_code_of_a_definition(table: Pa
     fasta = table.parent / "a.fa"
     fasta.write_text("".join(f">s{number}\nACGT\n" for number in range(44)))
     matrix = MatrixBatchGenerator(X, Y, 8)
+    replaced = H5pyBatchGenerator(table, 8)
+    replaced.batches = lambda *place: iter(())  # type: ignore[method-assign, assignment]
     generators = {
         "arrays": matrix,
         "a table": H5pyBatchGenerator(table, 8),
@@ -77,6 +80,7 @@ def test_batches_of_our_generators_are_made_by_no_code_of_a_definition(table: Pa
         "a library's": H5pyBatchGenerator(table, 8, process_x_y=sklearn.utils.shuffle),
         "a partial": H5pyBatchGenerator(table, 8, process_x_y=functools.partial(doubled)),
         "a method": H5pyBatchGenerator(table, 8, process_x_y=MethodType(lambda self, x, y: (x, y), 3)),
+        "an own method": replaced,
         "an own class": OwnBatches(X, Y, 8),
         "a mixture of such": MixedBatchGenerator([matrix, OwnBatches(X, Y, 8)], [0.5, 0.5], 8),
         "a list": [(X, Y)],
@@ -232,7 +236,76 @@ def test_modules_that_code_holds_are_not_looked_through() -> None:
     assert told_of_blocks_as_alone([lambda: make(1, kind), lambda: make(2, kind)]) == []
 
 
+def test_modules_of_a_definition_are_what_they_hold() -> None:
+    one, other = ModuleType("helper"), ModuleType("helper")
+    one.SCALE, other.SCALE = 1.0, 1.0  # type: ignore[attr-defined]
+    assert described({"h": one}) == described({"h": other})
+    other.SCALE = 3.0  # type: ignore[attr-defined]
+    assert described({"h": one}) != described({"h": other})
+
+
+def test_helpers_may_import_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import b\nX = 2.0\n")
+    (tmp_path / "b.py").write_text("import a\nY = 3.0\n")
+    (tmp_path / "def.py").write_text(
+        "import a\nfrom torch import nn, optim\nfrom base_model import RegressionModel\n"
+        "class Network(nn.Sequential):\n"
+        "    def forward(self, x): return super().forward(x) * a.X * a.b.Y\n"
+        "class Model(RegressionModel):\n"
+        "    def init_model(self):\n"
+        "        network = Network(nn.Flatten(), nn.Linear(12, 1))\n"
+        "        super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.001))\n"
+    )
+    kind = load_definition(tmp_path / "def.py").module.Model
+    assert told_of_blocks_as_alone([lambda: make(1, kind)]) == []
+
+
+def test_a_method_that_is_taken_from_helixband_is_helixbands() -> None:
+    class Taking(Reading):
+        compute_loss = ClassificationModel.compute_loss
+
+    class Replacing(Reading):
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            return super().compute_loss(y_pred_loss, y)
+
+    assert [kind({}).engine.own_loss for kind in (Reading, Taking, Replacing)] == [False, False, True]
+
+
+def test_memory_that_runs_out_in_a_loss_of_classes_is_told_as_it_is() -> None:
+    class Full(nn.Module):
+        def forward(self, input: Tensor, target: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    class Model(ClassificationModel):
+        def init_model(self) -> None:
+            network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+            super().init_model(network, Full(), optim.SGD(network.parameters(), 0.1))
+
+        def check_labels(self, y_true: Any) -> None:
+            raise DataError("labels are never right")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Model({}).compute_loss(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
+
+
 # Modes.
+
+
+@pytest.mark.parametrize("stepper", [Eager, Packed, Captured])
+def test_batches_are_prepared_in_training_in_each_epoch(stepper: Any) -> None:
+    modes: list[bool] = []
+
+    class Model(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.1))
+
+        def prepare_batch(self, x: Any, y: Any) -> Any:
+            modes.append(self.network.training)
+            return x, y
+
+    fit([make(1, Model, epochs=2)], stepper())
+    assert modes == [True] * 12
 
 
 class Smoothing(nn.Module):
