@@ -39,9 +39,7 @@ except ModuleNotFoundError:
 
 BATCH_SIZE = 100
 SEED = 0
-WARM_UP = (
-    3  # epochs in which a process does what it does once: imports, threads, on a GPU recordings of steps
-)
+WARM_UP = 3  # epochs, for what a process does once: imports, threads, on a GPU recordings of steps
 MAX_NORM = 3.0  # of the classifier's weights in the conv example
 
 Array = NDArray[Any]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from helixband import losses, randomness
+from helixband import randomness
 from helixband.errors import DefinitionError
+from helixband.losses.base import MaskedLoss
 from helixband.nested import leaves, length
 from helixband.results.directory import Row
 from helixband.training import precision
@@ -107,7 +108,7 @@ class Engine:
     criterion_names: tuple[str, str] | None
     weigher: Weigher | None
     divisor: Weigher | None
-    masked: losses.MaskedLoss | None
+    masked: MaskedLoss | None
     """The criterion where it is ours: it brings labels to its form, checks them, and has predictions of y."""
 
     def __init__(self) -> None:
@@ -245,7 +246,7 @@ class Engine:
         self.criterion_names = parameter_names(criterion)
         self.needs_weight = needs_weight(criterion)
         self.weigher, self.divisor = weigher(criterion), divisor(criterion)
-        self.masked = criterion if isinstance(criterion, losses.MaskedLoss) else None
+        self.masked = criterion if isinstance(criterion, MaskedLoss) else None
 
     def loss_of(self, y_pred_loss: Any, y: Any) -> Any:
         """What the criterion gives of a batch; the weight is noted where it is known."""
@@ -277,8 +278,7 @@ class Engine:
         self.has_train_metrics = "train_metrics" in own
         self.own_split, self.own_prepare = "split_batch" in own, "prepare_batch" in own
         self.own_epoch_end, self.has_pictures = "on_epoch_end" in own, "pictures" in own
-        is_masked = isinstance(model.criterion, losses.MaskedLoss)
-        self.checks_labels = "check_labels" in own or is_masked
+        self.checks_labels = "check_labels" in own or isinstance(model.criterion, MaskedLoss)
         asks = _module_of(type(model).check_labels)
         self.own_check = not (is_of_helixband(asks) and is_standard(model.criterion))
         self.modes = Modes(model.network, model.criterion)

@@ -18,7 +18,6 @@ from helixband.nested import leaves, length, map_leaves
 from helixband.training import broadcasting, monte_carlo, passes
 from helixband.training.feed import Split
 from helixband.training.meters import Loss, LossMeter, MetricMeter, mean_of
-from helixband.training.objects import owner_of
 from helixband.training.passes import Evaluated, Evaluator
 from helixband.training.result import joined, named, plain_numbers
 from helixband.training.rows import check_leaves
@@ -324,9 +323,10 @@ def meter_of(model: Any) -> Callable[[], MetricMeter] | None:
     if not model.engine.has_train_metrics:
         return None
     # Only the class that has `train_metrics` knows the same for several batches.
-    owner = vars(owner_of(type(model), "train_metrics"))
+    owner = next(kind for kind in type(model).__mro__ if "train_metrics" in vars(kind))
+    of_batches = vars(owner).get("_of_batches") if _is_ours(model, "train_metrics") else None
     of_one = functools.partial(numbers, model, "train_metrics")
-    if not _is_ours(model, "train_metrics") or (of_batches := owner.get("_of_batches")) is None:
+    if of_batches is None:
         return functools.partial(MetricMeter, of_one)
     return functools.partial(of_batches.meter, of_one, model.device.type != "cpu")
 

@@ -145,9 +145,8 @@ def classes_checked(model: Any, y: Any) -> Iterator[None]:
         model.check_labels(y.numpy(force=True))
         raise
     except RuntimeError as error:
-        if "Class values" in str(error) and not torch._C._functorch.is_batchedtensor(
-            y
-        ):  # of one-hot encoding
+        is_of_one_hot = "Class values" in str(error)
+        if is_of_one_hot and not torch._C._functorch.is_batchedtensor(y):
             model.check_labels(y.numpy(force=True))
         raise
 

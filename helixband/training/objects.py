@@ -240,11 +240,6 @@ def is_known_module(module: ModuleType) -> bool:
     return is_of_helixband(name) or _is_installed(module)
 
 
-def owner_of(kind: type[Any], name: str) -> type[Any]:
-    """The class that has an attribute of that name, of those from which a class is derived."""
-    return next(each for each in kind.__mro__ if name in vars(each))
-
-
 class Nature(Enum):
     """What an object is to those who look for state, by its class."""
 

@@ -13,7 +13,7 @@ import pytest
 import sklearn.utils
 import torch
 import torch.nn.functional as F
-from test_captured import told_of_blocks_as_alone
+from test_captured import Scaling, told_of_blocks_as_alone
 from test_packed import CLASSES, X, Y, assert_alike, make, of_network
 from torch import Tensor, nn, optim
 
@@ -110,13 +110,6 @@ def test_what_a_library_draws_as_it_reads_does_not_depend_on_the_company(table: 
 
 
 # Labels.
-
-SCALE = 2.0
-
-
-class Scaling(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * SCALE
 
 
 class Reading(ClassificationModel):
