@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import matching_files
-from helixband.generators.ahead import Ahead, Block, Memory
-from helixband.generators.arrays import OF_X, OF_Y, as_arrays, concatenate, shapes_of
+from helixband.generators.ahead import Ahead, Block, Join, Joined, Memory
+from helixband.generators.arrays import OF_X, OF_Y, as_arrays, concatenate, is_admitted, shapes_of
 from helixband.generators.base import BatchGenerator, Lot
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.gathers import Gather
@@ -42,7 +42,6 @@ __all__ = [
 
 Indexes = NDArray[np.int64]
 ProcessXY = Callable[[Any, Any], tuple[Any, Any]]
-Joined = Callable[[list[tuple[Any, Any]]], tuple[Any, Any]]
 Self = TypeVar("Self", bound="MatrixBatchGenerator")
 
 MEMORY_LIMIT = 4 << 30
@@ -264,7 +263,7 @@ class H5pyBatchGenerator(BatchGenerator):
         pools = [
             blocks[first : first + self._pool_blocks] for first in range(0, len(blocks), self._pool_blocks)
         ]
-        left: Indexes = np.zeros(0, dtype=np.int64)  # the numbers of the rows that filled no batch
+        left = np.zeros(0, dtype=np.int64)  # the numbers of the rows that filled no batch
         rest: tuple[Any, Any] | None = None  # and these themselves, if they were read
         with self._ahead(pools, times) as ahead:
             for number, pool in enumerate(pools):
@@ -278,41 +277,50 @@ class H5pyBatchGenerator(BatchGenerator):
                 if start and start >= in_pool:
                     start, rest = start - in_pool, None
                     continue
-                x, y = ahead.item(number)(self._rows_of(before, rest))
-                rest = taken(x, order[full:]), taken(y, order[full:])
+                joined = ahead.item(number)(self._rows_of(before, rest))
+                rest = self._checked(joined, order[full:])
                 for row in range(start * batch_size, full, batch_size):
-                    chosen = order[row : min(row + batch_size, full)]
-                    yield taken(x, chosen), taken(y, chosen)
+                    yield self._checked(joined, order[row : min(row + batch_size, full)])
                 start = 0
 
-    def _ahead(self, pools: list[list[Block]], times: Indexes | None) -> Ahead[Joined]:
+    def _checked(self, joined: Joined, chosen: Indexes) -> tuple[Any, Any]:
+        """Rows of a pool; those not checked before are checked here, while the cache has them."""
+        x, y = taken(joined.x, chosen), taken(joined.y, chosen)
+        rules = (x, OF_X), (y, OF_Y)
+        if joined.find_fault and not all(is_admitted(rows, rule[self.allow_nan]) for rows, rule in rules):
+            joined.find_fault()
+        return x, y
+
+    def _ahead(self, pools: list[list[Block]], times: Indexes | None) -> Ahead[Join]:
         """The pools, each as a function that joins it to rows that come before it."""
         if times is None and self.process_x_y is _as_they_are and all(table.plain for table in self._tables):
             memories = [Memory(self.batch_size or 0), Memory(self.batch_size or 0)]
 
-            def whole(number: int) -> Joined:
+            def whole(number: int) -> Join:
                 memory = memories[number % 2]  # the other one is in use
                 memory.read(pools[number])
 
-                def joined(before: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+                def find_fault() -> None:
                     for block, arrays in memory.parts():
-                        self._processed(block.table, *_pair(arrays), block.start)  # which checks them
-                    return _pair(memory.after([leaf for part in before for leaf in leaves(part)]))
+                        self._processed(block.table, *_pair(arrays), block.start)
+
+                def joined(before: list[tuple[Any, Any]]) -> Joined:
+                    return Joined(*_pair(memory.after(list(leaves(before)))), find_fault)
 
                 return joined
 
             return Ahead(whole, len(pools))
         joining = Joining()
 
-        def parts(number: int) -> Joined:
+        def parts(number: int) -> Join:
             pool = pools[number]
             read = [block.table.read(block.start, block.start + block.rows) for block in pool]
 
-            def joined(before: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+            def joined(before: list[tuple[Any, Any]]) -> Joined:
                 numbers = [block.numbers(times) for block in pool]
                 rows = sum(map(len, numbers)) + sum(length(x) for x, _ in before)
                 made = (self._chosen(*part) for part in zip(pool, numbers, read, strict=True))
-                return joining.joined(itertools.chain(before, made), rows)
+                return Joined(*joining.joined(itertools.chain(before, made), rows))
 
             return joined
 

@@ -30,6 +30,19 @@ class Block(NamedTuple):
         return numbers if times is None else np.repeat(numbers, times[self.number : self.number + self.rows])
 
 
+class Joined(NamedTuple):
+    """Rows that were read, together with those that come before them."""
+
+    x: Any
+    y: Any
+    find_fault: Callable[[], None] | None = None
+    """Raises the fault of a value that may not be there; None where all values were looked at."""
+
+
+Join = Callable[[list[tuple[Any, Any]]], Joined]
+"""What joins rows that were read to those that come before them."""
+
+
 class Memory:
     """Memory for blocks of rows as they are read, one after another, which is used again for the next ones.
 

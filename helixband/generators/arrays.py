@@ -141,15 +141,19 @@ def _array(values: Any, name: str) -> NDArray[Any]:
         ) from error
 
 
+def is_admitted(values: NDArray[Any] | None, admits: Admits | None) -> bool:
+    """Whether all values of an array of numbers, or of none, may be there."""
+    if values is None or values.dtype.kind != "f" or admits is None:
+        return True
+    return are_surely_finite(values) or bool(admits(values).all())
+
+
 def _check_values(values: NDArray[Any], name: str, admits: Admits, first_row: int) -> None:
     rows = max(1, CHECKED_BYTES // max(1, values[:1].nbytes))
     for start in range(0, len(values), rows):
         part = values[start : start + rows]
-        if are_surely_finite(part):
-            continue
-        passed = admits(part)
-        if not passed.all():
-            place = np.argwhere(~passed)[0]
+        if not is_admitted(part, admits):
+            place = np.argwhere(~admits(part))[0]
             place[0] += start
             value = values[tuple(place)]
             place[0] += first_row

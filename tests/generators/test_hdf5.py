@@ -343,6 +343,19 @@ def test_a_nan_is_named_by_file_dataset_and_index(
     H5pyBatchGenerator(path, memory_limit=memory_limit, allow_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("row", range(1, 38, 5))
+def test_a_nan_in_any_row_of_a_shuffled_stream_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, row: int
+) -> None:
+    monkeypatch.setattr("batch_generator.BLOCK_BYTES", 16)
+    data = np.zeros((38, 2), dtype)
+    data[row, 1] = NAN
+    generator = H5pyBatchGenerator(write(tmp_path / "a.h5", data), 9, shuffle=True, **STREAMED)
+    with pytest.raises(DataError, match=rf"a\.h5: data\[{row}, 1\] is nan"):
+        list(generator)
+
+
 def test_infinity_is_no_label_and_may_be_data(tmp_path: Path) -> None:
     refuses(
         write(tmp_path / "a.h5", np.zeros((1, 2)), np.array([np.inf])), r"label\[0\] is inf", allow_nan=True
