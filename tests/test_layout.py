@@ -190,7 +190,8 @@ FILES = {
     ],
     "search": [
         "hopeless schedules samplers.evidence",
-        "executors executors.address executors.memory executors.network executors.printed executors.task",
+        "executors executors.address executors.forks executors.memory executors.network",
+        "executors.printed executors.task",
         "journal samplers.random samplers.prior executors.spawned executors.trial",
         "executors.early executors.followers given samplers.density executors.process",
         "space executors.companions",

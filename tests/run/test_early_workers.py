@@ -16,7 +16,7 @@ from helixband.search.executors import early, spawned
 class Made:
     """In the place of a process: what it was started with."""
 
-    def __init__(self, root: str, directory: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, root: str, directory: str, environment: Mapping[str, str], forks: Any) -> None:
         self.directory, self.environment = directory, environment
 
 

@@ -3,17 +3,22 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from helixband.search.executors.forks import Forks
 from helixband.search.executors.spawned import Spawned, root
 
 
 class Early:
-    """Processes with these environments in the folder of this one, of which nobody has made use yet."""
+    """Processes with these environments in the folder of this one, of which nobody has made use yet.
+
+    They are forks where that is possible, and there are several: then the environments are the same.
+    """
 
     def __init__(self, environments: Sequence[Mapping[str, str]] = ()) -> None:
         self._spawned: list[Spawned] = []
+        forks = Forks() if Forks.ARE_POSSIBLE and len(environments) > 1 else None
         try:
             for environment in environments:
-                self._spawned.append(Spawned(root(), os.getcwd(), environment))
+                self._spawned.append(Spawned(root(), os.getcwd(), environment, forks))
         except BaseException:
             self.close()
             raise

@@ -242,10 +242,17 @@ class TrialProcess:
     @property
     def _was_killed(self) -> bool:
         """Whether a signal ended it; that of SIGTERM is an exit code where it was handled."""
-        return self._process.returncode < 0 or self._process.returncode == 128 + signal.SIGTERM
+        return self._code < 0 or self._code == 128 + signal.SIGTERM
+
+    @property
+    def _code(self) -> int:
+        """That with which it has ended."""
+        code = self._process.returncode
+        assert code is not None
+        return code
 
     def _end(self) -> str:
-        code = self._process.returncode
+        code = self._code
         if code >= 0:
             return f"ended with exit code {code}"
         name = signal.Signals(-code).name

@@ -6,7 +6,6 @@ It needs no definition, so it can begin to come up before there is one, and can 
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import helixband
 from helixband.errors import HelixbandError
+from helixband.search.executors.forks import Forks, Own, Process
 from helixband.search.executors.printed import Printed
 
 
@@ -38,35 +38,46 @@ class Spawned:
 
     It has a session of its own, so that Ctrl-C in a terminal is for this process to answer; it ends by itself
     when this one does. It is to be told the rest of its environment (`place`), then what it trains.
-    `answers` is the end of the pipe on which it talks.
+    `answers` is the end of the pipe on which it talks. With `forks` it is one of those.
     """
 
-    def __init__(self, root: str, directory: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, root: str, directory: str, environment: Mapping[str, str], forks: Forks | None = None
+    ) -> None:
         self.printed = Printed()
         self.answers, answers = os.pipe()
+        tasks, given = os.pipe()
+        self._tasks = open(given, "wb")
         self._root = root
         self._has = environment_with(root, environment)
         self._is_placed = self._killed = False
         # -P: the folder that the run was started in is not to be imported from.
         command = [sys.executable, "-P", "-u", "-m", "helixband.search.executors.worker"]
+        words, pipes = [self.printed.mark.decode().strip()], [answers, self.printed.source]
+        self.process: Process
         try:
-            self.process = subprocess.Popen(
-                [*command, str(answers), str(self.printed.source), self.printed.mark.decode().strip()],
-                stdin=subprocess.PIPE,
-                stdout=self.printed.target,
-                stderr=subprocess.STDOUT,
-                pass_fds=[answers, self.printed.source],
-                env=self._has,
-                cwd=directory,
-                start_new_session=True,
-            )
+            if forks is not None:
+                files = [tasks, self.printed.target, *pipes]
+                self.process = forks.start(command, directory, self._has, words, files)
+            else:
+                self.process = Own(
+                    [*command, *words, *map(str, pipes)],
+                    stdin=tasks,
+                    stdout=self.printed.target,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=pipes,
+                    env=self._has,
+                    cwd=directory,
+                    start_new_session=True,
+                )
         except OSError as error:
+            self._tasks.close()
             os.close(self.answers)
             self.printed.close()
             raise StartFailed(f"cannot start {sys.executable} in {directory}: {error}") from error
         finally:
-            os.close(answers)
-            os.close(self.printed.target)
+            for end in (tasks, answers, self.printed.target):
+                os.close(end)
 
     def place(self, environment: Mapping[str, str]) -> None:
         """Give it the variables of its place, as its GPU, once: it imports what may look at them."""
@@ -84,25 +95,22 @@ class Spawned:
 
     def tell(self, document: Mapping[str, Any]) -> None:
         """Send it something."""
-        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, which its answers tell with the reason
-            self.process.stdin.write(json.dumps(document).encode() + b"\n")
-            self.process.stdin.flush()
+            self._tasks.write(json.dumps(document).encode() + b"\n")
+            self._tasks.flush()
 
     def kill(self) -> None:
         """End it at once, and what it has forked; once, as its number may be another's later."""
         if self._killed:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.kill_all()
         self._killed = True
 
     def close(self) -> None:
         """End it, and free what it took; once."""
         self.kill()
-        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._tasks.close()
         os.close(self.answers)
         self.printed.close()
+        self.process.close()

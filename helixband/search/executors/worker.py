@@ -1,11 +1,10 @@
-"""Inside the process that trials are trained in: this module run with `-m`, as `process.py` does it.
+"""Inside the process that trials are trained in: this module run with `-m`, as `spawned.py` does it.
 
 What belongs to the protocol is moved away before the definition is loaded: whatever it reads, prints or forks
 meets an empty standard input and a pipe. The process ends, its last finished epoch written, on SIGTERM and
 when its parent is gone.
 """
 
-import atexit
 import contextlib
 import faulthandler
 import gc
@@ -39,6 +38,7 @@ with importing():
     from helixband.results.directory import Results
     from helixband.search.executors.chunk_worker import ChunkWorker
     from helixband.search.executors.companions import Companions
+    from helixband.search.executors.forks import end, serve
     from helixband.search.executors.process import Setup
     from helixband.search.executors.task import Chunk, DeviceLost, Outcome, Task
     from helixband.search.executors.trial import Trainer
@@ -110,15 +110,18 @@ class Parent:
         os._exit(1)  # the definition does not return from a call, or does not let itself be interrupted
 
 
-def main() -> int:
-    """Load what the parent names, then train what it gives until it is gone; the exit code."""
+def main(words: list[str], pipes: list[int]) -> int:
+    """Load what the parent names, then train what it gives until it is gone; the exit code.
+
+    `words` are the mark of what a trial prints; `pipes` those of answers and, to be held, of what is printed.
+    """
     errors.let_output_pass()
     tasks = os.dup(0)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    answers, printed, mark = int(sys.argv[1]), int(sys.argv[2]), f"{sys.argv[3]}\n".encode()
-    # This end of what is printed is not read here: with it open, no line is an error once the parent is gone.
-    for pipe in (answers, printed):
+    answers, mark = pipes[0], f"{words[0]}\n".encode()
+    # What is printed is not read here: with its other end open, no line is an error once the parent is gone.
+    for pipe in pipes:
         os.set_inheritable(pipe, False)
     faulthandler.enable(all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -260,6 +263,7 @@ def _interrupt_once() -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    atexit._run_exitfuncs()
-    os._exit(code)  # taking the interpreter apart would take seconds, with torch in it
+    given = sys.argv[1:]
+    if len(given) == 1:
+        serve(int(given[0]), main)
+    end(main(given[:1], [int(pipe) for pipe in given[1:]]))

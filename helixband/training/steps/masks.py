@@ -2,7 +2,7 @@
 
 Such numbers have no state that a process would have to carry, and are the same on every device (Salmon et
 al. 2011, Parallel random numbers: as easy as 1, 2, 3). The function is the 32-bit finalizer of C. Wellons's
-hash prospector, `lowbias32`, applied to the place, and again to that with the keys. Each number is for two places.
+hash prospector, `lowbias32`, of the place, and again of that with the keys. Each number is for two places.
 """
 
 import math
