@@ -112,3 +112,35 @@ print(any(type(each).__module__ == compiler.__name__ for each in sys.meta_path))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["False", "[[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]", "False"]
+
+
+def test_trainings_in_a_pack_import_nothing_of_torchs_symbolic_shapes() -> None:
+    code = f"""
+import sys
+
+sys.path[:0] = [{str(ROOT)!r}]
+from argparse import Namespace
+import numpy as np
+from torch import nn, optim
+from helixband import MatrixBatchGenerator, RegressionModel
+from helixband.training import compiler
+from helixband.training.fit import fit
+from helixband.training.steps.captured import Captured
+
+
+class Model(RegressionModel):
+    def init_model(self):
+        network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.1), nn.Linear(4, 1))
+        super().init_model(network, optim.Adam(network.parameters(), self.config["lr"]))
+
+
+compiler.do_without()
+X = np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+data = MatrixBatchGenerator(X, X.sum(1, keepdims=True), 10)
+args = Namespace(batch_size=10, cpu=True, seed=0, debug=False, keep_checkpoints=False)
+members = [Model({{"lr": lr}}, args).as_member(data, data, 3, seed=1) for lr in (0.1, 0.2)]
+fit(members, Captured())
+print([member.record.steps for member in members], "sympy" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[12, 12] False\n"

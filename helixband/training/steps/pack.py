@@ -252,15 +252,14 @@ class Pack:
         """The gradients of each member's loss, (K, columns), given their losses (K,)."""
         if self._may_read_itself:
             return self._gradients_of_all(losses)
-        found = torch.autograd.grad(losses, self._leaves, torch.ones_like(losses))
+        found = torch.autograd.grad(_together(losses), self._leaves)
         return torch.cat([each.reshape(len(self.members), -1) for each in found], 1)
 
     def _gradients_of_all(self, losses: Tensor) -> Tensor:
         """As `gradients`, where a loss may also read the network itself, as one with a penalty on weights."""
         networks, count = [model.network for model in self._models], len(self._leaves)
         own = [network.get_parameter(name) for network in networks for name in self._trained]
-        ones = torch.ones_like(losses)
-        found = torch.autograd.grad(losses, [*self._leaves, *own], ones, allow_unused=True)
+        found = torch.autograd.grad(_together(losses), [*self._leaves, *own], allow_unused=True)
         if None in found[:count]:
             raise RuntimeError(f"the parameter {self._trained[found.index(None)]} gets no gradient")
         reads = [each is not None for each in found[count:]]
@@ -390,3 +389,8 @@ class Pack:
         for kind, each in norms.items():
             for model, norm in zip(self._models, each.unbind(), strict=True):
                 model.engine.norms.add(kind, norm)
+
+
+def _together(losses: Tensor) -> Tensor:
+    """Their sum, whose gradients are those of each. torch imports sympy for gradients of several numbers."""
+    return losses.sum() if len(losses) > 1 else losses[0]
