@@ -393,4 +393,4 @@ class Pack:
 
 def _together(losses: Tensor) -> Tensor:
     """Their sum, whose gradients are those of each. torch imports sympy for gradients of several numbers."""
-    return losses.sum() if len(losses) > 1 else losses[0]
+    return losses.sum() if len(losses) > 1 else losses.squeeze(0)
