@@ -26,6 +26,7 @@ _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 _read: dict[str, str] = {}
 _looked_up: dict[str, str | None] = {}
 _recorded: dict[str, str] = {}
+_asked: list[int] = []
 
 _CREDENTIAL = re.compile(
     r".*TOKENS?|.*SECRETS?|.*SECRET(VALUE|KEY|ID|STRING|TEXT)S?|.*PASSWORDS?|.*PASSWD|.*PASSPHRASES?|"
@@ -246,6 +247,16 @@ def number_of_processes() -> int:
     """How many processes torchrun has started for this run; 1 without it."""
     told = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     return int(os.environ["WORLD_SIZE"]) if all(os.environ.get(name) for name in told) else 1
+
+
+def parent() -> int:
+    """The number of the process that this one works for: that which started it, or has had it forked."""
+    return _asked[-1] if _asked else os.getppid()
+
+
+def set_parent(number: int) -> None:
+    """Say which process has had this one forked by another."""
+    _asked.append(number)
 
 
 def is_of_the_place(name: str) -> bool:

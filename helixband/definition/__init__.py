@@ -22,7 +22,7 @@ from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_us
 from helixband.definition.own import OwnCode
 from helixband.definition.put_off import put_off
 from helixband.definition.returned import check_labelled, check_workers, holds_generators, is_pair
-from helixband.env import watch
+from helixband.env import parent, watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.hparams import Hparams
@@ -63,7 +63,7 @@ class Definition:
         if {"get_module", "get_datamodule"} & vars(self.module).keys():
             from helixband.interop import adapt
 
-            adapt(self.module, self.seed, lambda: self.arguments)
+            adapt(self.module, self.seed, lambda: self.arguments, parent())
 
     def check(self, needed: Mapping[str, str]) -> None:
         """Check the definition against its contract.

@@ -14,17 +14,17 @@ from helixband.interop.prepared import ModulePreparation, Preparation, Prepared
 PARTS = ("get_module", "get_trainer", "optimized_metric", "mode")
 
 
-def adapt(module: ModuleType, seed: int, arguments: Callable[[], tuple[str, int]]) -> None:
+def adapt(module: ModuleType, seed: int, arguments: Callable[[], tuple[str, int]], parent: int) -> None:
     """Give a definition with `get_module` or `get_datamodule` what a run calls: Model and generators.
 
     What the definition has itself stays. Its random splits depend on `seed`. `arguments` gives the data
-    directory and the batch size of the run.
+    directory and the batch size of the run, `parent` is the process that this one works for.
     """
     names = vars(module)
     for name in ("get_module", "get_datamodule", "get_trainer"):
         if name in names and not callable(names[name]):
             raise DefinitionError(f"{name} is a {type(names[name]).__name__}; it has to be a function")
-    prepared = Prepared()
+    prepared = Prepared(parent)
     if "get_module" in names:
         if "Model" in names and names["Model"].__module__ == module.__name__:
             raise DefinitionError("there are a class Model and get_module: leave out one of them")

@@ -22,13 +22,13 @@ _OF_TRAINERS = ("_trainer", "_fabric", "prepare_data")
 class Prepared:
     """What a run has prepared on this machine: lines of a file that its processes share.
 
-    One of them prepares at a time, so that no two download to the same place. A process that starts no other
-    and was started by none has one for itself.
+    One of them prepares at a time, so that no two download to the same place. `parent` is the process that
+    this one works for; one that starts no other and works for none has lines for itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: int) -> None:
         number, _, path = os.environ.get(VARIABLE, "").partition(" ")
-        self._is_of_parent = number == str(os.getppid())
+        self._is_of_parent = number == str(parent)
         if not self._is_of_parent and number != str(os.getpid()):
             file, path = tempfile.mkstemp(prefix="helixband-prepared-")
             os.close(file)

@@ -21,6 +21,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, Protocol
 
+from helixband.env import set_parent
+
 MESSAGE_BYTES = 1 << 12
 
 Run = Callable[[list[str], list[int]], int]
@@ -235,6 +237,7 @@ def serve(number: int, run: Run) -> NoReturn:
         os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakes)
+    asker = os.getppid()
     tells: dict[int, int] = {}
     """The pipe on which it is told how a process ends, by the number of that."""
     events = select.poll()
@@ -255,6 +258,7 @@ def serve(number: int, run: Run) -> NoReturn:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for each in (number, woken, wakes, *tells.values()):
                     os.close(each)
+                set_parent(asker)
                 _be(files, json.loads(words), run)
             tells[pid], *others = files
             for each in others:
