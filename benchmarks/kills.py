@@ -280,13 +280,13 @@ class Runs:
 
 
 def children(pid: int) -> list[int]:
-    """The trial processes of a run, which may be a zombie by now."""
+    """The trial processes of a run, which may be a zombie by now, and the interpreter that forks them."""
     found = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):  # those that each of its threads has started
         with contextlib.suppress(OSError):
             for child in file.read_text().split():
                 if b"helixband.search.executors.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(int(child))
+                    found += [int(child), *children(int(child))]
     return found
 
 
