@@ -252,9 +252,17 @@ class Progress:
         reward: float,
         error: str | None,
         hopeless: bool = False,
+        is_done: bool = True,
     ) -> None:
-        """A job that ended in an earlier run: it counts, and no line tells it again."""
+        """A job that ended in an earlier run: it counts, and no line tells it again.
+
+        Unless it `is_done`, its rung has more epochs by now: its reward counts alone.
+        """
         with self._lock:
+            if not is_done:
+                self._tried.add(name)
+                self.rewards[name] = (reward, config)
+                return
             Progress.begin_job(self, name, bracket, rung, 0, epochs)
             Progress.end_job(self, name, config, reward, error, hopeless)
 

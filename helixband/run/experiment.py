@@ -340,8 +340,9 @@ class Experiment(Stage):
         with contextlib.closing(made) as executor:
             finished = Search(self.trainer, journal, executor, self.progress, deadline).run()
         self.progress.end()
-        self.progress.say("best trials:")
-        for one in self.progress.best():
+        leaders = self.progress.best()
+        self.progress.say("best trials:" if leaders else "no trial has a result yet")
+        for one in leaders:
             told = f"{one.name}  reward {show_number(one.reward)}  {self.progress.show_config(one.config)}"
             self.progress.say(f"  {told}")
         return finished

@@ -26,7 +26,9 @@ class Trained(Stage):
         """The trial whose weights are used; raises `UsageError` where there is none, or they are missing."""
         trial = self.results.best_trial()
         if trial is None:
-            raise no_model(self.results.path, "nothing was trained there")
+            searched = "its search has no result yet; go on with it by --hyper"
+            what = searched if self.results.journal.events() else "nothing was trained there"
+            raise no_model(self.results.path, what)
         check_weights(self.results, trial)
         self.results.config_of(trial)  # which is told where it is another than the recorded one
         return trial

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from helixband.display.progress import Progress
 from helixband.display.text import show_config
 from helixband.env import without_credentials
-from helixband.errors import HelixbandError, TrainingError, counted
+from helixband.errors import HelixbandError, StorageError, TrainingError, counted
 from helixband.results.directory import Row, trial_name
 from helixband.search.executors.local import Executor, KilledAtStart, WorkerDied
 from helixband.search.executors.task import Document, Outcome, Task
@@ -125,19 +125,39 @@ class Search:
             self._schedule.restore_result(result, stops)
             self._take_complete(result, outcome)
             self._learn(result)
-            bracket = self._schedule.trials[result.trial].bracket
-            rung = sum(rung.epochs < result.epochs for rung in self._plan[bracket])
-            name, config = trial_name(result.trial), self._schedule.trials[result.trial].config
-            ended = outcome.reward, outcome.error, outcome.hopeless
-            self._progress.restore_job(name, bracket, rung, result.epochs, config, *ended)
             self._errors += [outcome.error] if outcome.error else []
-        if self._journal.results:
+        for result, outcome, _ in self._journal.results:
+            self._show_again(result, outcome)
+        at_work = sum(map(self._epochs_at_work, range(len(self._schedule.trials))))
+        if self._journal.results or at_work:
             done, *best = self._progress.summary()
-            self._progress.say("\n  ".join([f"continuing: {done}", *best]))
+            more = f", and {at_work:,} more of trials that were at work" if at_work else ""
+            self._progress.say("\n  ".join([f"continuing: {done}{more}", *best]))
         self._set_best()
         self._passed = [trial for trial, entry in enumerate(self._schedule.trials) if entry.out]
         self._discard()
         self._tell_missing()
+
+    def _show_again(self, result: Result, outcome: Outcome) -> None:
+        """Have the progress count a result of an earlier run, all of which the schedule knows."""
+        entry = self._schedule.trials[result.trial]
+        rung = sum(rung.epochs < result.epochs for rung in self._plan[entry.bracket])
+        goes_on = not entry.out and entry.reward_at(self._plan[entry.bracket][rung].epochs) is None
+        job = trial_name(result.trial), entry.bracket, rung, result.epochs, entry.config
+        ended = outcome.reward, outcome.error, outcome.hopeless
+        # In a search that is extended, it may be one on the way to a rung.
+        self._progress.restore_job(*job, *ended, is_done=not goes_on or result.trial in self._complete)
+
+    def _epochs_at_work(self, number: int) -> int:
+        """The epochs that a trial has had since its last result, and goes on from."""
+        entry = self._schedule.trials[number]
+        if entry.out or number in self._complete:
+            return 0
+        had = max(entry.rewards, default=0)
+        try:
+            return max(0, self._results.trial(trial_name(number)).resumable_epochs() - had)
+        except StorageError:  # of a table that is damaged, which is told when the trial goes on
+            return 0
 
     def _tell_missing(self) -> None:
         """Which trials that may go on have nothing to go on from, as in a copy that left checkpoints out."""

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -603,3 +604,58 @@ def test_a_result_directory_that_cannot_be_written_is_told(project: Project, tmp
     failed = project.run(*SEARCH, "--result", str(tmp_path / "file/results"))
     assert failed.code == 1
     assert "cannot make the result directory" in failed.err
+
+
+def test_a_search_that_is_extended_counts_what_is_left_of_trials_that_go_on(project: Project) -> None:
+    project.run(*SEARCH, "--epoch", "3")
+    done = project.run(*SEARCH, "--epoch", "5")
+    found = re.search(
+        r"\ncontinuing: (\d+) of (\d+) trials have a result; (\d+) of (\d+) epochs are done\n", done.out
+    )
+    assert found is not None
+    trials, of_trials, epochs, of_epochs = map(int, found.groups())
+    assert trials == of_trials
+    trained = sum(line.count(" to epoch 5: ") for line in done.out.splitlines())
+    assert trained > 0 and epochs < of_epochs
+
+
+def test_a_search_that_goes_on_tells_of_epochs_of_trials_that_were_at_work(project: Project) -> None:
+    project.define(
+        """
+import os
+
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        flag = os.path.join(self.args.data, "stopped")
+        if self.epoch == 2 and not os.path.exists(flag):
+            open(flag, "w").close()
+            raise KeyboardInterrupt
+        return super().get_hyperband_reward(result)
+"""
+    )
+    flags = (
+        "--hyper",
+        "--epoch",
+        "5",
+        "--eta",
+        "5",
+        "--trials",
+        "1",
+        "--batch-size",
+        "20",
+        "--schedule",
+        "none",
+    )
+    assert project.run(*flags).code == 130
+    done = project.run(*flags)
+    assert (
+        "\ncontinuing: 0 of 1 trials have a result; 0 of 5 epochs are done, and 2 more of trials that"
+        in done.out
+    )
+
+
+def test_a_search_whose_time_ends_before_the_first_result_says_so(project: Project) -> None:
+    project.define(SLOW)
+    stopped = project.run(*SEARCH, "--epoch", "9", "--time-budget", "0.01", "--eval")
+    assert "no trial has a result yet" in stopped.out and "best trials:" not in stopped.out
+    assert "its search has no result yet; go on with it by --hyper" in stopped.err
