@@ -2,7 +2,8 @@
 
 So imports are done once for all of them, and their memory is shared. The interpreter does nothing else, and
 has one thread. Over a socket it gets the ends of pipes that a process is to have. For each process there is a
-pipe on which it tells its number, and the interpreter how it ended.
+pipe on which it tells its number, and the interpreter how it ended. Signals are for the processes: the
+interpreter ends when nobody is there any more who asks.
 """
 
 import atexit
@@ -15,15 +16,26 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn, Protocol
+from typing import IO, NoReturn, Protocol
 
 from helixband.env import set_parent
 
 MESSAGE_BYTES = 1 << 12
+TAIL = 4000
+"""So many bytes of what the interpreter has printed tell why it ended."""
+SECONDS_BETWEEN_LOOKS = 0.05
+"""A process whose interpreter has ended is looked for, as nobody tells of its end."""
+SECONDS_TO_END = 10.0
+"""How long it is waited for that the end of a process is told which was killed."""
+SECONDS_ALONE = 1.0
+"""The interpreter looks so often whether who asks is there, as another process may hold the socket open."""
+FOR_PROCESSES = signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
+"""Signals that a whole group of processes may get."""
 
 Run = Callable[[list[str], list[int]], int]
 """What a process does, given words and further files; its exit code."""
@@ -83,6 +95,8 @@ class Forks:
         self._lock, self._living = threading.Lock(), 0
         self._interpreter: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._output: IO[bytes] | None = None
+        self._last = ""
 
     def start(
         self,
@@ -95,11 +109,11 @@ class Forks:
         """A process that reads the first of the files and prints to the second; it gets words and the others.
 
         `command`, folder and environment are those of the interpreter, which comes up with the first process.
-        What it prints itself goes where that prints. Raises `OSError` where it does not start.
+        Raises `OSError` where it does not start.
         """
         with self._lock:
             if self._socket is None:
-                self._begin(command, directory, environment, files[1])
+                self._begin(command, directory, environment)
             self._living += 1
         assert self._socket is not None
         told, tells = os.pipe()
@@ -108,16 +122,15 @@ class Forks:
         os.close(tells)
         return Forked(self, told)
 
-    def _begin(
-        self, command: Sequence[str], directory: str, environment: Mapping[str, str], output: int
-    ) -> None:
+    def _begin(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._output = tempfile.TemporaryFile()
         try:
             self._interpreter = subprocess.Popen(
                 [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=self._output,
+                stderr=self._output,
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 cwd=directory,
@@ -125,10 +138,19 @@ class Forks:
             )
         except OSError:
             self._socket.close()
-            self._socket = None
+            self._output.close()
+            self._socket = self._output = None
             raise
         finally:
             theirs.close()
+
+    def printed(self) -> str:
+        """The last of what the interpreter has printed, as where an import fails."""
+        if self._output is not None:
+            size = os.fstat(self._output.fileno()).st_size
+            last = os.pread(self._output.fileno(), TAIL, max(0, size - TAIL))
+            self._last = last.decode(errors="replace").strip()
+        return self._last
 
     def end(self) -> int:
         """How the interpreter ended, which does not fork any more."""
@@ -139,11 +161,14 @@ class Forks:
         """One of the processes is of no interest any more."""
         with self._lock:
             self._living -= 1
-            if self._living or self._socket is None or self._interpreter is None:
+            if self._living or not (self._socket and self._interpreter and self._output):
                 return
             self._socket.close()
             self._interpreter.kill()
             self._interpreter.wait()
+            self.printed()
+            self._output.close()
+            self._output = None
 
 
 class Forked:
@@ -154,14 +179,14 @@ class Forked:
         self._forks, self._told = forks, open(told, "rb", buffering=0)
         self._pid, self._received = 0, b""
         self._lock = threading.Lock()
-        self._is_released = False
+        self._is_alone = self._is_released = False
         os.set_blocking(told, False)
 
     @property
     def pid(self) -> int:
         """Its number, once it is there; 0 where it never was."""
         while not self._pid and self.returncode is None:
-            self._listen(None)
+            self._listen(SECONDS_TO_END)
         return self._pid
 
     def poll(self) -> int | None:
@@ -171,8 +196,8 @@ class Forked:
     def wait(self, timeout: float | None = None) -> int:
         until = None if timeout is None else time.monotonic() + timeout
         while self.returncode is None:
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left < 0:
+            left = SECONDS_TO_END if until is None else until - time.monotonic()
+            if left < 0:
                 raise subprocess.TimeoutExpired(f"process {self._pid}", timeout or 0)
             self._listen(left)
         return self.returncode
@@ -188,7 +213,10 @@ class Forked:
         if self._pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
-        self.wait()
+        try:
+            self.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:  # the interpreter is stopped, and does not tell
+            self.returncode = -signal.SIGKILL
 
     def close(self) -> None:
         with self._lock:
@@ -206,18 +234,19 @@ class Forked:
                 self._told.close()
             return bool(self._pid)
 
-    def _listen(self, seconds: float | None) -> None:
-        """Wait so long for what is told of it, and take that in."""
+    def _listen(self, seconds: float) -> None:
+        """Wait for what is told of it, so long at most, and take that in."""
+        if self._is_alone:
+            self._look(seconds)
+            return
+        told = select.poll()
         with contextlib.suppress(ValueError):  # another thread has closed the pipe
-            select.select([self._told], [], [], seconds)
+            told.register(self._told, select.POLLIN)
+            told.poll(seconds * 1000)
         with self._lock:
-            if self.returncode is not None:
-                return
-            received = self._told.read(MESSAGE_BYTES)
+            is_over = self._told.closed or self.returncode is not None
+            received = None if is_over else self._told.read(MESSAGE_BYTES)
             if received is None:
-                return
-            if not received:
-                self.returncode = self._forks.end()
                 return
             *lines, self._received = (self._received + received).split(b"\n")
             for line in lines:
@@ -226,11 +255,34 @@ class Forked:
                     self._pid = int(number)
                 else:
                     self.returncode = int(number)
+            if not received:
+                self._is_alone = True
+
+    def _look(self, seconds: float) -> None:
+        """Where the interpreter has ended: wait so long at most until the process has ended, too."""
+        until = time.monotonic() + seconds
+        while self.returncode is None:
+            if not _is_running(self._pid):
+                self.returncode = self._forks.end()
+            elif time.monotonic() >= until:
+                return
+            else:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether there is a process of this number (proc_pid_stat(5)), and it has not ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def serve(number: int, run: Run) -> NoReturn:
     """Be the interpreter of `Forks`, on the socket of this number: fork what runs, until nobody asks."""
     gc.freeze()  # modules stay, and no fork looks through them, which would copy their memory
+    handlers = {each: signal.signal(each, signal.SIG_IGN) or signal.SIG_DFL for each in FOR_PROCESSES}
     asked = socket.socket(fileno=number)
     woken, wakes = os.pipe()
     for end in (woken, wakes):
@@ -243,8 +295,8 @@ def serve(number: int, run: Run) -> NoReturn:
     events = select.poll()
     events.register(asked, select.POLLIN)
     events.register(woken, select.POLLIN)
-    while True:
-        for end, _ in events.poll():
+    while os.getppid() == asker:
+        for end, _ in events.poll(SECONDS_ALONE * 1000):
             if end == woken:
                 os.read(woken, MESSAGE_BYTES)
                 _reap(tells)
@@ -252,10 +304,18 @@ def serve(number: int, run: Run) -> NoReturn:
             words, files, _, _ = socket.recv_fds(asked, MESSAGE_BYTES, 8)
             if not words:
                 os._exit(0)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                os.write(files[2], f"cannot fork a process: {error}\n".encode())
+                os.write(files[0], b"code 1\n")
+                for each in files:
+                    os.close(each)
+                continue
             if not pid:
                 signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for each, handler in {**handlers, signal.SIGCHLD: signal.SIG_DFL}.items():
+                    signal.signal(each, handler)
                 for each in (number, woken, wakes, *tells.values()):
                     os.close(each)
                 set_parent(asker)
@@ -263,6 +323,7 @@ def serve(number: int, run: Run) -> NoReturn:
             tells[pid], *others = files
             for each in others:
                 os.close(each)
+    os._exit(0)
 
 
 def _reap(tells: dict[int, int]) -> None:

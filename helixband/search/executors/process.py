@@ -171,7 +171,7 @@ class TrialProcess:
     def death(self, names: Iterable[str]) -> WorkerDied | StartFailed:
         """How it ended, which had the trials of these names, if any, with what it printed last."""
         *several, last = sorted(names) or ["none"]
-        tail = self._printed.tail()
+        tail = self._printed.tail() or ("" if self._ready else self._spawned.printed_before())
         words = f"; it had printed:\n{tail}" if tail else ""
         if self._ready:
             whose = f"trials {', '.join(several)} and {last}" if several else f"trial {last}"

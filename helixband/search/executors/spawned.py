@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import helixband
+from helixband.env import without_credentials
 from helixband.errors import HelixbandError
 from helixband.search.executors.forks import Forks, Own, Process
 from helixband.search.executors.printed import Printed
@@ -48,7 +49,7 @@ class Spawned:
         self.answers, answers = os.pipe()
         tasks, given = os.pipe()
         self._tasks = open(given, "wb")
-        self._root = root
+        self._root, self._forks = root, forks
         self._has = environment_with(root, environment)
         self._is_placed = self._killed = False
         # -P: the folder that the run was started in is not to be imported from.
@@ -92,6 +93,10 @@ class Spawned:
         wanted = environment_with(self._root, environment)
         names = self._has.keys() | wanted.keys()
         return {name: wanted.get(name) for name in names if self._has.get(name) != wanted.get(name)}
+
+    def printed_before(self) -> str:
+        """The last of what was printed before the process was there, without credentials."""
+        return "" if self._forks is None else without_credentials(self._forks.printed())
 
     def tell(self, document: Mapping[str, Any]) -> None:
         """Send it something."""

@@ -1,6 +1,7 @@
 """Processes that are forks of one interpreter: how they begin, and what is told of how they end."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from helixband.search.executors import forks as module
 from helixband.search.executors.forks import Forked, Forks
 
 INTERPRETER = """
@@ -158,7 +160,7 @@ def test_one_that_was_ended_before_it_began_does_nothing_later(
 def test_an_interpreter_that_ends_tells_it_of_its_processes(forks: Forks, start: Start) -> None:
     one, other = start("print('no module'); sys.exit(5)"), start()
     assert (one.process.wait(20), other.process.wait(20)) == (5, 5)
-    assert one.output() == "no module\n"
+    assert forks.printed() == "no module"
     late = start()
     assert late.process.wait(20) == 5 and late.process.pid == 0
 
@@ -166,13 +168,61 @@ def test_an_interpreter_that_ends_tells_it_of_its_processes(forks: Forks, start:
 def test_an_interpreter_that_is_killed_takes_no_process_with_it_and_each_can_be_ended(
     forks: Forks, start: Start
 ) -> None:
+    one, other = start(), start()
+    pids = one.process.pid, other.process.pid
+    interpreter(forks).kill()
+    with pytest.raises(subprocess.TimeoutExpired):
+        one.process.wait(0.3)
+    assert all(map(is_there, pids))
+    one.process.kill_all()
+    assert one.process.returncode == other.ask("0") == -signal.SIGKILL  # nobody knows how they ended
+    assert not any(map(is_there, pids))
+
+
+def test_signals_to_all_are_for_the_processes(forks: Forks, start: Start) -> None:
+    one, other = start(), start()
+    assert one.process.pid and other.process.pid
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        interpreter(forks).send_signal(number)
+    other.process.terminate()
+    assert other.process.wait(20) == -signal.SIGTERM
+    assert one.ask("4") == 4
+
+
+def test_an_interpreter_that_is_stopped_makes_nobody_wait_for_ever(
+    forks: Forks, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_TO_END", 0.2)
     one = start()
     pid = one.process.pid
-    interpreter(forks).kill()
-    assert one.process.wait(20) == -signal.SIGKILL
-    assert is_there(pid)
+    interpreter(forks).send_signal(signal.SIGSTOP)
     one.process.kill_all()
-    until(lambda: not is_there(pid))
+    assert one.process.returncode == -signal.SIGKILL
+    assert not is_there(pid)
+
+
+def test_a_fork_that_fails_is_told_of_one_process(start: Start) -> None:
+    first = start("forks = [os.fork, lambda: os.read(-1, 1)]\nos.fork = lambda: forks.pop(0)()")
+    second = start()
+    assert second.process.wait(20) == 1
+    assert second.output() == "cannot fork a process: [Errno 9] Bad file descriptor\n"
+    assert first.ask("0") == 0
+
+
+def test_many_open_files_make_no_wait_busy(start: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    opened = [os.open("/proc/self/stat", os.O_RDONLY) for _ in range(1100)]
+    try:
+        started = start()
+        before = time.process_time()
+        with pytest.raises(subprocess.TimeoutExpired):
+            started.process.wait(0.5)
+        assert time.process_time() - before < 0.2
+    finally:
+        for each in opened:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_interpreter_ends_with_the_last_process_and_leaves_no_file_open(forks: Forks) -> None:
