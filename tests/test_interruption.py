@@ -55,6 +55,33 @@ def test_a_forked_child_dies_of_sigterm_as_any_process() -> None:
     assert child.exitcode == -signal.SIGTERM
 
 
+def square(number: int) -> int:
+    return number**2
+
+
+def test_a_pool_that_ends_as_its_children_begin_is_no_hang() -> None:
+    interruption.install()
+    for _ in range(100):
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            assert pool.map(square, [1, 2]) == [1, 4]
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_fork_keeps_what_a_definition_does_on_sigterm() -> None:
+    interruption.install()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: os._exit(7))
+    try:
+        child = multiprocessing.get_context("fork").Process(target=sleep)
+        child.start()
+        time.sleep(0.2)
+        child.terminate()
+        child.join(60)
+        assert child.exitcode == 7
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_ctrl_c_ends_a_run_whose_data_come_from_workers(project: Project) -> None:
     project.define("""
 from torch.utils.data import DataLoader, TensorDataset

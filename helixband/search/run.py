@@ -78,7 +78,7 @@ class Search:
         lag = max(LAG, executor.capacity) if self._sampler.uses_evidence else None
         self._schedule = make_schedule(kind, self._plan, eta, self._suggest, lag)
         self._gains = Gains(max_epochs) if settings["stop_hopeless"] else None
-        self._errors: list[str] = []
+        self._errors: list[tuple[str, str]] = []
         self._running: dict[Future[Outcome], Job] = {}
         self._again: list[Job] = []  # their workers died
         self._alone: list[Job] = []  # they were out of memory: each goes on when nothing else runs
@@ -125,7 +125,7 @@ class Search:
             self._schedule.restore_result(result, stops)
             self._take_complete(result, outcome)
             self._learn(result)
-            self._errors += [outcome.error] if outcome.error else []
+            self._errors += [(trial_name(result.trial), outcome.error)] if outcome.error else []
         for result, outcome, _ in self._journal.results:
             self._show_again(result, outcome)
         at_work = sum(map(self._epochs_at_work, range(len(self._schedule.trials))))
@@ -343,17 +343,18 @@ class Search:
         name, config = trial_name(result.trial), self._schedule.trials[result.trial].config
         self._progress.end_job(name, config, outcome.reward, outcome.told_error, outcome.hopeless)
         if outcome.error:
-            self._errors.append(outcome.error)
+            self._errors.append((trial_name(result.trial), outcome.error))
 
     def _number(self, place: Place) -> int:
         """The bracket's number in the plan."""
         return place.round * self._round + place.bracket
 
     def _all_failed(self) -> TrainingError:
-        first = self._results.trial(trial_name(0)).error_file
+        name, error = self._errors[0]
         return TrainingError(
-            f"no trial has succeeded of {len(self._errors)}; trial 0000 failed with: {self._errors[0]}\n"
-            f"See {first}; mend the definition or its ranges, and give the same command again"
+            f"no trial has succeeded of {len(self._errors)}; trial {name} failed with: {error}\n"
+            f"See {self._results.trial(name).error_file}; mend the definition or its ranges, and give the same "
+            "command again"
         )
 
 

@@ -20,7 +20,6 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from helixband import importing
@@ -126,7 +125,7 @@ def main(words: list[str], pipes: list[int]) -> int:
     faulthandler.enable(all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     interruption.install()
-    _interrupt_once()
+    interruption.take_one()
     try:
         parent = Parent(tasks, answers)
         os.environ.update(parent.document())  # of its place: before anything can ask which GPUs there are
@@ -249,17 +248,6 @@ def _marked(mark: bytes) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             os.write(1, mark)
-
-
-def _interrupt_once() -> None:
-    """Let no second SIGTERM disturb the writing of a state that the first has brought about."""
-    handle: Any = signal.getsignal(signal.SIGTERM)
-
-    def first(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        handle(number, frame)
-
-    signal.signal(signal.SIGTERM, first)
 
 
 if __name__ == "__main__":
