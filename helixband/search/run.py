@@ -353,8 +353,8 @@ class Search:
         name, error = self._errors[0]
         return TrainingError(
             f"no trial has succeeded of {len(self._errors)}; trial {name} failed with: {error}\n"
-            f"See {self._results.trial(name).error_file}; mend the definition or its ranges, and give the same "
-            "command again"
+            f"See {self._results.trial(name).error_file}; mend the definition or its ranges, and give the "
+            "same command again"
         )
 
 

@@ -9,6 +9,7 @@ interpreter ends when nobody is there any more who asks.
 import atexit
 import contextlib
 import gc
+import io
 import json
 import os
 import select
@@ -21,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, NoReturn, Protocol
+from typing import IO, NoReturn, Protocol, TextIO
 
 from helixband.env import set_parent
 
@@ -349,12 +350,20 @@ def _be(files: list[int], words: list[str], run: Run) -> NoReturn:
         os.dup2(file, place)
     for file in (tells, given, output):
         os.close(file)
+    # Those of the interpreter would look for a place in its file.
+    sys.stdout, sys.stderr = _printing(1, sys.stdout), _printing(2, sys.stderr)
     try:
         code = run(words, others)
     except BaseException:
         traceback.print_exc()
         code = 1
     end(code)
+
+
+def _printing(file: int, like: TextIO) -> TextIO:
+    """A stream of text to a file, without a buffer, as by `python -u`."""
+    raw = open(file, "wb", buffering=0, closefd=False)
+    return io.TextIOWrapper(raw, like.encoding, like.errors, write_through=True)
 
 
 def end(code: int) -> NoReturn:

@@ -21,7 +21,8 @@ from helixband.search.executors.forks import serve
 IMPORTS
 
 def run(words, files):
-    print(*words, os.getppid(), os.getsid(0) == os.getpid(), flush=True)
+    sys.stdout.reconfigure(errors="backslashreplace")
+    print(*words, os.getppid(), os.getsid(0) == os.getpid())
     asked = sys.stdin.readline().strip()
     if asked == "raise":
         raise ValueError("a reason")
