@@ -147,6 +147,10 @@ class Forks:
 
     def printed(self) -> str:
         """The last of what the interpreter has printed, as where an import fails."""
+        with self._lock:
+            return self._printed()
+
+    def _printed(self) -> str:
         if self._output is not None:
             size = os.fstat(self._output.fileno()).st_size
             last = os.pread(self._output.fileno(), TAIL, max(0, size - TAIL))
@@ -167,7 +171,7 @@ class Forks:
             self._socket.close()
             self._interpreter.kill()
             self._interpreter.wait()
-            self.printed()
+            self._printed()
             self._output.close()
             self._output = None
 
