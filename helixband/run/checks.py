@@ -14,7 +14,7 @@ from helixband.run.batch_size import check_auto
 from helixband.run.context import Context, Stage
 from helixband.run.hyperparameters import agrees, completed_tries, part_of, unheard, values_given
 from helixband.run.prediction import Prediction
-from helixband.run.trained import check_weights, no_model
+from helixband.run.trained import check_weights, none_trained
 from helixband.search.executors.workers import check_workers
 from helixband.search.given import check_tries, distinct, read_tries, sample
 from helixband.search.samplers.random import draw
@@ -171,16 +171,10 @@ class Checks(Stage):
         """What is to be evaluated or predicted with has to be there, where no training is asked for."""
         if self.args.train or self.args.weights is not None or not (self.args.eval or self.args.predict):
             return
-        best, single = self.results.best_trial(), self.results.trial(SINGLE)
-        if best is not None:
-            check_weights(self.results, best)
-        elif self.results.journal.events():
-            raise no_model(self.results.path, "its search has no result yet; go on with it by --hyper")
-        elif single.trained_epochs():
-            stopped = f"its training was stopped in epoch {single.trained_epochs()}; go on with it by --train"
-            raise no_model(self.results.path, stopped)
-        else:
-            raise no_model(self.results.path, "nothing was trained there")
+        best = self.results.best_trial()
+        if best is None:
+            raise none_trained(self.results)
+        check_weights(self.results, best)
 
     def _check_batch_size(self) -> None:
         """It is that of a training which goes on, and can be found where it is to be."""

@@ -26,9 +26,7 @@ class Trained(Stage):
         """The trial whose weights are used; raises `UsageError` where there is none, or they are missing."""
         trial = self.results.best_trial()
         if trial is None:
-            searched = "its search has no result yet; go on with it by --hyper"
-            what = searched if self.results.journal.events() else "nothing was trained there"
-            raise no_model(self.results.path, what)
+            raise none_trained(self.results)
         check_weights(self.results, trial)
         self.results.config_of(trial)  # which is told where it is another than the recorded one
         return trial
@@ -90,6 +88,16 @@ def no_model(path: str | os.PathLike[str], what: str) -> UsageError:
         f"there is no trained model in the result directory {path}: {what}. Give the right directory with "
         "--result, or ask for a training: --train trains one configuration, --hyper searches for the best"
     )
+
+
+def none_trained(results: Results) -> UsageError:
+    """`no_model` of a result directory that has no best trial: how far its search or training is."""
+    what, epochs = "nothing was trained there", results.trial(SINGLE).trained_epochs()
+    if results.journal.events():
+        what = "its search has no result yet; go on with it by --hyper"
+    elif epochs:
+        what = f"its training was stopped in epoch {epochs}; go on with it by --train"
+    return no_model(results.path, what)
 
 
 def check_weights(results: Results, trial: Trial) -> None:

@@ -343,7 +343,7 @@ class Search:
         name, config = trial_name(result.trial), self._schedule.trials[result.trial].config
         self._progress.end_job(name, config, outcome.reward, outcome.told_error, outcome.hopeless)
         if outcome.error:
-            self._errors.append((trial_name(result.trial), outcome.error))
+            self._errors.append((name, outcome.error))
 
     def _number(self, place: Place) -> int:
         """The bracket's number in the plan."""

@@ -309,26 +309,31 @@ def serve(number: int, run: Run) -> NoReturn:
             words, files, _, _ = socket.recv_fds(asked, MESSAGE_BYTES, 8)
             if not words:
                 os._exit(0)
-            try:
-                pid = os.fork()
-            except OSError as error:
-                os.write(files[2], f"cannot fork a process: {error}\n".encode())
-                os.write(files[0], b"code 1\n")
-                for each in files:
-                    os.close(each)
-                continue
-            if not pid:
+            pid = _forked(files)
+            if pid == 0:
                 signal.set_wakeup_fd(-1)
                 for each, handler in {**handlers, signal.SIGCHLD: signal.SIG_DFL}.items():
                     signal.signal(each, handler)
-                for each in (number, woken, wakes, *tells.values()):
-                    os.close(each)
+                for file in (number, woken, wakes, *tells.values()):
+                    os.close(file)
                 set_parent(asker)
                 _be(files, json.loads(words), run)
-            tells[pid], *others = files
-            for each in others:
-                os.close(each)
+            if pid is not None:
+                tells[pid] = os.dup(files[0])
+            for file in files:
+                os.close(file)
     os._exit(0)
+
+
+def _forked(files: list[int]) -> int | None:
+    """What `os.fork` gives; None where the system refuses, which is told."""
+    try:
+        return os.fork()
+    except OSError as error:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(files[2], f"cannot fork a process: {error}\n".encode())
+            os.write(files[0], b"code 1\n")
+        return None
 
 
 def _reap(tells: dict[int, int]) -> None:

@@ -84,7 +84,8 @@ def draw(
         parts = found[rows].split_with_sizes(sizes, 1)
         for scale, limit, of_layer, part in zip(scales, limits, bits, parts, strict=True):
             # 1 below the limit and 0 elsewhere, in a quarter of the time of a comparison on a CPU.
-            kept = part if part.element_size() >= 4 else part.to(torch.float32)  # which hold the bits exactly
+            is_exact = part.element_size() >= 4  # and holds the bits as they are
+            kept = part if is_exact else torch.empty_like(part, dtype=torch.float32)
             torch.sub(limit, kept.copy_(of_layer), out=kept).clamp_(0, 1)
             torch.mul(kept, scale[rows], out=part)
     return found
