@@ -1,9 +1,9 @@
 """Time what a search adds to the bare training of its trials.
 
-A search of the function_regressor example runs as the command line runs it; then each of its trials is
-trained by a bare PyTorch loop in the same process, from the start to the epoch that the search took it
-to. The difference is the runner's own work; on a busy machine, read it in CPU time. A last search is timed
-in parts, to show where it goes.
+A search of the function_regressor example runs as the command line runs it. After the last job of each
+trial, a bare PyTorch loop in the same process trains it, from the start to the epoch that the search took it
+to. So a machine that becomes slower is so for both. The difference is the runner's own work; on a busy
+machine, read it in CPU time. A last search is timed in parts, to show where it goes.
 """
 
 import contextlib
@@ -19,9 +19,11 @@ import warnings
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from common import EXAMPLES, load_script, make_parser, report, setting, table
 from step import Array, clocks, mlp_task, train_bare
@@ -35,7 +37,9 @@ from helixband.errors import HelixbandWarning
 from helixband.results import checkpoints
 from helixband.results.directory import Results, Trial
 from helixband.results.journal import Journal
-from helixband.search.executors.local import InProcess
+from helixband.results.trial import trial_name
+from helixband.search.executors.local import InProcess, Report
+from helixband.search.executors.task import Outcome, Task
 from helixband.search.executors.trial import Trainer
 from helixband.search.journal import SearchJournal
 from helixband.search.run import Search
@@ -163,10 +167,38 @@ def tensorboard_hidden(hidden: bool) -> Iterator[None]:
             sys.modules["tensorboard"] = before
 
 
+class Alternating(InProcess):
+    """Trains each trial by a bare loop, too, as soon as the search has trained it to its last epoch."""
+
+    def __init__(self, trainer: Trainer, trials: dict[str, Trained], cpu: bool) -> None:
+        super().__init__(trainer)
+        self.bare = np.zeros(len(CLOCKS))
+        """The times of the bare loop."""
+        self._trials, self._cpu, self._task = trials, cpu, mlp_task()
+
+    def submit(self, task: Task, on_epoch: Report) -> "Future[Outcome]":
+        future = super().submit(task, on_epoch)
+        trial = self._trials.get(task.name)
+        if trial is not None and task.epochs == trial.epochs:
+            started = clocks()
+            of_trial = dataclasses.replace(self._task, config=trial.config)
+            train_bare(of_trial, trial.epochs, Namespace(cpu=self._cpu))
+            self.bare += clocks() - started
+        return future
+
+
+class Searched(NamedTuple):
+    """The times of a search, those of the bare loop, and how far each trial was trained, by its name."""
+
+    times: Array
+    bare: Array
+    trials: dict[str, Trained]
+
+
 def search(
-    data: Path, epochs: int, eta: int, cpu: bool, ledger: Ledger | None
-) -> tuple[Array, dict[int, Trained]]:
-    """One search, in a directory of its own: its times, and how far each trial was trained."""
+    data: Path, epochs: int, eta: int, cpu: bool, trials: dict[str, Trained], ledger: Ledger | None = None
+) -> Searched:
+    """One search, in a directory of its own; the bare loop trains `trials`."""
     with tempfile.TemporaryDirectory() as directory:
         args = Namespace(
             data=str(data), batch_size=BATCH_SIZE, epoch=epochs, eta=eta, seed=0, cpu=cpu, debug=False
@@ -174,27 +206,19 @@ def search(
         definition = load_definition(EXAMPLE / "reg_model.py", args.seed)
         results = Results(directory)
         trainer = Trainer(definition, results, args)
+        executor = Alternating(trainer, trials, cpu)
         settings = {"max_epochs": epochs, "trials": None, "schedule": "hyperband", "eta": eta}
         settings |= {"sampler": "random", "seed": args.seed, "stop_hopeless": False}
         with observed(ledger, definition) if ledger else contextlib.nullcontext():
             started = clocks()
-            Search(trainer, SearchJournal(results.journal, settings), InProcess(trainer), Progress()).run()
-            times = clocks() - started
-        trials: dict[int, Trained] = {}
+            Search(trainer, SearchJournal(results.journal, settings), executor, Progress()).run()
+            times = clocks() - started - executor.bare
+        found: dict[str, Trained] = {}
         configs = {e["trial"]: e["config"] for e in results.journal.events() if e["event"] == "trial"}
         for event in results.journal.events():
             if event["event"] == "result":
-                trials[event["trial"]] = Trained(configs[event["trial"]], event["epochs"])
-    return times, trials
-
-
-def bare(trials: dict[int, Trained], cpu: bool) -> Array:
-    """The times of a bare loop for the same trials."""
-    task = mlp_task()
-    started = clocks()
-    for trained in trials.values():
-        train_bare(dataclasses.replace(task, config=trained.config), trained.epochs, Namespace(cpu=cpu))
-    return clocks() - started
+                found[trial_name(event["trial"])] = Trained(configs[event["trial"]], event["epochs"])
+    return Searched(times, executor.bare, found)
 
 
 def describe(name: str, result: dict[str, Any]) -> str:
@@ -236,21 +260,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
         load_script(EXAMPLE / "make_data.py").main()
         data = Path(directory) / "data"
+        trials: dict[str, Trained] = {}
         for hidden in modes.values():  # what a process does once: imports, threads
             with tensorboard_hidden(hidden):
-                bare(search(data, 1, args.eta, args.cpu, None)[1], args.cpu)
+                trials = search(data, args.max_epochs, args.eta, args.cpu, trials).trials
         for _ in range(args.rounds):
             for name, hidden in modes.items():
                 with tensorboard_hidden(hidden):
-                    times, trials = search(data, args.max_epochs, args.eta, args.cpu, None)
-                bare_times = bare(trials, args.cpu)
-                own_ms = (times - bare_times) / n_trials * 1e3
+                    times, bare, _ = search(data, args.max_epochs, args.eta, args.cpu, trials)
+                own_ms = (times - bare) / n_trials * 1e3
                 found[name]["rounds"].append(dict(zip(CLOCKS, own_ms.tolist(), strict=True)))
-                found[name]["ratios"].append(dict(zip(CLOCKS, (times / bare_times).tolist(), strict=True)))
+                found[name]["ratios"].append(dict(zip(CLOCKS, (times / bare).tolist(), strict=True)))
         for name, hidden in modes.items():
             ledger = Ledger()
             with tensorboard_hidden(hidden):
-                search(data, args.max_epochs, args.eta, args.cpu, ledger)
+                search(data, args.max_epochs, args.eta, args.cpu, {}, ledger)
             found[name]["parts"] = parts_of(ledger, n_trials)
     for result in found.values():
         for clock in CLOCKS:

@@ -1,8 +1,10 @@
 """Files: written whole, found by name or glob, in natural order."""
 
+import errno
 import os
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from helixband.files import (
     read_json,
     write_document,
     write_json,
+    write_together,
     write_whole,
     writing,
     writing_whole,
@@ -40,6 +43,49 @@ def test_a_file_is_replaced_by_the_whole_of_its_new_content(tmp_path: Path, cont
     expected = content.encode() if isinstance(content, str) else bytes(content)
     assert path.read_bytes() == expected
     assert os.listdir(path.parent) == ["file"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.002], ids=["a quick disk", "a slow disk"])
+def test_files_that_are_written_together_are_all_synced_before_the_first_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    places = [tmp_path / name for name in "abc"]
+    synced: list[tuple[int, bool]] = []
+
+    def fsync(file: int) -> None:
+        time.sleep(seconds)
+        synced.append((os.fstat(file).st_ino, any(place.exists() for place in places)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for number in range(2):  # how the disk is, is known from the second time on
+        write_together({place: memoryview(b"%d" % number) for place in places})
+        assert {inode for inode, _ in synced} == {place.stat().st_ino for place in places}
+        assert not any(was_there for _, was_there in synced)
+        assert [place.read_bytes() for place in places] == [b"%d" % number] * 3
+        synced.clear()
+        for place in places:
+            place.rename(place.with_suffix(f".{number}"))
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_a_file_that_cannot_be_synced_leaves_all_of_them_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_quick: bool
+) -> None:
+    places = [tmp_path / name for name in "abc"]
+    write_together({place: memoryview(b"before") for place in places})
+    calls: list[int] = []
+
+    def fsync(file: int) -> None:
+        calls.append(file)
+        if len(calls) == 3:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("helixband.files.writing._is_quick", is_quick)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match="Input/output error"):
+        write_together({place: memoryview(b"after") for place in places})
+    assert [place.read_bytes() for place in places] == [b"before"] * 3
+    assert sorted(tmp_path.iterdir()) == places
 
 
 def test_a_reader_of_the_old_file_goes_on_reading_it(tmp_path: Path) -> None:

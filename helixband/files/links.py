@@ -46,16 +46,25 @@ def check_place(path: str | os.PathLike[str]) -> None:
 
     `StorageError` as `check_links` does, and what the check of a folder of `guarding` raises.
     """
-    place = str(Path(path).absolute())
+    place = _absolute(path)
     for folder, check in _guarded:
         if place.startswith(folder):
             check()
-    check_links(place)
+    _check_links(place)
 
 
 def check_links(path: str | os.PathLike[str]) -> None:
     """Raise `StorageError` where a path leads through, or to, a link in a folder of `refuse_links_in`."""
-    place = str(Path(path).absolute())  # as text from here on, as this is done for each file that is written
+    _check_links(_absolute(path))
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """A path from the root on, as text, for this is done twice for each file that is written."""
+    is_whole = isinstance(path, Path) and path.is_absolute()
+    return str(path if is_whole else Path(path).absolute())
+
+
+def _check_links(place: str) -> None:
     around = [folder for folder in _closed_to_links if place.startswith(folder)]
     if not around:
         return

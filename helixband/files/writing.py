@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import secrets
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,10 @@ SYNCED_TOGETHER = 16
 SMALL_FOLDER = 1000
 """A folder of no more files is looked through for what killed processes left, at each file written to it."""
 
+QUICK_SYNC = 5e-4
+"""A disk that syncs a file in fewer seconds is quick: starting a thread takes as long."""
+
+_is_quick = False  # the disk, when a file was synced last
 _unseen: dict[str, int] = {}  # how many files may be written to a folder before it is looked through again
 NOT_AS_WRITTEN = "what is read back is not what was written; the disk may be faulty"
 
@@ -206,7 +211,8 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview,
 def write_together(contents: Mapping[Path, memoryview]) -> None:
     """Replace several files one after another, in that order, each in one step as `writing_whole` does.
 
-    They are synced at the same time, which takes hardly longer than syncing one of them.
+    They are synced at the same time, which takes hardly longer than syncing one of them. Where starting a
+    thread takes longer than that, they are synced one after another.
     """
     with contextlib.ExitStack() as stack:
         # Begun with the last, for what is begun last is ended first.
@@ -214,12 +220,23 @@ def write_together(contents: Mapping[Path, memoryview]) -> None:
         for file, content in zip(files, reversed(list(contents.values())), strict=True):
             file.write(content)
             file.flush()
-        numbers = [file.fileno() for file in files]
-        with ThreadPoolExecutor(max(1, len(numbers) - 1)) as pool:
-            others = [pool.submit(os.fsync, number) for number in numbers[1:]]
-            os.fsync(numbers[0])  # here, for a thread takes as long to start as a small file to sync
-            for other in others:
-                other.result()
+        _sync_all([file.fileno() for file in files])
+
+
+def _sync_all(files: list[int]) -> None:
+    """Sync open files: one here and the others in threads, or all here while the disk is quick."""
+    global _is_quick
+    first, *others = files
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        waited_for = [] if _is_quick else [pool.submit(os.fsync, file) for file in others]
+        began = time.perf_counter()
+        os.fsync(first)
+        _is_quick = time.perf_counter() - began < QUICK_SYNC
+        for each in waited_for:
+            each.result()
+    if not waited_for:
+        for file in others:
+            os.fsync(file)
 
 
 def _new_file(path: Path, ending: str) -> io.BufferedRandom:

@@ -3,6 +3,7 @@
 A label that is NaN is missing. It is left out with its prediction.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -151,18 +152,21 @@ def _over_pairs(metric: ValuesMetric, true: Values, pred: Values) -> float:
 def _correlation(x: Values, y: Values) -> float:
     if not (_varies(x) and _varies(y)):
         return UNDEFINED
-    return float(np.clip(_direction(x) @ _direction(y), -1.0, 1.0))
+    return min(max(float(_direction(x) @ _direction(y)), -1.0), 1.0)  # NaN stays NaN in this order
 
 
 def _varies(x: Values) -> bool:
-    return bool(len(x) and np.isfinite(x).all() and x.min() < x.max())
+    if not len(x):
+        return False
+    least, most = float(x.min()), float(x.max())  # not finite where any value is not
+    return math.isfinite(least) and math.isfinite(most) and least < most
 
 
 def _direction(x: Values) -> Values:
     """Centred and of norm 1; scaled first, so that no square leaves the range of floats."""
     x = x - x.mean()
     x = x / np.abs(x).max()
-    return np.asarray(x / np.linalg.norm(x))
+    return np.asarray(x / math.sqrt(x @ x))
 
 
 def _cosine(x: Values, y: Values) -> float:

@@ -135,7 +135,7 @@ class LossMeter:
             values, weights = values[counts], weights if weights is None else weights[counts]
         if weights is None:
             return float(values.sum())
-        sums = np.where(weights == 0, 0.0, values * weights)
+        sums = values * weights if weights.all() else np.where(weights == 0, 0.0, values * weights)
         return float(sums.sum() / weights.sum()) if weights.any() else math.nan
 
     def first_not_finite(self) -> tuple[int, float] | None:

@@ -46,5 +46,5 @@ class _WithoutNumbers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> bool | None:
-        turn = self._turn()
+        turn = None if error is None else self._turn()
         return None if turn is None else turn.__exit__(kind, error, tb)
