@@ -208,7 +208,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview,
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_together(contents: Mapping[Path, memoryview]) -> None:
+def write_together(contents: Mapping[Path, bytes | memoryview]) -> None:
     """Replace several files one after another, in that order, each in one step as `writing_whole` does.
 
     They are synced at the same time, which takes hardly longer than syncing one of them. Where starting a

@@ -137,4 +137,4 @@ def save(figure: Figure, out: str | os.PathLike[str]) -> None:
     suffix, buffer = picture_format(out), io.BytesIO()
     with style():
         figure.savefig(buffer, format=suffix[1:], dpi=200, metadata=FORMATS[suffix])
-    write_whole(out, buffer.getbuffer())
+    write_whole(out, buffer.getvalue())

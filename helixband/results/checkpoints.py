@@ -101,7 +101,7 @@ def check(file: io.BufferedReader) -> None:
             raise zipfile.BadZipFile(f"the part {part or folders[0]} is not as it was written")
 
 
-def _packed(path: Path, content: dict[str, Any]) -> memoryview:
+def _packed(path: Path, content: dict[str, Any]) -> bytes:
     # In memory first: torch's own writer does not survive a failing disk with a usable error.
     buffer = io.BytesIO()
     try:
@@ -111,8 +111,9 @@ def _packed(path: Path, content: dict[str, Any]) -> memoryview:
     # The comment of an archive is its end, and its length stands right before it.
     buffer.seek(-2, os.SEEK_END)
     buffer.write(_COMMENT_BYTES.to_bytes(2, "little"))
-    buffer.write(_MARK + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
-    return buffer.getbuffer()
+    # Not by getbuffer: where writing fails, Python 3.12.1 dies as it looks through what is left of that.
+    buffer.write(_MARK + hashlib.sha256(buffer.getvalue()).hexdigest().encode())
+    return buffer.getvalue()  # which is no copy as long as nothing is written
 
 
 def _reason(error: Exception) -> str:
