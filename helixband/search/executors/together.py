@@ -144,8 +144,8 @@ class Together:
                 _fail(_Later(), closing)
             raise _Later
         self._places[member] = _Place(task, trial, model, closing)
-        if self._takes_one and shares_no_step(member):  # in a pack of its own, which is not told otherwise
-            self._tell_alone(member, f"precision={model.engine.options.precision!r}")
+        if self._takes_one and (why := shares_no_step(member)):  # in a pack of its own, not told otherwise
+            self._tell_alone(member, why)
         return member
 
     def _conclude(self, task: Task, trial: Trial, train: Callable[[], Trained]) -> None:

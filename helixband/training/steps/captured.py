@@ -11,7 +11,7 @@ from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.block import MOST, Block, CaptureError
 from helixband.training.steps.numbers import Numbers, Reading
 from helixband.training.steps.pack import Pack
-from helixband.training.steps.packable import cannot_capture
+from helixband.training.steps.packable import cannot_capture, shares_no_step
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.reads import holds_model, may_look
 from helixband.training.steps.stacks import signature
@@ -116,7 +116,12 @@ class Captured(Packed):
 
     def _is_known(self, member: Member) -> bool:
         """Whether its steps have been compared with those of its own network, where it needs that."""
-        return member in self.alone or (self._is_ready(member) and member in self._tried)
+        if member in self.alone:
+            return True
+        packed = [each for each in self._members if each not in self.alone]
+        alike = [each for each in packed if self._key(each) == self._key(member)]
+        is_in_several = len(alike) > 1 and not shares_no_step(member)
+        return self._is_ready(member) and self._is_tried(member, is_in_several)
 
     def _may_be_captured(self, member: Member) -> bool:
         if member in self.alone or member in self.uncaptured:

@@ -9,9 +9,10 @@ from torch.nn.parameter import is_lazy
 from helixband.training import precision
 from helixband.training.losses import is_standard
 from helixband.training.member import Member
-from helixband.training.objects import walk
+from helixband.training.objects import is_opaque, walk
 from helixband.training.optimizers import Optimizers
 from helixband.training.schedules import Schedule
+from helixband.training.state import MODEL
 from helixband.training.steps.described import LIFTED, described, is_of_training, structure
 from helixband.training.steps.updates import KINDS
 
@@ -28,9 +29,25 @@ def cannot_pack(member: Member, takes_one: bool) -> str | None:
     return next(_reasons(member, takes_one), None)
 
 
-def shares_no_step(member: Member) -> bool:
-    """Whether a step with others would not be as its own: they add up in other orders, which 16 bits show."""
-    return member.model.engine.options.precision == "bf16"
+def shares_no_step(member: Member) -> str | None:
+    """Why a step with others would not be as its own, in words, or None."""
+    if is_in_16_bits(member):
+        return f"precision={member.model.engine.options.precision!r}"
+    name = pads_embedding(member.model.network)
+    return None if name is None else f"its network has a padding_idx, at Embedding {name}".rstrip()
+
+
+def is_in_16_bits(member: Member) -> bool:
+    """Whether a step adds up in 16 bits, which show that steps with others add up in other orders."""
+    return bool(member.model.engine.options.precision == "bf16")
+
+
+def pads_embedding(network: nn.Module) -> str | None:
+    """The name of an embedding with a row that is not trained; torch.func keeps it so in one model alone."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return str(name)
+    return None
 
 
 def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
@@ -45,17 +62,24 @@ def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
     if isinstance(model.criterion, nn.Module) and any(True for _ in model.criterion.parameters()):
         yield "its criterion has parameters"
     yield from of_network(model.network)
+    held = (value for path, _, value in engine.state.opaque if path[0][1] in MODEL[1:])
+    if (iterator := next((each for each in held if is_opaque(each)), None)) is not None:
+        yield of_iterator(type(iterator).__name__)
     parameters = list(model.network.parameters())
     assert model.optimizer is not None
     if not any(map(is_lazy, parameters)):
         if len({(each.dtype, each.device) for each in parameters}) > 1:
             yield "the parameters of its network are of several types or on several devices"
+        if any(each.is_complex() for each in parameters):
+            yield "its network has complex parameters"
         known = set(map(id, parameters))
         if any(id(each) not in known for group in model.optimizer.param_groups for each in group["params"]):
             yield "its optimizer has parameters that are not of its network"
     options = engine.options
-    if options.precision == "16" or (shares_no_step(member) and not takes_one):
+    if options.precision == "16":
         yield f"precision={options.precision!r}"
+    if not takes_one and (reason := shares_no_step(member)) is not None:
+        yield reason
     if options.freeze is not None:
         yield "freeze"
     for constraint in options.constraints:
@@ -68,6 +92,11 @@ def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
         yield "accumulate with nan='skip'"
     if engine.shared is not None:
         yield "its steps are taken by several processes"
+
+
+def of_iterator(kind: str) -> str:
+    """That a network or its loss reads an iterator of this kind, in words."""
+    return f"its network or loss reads an iterator ({kind}), whose place cannot be put back"
 
 
 def of_network(network: nn.Module) -> Iterator[str]:

@@ -19,8 +19,8 @@ from helixband.training.steps.packable import (
     cannot_pack,
     has_dropout,
     has_our_loss,
+    of_iterator,
     pack_key,
-    runs_code_in_steps,
     shares_no_step,
 )
 from helixband.training.steps.reads import Reads
@@ -30,16 +30,18 @@ from helixband.training.steps.template import Templates
 from helixband.training.steps.trying import (
     COUNTS_APART,
     Found,
+    choose_convolution,
     difference,
     left_as_it_was,
     needs_own_step,
     own_pass,
-    seconds_of,
 )
-from helixband.training.steps.watch import Watch
+from helixband.training.steps.watch import Watch, watch_of
 from helixband.training.way import Way
 
 Tell = Callable[[Member, str], None]
+Configuration = tuple[tuple[str, Hashable], ...]
+"""What a network reads of the configuration, with the values."""
 
 
 class Packed(Eager):
@@ -61,11 +63,10 @@ class Packed(Eager):
         self._numbered: dict[Hashable, int] = {}
         self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         """What is equal where the criteria of members compute the same."""
-        self._tried: WeakSet[Member] = WeakSet()
+        # By what key and criterion members were compared with their own networks, and whether in several.
+        self._tried: WeakKeyDictionary[Member, tuple[int, Hashable, bool]] = WeakKeyDictionary()
         self._variables: WeakKeyDictionary[Member, Reads] = WeakKeyDictionary()
-        self._configurations: WeakKeyDictionary[Member, tuple[tuple[str, Hashable], ...]]
-        self._configurations = WeakKeyDictionary()
-        """What the networks of members read of their configurations."""
+        self._configurations: WeakKeyDictionary[Member, Configuration] = WeakKeyDictionary()
         self._watches: dict[Member, Watch | None] = {}
         """Of an epoch under way; None where no code of the definition runs within it."""
         self._moving: WeakSet[Member] = WeakSet()
@@ -110,8 +111,8 @@ class Packed(Eager):
                     pairs[member] = self._prepared(member, *pairs[member])
                 if member.ended is not None:
                     del pairs[member]
-                elif self._has_changed(member):
-                    self._leave_out(member, "its network changes between the steps of an epoch")
+                elif (what := self._changed(member)) is not None:
+                    self._leave_out(member, f"its {what} changes between the steps of an epoch")
         for members in self._groups(pairs):
             results |= self._step_of_group(members, pairs)
         return {member: labelled(each, self._begun.get(member)) for member, each in results.items()}
@@ -124,13 +125,13 @@ class Packed(Eager):
                 self._leave_out(member, COUNTS_APART)
         return member in self._ready
 
-    def _has_changed(self, member: Member) -> bool:
-        """Whether code of the definition has changed what the network computes by, since the epoch began."""
+    def _changed(self, member: Member) -> str | None:
+        """What code of the definition has changed, by which losses are computed, since the epoch began."""
         if member not in self._watches:
-            self._watches[member] = Watch(member.model) if runs_code_in_steps(member) else None
-            return False
+            self._watches[member] = watch_of(member, member not in self._moving)
+            return None
         watch = self._watches[member]
-        return watch is not None and not watch.is_as_before()
+        return None if watch is None else watch.changed()
 
     def _begin(self, member: Member) -> None:
         """What comes before a step, as in `step_of`."""
@@ -188,7 +189,7 @@ class Packed(Eager):
         if self._goes_alone(members):
             return self._eagerly(members, pairs)
         try:
-            if any(member not in self._tried for member in members):
+            if not all(self._is_tried(member, len(members) > 1) for member in members):
                 return self._try(members, pairs)
             return self._together(members, pairs)
         except torch.OutOfMemoryError:
@@ -248,7 +249,7 @@ class Packed(Eager):
         """The step of members of which some are new: each is compared with its own network before."""
         results: dict[Member, StepResult | None] = dict.fromkeys(members)
         with precision.single():
-            new = [member for member in members if member not in self._tried]
+            new = [member for member in members if not self._is_tried(member, len(members) > 1)]
             own = {member: self._own(member, pairs[member]) for member in new}
             groups: dict[Hashable, list[Member]] = {}
             for member in members:
@@ -258,13 +259,14 @@ class Packed(Eager):
             alone: list[Member] = []
             for chosen in groups.values():
                 if self._goes_alone(chosen):  # it is yet to be compared with a pack
-                    self._tried.difference_update(chosen)
                     alone += chosen
                     continue
                 found = {member: each for member in chosen if (each := own.get(member)) is not None}
                 for member, reason in self._differing(chosen, found, pairs).items():
                     self._leave_out(member, reason)
                 packed.append([each for each in chosen if each not in self.alone])
+                for member in packed[-1]:
+                    self._tried[member] = self._key(member), self._criteria[member], len(chosen) > 1
         for chosen in filter(None, packed):
             self._decide(chosen, pairs)
         alone += [each for each in members if each in self.alone and each.ended is None]
@@ -273,13 +275,17 @@ class Packed(Eager):
             results |= self._step_of_group(chosen, pairs)
         return results
 
+    def _is_tried(self, member: Member, in_several: bool) -> bool:
+        """Whether a member was compared with its own network as what it is now, and in several if it is."""
+        *kind, was_in_several = self._tried.get(member, (None, None, False))
+        return kind == [self._key(member), self._criteria[member]] and was_in_several >= in_several
+
     def _own(self, member: Member, batch: Batch) -> Found | None:
         """What the own network of a new member makes of its batch; None where it goes alone."""
-        self._tried.add(member)
         found: Found | str = ""
         with member.turn:
             if kind := self._variables_of(member).iterator:
-                found = f"its network or loss reads an iterator ({kind}), whose place cannot be put back"
+                found = of_iterator(kind)
             elif counts_apart(member.model):
                 found = COUNTS_APART
             else:
@@ -290,9 +296,10 @@ class Packed(Eager):
             return None
         self._configurations[member] = found.configuration
         self._keys.pop(member, None)
-        if found.moves_criterion:
+        if found.moves_criterion and member not in self._moving:
             self._moving.add(member)
             self._criteria[member] = Itself(member)
+            self._watches.pop(member, None)
         return found
 
     def _differing(
@@ -315,12 +322,10 @@ class Packed(Eager):
             reasons = {}
             try:
                 found = self._trial(members, pairs)
-            except torch.OutOfMemoryError:
-                self._close(members)
-                self._tried.difference_update(own)
-                raise
             except Exception as error:
                 self._close(members)
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
                 told = first_line(error)
                 if not isinstance(error, DefinitionError):
                     told = f"torch.func refuses it: {type(error).__name__}: {told}"
@@ -354,11 +359,7 @@ class Packed(Eager):
         """Time both ways of convolutions on a GPU, once a structure; on a CPU torch's own is faster."""
         template = self._pack(members).template
         if template.is_undecided and members[0].model.device.type == "cuda":
-            seconds = {}
-            for unfolds in (False, True):
-                template.unfold(unfolds)
-                seconds[unfolds] = seconds_of(functools.partial(self._trial, members, pairs))
-            template.unfold(seconds[True] < seconds[False])
+            choose_convolution(template, functools.partial(self._trial, members, pairs))
 
     def _leave_out(self, member: Member, reason: str) -> None:
         self.alone[member] = reason

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
@@ -17,7 +17,7 @@ from helixband.training import judge, precision
 from helixband.training.ended import lost_device
 from helixband.training.member import Batch, Member
 from helixband.training.steps.described import LIFTED, described, structure
-from helixband.training.steps.packable import has_library_loss, shares_no_step
+from helixband.training.steps.packable import has_library_loss, is_in_16_bits, pads_embedding
 from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import lacks_state, trained_names
 
@@ -48,7 +48,7 @@ def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
     An error is a reason, too: a step of its own may do without what failed, or else fails by it.
     """
     try:
-        if shares_no_step(member):  # it may do in 16 bits what it does not in single precision
+        if is_in_16_bits(member):  # it may do in 16 bits what it does not in single precision
             with precision.single(False):
                 found = _own_pass(member, batch, variables)
             if isinstance(found, str):
@@ -81,6 +81,8 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         try:
             with _Hooks() as hooks:
                 output = model.forward(x)  # type: ignore[attr-defined]
+            if hooks.pads and pads_embedding(model.network) is None:
+                return "its network calls embedding with a padding_idx"
             if hooks.put:
                 return "its network puts hooks on tensors as it computes"
             if model.config.schedules_read != reads:
@@ -114,12 +116,17 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
 
 
 class _Hooks(TorchFunctionMode):
-    """Notes whether hooks are put on tensors, which can look at any number of a gradient."""
+    """Notes whether hooks are put on tensors, which can look at any number of a gradient.
 
-    put = False
+    And whether `embedding` is called with a `padding_idx`, which torch.func knows of one model alone.
+    """
+
+    put = pads = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.put = self.put or func is Tensor.register_hook
+        if func is nn.functional.embedding:
+            self.pads = self.pads or (kwargs or {}).get("padding_idx") is not None
         return func(*args, **(kwargs or {}))
 
 
@@ -211,6 +218,15 @@ def seconds_of(compute: Callable[[], Any]) -> float:
         compute()
     torch.cuda.synchronize()
     return time.perf_counter() - started
+
+
+def choose_convolution(template: Any, compute: Callable[[], Any]) -> None:
+    """Time both ways of the convolutions of a template, once, and take the one that computes sooner."""
+    seconds = {}
+    for unfolds in (False, True):
+        template.unfold(unfolds)
+        seconds[unfolds] = seconds_of(compute)
+    template.unfold(seconds[True] < seconds[False])
 
 
 def needs_own_step(member: Member) -> bool:

@@ -1,26 +1,30 @@
 """Whether code that runs within an epoch changes what a network is computed by."""
 
+import weakref
 from collections.abc import Hashable
 from typing import Any
 
 from torch import nn
 
-from helixband.training.member import Model
+from helixband.training.member import Member, Model
 from helixband.training.objects import ATOMS
 from helixband.training.steps.described import Known, attributes, described, structure
+from helixband.training.steps.packable import runs_code_in_steps
 
 Attributes = tuple[dict[str, Any], list[str]]
 """What holds the attributes of a module, and the names of those that are compared."""
 
 
 class Watch:
-    """The attributes of a model's network, but for the values of tensors, and its constraints.
+    """The attributes of a model's network, but for the values of tensors, its constraints, and a criterion.
 
     Most of them are compared by whether they are the very objects, which takes a few microseconds.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, criterion: Any = None) -> None:
         self._network, self._constraints = model.network, tuple(model.engine.options.constraints)
+        self._model, self._is_for_loss = weakref.ref(model), criterion is not None
+        self._criterion = described(criterion)
         modules = list(self._network.modules())
         self._known: Known = frozenset(map(id, modules))
         self._attributes = [_compared(each) for each in modules]
@@ -34,8 +38,15 @@ class Watch:
         self._tensors = self._parts()
         self._held, self._first = self._objects(), self._whole()
 
-    def is_as_before(self) -> bool:
-        """Whether all is as when it was made."""
+    def changed(self) -> str | None:
+        """What is not as when it was made: "network", which is with its constraints, or "criterion"."""
+        if not self._is_as_before():
+            return "network"
+        model = self._model()
+        is_other = self._is_for_loss and model is not None and described(model.criterion) != self._criterion
+        return "criterion" if is_other else None
+
+    def _is_as_before(self) -> bool:
         if list(map(id, self._parts())) != list(map(id, self._tensors)):
             return False
         now = self._objects()
@@ -58,6 +69,12 @@ class Watch:
 
     def _whole(self) -> Hashable:
         return structure(self._network), described(self._constraints, self._known)
+
+
+def watch_of(member: Member, with_criterion: bool) -> Watch | None:
+    """What watches a member in an epoch; None where no code of the definition runs within it."""
+    criterion = member.model.criterion if with_criterion else None
+    return Watch(member.model, criterion) if runs_code_in_steps(member) else None
 
 
 def _compared(module: nn.Module) -> Attributes:
