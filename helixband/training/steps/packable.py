@@ -1,5 +1,6 @@
 """Which members can take their steps together, and with whom."""
 
+import itertools
 from collections.abc import Hashable, Iterator
 from typing import Any
 
@@ -147,8 +148,17 @@ def pack_key(member: Member) -> Hashable:
         tuple(described(each) for each in options.constraints),
         given,
         structure(model.network),
+        tuple(_shared(model.network)),
         _optimizer(model),
     )
+
+
+def _shared(network: nn.Module) -> Iterator[str]:
+    """The first name of each tensor of a network: layers may share weights, in each model others."""
+    first: dict[int, str] = {}
+    tensors = network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False)
+    for name, tensor in itertools.chain(*tensors):
+        yield first.setdefault(id(tensor), name)
 
 
 def _optimizer(model: Any) -> Hashable:

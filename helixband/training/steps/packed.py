@@ -262,10 +262,13 @@ class Packed(Eager):
                     alone += chosen
                     continue
                 found = {member: each for member in chosen if (each := own.get(member)) is not None}
-                for member, reason in self._differing(chosen, found, pairs).items():
-                    self._leave_out(member, reason)
-                packed.append([each for each in chosen if each not in self.alone])
-                for member in packed[-1]:
+                while chosen and (reasons := self._differing(chosen, found, pairs)):  # others may differ then
+                    for member, reason in reasons.items():
+                        self._leave_out(member, reason)
+                        del found[member]
+                    chosen = [each for each in chosen if each not in self.alone]
+                packed.append(chosen)
+                for member in chosen:
                     self._tried[member] = self._key(member), self._criteria[member], len(chosen) > 1
         for chosen in filter(None, packed):
             self._decide(chosen, pairs)
@@ -306,8 +309,6 @@ class Packed(Eager):
         self, members: list[Member], own: dict[Member, Found], pairs: dict[Member, Batch]
     ) -> dict[Member, str]:
         """Why members cannot be packed, by what their own networks found; {} where all can."""
-        if not members:
-            return {}
         key = self._keys[members[0]]
         reasons: dict[Member, str] = {}
         if not all(has_our_loss(member) for member in members):
