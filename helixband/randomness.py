@@ -199,7 +199,7 @@ class Held:
 
     def are_at(self, states: Mapping[str, Any]) -> bool:
         """Whether they are where they were when `states` gave this."""
-        return _equal(self.states(), states)
+        return equal_states(self.states(), states)
 
     def put(self, states: Mapping[str, Any]) -> None:
         """Put back what `states` gave, and what was loaded since then to where it was at first."""
@@ -320,9 +320,12 @@ def _mapped(nested: Any, kind: type[Any], function: Callable[[Any], Any]) -> Any
     return function(nested) if isinstance(nested, kind) else nested
 
 
-def _equal(one: Any, other: Any) -> bool:
+def equal_states(one: Any, other: Any) -> bool:
+    """Whether two states of generators, or dicts of them, are the same."""
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(
+            equal_states(value, other[key]) for key, value in one.items()
+        )
     return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 

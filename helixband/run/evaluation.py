@@ -196,7 +196,7 @@ class Evaluation(Stage):
         if portions is not None:
             if len(portions.spans(limit)) == 1:
                 return None
-            form, why = form_of(model, portions, args.mc_dropout)
+            form, why = form_of(model, test, portions, args.mc_dropout)
         executor = None if portions is None or form is None else workers("the test set")
         if portions is None or form is None or executor is None:
             self.progress.say(f"test: in this process alone: {why}")
@@ -258,7 +258,10 @@ class Evaluation(Stage):
         return []
 
     def _tell(self, head: str, result: dict[str, float]) -> None:
-        whole = {name: value for name, value in result.items() if not name.startswith(UNLIKE)}
+        has_unlike = f"{UNLIKE}examples" in result  # else it is how a definition names a metric
+        whole = {
+            name: value for name, value in result.items() if not (has_unlike and name.startswith(UNLIKE))
+        }
         unlike = {name.removeprefix(UNLIKE): result[name] for name in result.keys() - whole.keys()}
         self.progress.say(f"{head} {show_row(whole)}")
         if unlike:

@@ -40,6 +40,7 @@ from helixband.run.inputs import PART, find_inputs
 from helixband.run.records import Record, Records
 from helixband.search.executors.chunks import SpreadOver
 from helixband.search.executors.local import Executor
+from helixband.search.executors.scoring import effects_of
 from helixband.search.executors.task import Chunk, Task
 from helixband.search.executors.windows import has_own_generator, windows_like_training
 from helixband.sequence.chromosomes import read_aliases
@@ -237,6 +238,10 @@ class Prediction(Stage):
         if args.debug or len(list(chunks(predictor.data))) == 1:
             return None
         if (workers := self._workers("windows")) is None:
+            return None
+        if effects_of(predictor.model, lambda: predictor.predict(0, 1))[0]:
+            why = "its prediction changes what the model or the definition holds"
+            self.progress.say(f"predict: in this process alone: {why}")
             return None
         config = self.results.config_of(self.results.trial(trial)) or {}
         task = Task(trial, config, epochs=0, chunk=Chunk(path, predictor.facts()))

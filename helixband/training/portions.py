@@ -68,6 +68,12 @@ def portions_of(generator: Iterable[Any], model: Any) -> Portions | None:
     return Portions(read, batches, model.args.batch_size, model.device)
 
 
+def first_batches(generator: Iterable[Any]) -> Iterator[Any]:
+    """The first two batches of a set of which any can be read, read in this process."""
+    read, count = _reader_of(generator, here=True), number_of_batches(generator) or 0
+    return iter(()) if read is None else iter(read(0, min(2, count)))
+
+
 class Seeded:
     """The batches of a set, the random numbers set at each portion; each iteration is a pass of its own."""
 
@@ -89,15 +95,15 @@ def seeded(portions: Portions, first: int, last: int, seed: int, number: int) ->
     yield from batches
 
 
-def _reader_of(generator: Any) -> Read | None:
-    """What reads batches as an iteration gives them, where that is known."""
+def _reader_of(generator: Any, here: bool = False) -> Read | None:
+    """What reads batches as an iteration gives them, where that is known; `here`: in this process."""
     kind: Any = type(generator)
     if isinstance(generator, BatchGenerator):
         if (kind.__iter__, kind.batches) != (BatchGenerator.__iter__, BatchGenerator.batches):
             return None
         return lambda first, last: itertools.islice(generator.batches(0, 0, first), last - first)
     if kind is DataLoader:
-        return functools.partial(_of_loader, generator) if _has_places(generator) else None
+        return functools.partial(_of_loader, generator, here) if _has_places(generator) else None
     if kind in (list, tuple) or (hasattr(kind, "__getitem__") and not hasattr(kind, "__iter__")):
         return lambda first, last: (generator[number] for number in range(first, last))
     return None
@@ -109,9 +115,10 @@ def _has_places(loader: "DataLoader[Any]") -> bool:
     return in_order and not isinstance(loader.dataset, IterableDataset)
 
 
-def _of_loader(loader: "DataLoader[Any]", first: int, last: int) -> Iterable[Any]:
+def _of_loader(loader: "DataLoader[Any]", here: bool, first: int, last: int) -> Iterable[Any]:
     assert loader.batch_sampler is not None
     numbers = list(itertools.islice(loader.batch_sampler, first, last))
-    settings: dict[str, Any] = {"collate_fn": loader.collate_fn, "num_workers": loader.num_workers}
-    settings |= {"worker_init_fn": loader.worker_init_fn} if loader.num_workers else {}
+    settings: dict[str, Any] = {"collate_fn": loader.collate_fn}
+    if loader.num_workers and not here:
+        settings |= {"num_workers": loader.num_workers, "worker_init_fn": loader.worker_init_fn}
     return DataLoader(loader.dataset, batch_sampler=numbers, **settings)

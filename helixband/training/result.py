@@ -103,6 +103,8 @@ def number(value: Any, where: str) -> float:
         return value
     if isinstance(value, str) or value is None:
         raise DefinitionError(f"{where} is {in_one_line(value)}; it has to be a number")
+    if hasattr(value, "detach"):  # a tensor, of which torch warns where it has a gradient
+        value = value.detach()
     if math.prod(np.shape(value)) != 1:
         raise DefinitionError(f"{where} has the shape {np.shape(value)}; it has to be a number")
     try:

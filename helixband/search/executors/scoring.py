@@ -14,15 +14,17 @@ from typing import Any
 from base_model import BaseModel
 from helixband.errors import HelixbandError
 from helixband.generators.base import BatchGenerator
-from helixband.randomness import unmoved
+from helixband.randomness import Numbers, equal_states, held, state_of, unmoved
 from helixband.search.executors.chunks import Arrays, SpreadOver
 from helixband.search.executors.task import Chunk, Task
 from helixband.search.executors.trial import Trainer
 from helixband.training import judge, snapshot
 from helixband.training.carried import Form, Recorder, to_arrays
 from helixband.training.feed import labelled, pieces
+from helixband.training.holdings import Look, changed, look
 from helixband.training.passes import Evaluated
-from helixband.training.portions import Portions, Seeded, portions_of, seeded
+from helixband.training.portions import Portions, Seeded, first_batches, portions_of, seeded
+from helixband.training.steps.trying import buffers_kept
 from helixband.training.weighting import split_of
 
 
@@ -107,29 +109,73 @@ class Elsewhere:
         return iter(range(1 << 30))
 
 
-def form_of(model: BaseModel, portions: Portions, samples: int | None) -> tuple[Form | None, str]:
+def form_of(
+    model: BaseModel, test: Iterable[Any], portions: Portions, samples: int | None
+) -> tuple[Form | None, str]:
     """The form of what comes of a piece; or None, and why the pieces cannot be evaluated apart.
 
-    The first piece is evaluated twice, to see whether that changes what the model holds, or draws random
-    numbers that the next piece would miss. The model is afterwards as before.
+    The first batches are read, and the first piece is evaluated twice, to see whether that changes what the
+    set or the model holds, or draws random numbers that the next would miss. All is afterwards as before.
+    """
+    recorders: list[Recorder] = []
+    definition = snapshot.of_the_definition()
+    try:
+        with unmoved(), snapshot.left_as_it_was(test):
+            if why := _why_read_in_order(test):
+                return None, why
+            piece = _first_piece(model, portions)
+    finally:
+        definition.put_back()
+    changes, draws = effects_of(model, lambda: recorders.append(_evaluate(model, piece)))
+    if changes:
+        return None, "its evaluation changes what the model or the definition holds"
+    if draws and not samples:
+        return None, "its evaluation draws random numbers"
+    form = Form(recorders[-1].pieces[0], model.device)
+    return (form, "") if form.is_known() else (None, "two parts of what the model gives have one name")
+
+
+def effects_of(model: BaseModel, compute: Callable[[], Any]) -> tuple[bool, bool]:
+    """Whether what a model computes changes what it or the definition holds, and draws random numbers.
+
+    It is computed twice; all is afterwards as before.
     """
     definition = snapshot.of_the_definition()
     try:
-        with unmoved(), model.engine.state.unmoved(model):
-            piece = _first_piece(model, portions)
-            _evaluate(model, piece)
+        with unmoved(), model.engine.state.unmoved(model), buffers_kept(model.network):
+            compute()
             before = model.engine.state.marks(model)
             with unmoved() as numbers:
-                recorder = _evaluate(model, piece)
-                draws = not (numbers.is_now() or samples)
-            if model.engine.state.marks(model) != before:
-                return None, "its evaluation changes what the model or the definition holds"
+                compute()
+                draws = not numbers.is_now()
+            return model.engine.state.marks(model) != before, draws
     finally:
         definition.put_back()
-    if draws:
-        return None, "its evaluation draws random numbers"
-    form = Form(recorder.pieces[0], model.device)
-    return (form, "") if form.is_known() else (None, "two parts of what the model gives have one name")
+
+
+def _why_read_in_order(test: Iterable[Any]) -> str:
+    """Why one process has to read the batches of a set, in order; "" where any may read any of them.
+
+    A set that draws random numbers as it is read, or changes from one batch to the next, is told by the first
+    two. One of ours that calls no other code is known to do neither.
+    """
+    if isinstance(test, BatchGenerator) and test.is_made_alone():
+        return ""
+    batches = first_batches(test)  # to begin may draw, as a loader does, for processes that draw
+    before = Numbers()
+    looks: list[Look] = []
+    for _ in batches:
+        looks.append(look({"the test set": test, **held.variables()}))
+        looks[-1].sources[:] = [(path, state_of(source)) for path, source in looks[-1].sources]
+    if not before.is_now():
+        return "reading the test set draws random numbers"
+    if len(looks) > 1:
+        first, second = looks
+        if (name := changed(first, second)) is not None:
+            return f"{name} changes as the test set is read"
+        if not equal_states(dict(first.sources), dict(second.sources)):
+            return "the test set holds a random generator from which it draws"
+    return ""
 
 
 def _first_piece(model: BaseModel, portions: Portions) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         randomness.unmoved() as numbers,
         model.engine.state.unmoved(model),
         _without_dropout(model.network),
-        _buffers_kept(model.network),
+        buffers_kept(model.network),
         variables.kept(),
     ):
         model.engine.modes.train()
@@ -196,7 +196,8 @@ def _without_dropout(network: torch.nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _buffers_kept(network: torch.nn.Module) -> Iterator[None]:
+def buffers_kept(network: torch.nn.Module) -> Iterator[None]:
+    """Around what computes by a network: its buffers are afterwards as before."""
     before = [(each, each.detach().clone()) for each in network.buffers()]
     held = [(module, dict(module._buffers)) for module in network.modules()]
     try:
