@@ -168,9 +168,54 @@ class Model(Model):
 """
 
 
+def set_of(words: str) -> str:
+    """A definition whose test set has batches by number, each changed by a line of code."""
+    return (
+        "\nSEEN = [0]\nclass Batches:\n    seen, last = 0, 0\n    def __init__(self):\n"
+        "        self.numbers, (self.x, self.y) = np.random.RandomState(1), table(2, 150)\n"
+        "    def __len__(self):\n        return 15\n"
+        "    def __getitem__(self, n):\n        if n >= 15:\n            raise IndexError\n"
+        f"        x, y = self.x[10 * n : 10 * n + 10], self.y[10 * n : 10 * n + 10]\n        {words}\n"
+        "        return x, y\n"
+        "def get_test_generator(d):\n    return Batches()\n"
+    )
+
+
+NOISE = """
+from torch.utils.data import DataLoader, Dataset
+
+class Noisy(Dataset):
+    def __len__(self):
+        return 150
+    def __getitem__(self, n):
+        return np.float32(np.random.normal(size=3)), np.float32(n)
+
+def get_test_generator(d):
+    return DataLoader(Noisy(), 10)
+"""
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
+        (set_of("x = x + np.float32(np.random.random())"), "reading the test set draws random numbers"),
+        (NOISE, "reading the test set draws random numbers"),
+        (
+            set_of("x = x + np.float32(self.numbers.random())"),
+            "the test set holds a random generator from which it draws",
+        ),
+        (
+            set_of("self.seen += 1; x = x + np.float32(self.seen)"),
+            "the test set.seen changes as the test set is read",
+        ),
+        (
+            set_of("SEEN[0] += 1; x = x + np.float32(SEEN[0])"),
+            "SEEN of def.py changes as the test set is read",
+        ),
+        (
+            set_of("self.last, x = x, x + self.last"),
+            "the test set.last changes as the test set is read",
+        ),
         (ITERABLE, "a Stream is read from its beginning alone"),
         (BATCHES + HOLDS, "its evaluation changes what the model or the definition holds"),
         (BATCHES + DRAWS, "its evaluation draws random numbers"),
@@ -199,3 +244,30 @@ def test_an_error_in_a_batch_is_told_with_the_chunk(project: Project) -> None:
     run = evaluate(project, "results", "--workers", "2")
     assert run.code == 2
     assert "batches 12 to 15 of the test set" in run.err
+
+
+def test_metrics_that_change_their_arrays_leave_what_is_stored_as_it_is(project: Project) -> None:
+    changes = """
+class Model(Model):
+    def eval_metrics(self, y_true, y_pred):
+        found = {"mean": float(np.mean(y_pred))}
+        y_pred[:], y_true[:] = 0, 0
+        return found
+"""
+    project.define(BATCHES + changes.replace("y_pred[:], y_true[:] = 0, 0", "pass"))
+    assert evaluate(project, "alone").code == 0
+    project.define(BATCHES + changes)
+    assert evaluate(project, "changed").code == 0
+    assert results(project, "changed") == results(project, "alone")
+
+
+def test_a_metric_may_be_called_as_those_of_examples_unlike_the_training_set(project: Project) -> None:
+    named = """
+class Model(Model):
+    def eval_metrics(self, y_true, y_pred):
+        return {"unlike_others": 0.5}
+"""
+    project.define(BATCHES + named)
+    done = evaluate(project, "alone")
+    assert done.code == 0, done.err
+    assert "unlike_others 0.5" in done.out

@@ -60,6 +60,25 @@ def test_two_workers_write_the_bytes_of_one_process(split: Project) -> None:
     assert len(outputs(split, "spread")) >= 3 and outputs(split, "spread") == outputs(split, "alone")
 
 
+def test_a_model_that_counts_as_it_predicts_does_so_in_one_process(split: Project) -> None:
+    counts = """
+class Model(Model):
+    def init_model(self):
+        super().init_model()
+        self.network.register_buffer("calls", torch.zeros(()))
+    def forward(self, x):
+        self.network.calls += 1
+        found = super().forward(x)
+        return {**found, "y_pred": found["y_pred"] + self.network.calls}
+"""
+    split.definition.write_text(OF_WINDOWS + counts)
+    alone, spread = predict(split, "alone"), predict(split, "spread", "--workers", "2")
+    assert (alone.code, spread.code) == (0, 0), alone.err + spread.err
+    why = "its prediction changes what the model or the definition holds"
+    assert f"predict: in this process alone: {why}" in spread.out
+    assert outputs(split, "spread") == outputs(split, "alone")
+
+
 def test_a_prediction_that_was_stopped_goes_on_in_workers_of_which_one_is_killed(
     split: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
