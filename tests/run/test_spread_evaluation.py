@@ -181,6 +181,13 @@ def set_of(words: str) -> str:
     )
 
 
+COUNTS_IN_SPLIT = """
+class Model(Model):
+    seen = 0
+    def split_batch(self, batch):
+        self.seen += 1
+        return batch[0] + np.float32(self.seen), batch[1]
+"""
 NOISE = """
 from torch.utils.data import DataLoader, Dataset
 
@@ -215,6 +222,10 @@ def get_test_generator(d):
         (
             set_of("self.last, x = x, x + self.last"),
             "the test set.last changes as the test set is read",
+        ),
+        (
+            BATCHES + COUNTS_IN_SPLIT,
+            "split_batch changes what the model or the definition holds",
         ),
         (ITERABLE, "a Stream is read from its beginning alone"),
         (BATCHES + HOLDS, "its evaluation changes what the model or the definition holds"),

@@ -120,8 +120,8 @@ def form_of(
     recorders: list[Recorder] = []
     definition = snapshot.of_the_definition()
     try:
-        with unmoved(), snapshot.left_as_it_was(test):
-            if why := _why_read_in_order(test):
+        with unmoved(), model.engine.state.unmoved(model):
+            if why := _why_read_in_order(model, test):
                 return None, why
             piece = _first_piece(model, portions)
     finally:
@@ -153,22 +153,30 @@ def effects_of(model: BaseModel, compute: Callable[[], Any]) -> tuple[bool, bool
         definition.put_back()
 
 
-def _why_read_in_order(test: Iterable[Any]) -> str:
+def _why_read_in_order(model: BaseModel, test: Iterable[Any]) -> str:
     """Why one process has to read the batches of a set, in order; "" where any may read any of them.
 
     A set that draws random numbers as it is read, or changes from one batch to the next, is told by the first
     two. One of ours that calls no other code is known to do neither.
     """
-    if isinstance(test, BatchGenerator) and test.is_made_alone():
+    split = split_of(model)
+    if isinstance(test, BatchGenerator) and test.is_made_alone() and split is None:
         return ""
-    batches = first_batches(test)  # to begin may draw, as a loader does, for processes that draw
-    before = Numbers()
     looks: list[Look] = []
-    for _ in batches:
-        looks.append(look({"the test set": test, **held.variables()}))
-        looks[-1].sources[:] = [(path, state_of(source)) for path, source in looks[-1].sources]
-    if not before.is_now():
-        return "reading the test set draws random numbers"
+    marks: list[Any] = []
+    with snapshot.left_as_it_was(test):
+        batches = first_batches(test)  # to begin may draw, as a loader does, for processes that draw
+        before = Numbers()
+        for number, batch in enumerate(batches):
+            if split is not None:
+                split(batch, f"batch {number} of the test set")
+                marks.append(model.engine.state.marks(model))
+            looks.append(look({"the test set": test, **held.variables()}))
+            looks[-1].sources[:] = [(path, state_of(source)) for path, source in looks[-1].sources]
+        if not before.is_now():
+            return "reading the test set draws random numbers"
+    if marks[1:] != marks[:-1]:
+        return "split_batch changes what the model or the definition holds"
     if len(looks) > 1:
         first, second = looks
         if (name := changed(first, second)) is not None:
