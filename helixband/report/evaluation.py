@@ -7,7 +7,7 @@ from helixband.errors import counted
 from helixband.report.charts import number
 from helixband.report.plots import plots
 from helixband.report.summary import Summary
-from helixband.results.scored import MOST_BYTES
+from helixband.results.scored import MOST_BYTES, without_unlike
 
 BASELINES = {
     "majority": "majority class",
@@ -18,7 +18,6 @@ BASELINES = {
     "copy_label": "copied labels",
 }
 """Trivial models by what the names of their scores begin with."""
-UNLIKE = "unlike_"
 COUNTS = {
     "exact_duplicates": "the same sequence",
     "reverse_complement_duplicates": "its reverse complement",
@@ -84,9 +83,8 @@ def _is_current(summary: Summary) -> bool:
 
 def _metrics(result: dict[str, Any], scores: Scores) -> str:
     """A row a metric: the model, and beside it the trivial models."""
-    whole = {name: value for name, value in result.items() if not name.startswith(UNLIKE)}
+    whole, unlike = without_unlike(result)
     means = [name for name in whole if not (name.endswith("_std") and name.removesuffix("_std") in whole)]
-    unlike = {name.removeprefix(UNLIKE): value for name, value in result.items() if name not in whole}
     count = unlike.pop("examples", None)
     columns: Scores = {"model": whole}
     if count is not None:

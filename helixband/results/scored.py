@@ -3,6 +3,8 @@
 An archive of NumPy arrays, with examples along the first dimension: `y_true` and `y_pred`, or of a dict or
 tuple its parts, as `y_pred.<key>`; `names`, those of the classes, labels or outputs, where they are known;
 `kind`, "classes", "labels" (several an example) or "numbers", where the model tells.
+
+Of the scores in `test_result.json`, those on the examples unlike the training set have a head of their own.
 """
 
 import zipfile
@@ -21,9 +23,28 @@ from helixband.nested import named_leaves
 MOST_BYTES = 1 << 27
 """Larger labels and predictions are not kept."""
 
+UNLIKE = "unlike_"
+"""The head of scores on the examples unlike the training set, and of `unlike_examples`, their number."""
+
 TRUE, PREDICTED = "y_true", "y_pred"
 
 Arrays = dict[str, NDArray[Any]]
+
+
+def without_unlike(result: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scores on the test set, and those on its examples unlike the training set, without their head.
+
+    Where the number of these is not there, a definition has called a metric so.
+
+    >>> without_unlike({"auroc": 0.9, "unlike_examples": 7, "unlike_auroc": 0.8})
+    ({'auroc': 0.9}, {'examples': 7, 'auroc': 0.8})
+    >>> without_unlike({"unlike_auroc": 0.8})
+    ({'unlike_auroc': 0.8}, {})
+    """
+    if f"{UNLIKE}examples" not in result:
+        return dict(result), {}
+    whole = {name: value for name, value in result.items() if not name.startswith(UNLIKE)}
+    return whole, {name.removeprefix(UNLIKE): result[name] for name in result if name not in whole}
 
 
 @dataclass(frozen=True)

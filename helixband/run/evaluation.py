@@ -20,7 +20,7 @@ from helixband.files import exists, remove_file, remove_folder
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.pictures import write_pictures
-from helixband.results.scored import reason_to_leave_out, write_scored
+from helixband.results.scored import UNLIKE, reason_to_leave_out, without_unlike, write_scored
 from helixband.run.context import Context, Stage
 from helixband.search.executors.chunks import SpreadOver
 from helixband.search.executors.scoring import Elsewhere, facts_of, first_epoch, form_of, in_portions
@@ -31,7 +31,6 @@ from helixband.training.feed import Pairs
 from helixband.training.portions import portions_of
 from helixband.training.weighting import split_of
 
-UNLIKE = "unlike_"
 LIMITED = "limited_to_batches"
 """Marks the result of a test on a part of the set."""
 
@@ -258,11 +257,7 @@ class Evaluation(Stage):
         return []
 
     def _tell(self, head: str, result: dict[str, float]) -> None:
-        has_unlike = f"{UNLIKE}examples" in result  # else it is how a definition names a metric
-        whole = {
-            name: value for name, value in result.items() if not (has_unlike and name.startswith(UNLIKE))
-        }
-        unlike = {name.removeprefix(UNLIKE): result[name] for name in result.keys() - whole.keys()}
+        whole, unlike = without_unlike(result)
         self.progress.say(f"{head} {show_row(whole)}")
         if unlike:
             row = {name: unlike[name] for name in whole if name in unlike}

@@ -253,11 +253,11 @@ def outputs(
     With `alone`, this process does it without the others of its training; `elsewhere` has others do it.
     Raises `DataError` where no example counts for the loss, unless this is `of_part` of a set alone.
     """
-    found = _pass(model, evaluation_step(model), generator, split, of_part, alone, elsewhere)
-    model.check_labels(found[1])
-    if not math.isfinite(found[0]["loss"]):
-        _check_finite(generator, *found[1:])
-    return found
+    losses, y_true, y_pred = _pass(model, evaluation_step(model), generator, split, of_part, alone, elsewhere)
+    model.check_labels(y_true)
+    if not math.isfinite(losses["loss"]):
+        _check_finite(generator, y_true, y_pred)
+    return losses, y_true, y_pred
 
 
 def _pass(
@@ -278,10 +278,10 @@ def _pass(
         loss = mean_loss(model, y_pred_loss, y)
         return model.engine.weighed(loss) or Loss(loss, 1)
 
+    rows, limit = model.args.batch_size, model.batch_limit
     shared = elsewhere or (None if alone else model.engine.shared)
-    how = model.args.batch_size, model.batch_limit, split, shared, of_part
     try:
-        return passes.evaluate(step, loss_of, generator, model.device, *how)
+        return passes.evaluate(step, loss_of, generator, model.device, rows, limit, split, shared, of_part)
     finally:
         model.engine.sample_weight = None
 
@@ -305,8 +305,8 @@ def whole_mc(
     else:
         loss = float(np.mean([each["loss"] for each in values]))
     result = {"loss": loss, **numbers(model, "eval_metrics", y_true, y_pred)}
-    of_parts = sorted(values[0].keys() - result.keys())  # losses by name
-    result |= {name: float(np.mean([each[name] for each in values])) for name in of_parts}
+    of_parts = values[0].keys() - result.keys()  # losses by name
+    result |= {name: float(np.mean([each[name] for each in values])) for name in sorted(of_parts)}
     return result | monte_carlo.spreads(values, result), y_true, y_pred
 
 
@@ -337,14 +337,14 @@ def _is_ours(model: Any, name: str) -> bool:
 
 def numbers(model: Any, name: str, y_true: Any, y_pred: Any) -> dict[str, float]:
     """The metrics of the method of that name, as plain numbers; a definition's own gets arrays of its own."""
-    engine, compute, is_ours = model.engine, getattr(model, name), _is_ours(model, name)
-    if engine.check_metrics:
-        engine.check_metrics = False
-        if not is_ours and engine.unseen(name, y_true, y_pred):
-            apart = functools.partial(engine.state.unmoved, model)
-            broadcasting.check_metrics(compute, y_true, y_pred, name, apart)
-    given = (y_true, y_pred) if is_ours else (map_leaves(np.copy, each) for each in (y_true, y_pred))
-    return plain_numbers(compute(*given), name)
+    engine, compute = model.engine, getattr(model, name)
+    if _is_ours(model, name):
+        return plain_numbers(compute(y_true, y_pred), name)
+    if engine.check_metrics and engine.unseen(name, y_true, y_pred):
+        apart = functools.partial(engine.state.unmoved, model)
+        broadcasting.check_metrics(compute, y_true, y_pred, name, apart)
+    engine.check_metrics = False
+    return plain_numbers(compute(*map_leaves(np.copy, (y_true, y_pred))), name)
 
 
 def names_of(model: Any, y_pred: Any) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -241,6 +242,21 @@ class ModelState:
             return is_plain(value) or (name in self._own and name not in ("optimizer", "scheduler"))
 
         return left_out
+
+
+@contextlib.contextmanager
+def buffers_kept(network: nn.Module) -> Iterator[None]:
+    """Around what computes by a network: its buffers are afterwards as before."""
+    before = [(each, each.detach().clone()) for each in network.buffers()]
+    held = [(module, dict(module._buffers)) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, buffers in held:
+            module._buffers.update(buffers)
+        with torch.no_grad():
+            for each, value in before:
+                each.copy_(value)
 
 
 def _covered(parts: Mapping[str, Any]) -> Iterator[Any]:

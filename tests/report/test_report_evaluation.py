@@ -210,6 +210,11 @@ def test_spreads_and_unlike_examples_stand_beside_the_metrics(tmp_path: Path) ->
     ]
 
 
+def test_a_metric_that_a_definition_calls_unlike_something_is_shown(tmp_path: Path) -> None:
+    found = rows(page(tmp_path, test_result={"loss": 0.5, "unlike_loss": 0.75}))
+    assert found[:3] == [["metric", "model"], ["loss", "0.5"], ["unlike_loss", "0.75"]]
+
+
 def test_the_report_says_what_the_loss_of_several_passes_is(tmp_path: Path) -> None:
     told = "Dropout was left on. Metrics are of the mean prediction"
     assert told in page(tmp_path / "mc", test_result={"loss": 0.5, "loss_std": 0.01})

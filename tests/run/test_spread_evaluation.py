@@ -168,17 +168,30 @@ class Model(Model):
 """
 
 
+BY_NUMBER = """
+SEEN = [0]
+
+class Batches:
+    seen, last = 0, 0
+    def __init__(self):
+        self.numbers, (self.x, self.y) = np.random.RandomState(1), table(2, 150)
+    def __len__(self):
+        return 15
+    def __getitem__(self, n):
+        if n >= 15:
+            raise IndexError
+        x, y = self.x[10 * n : 10 * n + 10], self.y[10 * n : 10 * n + 10]
+        WORDS
+        return x, y
+
+def get_test_generator(d):
+    return Batches()
+"""
+
+
 def set_of(words: str) -> str:
     """A definition whose test set has batches by number, each changed by a line of code."""
-    return (
-        "\nSEEN = [0]\nclass Batches:\n    seen, last = 0, 0\n    def __init__(self):\n"
-        "        self.numbers, (self.x, self.y) = np.random.RandomState(1), table(2, 150)\n"
-        "    def __len__(self):\n        return 15\n"
-        "    def __getitem__(self, n):\n        if n >= 15:\n            raise IndexError\n"
-        f"        x, y = self.x[10 * n : 10 * n + 10], self.y[10 * n : 10 * n + 10]\n        {words}\n"
-        "        return x, y\n"
-        "def get_test_generator(d):\n    return Batches()\n"
-    )
+    return BY_NUMBER.replace("WORDS", words)
 
 
 COUNTS_IN_SPLIT = """

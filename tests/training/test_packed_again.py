@@ -27,9 +27,9 @@ TOKENS = np.random.default_rng(0).integers(0, 3, (40, 4))
 class Net(nn.Module):
     """A small network that does `extra` to its input while it is `on`."""
 
-    def __init__(self, extra: Callable[["Net", Tensor], Tensor] | None = None, rate: float = 0.0) -> None:
+    def __init__(self, extra: Callable[["Net", Tensor], Tensor] | None = None) -> None:
         super().__init__()
-        self.first, self.drop, self.last = nn.Linear(4, 4), nn.Dropout(rate), nn.Linear(4, 1)
+        self.first, self.drop, self.last = nn.Linear(4, 4), nn.Dropout(0.0), nn.Linear(4, 1)
         self.extra, self.on, self.count = extra, False, 0.0
         self.register_buffer("mean", torch.zeros(4))
 
@@ -114,9 +114,7 @@ class Padded(RegressionModel):
     """An embedding with a row for padding, which is not trained."""
 
     def init_model(self) -> None:
-        torch.nn.init.normal_(layer := nn.Embedding(3, 4, padding_idx=0).weight)
-        embed = nn.Embedding.from_pretrained(layer.detach(), freeze=False, padding_idx=0)
-        network = nn.Sequential(embed, nn.Flatten(), nn.Linear(16, 1))
+        network = nn.Sequential(nn.Embedding(3, 4, padding_idx=0), nn.Flatten(), nn.Linear(16, 1))
         super().init_model(network, optimizer=optim.Adam(network.parameters(), self.config["lr"]))
 
 

@@ -22,9 +22,10 @@ from helixband.training import judge, snapshot
 from helixband.training.carried import Form, Recorder, to_arrays
 from helixband.training.feed import labelled, pieces
 from helixband.training.holdings import Look, changed, look
+from helixband.training.objects import Path
 from helixband.training.passes import Evaluated
 from helixband.training.portions import Portions, Seeded, first_batches, portions_of, seeded
-from helixband.training.steps.trying import buffers_kept
+from helixband.training.state import buffers_kept
 from helixband.training.weighting import split_of
 
 
@@ -162,28 +163,27 @@ def _why_read_in_order(model: BaseModel, test: Iterable[Any]) -> str:
     split = split_of(model)
     if isinstance(test, BatchGenerator) and test.is_made_alone() and split is None:
         return ""
-    looks: list[Look] = []
-    marks: list[Any] = []
+    seen: list[tuple[Look, dict[Path, Any], Any]] = []
     with snapshot.left_as_it_was(test):
         batches = first_batches(test)  # to begin may draw, as a loader does, for processes that draw
         before = Numbers()
         for number, batch in enumerate(batches):
             if split is not None:
                 split(batch, f"batch {number} of the test set")
-                marks.append(model.engine.state.marks(model))
-            looks.append(look({"the test set": test, **held.variables()}))
-            looks[-1].sources[:] = [(path, state_of(source)) for path, source in looks[-1].sources]
+            now = look({"the test set": test, **held.variables()})
+            states = {path: state_of(source) for path, source in now.sources}
+            seen.append((now, states, model.engine.state.marks(model)))
         if not before.is_now():
             return "reading the test set draws random numbers"
-    if marks[1:] != marks[:-1]:
-        return "split_batch changes what the model or the definition holds"
-    if len(looks) > 1:
-        first, second = looks
-        if (name := changed(first, second)) is not None:
-            return f"{name} changes as the test set is read"
-        if not equal_states(dict(first.sources), dict(second.sources)):
-            return "the test set holds a random generator from which it draws"
-    return ""
+    if len(seen) < 2:
+        return ""
+    (first, states, of_model), (second, states_then, of_model_then) = seen
+    if (name := changed(first, second)) is not None:
+        return f"{name} changes as the test set is read"
+    if not equal_states(states, states_then):
+        return "the test set holds a random generator from which it draws"
+    changes = of_model != of_model_then
+    return "split_batch changes what the model or the definition holds" if changes else ""
 
 
 def _first_piece(model: BaseModel, portions: Portions) -> tuple[Any, ...]:

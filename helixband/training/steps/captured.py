@@ -1,5 +1,6 @@
 """The stepper that captures the steps of members on a GPU, and takes many at a time."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.block import MOST, Block, CaptureError
 from helixband.training.steps.numbers import Numbers, Reading
 from helixband.training.steps.pack import Pack
-from helixband.training.steps.packable import cannot_capture, shares_no_step
+from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.reads import holds_model, may_look
 from helixband.training.steps.stacks import signature
@@ -78,7 +79,7 @@ class Captured(Packed):
 
         So may the steps of those that are never taken in blocks, whose code may also look at the model.
         """
-        if not all(map(self._is_known, self._members)) or self._goes_by_itself(self._members):
+        if not self._are_known() or self._goes_by_itself(self._members):
             return 1
         for member in self._members:
             self._look_at_variables(member)
@@ -103,7 +104,7 @@ class Captured(Packed):
 
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
         rounds = _alike(rounds)
-        if len(rounds) > 1 and all(map(self._is_known, self._members)):
+        if len(rounds) > 1 and self._are_known():
             groups, ends = self._groups_of_blocks(rounds[0]), (rounds[0], rounds[-1])
             blocks = {tuple(part): block for group in groups for part, block in self._blocks_of(group, ends)}
             rounds = rounds[: min((block.steps for block in blocks.values()), default=1)]
@@ -114,14 +115,16 @@ class Captured(Packed):
                 return self._with_others(found, rounds)
         return [self.step(rounds[0])]
 
-    def _is_known(self, member: Member) -> bool:
-        """Whether its steps have been compared with those of its own network, where it needs that."""
-        if member in self.alone:
-            return True
-        packed = [each for each in self._members if each not in self.alone]
-        alike = [each for each in packed if self._key(each) == self._key(member)]
-        is_in_several = len(alike) > 1 and not shares_no_step(member)
-        return self._is_ready(member) and self._is_tried(member, is_in_several)
+    def _are_known(self) -> bool:
+        """Whether the steps of all have been compared with those of own networks, where they need that."""
+        packed = [member for member in self._members if member not in self.alone]
+        if not all(map(self._is_ready, packed)):
+            return False
+        alike = Counter(map(self._key, packed))
+        return all(
+            self._is_tried(member, alike[self._key(member)] > 1 and not self._single[member])
+            for member in packed
+        )
 
     def _may_be_captured(self, member: Member) -> bool:
         if member in self.alone or member in self.uncaptured:

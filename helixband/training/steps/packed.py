@@ -29,6 +29,7 @@ from helixband.training.steps.stacks import signature
 from helixband.training.steps.template import Templates
 from helixband.training.steps.trying import (
     COUNTS_APART,
+    Configuration,
     Found,
     choose_convolution,
     difference,
@@ -40,8 +41,6 @@ from helixband.training.steps.watch import Watch, watch_of
 from helixband.training.way import Way
 
 Tell = Callable[[Member, str], None]
-Configuration = tuple[tuple[str, Hashable], ...]
-"""What a network reads of the configuration, with the values."""
 
 
 class Packed(Eager):
@@ -63,8 +62,9 @@ class Packed(Eager):
         self._numbered: dict[Hashable, int] = {}
         self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         """What is equal where the criteria of members compute the same."""
-        # By what key and criterion members were compared with their own networks, and whether in several.
+        self._single: WeakKeyDictionary[Member, bool] = WeakKeyDictionary()
         self._tried: WeakKeyDictionary[Member, tuple[int, Hashable, bool]] = WeakKeyDictionary()
+        """By what key and criterion members were compared with their own networks; whether in several."""
         self._variables: WeakKeyDictionary[Member, Reads] = WeakKeyDictionary()
         self._configurations: WeakKeyDictionary[Member, Configuration] = WeakKeyDictionary()
         self._watches: dict[Member, Watch | None] = {}
@@ -83,6 +83,7 @@ class Packed(Eager):
     def join(self, member: Member) -> None:
         super().join(member)
         self._keys.pop(member, None)  # what is done at the end of an epoch may change a network
+        self._single[member] = shares_no_step(member) is not None
         is_own = member in self._moving
         self._criteria[member] = Itself(member) if is_own else described(member.model.criterion)
         if member not in self.alone and (reason := cannot_pack(member, self._takes_one)) is not None:
@@ -129,7 +130,6 @@ class Packed(Eager):
         """What code of the definition has changed, by which losses are computed, since the epoch began."""
         if member not in self._watches:
             self._watches[member] = watch_of(member, member not in self._moving)
-            return None
         watch = self._watches[member]
         return None if watch is None else watch.changed()
 
@@ -179,7 +179,7 @@ class Packed(Eager):
 
     def _cut(self, members: list[Member]) -> Iterator[list[Member]]:
         """As many at a time as memory suffices for."""
-        size = 1 if shares_no_step(members[0]) else self.limit or len(members)
+        size = 1 if self._single[members[0]] else self.limit or len(members)
         return (members[start : start + size] for start in range(0, len(members), size))
 
     def _step_of_group(

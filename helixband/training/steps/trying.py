@@ -16,6 +16,7 @@ from helixband.nested import leaves, length, map_leaves
 from helixband.training import judge, precision
 from helixband.training.ended import lost_device
 from helixband.training.member import Batch, Member
+from helixband.training.state import buffers_kept
 from helixband.training.steps.described import LIFTED, described, structure
 from helixband.training.steps.packable import has_library_loss, is_in_16_bits, pads_embedding
 from helixband.training.steps.reads import Reads
@@ -28,6 +29,10 @@ OF_GRADIENTS = 1e-4
 """How much gradients may differ, relative to the largest."""
 
 
+Configuration = tuple[tuple[str, Hashable], ...]
+"""What a network read of its configuration, with the values."""
+
+
 class Found(NamedTuple):
     """What one batch gave, without dropout: nothing of it is kept."""
 
@@ -36,8 +41,7 @@ class Found(NamedTuple):
     buffers: dict[str, Tensor]
     gradients: Tensor
     """Of all that is trained, one after another, (n,)."""
-    configuration: tuple[tuple[str, Hashable], ...] = ()
-    """What the network read of its configuration, with the values."""
+    configuration: Configuration = ()
     moves_criterion: bool = False
     """Whether the criterion changes as it is called."""
 
@@ -79,11 +83,11 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         before = variables.described()
         model.config.names_read.clear()
         try:
-            with _Hooks() as hooks:
+            with _Calls() as calls:
                 output = model.forward(x)  # type: ignore[attr-defined]
-            if hooks.pads and pads_embedding(model.network) is None:
+            if calls.pads and pads_embedding(model.network) is None:
                 return "its network calls embedding with a padding_idx"
-            if hooks.put:
+            if calls.puts_hooks:
                 return "its network puts hooks on tensors as it computes"
             if model.config.schedules_read != reads:
                 return "its network reads a schedule of the configuration"
@@ -115,16 +119,16 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
     return Found(loss.detach(), y_pred, buffers, flat, configuration, moves)
 
 
-class _Hooks(TorchFunctionMode):
-    """Notes whether hooks are put on tensors, which can look at any number of a gradient.
+class _Calls(TorchFunctionMode):
+    """Notes calls that a pack computes otherwise."""
 
-    And whether `embedding` is called with a `padding_idx`, which torch.func knows of one model alone.
-    """
-
-    put = pads = False
+    puts_hooks = False
+    """Whether hooks are put on tensors, which can look at any number of a gradient."""
+    pads = False
+    """Whether `embedding` is called with a `padding_idx`, which torch.func knows of one model alone."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.put = self.put or func is Tensor.register_hook
+        self.puts_hooks = self.puts_hooks or func is Tensor.register_hook
         if func is nn.functional.embedding:
             self.pads = self.pads or (kwargs or {}).get("padding_idx") is not None
         return func(*args, **(kwargs or {}))
@@ -193,21 +197,6 @@ def _without_dropout(network: torch.nn.Module) -> Iterator[None]:
     finally:
         for each, rate in zip(layers, rates, strict=True):
             each.p = rate
-
-
-@contextmanager
-def buffers_kept(network: torch.nn.Module) -> Iterator[None]:
-    """Around what computes by a network: its buffers are afterwards as before."""
-    before = [(each, each.detach().clone()) for each in network.buffers()]
-    held = [(module, dict(module._buffers)) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, buffers in held:
-            module._buffers.update(buffers)
-        with torch.no_grad():
-            for each, value in before:
-                each.copy_(value)
 
 
 def seconds_of(compute: Callable[[], Any]) -> float:

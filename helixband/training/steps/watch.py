@@ -1,6 +1,5 @@
 """Whether code that runs within an epoch changes what a network is computed by."""
 
-import weakref
 from collections.abc import Hashable
 from typing import Any
 
@@ -16,15 +15,15 @@ Attributes = tuple[dict[str, Any], list[str]]
 
 
 class Watch:
-    """The attributes of a model's network, but for the values of tensors, its constraints, and a criterion.
+    """The attributes of a model's network, but for the values of tensors, its constraints, and its criterion.
 
     Most of them are compared by whether they are the very objects, which takes a few microseconds.
     """
 
-    def __init__(self, model: Model, criterion: Any = None) -> None:
+    def __init__(self, model: Model, with_criterion: bool) -> None:
+        self._model, self._with_criterion = model, with_criterion
+        self._criterion = described(model.criterion) if with_criterion else None
         self._network, self._constraints = model.network, tuple(model.engine.options.constraints)
-        self._model, self._is_for_loss = weakref.ref(model), criterion is not None
-        self._criterion = described(criterion)
         modules = list(self._network.modules())
         self._known: Known = frozenset(map(id, modules))
         self._attributes = [_compared(each) for each in modules]
@@ -42,8 +41,7 @@ class Watch:
         """What is not as when it was made: "network", which is with its constraints, or "criterion"."""
         if not self._is_as_before():
             return "network"
-        model = self._model()
-        is_other = self._is_for_loss and model is not None and described(model.criterion) != self._criterion
+        is_other = self._with_criterion and described(self._model.criterion) != self._criterion
         return "criterion" if is_other else None
 
     def _is_as_before(self) -> bool:
@@ -73,8 +71,7 @@ class Watch:
 
 def watch_of(member: Member, with_criterion: bool) -> Watch | None:
     """What watches a member in an epoch; None where no code of the definition runs within it."""
-    criterion = member.model.criterion if with_criterion else None
-    return Watch(member.model, criterion) if runs_code_in_steps(member) else None
+    return Watch(member.model, with_criterion) if runs_code_in_steps(member) else None
 
 
 def _compared(module: nn.Module) -> Attributes:
