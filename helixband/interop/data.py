@@ -14,7 +14,7 @@ from helixband.errors import DataError, DefinitionError
 from helixband.interop.packages import package_of
 from helixband.interop.prepared import Preparation, attributes
 from helixband.randomness import derive_seed, seed_everything
-from helixband.training.feed import number_of_batches, to_device
+from helixband.training.feed import iterate, number_of_batches, to_device
 
 TRAIN, VAL, TEST, PREDICT = "train", "val", "test", "predict"
 STAGES = {TRAIN: "fit", VAL: "fit", TEST: "test", PREDICT: "predict"}
@@ -148,7 +148,7 @@ class Batches:
         self.generator = generator
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self.generator:
+        for batch in iterate(self.generator):
             moved = to_device(batch, torch.device("cpu"))
             yield tuple(moved) if isinstance(moved, list) else moved
 

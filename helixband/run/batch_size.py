@@ -23,7 +23,7 @@ from helixband.search.samplers.choice import make_sampler
 from helixband.search.samplers.evidence import Evidence
 from helixband.search.space import configurations
 from helixband.training import rehearsal
-from helixband.training.feed import number_of_examples
+from helixband.training.feed import iterate, number_of_examples
 
 HELD_BACK = 0.1
 """This share of the GPU's free memory stays unused: later steps may take a little more than the first."""
@@ -180,7 +180,7 @@ def check_device(cpu: bool) -> None:
 
 def _has_another(train: Iterable[Any]) -> bool:
     """Whether there is a second batch."""
-    return any(True for _ in islice(iter(train), 1, 2))
+    return any(True for _ in islice(iterate(train), 1, 2))
 
 
 @contextlib.contextmanager

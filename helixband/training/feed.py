@@ -87,7 +87,7 @@ def labelled(
     """
     if split is None and getattr(generator, "labelled", True) is False:
         raise DataError(told_unlabelled(generator))
-    source = iter(generator) if place is None else generator.stream(*place)
+    source = iterate(generator) if place is None else generator.stream(*place)
     is_stream, name = place is not None, type(generator).__name__
     return _labelled(islice(source, limit), limit if is_stream else None, split, name)
 
@@ -193,7 +193,7 @@ def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Generator[
     (x, None) is x, too. An x that is a list or tuple of one part is that part, as
     `DataLoader(TensorDataset(X))` yields it.
     """
-    for batch in islice(iter(generator), limit):
+    for batch in islice(iterate(generator), limit):
         has_labels = getattr(generator, "labelled", False) or _is_without_labels(batch)
         x = batch[0] if has_labels else batch
         yield x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
@@ -216,6 +216,15 @@ def pieces(batch: Any, training_rows: int, device: torch.device) -> Iterator[Any
     for start in range(0, rows, step):
         rows_of_piece = slice(start, start + step)
         yield map_leaves(itemgetter(rows_of_piece), batch)
+
+
+def iterate(generator: Any) -> Iterator[Any]:
+    """The batches of a generator, which begins anew.
+
+    One with `__getitem__` alone is read up to its length: it need not raise `IndexError` there.
+    """
+    by_number = not hasattr(type(generator), "__iter__")
+    return islice(iter(generator), number_of_batches(generator) if by_number else None)
 
 
 def number_of_batches(generator: Any) -> int | None:

@@ -120,6 +120,27 @@ def test_labelled_batches_are_pairs_of_any_generator() -> None:
         assert len(list(labelled(generator, limit=2))) == 2
 
 
+class ByNumber:
+    """Batches by number, which says how many there are and gives others for any number, as Keras has them."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> Any:
+        if number == 5:
+            raise IndexError
+        return torch.full((1,), number), torch.full((1,), -number)
+
+
+def test_batches_by_number_end_at_their_length_or_an_index_error() -> None:
+    for length, expected in ((3, [0, 1, 2]), (9, [0, 1, 2, 3, 4])):
+        assert [(int(x), int(y)) for x, y in labelled(ByNumber(length))] == [(n, -n) for n in expected]
+        assert [int(x) for x, _ in unlabelled(ByNumber(length))] == expected
+
+
 class Endless:
     """A generator that says what it was asked for."""
 
