@@ -129,9 +129,17 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.puts_hooks = self.puts_hooks or func is Tensor.register_hook
-        if func is nn.functional.embedding:
-            self.pads = self.pads or (kwargs or {}).get("padding_idx") is not None
+        self.pads = self.pads or _pads(func, args, kwargs or {})
         return func(*args, **(kwargs or {}))
+
+
+def _pads(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a call looks up rows of a table of which one is not trained."""
+    if func is nn.functional.embedding:
+        return kwargs.get("padding_idx") is not None
+    # For torch's own function -1, as by default, is none.
+    given = args[2] if len(args) > 2 else -1
+    return func is torch.embedding and bool(kwargs.get("padding_idx", given) >= 0)
 
 
 def changed_name(before: Mapping[str, Hashable], now: Mapping[str, Hashable]) -> str | None:
