@@ -196,13 +196,12 @@ class Evaluation(Stage):
             if len(portions.spans(limit)) == 1:
                 return None
             form, why = form_of(model, test, portions, args.mc_dropout)
-        executor = None if portions is None or form is None else workers("the test set")
-        if portions is None or form is None or executor is None:
+        if portions is None or form is None:
             self.progress.say(f"test: in this process alone: {why}")
             return None
         config = self.results.config_of(self.results.trial(trial)) or {}
         task = Task(trial, config, epochs=0, chunk=Chunk(None, facts_of(model, portions)))
-        folder, say = self.results.test_chunks, self.progress.say
+        folder, say, executor = self.results.test_chunks, self.progress.say, workers("the test set")
         return Elsewhere(lambda task: SpreadOver(executor, task, folder, say), task, portions, form, limit)
 
     def _score(

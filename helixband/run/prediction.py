@@ -39,10 +39,10 @@ from helixband.run.flags import OF_PREDICTION, OF_WINDOWS, given
 from helixband.run.inputs import PART, find_inputs
 from helixband.run.records import Record, Records
 from helixband.search.executors.chunks import SpreadOver
-from helixband.search.executors.local import Executor
 from helixband.search.executors.scoring import effects_of
 from helixband.search.executors.task import Chunk, Task
 from helixband.search.executors.windows import has_own_generator, windows_like_training
+from helixband.search.executors.workers import ChunkWorkers
 from helixband.sequence.chromosomes import read_aliases
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.reading import shown_names
@@ -64,7 +64,7 @@ class Prediction(Stage):
         self.inputs: dict[str, str] = {}
         self._records = Records(context.results, context.run_file)
         self._own_generator = has_own_generator(self.definition)
-        self._workers: Callable[[str], Executor | None] = lambda what: None
+        self._workers: ChunkWorkers | None = None
 
     def find_inputs(self) -> None:
         """Find the files; raises `UsageError` where there are none, or flags do not go together."""
@@ -129,7 +129,7 @@ class Prediction(Stage):
         self,
         load_model: Callable[[], BaseModel],
         facts: Mapping[str, Any],
-        workers: Callable[[str], Executor | None],
+        workers: ChunkWorkers,
     ) -> None:
         """Predict on each input with the model, unless that was done with the same `facts`.
 
@@ -234,10 +234,10 @@ class Prediction(Stage):
 
     def _elsewhere(self, name: str, path: str, predictor: WindowPredictor, trial: str) -> Predict | None:
         """What has workers predict on the chunks of an input; None where this process does."""
-        args = self.args
-        if args.debug or len(list(chunks(predictor.data))) == 1:
+        args, workers = self.args, self._workers
+        if args.debug or workers is None or not workers.are_wanted(args):
             return None
-        if (workers := self._workers("windows")) is None:
+        if len(list(chunks(predictor.data))) == 1:
             return None
         if effects_of(predictor.model, lambda: predictor.predict(0, 1))[0]:
             why = "its prediction changes what the model or the definition holds"
@@ -245,7 +245,7 @@ class Prediction(Stage):
             return None
         config = self.results.config_of(self.results.trial(trial)) or {}
         task = Task(trial, config, epochs=0, chunk=Chunk(path, predictor.facts()))
-        return SpreadOver(workers, task, self.results.prediction(name, PART), self.progress.say)
+        return SpreadOver(workers("windows"), task, self.results.prediction(name, PART), self.progress.say)
 
     def _predict_whole(
         self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: Record

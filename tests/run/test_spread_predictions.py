@@ -76,6 +76,7 @@ class Model(Model):
     assert (alone.code, spread.code) == (0, 0), alone.err + spread.err
     why = "its prediction changes what the model or the definition holds"
     assert f"predict: in this process alone: {why}" in spread.out
+    assert "chunks of windows at a time" not in spread.out
     assert outputs(split, "spread") == outputs(split, "alone")
 
 

@@ -92,9 +92,9 @@ class ChunkWorkers:
         self._trainer, self._say = trainer, say
         self._made: Executor | None = None
 
-    def __call__(self, what: str) -> Executor | None:
-        """Workers for chunks of that; None where this process is to do it all."""
-        if self._made is None and self.are_wanted(self._trainer.args):
+    def __call__(self, what: str) -> Executor:
+        """Workers for chunks of that, where they are wanted."""
+        if self._made is None:
             self._made = _make_chunk_workers(self._trainer, self._say, what)
         return self._made
 
