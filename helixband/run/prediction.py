@@ -10,7 +10,7 @@ import numpy as np
 from base_model import DEBUG_BATCHES, BaseModel
 from helixband.env import without_credentials
 from helixband.errors import UsageError, counted
-from helixband.files import absolute, file_facts
+from helixband.files import absolute, exists, file_facts, remove_folder
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import (
@@ -233,19 +233,28 @@ class Prediction(Stage):
         return written
 
     def _elsewhere(self, name: str, path: str, predictor: WindowPredictor, trial: str) -> Predict | None:
-        """What has workers predict on the chunks of an input; None where this process does."""
-        args, workers = self.args, self._workers
-        if args.debug or workers is None or not workers.are_wanted(args):
-            return None
-        if len(list(chunks(predictor.data))) == 1:
-            return None
-        if effects_of(predictor.model, lambda: predictor.predict(0, 1))[0]:
+        """What has workers predict on the chunks of an input; None where this process does.
+
+        A model that changes as it predicts does so in order, from the first window on, which is said.
+        """
+        args, begun = self.args, self.results.prediction(name, PART)
+        workers = None if self._workers is None or not self._workers.are_wanted(args) else self._workers
+        if args.debug or len(list(chunks(predictor.data))) == 1:
+            workers = None
+        is_begun = exists(begun)
+        if (workers or is_begun) and effects_of(predictor.model, lambda: predictor.predict(0, 1))[0]:
             why = "its prediction changes what the model or the definition holds"
-            self.progress.say(f"predict: in this process alone: {why}")
+            if is_begun:
+                self.progress.say(f"predict: {path} is begun anew: {why}")
+                remove_folder(begun)
+            if workers:
+                self.progress.say(f"predict: in this process alone: {why}")
+            return None
+        if workers is None:
             return None
         config = self.results.config_of(self.results.trial(trial)) or {}
         task = Task(trial, config, epochs=0, chunk=Chunk(path, predictor.facts()))
-        return SpreadOver(workers("windows"), task, self.results.prediction(name, PART), self.progress.say)
+        return SpreadOver(workers("windows"), task, begun, self.progress.say)
 
     def _predict_whole(
         self, name: str, path: str, model: BaseModel, data: Iterable[Any], record: Record

@@ -60,8 +60,7 @@ def test_two_workers_write_the_bytes_of_one_process(split: Project) -> None:
     assert len(outputs(split, "spread")) >= 3 and outputs(split, "spread") == outputs(split, "alone")
 
 
-def test_a_model_that_counts_as_it_predicts_does_so_in_one_process(split: Project) -> None:
-    counts = """
+COUNTS = """
 class Model(Model):
     def init_model(self):
         super().init_model()
@@ -71,13 +70,45 @@ class Model(Model):
         found = super().forward(x)
         return {**found, "y_pred": found["y_pred"] + self.network.calls}
 """
-    split.definition.write_text(OF_WINDOWS + counts)
+WHY_IN_ORDER = "its prediction changes what the model or the definition holds"
+
+
+def test_a_model_that_counts_as_it_predicts_does_so_in_one_process(split: Project) -> None:
+    split.definition.write_text(OF_WINDOWS + COUNTS)
     alone, spread = predict(split, "alone"), predict(split, "spread", "--workers", "2")
     assert (alone.code, spread.code) == (0, 0), alone.err + spread.err
-    why = "its prediction changes what the model or the definition holds"
-    assert f"predict: in this process alone: {why}" in spread.out
+    assert f"predict: in this process alone: {WHY_IN_ORDER}" in spread.out
     assert "chunks of windows at a time" not in spread.out
     assert outputs(split, "spread") == outputs(split, "alone")
+
+
+@pytest.mark.parametrize("flags", [(), ("--workers", "2")])
+def test_a_stopped_prediction_of_a_model_that_counts_is_begun_anew(
+    split: Project, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    split.definition.write_text(OF_WINDOWS + COUNTS)
+    assert predict(split, "alone").code == 0
+    done = stopped_after(2, monkeypatch)
+    assert predict(split, "stopped").code == 130
+    run = predict(split, "stopped", *flags)
+    assert run.code == 0, run.err
+    assert f"g.fa is begun anew: {WHY_IN_ORDER}" in run.out
+    assert done[:3] == [35, 70, 35]
+    assert outputs(split, "stopped") == outputs(split, "alone")
+
+
+def stopped_after(chunks: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have a prediction interrupted after so many chunks; the rows that are done after each."""
+    append, done = windows.Parts.append, []
+
+    def stopping(self: windows.Parts, *chunk: Any) -> None:
+        append(self, *chunk)
+        done.append(self.done)
+        if len(done) == chunks:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(windows.Parts, "append", stopping)
+    return done
 
 
 def test_a_prediction_that_was_stopped_goes_on_in_workers_of_which_one_is_killed(
@@ -88,15 +119,7 @@ def test_a_prediction_that_was_stopped_goes_on_in_workers_of_which_one_is_killed
     once += "                os.kill(os.getpid(), signal.SIGKILL)"
     in_workers(split, once)
     assert predict(split, "alone", "--both-strands").code == 0
-    append, done = windows.Parts.append, []
-
-    def stopping(self: windows.Parts, *chunk: Any) -> None:
-        append(self, *chunk)
-        done.append(self.done)
-        if len(done) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(windows.Parts, "append", stopping)
+    done = stopped_after(2, monkeypatch)
     assert predict(split, "spread", "--both-strands").code == 130
     run = predict(split, "spread", "--both-strands", "--workers", "2")
     assert run.code == 0, run.err
