@@ -16,6 +16,8 @@ class Modes:
         self._parts = [part for part in (network, criterion) if isinstance(part, nn.Module)]
         self._modules = [module for part in self._parts for module in part.modules()]
         self._fixed: list[nn.Module] = []
+        self._was_asked = False
+        """Whether the parts were set to training once: a `train` of their own may leave some in evaluation."""
         self.is_sampling = False
         """Whether evaluation leaves dropout on."""
 
@@ -30,13 +32,13 @@ class Modes:
 
     def train(self) -> None:
         """Training mode."""
-        for module in self._modules:
-            if not module.training:  # asking first costs a tenth of setting
-                for part in self._parts:
-                    part.train()
-                for fixed in self._fixed:
-                    fixed.eval()
-                return
+        # Asking first costs a tenth of setting.
+        if not self._was_asked or any(not module.training for module in self._modules):
+            self._was_asked = True
+            for part in self._parts:
+                part.train()
+            for fixed in self._fixed:
+                fixed.eval()
 
     def eval(self) -> None:
         """Evaluation mode, or within `dropout_left_on` that of Monte Carlo dropout."""

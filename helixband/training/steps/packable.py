@@ -154,11 +154,11 @@ def pack_key(member: Member) -> Hashable:
 
 
 def _shared(network: nn.Module) -> Iterator[str]:
-    """The first name of each tensor of a network: layers may share weights, in each model others."""
+    """The first name of each layer and tensor of a network: it may have others, in each model others."""
     first: dict[int, str] = {}
-    tensors = network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False)
-    for name, tensor in itertools.chain(*tensors):
-        yield first.setdefault(id(tensor), name)
+    named = network.named_modules, network.named_parameters, network.named_buffers
+    for name, part in itertools.chain.from_iterable(each(remove_duplicate=False) for each in named):
+        yield first.setdefault(id(part), name)
 
 
 def _optimizer(model: Any) -> Hashable:

@@ -15,8 +15,11 @@ from helixband.training.steps.unfolded import unfoldable
 
 MOST = 64
 """So many templates are kept."""
-_WHOLE_CHANNELS: dict[type[nn.Module], int] = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
-"""How many dimensions at the end one draw of these layers is for."""
+_BATCHED: dict[type[nn.Module], int | None] = {nn.Dropout1d: 3, nn.Dropout2d: None, nn.Dropout3d: 5}
+"""Layers that drop whole channels, which come second in a batch: the dimensions of a batch; None for any.
+
+Of other dimensions it is a single example, whose channels come first. So has torch it, in nn.functional.
+"""
 
 
 class Template:
@@ -28,17 +31,13 @@ class Template:
         same = {id(each): each for each in held if is_of_training(each)}
         guards = {id(each): guarded(each) for each in held if isinstance(each, Config)}
         self._configs = list(guards.values())
-        self.network = copy.deepcopy(network, {**same, **guards})
-        self.names = [name for name, module in network.named_modules() if type(module) in LIFTED]
+        layers = {name: module for name, module in network.named_modules() if type(module) in LIFTED}
+        self.names = list(layers)
         """The dropout layers."""
-        self._layers = []
-        for name in self.names:
-            layer = _Masked(_WHOLE_CHANNELS.get(type(network.get_submodule(name)), 0))
-            self._layers.append(layer)
-            if not name:
-                self.network = layer
-                continue
-            self.network.set_submodule(name, layer)
+        self._layers = [_Masked(layer) for layer in layers.values()]
+        # In the place of the layers wherever they are held: one may have several names, or be in a list.
+        masked = dict(zip(map(id, layers.values()), self._layers, strict=True))
+        self.network = copy.deepcopy(network, {**same, **guards, **masked})
         self.network.train()
         self._convolutions = unfoldable(self.network)
         self.is_undecided = bool(self._convolutions)
@@ -128,19 +127,25 @@ def guarded(config: Config) -> Guarded:
 class _Masked(nn.Module):
     """A layer of dropout which multiplies by the masks that it has got."""
 
-    def __init__(self, dimensions: int) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self._dimensions = dimensions
+        self._kind, self._inplace = type(layer), bool(layer.inplace)
         self.masks: Iterator[Tensor] | None = None
         self.seen: list[torch.Size] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.masks is not None:
-            return (x * next(self.masks)).to(x.dtype)  # in 16 bits, rounded once, as torch's own
-        if self._dimensions and x.ndim == self._dimensions + 2:
-            self.seen.append(torch.Size((*x.shape[:2], *[1] * self._dimensions)))
-        elif self._dimensions:  # a single example without a dimension of its own
-            self.seen.append(torch.Size((*x.shape[:1], *[1] * (x.ndim - 1))))
-        else:
-            self.seen.append(x.shape)
-        return x
+        if not self.training:  # as a network's own `train` may leave it
+            return x
+        if self.masks is None:
+            self.seen.append(_shape_of_mask(self._kind, x.shape))
+            return x
+        # In 16 bits it is rounded once, as torch's own.
+        return x.mul_(next(self.masks)) if self._inplace else (x * next(self.masks)).to(x.dtype)
+
+
+def _shape_of_mask(kind: type[nn.Module], shape: torch.Size) -> torch.Size:
+    """The shape of the draws of a layer of dropout for an x of a shape, to which they are broadcast."""
+    if kind not in _BATCHED:
+        return shape
+    of_draws = 2 if _BATCHED[kind] in (None, len(shape)) else 1
+    return torch.Size((*shape[:of_draws], *[1] * (len(shape) - of_draws)))

@@ -80,6 +80,7 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         model.engine.modes.train()
         model.engine.sample_weight, model.engine.rows = (weight[0] if weight else None), length(y)
         attributes, places = structure(model.network), list(map(id, model.network.buffers()))
+        modes = [module.training for module in model.network.modules()]
         before = variables.described()
         model.config.names_read.clear()
         try:
@@ -95,6 +96,8 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
                 return "its network changes its input in place"
             if list(map(id, model.network.buffers())) != places:
                 return "its network replaces a buffer as it computes, in place of changing it"
+            if [module.training for module in model.network.modules()] != modes:
+                return "its network changes the mode of a layer as it computes"
             if structure(model.network) != attributes:
                 return "its network changes its attributes as it computes"
             if changed := changed_name(before, variables.described()):
