@@ -17,7 +17,7 @@ class Modes:
         self._modules = [module for part in self._parts for module in part.modules()]
         self._fixed: list[nn.Module] = []
         self._was_asked = False
-        """Whether the parts were set to training once: a `train` of their own may leave some in evaluation."""
+        """Whether the parts were set to training once: a `train` of theirs may leave some in evaluation."""
         self.is_sampling = False
         """Whether evaluation leaves dropout on."""
 

@@ -3,7 +3,7 @@
 Autocast is on around the network alone. Its outputs are float32 before losses, metrics and files see them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,14 +43,32 @@ def begin_pass(precision: str) -> None:
     """Have the device multiply float32 as a model wants it; others of the process may want it otherwise."""
     if precision == "tf32":
         if not _BEFORE:
-            _BEFORE.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            _BEFORE.append(_of_device())
+        _set_device(["tf32"] * len(_BEFORE[0]))
     elif _BEFORE:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = _BEFORE.pop()
+        _set_device(_BEFORE.pop())
 
 
-_BEFORE: list[tuple[bool, bool]] = []
+_BEFORE: list[list[str]] = []
 """The settings that a pass in TF32 has changed."""
+
+
+def _of_device() -> list[str]:
+    """How the device multiplies float32 in products, convolutions and recurrent layers.
+
+    Torch's older settings, `allow_tf32`, cannot be read where a definition has set these.
+    """
+    return [each.fp32_precision for each in _places()]
+
+
+def _set_device(precisions: Sequence[str]) -> None:
+    for place, precision in zip(_places(), precisions, strict=True):
+        place.fp32_precision = precision
+
+
+def _places() -> tuple[Any, ...]:
+    backends: Any = torch.backends
+    return backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn
 
 
 def is_single() -> bool:
@@ -64,14 +82,15 @@ def single(is_on: bool = True) -> Iterator[None]:
 
     Within it, `single(False)` has them compute in their own.
     """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, _SINGLE[0]
-    matmul.allow_tf32, cudnn.allow_tf32 = (before[0] and not is_on, before[1] and not is_on)
+    before = _of_device(), _SINGLE[0]
+    if is_on:
+        _set_device(["ieee"] * len(before[0]))
     _SINGLE[0] = is_on
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, _SINGLE[0] = before
+        _SINGLE[0] = before[1]
+        _set_device(before[0])
 
 
 def is_ours(hook: Any) -> bool:

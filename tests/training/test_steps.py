@@ -1,6 +1,7 @@
 """Optimizer steps beside plain loops: accumulation, clipping, precision, a train_step of one's own."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,40 @@ def test_autocast_ends_where_the_network_fails() -> None:
 def test_what_a_cpu_does_not_have_is_refused(name: str) -> None:
     with pytest.raises(DefinitionError, match=f"precision is '{name}', which a CPU does not have"):
         trained(precision=name)
+
+
+def by_new_setting() -> None:
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
+def by_old_setting() -> None:
+    torch.set_float32_matmul_precision("medium")
+
+
+@pytest.mark.parametrize(
+    ("choose", "tell"),
+    [
+        (by_new_setting, lambda: torch.backends.cuda.matmul.fp32_precision),
+        (by_old_setting, torch.get_float32_matmul_precision),
+    ],
+)
+def test_how_a_definition_has_the_device_multiply_stays(
+    choose: Callable[[], None], tell: Callable[[], str]
+) -> None:
+    matmul = torch.backends.cuda.matmul
+    choose()
+    try:
+        chosen = tell()
+        with precision.single():
+            assert matmul.fp32_precision == "ieee"
+        assert tell() == chosen
+        precision.begin_pass("tf32")
+        assert (matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == ("tf32", "tf32")
+        precision.begin_pass("32")
+        assert tell() == chosen
+    finally:
+        matmul.fp32_precision = "none"
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_the_scale_of_a_loss_goes_on_with_the_training(
