@@ -8,8 +8,14 @@ from helixband.results.directory import Row
 
 
 def first_line(text: str) -> str:
-    """The first line of an error that may have many."""
-    return text.partition("\n")[0]
+    """The first line of an error that may have many; where it announces what follows, with the last of that.
+
+    >>> first_line("the process ended; it had printed:\\nTraceback …\\nKeyError: 'x'\\n")
+    "the process ended; it had printed: KeyError: 'x'"
+    """
+    first, *others = text.split("\n")
+    announced = [line.strip() for line in others if line.strip()]
+    return f"{first} {announced[-1]}" if first.endswith(":") and announced else first
 
 
 def show_number(value: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from helixband.display.progress import Progress
-from helixband.display.text import show_config
+from helixband.display.text import first_line, show_config
 from helixband.env import without_credentials
 from helixband.errors import HelixbandError, StorageError, TrainingError, counted
 from helixband.results.directory import Row, trial_name
@@ -276,7 +276,7 @@ class Search:
         self._deaths[at_start, _key(job)] += 1
         if self._deaths[at_start, _key(job)] < ATTEMPTS:
             self._again.append(job)
-            first = without_credentials(str(death).partition("\n")[0])
+            first = without_credentials(first_line(str(death)))
             self._progress.say(
                 f"  trial {trial_name(job.trial)} lost its worker and goes on in another: {first}"
             )
