@@ -215,7 +215,10 @@ class Trainer:
             reward, best_epoch = best_of([row["reward"] for row in model.history[:epochs]])
         if math.isfinite(reward):
             return Outcome(reward, best_epoch, epochs, ended=ended), ""
-        short = f"the reward was {model.history[epochs - 1]['reward']}, and finite in no epoch of {epochs}"
+        rows = model.history[:epochs]
+        short = f"the reward was {rows[-1]['reward']}, and finite in no epoch of {epochs}"
+        if any(math.isfinite(row["reward"]) for row in rows):
+            short = f"the reward of epoch {best_epoch} was {reward}; it has to be finite, to be compared"
         return Outcome(-math.inf, 0, trial.epochs(), short, ended=Ended.NAN), f"{short}\n"
 
     def _train(self, trial: Trial, task: Task, on_epoch: Report) -> Trained:

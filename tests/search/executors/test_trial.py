@@ -150,6 +150,12 @@ def test_rewards_that_are_never_finite_are_a_failure(make: Make) -> None:
     assert outcome == Outcome(-math.inf, 0, 2, short, ended=Ended.NAN)
 
 
+def test_an_infinite_reward_among_others_is_a_failure_of_its_epoch(make: Make) -> None:
+    outcome = make().attempt(task(3, rewards=[-5.0, math.inf, -4.0]), ignore)
+    short = "the reward of epoch 2 was inf; it has to be finite, to be compared"
+    assert outcome == Outcome(-math.inf, 0, 3, short, ended=Ended.NAN)
+
+
 def test_the_error_of_an_attempt_goes_when_another_succeeds(make: Make) -> None:
     trainer = make()
     trainer.attempt(task(2, rewards=[-5.0, "raise ValueError"]), ignore)
