@@ -21,6 +21,9 @@ from helixband.errors import DefinitionError, UsageError
 
 T = TypeVar("T")
 
+HASH_SEED = "PYTHONHASHSEED"
+"""The variable by which sets of strings have one order in several processes."""
+
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 _read: dict[str, str] = {}

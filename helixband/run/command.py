@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 
 from helixband import importing, interruption
-from helixband.env import without_credentials
+from helixband.env import HASH_SEED, without_credentials
 from helixband.errors import (
     FlagParser,
     HelixbandError,
@@ -101,6 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     except HelixbandError as error:  # of the definition whose hyperparameters --help was to list
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code
+    if argv is None:
+        _fix_hashes()
     args.command = _typed(argv)
     interruption.install()
     try:
@@ -130,6 +132,17 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         interruption.forget()
     return 0
+
+
+def _fix_hashes() -> None:
+    """Begin this process again with the order that sets of strings have in all processes of a run.
+
+    Python draws it for each process: `list({"a", "b"})` of a definition differs between a run, its workers
+    and the command that goes on. A PYTHONHASHSEED of the user's stays.
+    """
+    if sys.flags.hash_randomization and HASH_SEED not in os.environ and not sys.flags.ignore_environment:
+        os.environ[HASH_SEED] = "0"
+        os.execv(sys.executable, sys.orig_argv)
 
 
 def _imported() -> Callable[..., None]:

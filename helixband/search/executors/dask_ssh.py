@@ -17,6 +17,7 @@ from distributed import Client, Scheduler, SpecCluster
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
+from helixband.env import HASH_SEED
 from helixband.errors import HelixbandError, UsageError
 from helixband.search.executors import network
 from helixband.search.executors.dask_clusters import CONNECTING, settle
@@ -134,7 +135,15 @@ class SshWorker(ProcessInterface):
         }
         if self.config:
             options["config"] = self.config
-        worker = ["env", f"{SHARE}={self.share}", sys.executable, "-m", "distributed.cli.dask_worker"]
+        hashes = [f"{HASH_SEED}={os.environ[HASH_SEED]}"] if HASH_SEED in os.environ else []
+        worker = [
+            "env",
+            f"{SHARE}={self.share}",
+            *hashes,
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+        ]
         worker += [self.scheduler, "--name", self.name, "--nworkers", "1", "--memory-limit", "0"]
         worker += ["--death-timeout", "60", *network.NO_DASHBOARD]
         for name, file in self.security.get_tls_config_for_role("worker").items():
