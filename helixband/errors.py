@@ -21,7 +21,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 LONGEST_TEXT = 100
@@ -75,6 +75,23 @@ def warnings_once() -> Iterator[None]:
                 warnings.formatwarning = before
 
     warnings.showwarning = show_once
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+
+
+@contextlib.contextmanager
+def warnings_passed(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell the text of each `HelixbandWarning` of this process, which is shown besides."""
+    process, show = os.getpid(), warnings.showwarning
+
+    def pass_on(message: Any, category: type[Warning], *where: Any, **how: Any) -> None:
+        show(message, category, *where, **how)
+        if issubclass(category, HelixbandWarning) and os.getpid() == process:  # and not of a fork of it
+            tell(str(message))
+
+    warnings.showwarning = pass_on
     try:
         yield
     finally:

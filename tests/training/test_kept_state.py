@@ -387,13 +387,29 @@ def test_what_is_opened_late_and_stays_is_not_told(tmp_path: Path) -> None:
     Plain().fit(Opened(), MatrixBatchGenerator(X, Y), 4, Results(tmp_path).trial("0"))
 
 
+COUNTS = """
+STEPS = [0]
+
+class Model(Model):
+    def train_step(self, x, y):
+        STEPS[0] += 1
+        return super().train_step(x / STEPS[0], y)
+"""
+CHANGES = r"STEPS of def.py: changed from one epoch to the next"
+
+
 def test_a_variable_of_a_module_that_changes_is_told(project: Any) -> None:
-    project.define(
-        "STEPS = [0]\n\nclass Model(Model):\n    def train_step(self, x, y):\n"
-        "        STEPS[0] += 1\n        return super().train_step(x / STEPS[0], y)\n"
-    )
-    with pytest.warns(HelixbandWarning, match=r"STEPS of def.py: changed from one epoch to the next"):
+    project.define(COUNTS)
+    with pytest.warns(HelixbandWarning, match=CHANGES):
         assert project.run("--epoch", "3").code == 0
+
+
+@pytest.mark.parametrize("slots", [("--pack", "off"), ("--pack", "2")])
+def test_what_is_told_in_workers_is_told_by_the_run(project: Any, slots: tuple[str, str]) -> None:
+    project.define(COUNTS)
+    search = "--hyper", "--trials", "2", "--schedule", "none", "--epoch", "3", "--workers", "2"
+    with pytest.warns(HelixbandWarning, match=CHANGES):
+        assert project.run(*search, *slots).code == 0
 
 
 @pytest.mark.parametrize(

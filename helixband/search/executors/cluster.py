@@ -27,6 +27,7 @@ import secrets
 import threading
 import time
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -258,6 +259,8 @@ class ClusterWorkers:
         if future.status != "finished":
             return WorkerDied(f"the Dask worker {job.worker} is gone")
         report = future.result()
+        for text in report.get("warnings", ()):
+            warnings.warn(text, errors.HelixbandWarning, stacklevel=2)
         if "outcome" in report:
             return Outcome(**report["outcome"])
         if "died" in report:

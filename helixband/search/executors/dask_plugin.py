@@ -87,7 +87,7 @@ class TrialPlugin(WorkerPlugin):
     def _train(self, key: str, task: Document) -> Document:
         if self.document["root"] not in sys.path:
             sys.path.insert(0, self.document["root"])
-        from helixband.errors import HelixbandError
+        from helixband.errors import HelixbandError, warnings_passed
         from helixband.search.executors.process import (
             KilledAtStart,
             Setup,
@@ -102,9 +102,11 @@ class TrialPlugin(WorkerPlugin):
                 return {"error": {"type": "HelixbandError", "message": fault}}
             if self.process is None or not self.process.alive:
                 self.process = TrialProcess(Setup(**self.document), _environment(self.worker))
-            outcome = self.process.run(
-                Task.of(task), lambda name, row: self.worker.log_event(self.topic, [key, name, row])
-            )
+            passed: list[str] = []
+            with warnings_passed(passed.append):
+                outcome = self.process.run(
+                    Task.of(task), lambda name, row: self.worker.log_event(self.topic, [key, name, row])
+                )
         except WorkerDied as error:
             died = f"{error} (on {socket.gethostname()})"
             return {"died": died, "at_start": isinstance(error, KilledAtStart)}
@@ -115,7 +117,7 @@ class TrialPlugin(WorkerPlugin):
             return {"error": {"type": type(error).__name__, "message": str(error)}}
         except OSError as error:
             return {"error": {"type": "StorageError", "message": f"{error} (on {socket.gethostname()})"}}
-        return {"outcome": dataclasses.asdict(outcome)}
+        return {"outcome": dataclasses.asdict(outcome), "warnings": passed}
 
     def _unseen(self) -> str:
         """What this machine does not see of the run's files, or nothing."""

@@ -4,7 +4,7 @@ It can be killed, its memory is its own, and a definition that fails in it does 
 sides talk in lines of JSON: the variables of its place, the `Setup` and then tasks on its standard input;
 on a pipe of its own `{"ready": …}`, with the credentials that it has read, once the definition is loaded,
 `{"trial": …, "row": …}` after an epoch and at the end `{"outcome": …}`, or `{"error": …}` for what concerns
-every trial.
+every trial; `{"warning": …}` at any time.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -219,7 +220,11 @@ class TrialProcess:
         while True:
             while b"\n" in self._received:
                 line, self._received = self._received.split(b"\n", 1)
-                yield json.loads(line)
+                message = json.loads(line)
+                if "warning" in message:
+                    warnings.warn(message["warning"], errors.HelixbandWarning, stacklevel=2)
+                else:
+                    yield message
             ended = not self.alive  # before the last look at the pipes, so that nothing is missed
             ready = dict(pipes.poll(0 if ended else SECONDS_BETWEEN_LOOKS * 1000))
             if answers in ready:

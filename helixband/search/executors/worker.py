@@ -129,27 +129,33 @@ def main(words: list[str], pipes: list[int]) -> int:
     try:
         parent = Parent(tasks, answers)
         os.environ.update(parent.document())  # of its place: before anything can ask which GPUs there are
-        try:
-            setup = Setup(**parent.document())
-            trainer = load(setup)
-            together = _packed(trainer, parent, setup.slots) if setup.slots > 1 else None
-            gc.freeze()  # modules and the definition's data stay, and are not looked through for garbage
-        except HelixbandError as error:
-            parent.send(error=_described(error))
-            return error.exit_code
-        parent.send(ready=credentials())  # of files as well that the definition has read
-        if together is not None:
-            return _train_together(trainer, together, parent, mark)
-        chunks = ChunkWorker(trainer)
-        while True:
-            task = Task.of(parent.document())
-            if task.chunk is None:
-                if _train(trainer, task, parent, mark):
-                    return 1
-            else:
-                _predict(trainer, chunks, task, task.chunk, parent, mark)
+        with errors.warnings_passed(lambda text: parent.send(warning=text)):
+            return _work(parent, mark)
     except KeyboardInterrupt:
         return 128 + signal.SIGTERM
+
+
+def _work(parent: Parent, mark: bytes) -> int:
+    """Do what the parent gives; the exit code."""
+    try:
+        setup = Setup(**parent.document())
+        trainer = load(setup)
+        together = _packed(trainer, parent, setup.slots) if setup.slots > 1 else None
+        gc.freeze()  # modules and the definition's data stay, and are not looked through for garbage
+    except HelixbandError as error:
+        parent.send(error=_described(error))
+        return error.exit_code
+    parent.send(ready=credentials())  # of files as well that the definition has read
+    if together is not None:
+        return _train_together(trainer, together, parent, mark)
+    chunks = ChunkWorker(trainer)
+    while True:
+        task = Task.of(parent.document())
+        if task.chunk is None:
+            if _train(trainer, task, parent, mark):
+                return 1
+        else:
+            _predict(trainer, chunks, task, task.chunk, parent, mark)
 
 
 def load(setup: Setup) -> Trainer:
