@@ -45,13 +45,13 @@ class Captured(Packed):
         self._takes_one = takes_one
         self._tell_uncaptured = tell_uncaptured
         self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
-        self._blocks: WeakKeyDictionary[Pack, dict[Hashable, Block]] = WeakKeyDictionary()
+        self._blocks: dict[Pack, dict[Hashable, Block]] = {}
         self._at_first: WeakKeyDictionary[Member, Mapping[str, Hashable]] = WeakKeyDictionary()
         """The variables that the networks of members read, as they are at the beginning of an epoch."""
         self._epochs: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
         """How many epochs of each member have begun."""
-        self._idle: dict[tuple[Hashable, int], Pack] = {}
-        """Packs without members, by structure and number."""
+        self._idle: dict[Pack, tuple[Hashable, int]] = {}
+        """The structure and number of each pack without members, in the order in which these left."""
 
     def join(self, member: Member) -> None:
         super().join(member)
@@ -173,9 +173,10 @@ class Captured(Packed):
 
     def _block_for(self, pack: Pack, rounds: Sequence[Sequence[Batch]], numbers: Numbers) -> Block:
         kind = signature(rounds[0][0]), self._criteria[pack.members[0]], numbers.names, pack.wants_y_pred
-        blocks = self._blocks.setdefault(pack, {})
+        blocks = self._blocks.get(pack, {})
         block = blocks.pop(kind, None) or Block(pack, rounds, numbers)
         blocks[kind] = block  # as the latest
+        self._blocks[pack] = blocks
         if len(blocks) > KINDS:
             del blocks[next(iter(blocks))]
         return block
@@ -255,7 +256,7 @@ class Captured(Packed):
 
     def _free(self, members: list[Member]) -> None:
         """Let go of the blocks of these members, and of packs that are kept for others."""
-        for pack in [*self._idle.values(), *self._packs]:
+        for pack in [*self._idle, *self._packs]:
             if not pack.members or pack.members == members:
                 self._blocks.pop(pack, None)
         self._idle.clear()
@@ -286,9 +287,10 @@ class Captured(Packed):
 
     def _made(self, members: list[Member]) -> Pack:
         kind = self._key(members[0]), len(members)
-        if kind not in self._idle or not self._at_once(members):
+        pack = next((pack for pack, each in self._idle.items() if each == kind), None)
+        if pack is None or not self._at_once(members):
             return super()._made(members)
-        pack = self._idle.pop(kind)
+        del self._idle[pack]
         pack.open(members)
         return pack
 
@@ -296,9 +298,10 @@ class Captured(Packed):
         kind = self._key(pack.members[0]), len(pack.members)
         super()._end(pack)
         if pack in self._blocks:
-            self._idle[kind] = pack
+            self._idle[pack] = kind
         if len(self._idle) > IDLE:
-            self._blocks.pop(self._idle.pop(next(iter(self._idle))), None)
+            first = next(iter(self._idle))
+            del self._idle[first], self._blocks[first]
 
 
 def _by_member(members: list[Member], results: Steps) -> dict[Member, list[StepResult | None]]:
