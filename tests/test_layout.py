@@ -240,7 +240,7 @@ FILES = {
         "replays steps.watch",
         "carried fit judge steps.template",
         "pictures rehearsal steps.trying steps.numbers",
-        "steps.dropout",
+        "steps.dropout steps.keys",
         "steps.pack",
         "steps.block steps.taking",
         "steps.packed",

@@ -6,13 +6,17 @@ from weakref import ref
 
 import pytest
 from test_captured import Halved
-from test_packed import CLASSES, make
-from torch import nn, optim
+from test_packed import CLASSES, Constrained, Model, make, of_network
+from torch import Tensor, nn, optim
 
-from base_model import BaseModel, ClassificationModel
+from base_model import BaseModel, ClassificationModel, RegressionModel
 from helixband.training.fit import fit
+from helixband.training.steps import keys
 from helixband.training.steps.block import Block
 from helixband.training.steps.captured import Captured
+from helixband.training.steps.described import described
+from helixband.training.steps.keys import PackKeys
+from helixband.training.steps.packed import Packed
 
 
 class Smoothed(ClassificationModel):
@@ -41,3 +45,69 @@ def test_each_of_several_packs_of_one_kind_is_captured_once(
     del stepper
     gc.collect()
     assert [block() for block in made] == [None] * 3
+
+
+class Counting(nn.Module):
+    """A criterion that changes as it is called."""
+
+    calls = 0
+
+    def forward(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        self.calls += 1
+        return (y_pred.flatten() - y.flatten()).square().mean()
+
+
+class Counts(RegressionModel):
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+        super().init_model(network, Counting(), optim.Adam(network.parameters(), 0.01))
+
+
+class Chosen(nn.Module):
+    """A network that holds a method of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.activate = nn.Linear(12, 1), self.tanh
+
+    def tanh(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.activate(x.flatten(1)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("stepper", [Packed, Captured])
+@pytest.mark.parametrize("kind", [Model, Constrained, Counts, of_network(lambda config: Chosen())])
+def test_members_that_have_ended_are_let_go(kind: type[BaseModel], stepper: type[Packed]) -> None:
+    members, used = [make(n, kind) for n in (1, 2)], stepper()
+    parts = [ref(part) for member in members for part in (member, member.model, member.model.network)]
+    fit(members, used)
+    assert [member.error for member in members] == [None, None]
+    members.clear()
+    gc.collect()
+    assert [part() for part in parts] == [None] * 6
+
+
+def test_what_is_described_is_not_held_and_equals_itself_alone() -> None:
+    one, other = Chosen(), Chosen()
+    before = described(one)
+    assert before == described(one) != described(other)
+    held = ref(one)
+    del one
+    gc.collect()
+    assert held() is None
+    assert before == before
+    assert before not in [described(Chosen()) for _ in range(9)]
+
+
+def test_what_has_no_weak_references_is_held() -> None:
+    numbers = iter([1, 2])
+    assert described(numbers) == described(numbers) != described(iter([1, 2]))
+
+
+def test_few_structures_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "MOST", 2)
+    numbers, members = PackKeys(), [make(1, dilation=dilation) for dilation in (1, 2, 1, 3, 1, 2)]
+    assert [numbers.of(member) for member in members] == [0, 1, 0, 2, 0, 3]
+    assert [numbers.of(member) for member in members] == [0, 1, 0, 2, 0, 3]

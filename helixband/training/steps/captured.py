@@ -57,7 +57,7 @@ class Captured(Packed):
         super().join(member)
         if member in self.alone:
             return
-        variables = self._variables_of(member)
+        variables = self._keys.variables(member)
         self._at_first[member] = variables.described()
         self._epochs[member] = self._epochs.get(member, 0) + 1
         reason = cannot_capture(member)
@@ -98,7 +98,7 @@ class Captured(Packed):
     def _look_at_variables(self, member: Member) -> None:
         """Have the steps of a member computed one by one where a variable that its network reads changes."""
         if self._may_be_captured(member):
-            now = self._variables_of(member).described()
+            now = self._keys.variables(member).described()
             if (name := changed_name(self._at_first[member], now)) is not None:
                 self._compute_each(member, f"its network or loss reads the variable {name}, which changes")
 
@@ -120,23 +120,23 @@ class Captured(Packed):
         packed = [member for member in self._members if member not in self.alone]
         if not all(map(self._is_ready, packed)):
             return False
-        alike = Counter(map(self._key, packed))
+        alike = Counter(map(self._keys.of, packed))
         return all(
-            self._is_tried(member, alike[self._key(member)] > 1 and not self._single[member])
+            self._is_tried(member, alike[self._keys.of(member)] > 1 and not self._single[member])
             for member in packed
         )
 
     def _may_be_captured(self, member: Member) -> bool:
         if member in self.alone or member in self.uncaptured:
             return False
-        return self._key(member) not in self._apart
+        return self._keys.of(member) not in self._apart
 
     def _groups_of_blocks(self, batches: Sequence[Batch]) -> list[list[Member]]:
         """The members whose steps may be taken in blocks, with whom they take them."""
         groups: dict[Hashable, list[Member]] = {}
         for member, batch in zip(self._members, batches, strict=True):
             if self._may_be_captured(member):
-                kind = self._key(member), signature(batch), self._criteria[member]
+                kind = self._keys.of(member), signature(batch), self._criteria[member]
                 groups.setdefault(kind, []).append(member)
         parts = [part for members in groups.values() for part in self._cut(members)]
         return [part for part in parts if not self._goes_by_itself(part)]
@@ -286,7 +286,7 @@ class Captured(Packed):
             self._tell_uncaptured(member, reason)
 
     def _made(self, members: list[Member]) -> Pack:
-        kind = self._key(members[0]), len(members)
+        kind = self._keys.of(members[0]), len(members)
         pack = next((pack for pack, each in self._idle.items() if each == kind), None)
         if pack is None or not self._at_once(members):
             return super()._made(members)
@@ -295,7 +295,7 @@ class Captured(Packed):
         return pack
 
     def _end(self, pack: Pack) -> None:
-        kind = self._key(pack.members[0]), len(pack.members)
+        kind = self._keys.of(pack.members[0]), len(pack.members)
         super()._end(pack)
         if pack in self._blocks:
             self._idle[pack] = kind

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import torch
@@ -29,16 +30,25 @@ Known = frozenset[int]
 
 
 class Itself:
-    """An object that is equal to itself alone. It is held, so that no other gets its place in memory."""
+    """An object that is equal to itself alone. Once it is gone it equals nothing, whatever takes its place.
+
+    It is held weakly where it can be, as what it holds may be large.
+    """
 
     def __init__(self, value: Any) -> None:
-        self._value = value
+        self._id = id(value)
+        try:
+            self._held: Callable[[], Any] = ref(value)
+        except TypeError:
+            self._held = lambda: value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Itself) and other._value is self._value
+        if not isinstance(other, Itself):
+            return False
+        return self is other or self._held() is other._held() is not None
 
     def __hash__(self) -> int:
-        return id(self._value)
+        return self._id
 
 
 def is_of_training(value: Any) -> bool:

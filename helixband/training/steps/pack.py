@@ -132,6 +132,7 @@ class Pack:
             self._put_waiting(self._waiting)
         self._before, self._waiting, self._lent = {}, None, []
         self._set(())
+        del self.read  # which holds the models
 
     @property
     def tensors(self) -> list[Tensor]:

@@ -14,22 +14,20 @@ from helixband.training.hooks import prepared
 from helixband.training.member import Batch, Member, StepResult
 from helixband.training.steps.described import Itself, described
 from helixband.training.steps.eager import Eager, labelled, step_of
+from helixband.training.steps.keys import PackKeys
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import (
     cannot_pack,
     has_dropout,
     has_our_loss,
     of_iterator,
-    pack_key,
     shares_no_step,
 )
-from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import counts_apart
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.template import Templates
 from helixband.training.steps.trying import (
     COUNTS_APART,
-    Configuration,
     Found,
     choose_convolution,
     difference,
@@ -58,15 +56,12 @@ class Packed(Eager):
         self.alone: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
         self.limit: int | None = None
         self._tell, self._tell_apart = tell, tell_apart
-        self._keys: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
-        self._numbered: dict[Hashable, int] = {}
+        self._keys = PackKeys()
         self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         """What is equal where the criteria of members compute the same."""
         self._single: WeakKeyDictionary[Member, bool] = WeakKeyDictionary()
         self._tried: WeakKeyDictionary[Member, tuple[int, Hashable, bool]] = WeakKeyDictionary()
         """By what key and criterion members were compared with their own networks; whether in several."""
-        self._variables: WeakKeyDictionary[Member, Reads] = WeakKeyDictionary()
-        self._configurations: WeakKeyDictionary[Member, Configuration] = WeakKeyDictionary()
         self._watches: dict[Member, Watch | None] = {}
         """Of an epoch under way; None where no code of the definition runs within it."""
         self._moving: WeakSet[Member] = WeakSet()
@@ -82,7 +77,7 @@ class Packed(Eager):
 
     def join(self, member: Member) -> None:
         super().join(member)
-        self._keys.pop(member, None)  # what is done at the end of an epoch may change a network
+        self._keys.forget(member)  # what is done at the end of an epoch may change a network
         self._single[member] = shares_no_step(member) is not None
         is_own = member in self._moving
         self._criteria[member] = Itself(member) if is_own else described(member.model.criterion)
@@ -116,7 +111,8 @@ class Packed(Eager):
                     self._leave_out(member, f"its {what} changes between the steps of an epoch")
         for members in self._groups(pairs):
             results |= self._step_of_group(members, pairs)
-        return {member: labelled(each, self._begun.get(member)) for member, each in results.items()}
+        begun, self._begun = self._begun, {}
+        return {member: labelled(each, begun.get(member)) for member, each in results.items()}
 
     def _is_ready(self, member: Member) -> bool:
         """Whether there is all that the steps of an epoch change: it takes its next step with others."""
@@ -151,20 +147,6 @@ class Packed(Eager):
             self._begun[member] = y
         return x, y, *weight
 
-    def _key(self, member: Member) -> int:
-        key = self._keys.get(member)
-        if key is None:
-            variables = self._variables_of(member).described()
-            kind = pack_key(member), self._configurations.get(member), tuple(variables.items())
-            # A number for what is long, and would be hashed at each step.
-            key = self._keys[member] = self._numbered.setdefault(kind, len(self._numbered))
-        return key
-
-    def _variables_of(self, member: Member) -> Reads:
-        if member not in self._variables:
-            self._variables[member] = Reads(member.model)
-        return self._variables[member]
-
     def _groups(self, pairs: dict[Member, Batch]) -> Iterator[list[Member]]:
         """The members that take a step together, those alone among them."""
         groups: dict[Hashable, list[Member]] = {}
@@ -173,7 +155,7 @@ class Packed(Eager):
                 yield [member]
                 continue
             pending = member.model.engine.update.pending
-            groups.setdefault((self._key(member), signature(batch), pending), []).append(member)
+            groups.setdefault((self._keys.of(member), signature(batch), pending), []).append(member)
         for members in groups.values():
             yield from self._cut(members)
 
@@ -254,7 +236,7 @@ class Packed(Eager):
             groups: dict[Hashable, list[Member]] = {}
             for member in members:
                 if member not in self.alone and member.ended is None:
-                    groups.setdefault(self._key(member), []).append(member)
+                    groups.setdefault(self._keys.of(member), []).append(member)
             packed: list[list[Member]] = []
             alone: list[Member] = []
             for chosen in groups.values():
@@ -269,7 +251,7 @@ class Packed(Eager):
                     chosen = [each for each in chosen if each not in self.alone]
                 packed.append(chosen)
                 for member in chosen:
-                    self._tried[member] = self._key(member), self._criteria[member], len(chosen) > 1
+                    self._tried[member] = self._keys.of(member), self._criteria[member], len(chosen) > 1
         for chosen in filter(None, packed):
             self._decide(chosen, pairs)
         alone += [each for each in members if each in self.alone and each.ended is None]
@@ -281,24 +263,23 @@ class Packed(Eager):
     def _is_tried(self, member: Member, in_several: bool) -> bool:
         """Whether a member was compared with its own network as what it is now, and in several if it is."""
         *kind, was_in_several = self._tried.get(member, (None, None, False))
-        return kind == [self._key(member), self._criteria[member]] and was_in_several >= in_several
+        return kind == [self._keys.of(member), self._criteria[member]] and was_in_several >= in_several
 
     def _own(self, member: Member, batch: Batch) -> Found | None:
         """What the own network of a new member makes of its batch; None where it goes alone."""
         found: Found | str = ""
         with member.turn:
-            if kind := self._variables_of(member).iterator:
+            if kind := self._keys.variables(member).iterator:
                 found = of_iterator(kind)
             elif counts_apart(member.model):
                 found = COUNTS_APART
             else:
-                found = own_pass(member, batch, self._variables_of(member))
+                found = own_pass(member, batch, self._keys.variables(member))
         if isinstance(found, str):
             if found:
                 self._leave_out(member, found)
             return None
-        self._configurations[member] = found.configuration
-        self._keys.pop(member, None)
+        self._keys.note(member, found.configuration)
         if found.moves_criterion and member not in self._moving:
             self._moving.add(member)
             self._criteria[member] = Itself(member)
@@ -309,7 +290,7 @@ class Packed(Eager):
         self, members: list[Member], own: dict[Member, Found], pairs: dict[Member, Batch]
     ) -> dict[Member, str]:
         """Why members cannot be packed, by what their own networks found; {} where all can."""
-        key = self._keys[members[0]]
+        key = self._keys.of(members[0])
         reasons: dict[Member, str] = {}
         if not all(has_our_loss(member) for member in members):
             kind = type(members[0].model).__name__
@@ -353,7 +334,7 @@ class Packed(Eager):
         pack = self._pack(members)
         with contextlib.ExitStack() as kept:
             for member in members:
-                kept.enter_context(left_as_it_was(member, self._variables_of(member)))
+                kept.enter_context(left_as_it_was(member, self._keys.variables(member)))
             return pack.trial([pairs[member] for member in members])
 
     def _decide(self, members: list[Member], pairs: dict[Member, Batch]) -> None:
@@ -379,15 +360,15 @@ class Packed(Eager):
 
     def _made(self, members: list[Member]) -> Pack:
         """A pack of these members."""
-        kind = self._key(members[0]), len(members)
-        reads = (name for name, _ in self._configurations.get(members[0], ()))
+        kind = self._keys.of(members[0]), len(members)
+        reads = (name for name, _ in self._keys.configuration(members[0]))
         template = self._templates.of(kind, members[0].model.network, reads)
         return Pack(members, template, self._at_once(members))
 
     def _at_once(self, members: list[Member]) -> bool:
         """Whether one criterion gives the losses of all of them."""
         criteria = {self._criteria[member] for member in members}
-        return len(criteria) == 1 and self._key(members[0]) not in self._apart
+        return len(criteria) == 1 and self._keys.of(members[0]) not in self._apart
 
     def _end(self, pack: Pack) -> None:
         """Have the members of a pack get what they have learned."""
