@@ -22,7 +22,7 @@ from helixband.training import graphs
 from helixband.training.engine import Engine
 from helixband.training.losses import is_standard
 from helixband.training.steps.described import described, structure
-from helixband.training.steps.packable import of_network
+from helixband.training.steps.packable import of_network, shared
 from helixband.training.steps.reads import Reads, holds_model
 
 MOST = 8
@@ -182,7 +182,7 @@ class Pass:
             self._is_plain = True
             return
         options = model.engine.options.precision, torch.get_default_dtype()
-        what = described(model.criterion), structure(model.network)
+        what = described(model.criterion), structure(model.network), shared(model.network)
         kind = type(model), str(model.device)
         self._key = (self._step, *kind, *options, *what, tuple(variables.items()), shapes)
         self._is_plain = self._replays.refuses(self._key)

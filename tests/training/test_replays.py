@@ -192,6 +192,28 @@ def test_models_of_one_structure_share_what_is_captured(runs: list[str]) -> None
     assert runs.count("made") == 4
 
 
+class Tied(Model):
+    """Two of its layers may have one weight."""
+
+    def network_of(self, units: int) -> nn.Module:
+        inner = nn.Linear(units, units), nn.Linear(units, units)
+        network = nn.Sequential(nn.Linear(6, units), *inner, nn.Linear(units, 1))
+        if self.config["ties"]:
+            network[1].weight = network[2].weight
+        return network
+
+
+@pytest.mark.parametrize("ties", [[False, True, False], [True, False, True]])
+def test_models_that_share_other_weights_share_nothing_that_is_captured(
+    ties: list[bool], runs: list[str]
+) -> None:
+    models = [Tied({"ties": each, "seed": seed}) for seed, each in enumerate(ties)]
+    found = [outcomes(model, VAL) for model in models]
+    assert runs.count("made") == 4  # of evaluation and of prediction
+    expected = [outcomes(plain(Tied, **model.config), VAL) for model in models]
+    assert found == expected
+
+
 def test_a_set_of_one_batch_is_captured_at_its_second_pass(runs: list[str]) -> None:
     model, data = Model(), MatrixBatchGenerator(X, Y)
     expected = plain(Model).evaluate(data)

@@ -148,17 +148,17 @@ def pack_key(member: Member) -> Hashable:
         tuple(described(each) for each in options.constraints),
         given,
         structure(model.network),
-        tuple(_shared(model.network)),
+        shared(model.network),
         _optimizer(model),
     )
 
 
-def _shared(network: nn.Module) -> Iterator[str]:
+def shared(network: nn.Module) -> tuple[str, ...]:
     """The first name of each layer and tensor of a network: it may have others, in each model others."""
     first: dict[int, str] = {}
     named = network.named_modules, network.named_parameters, network.named_buffers
-    for name, part in itertools.chain.from_iterable(each(remove_duplicate=False) for each in named):
-        yield first.setdefault(id(part), name)
+    parts = itertools.chain.from_iterable(each(remove_duplicate=False) for each in named)
+    return tuple(first.setdefault(id(part), name) for name, part in parts)
 
 
 def _optimizer(model: Any) -> Hashable:
