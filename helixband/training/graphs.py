@@ -18,11 +18,10 @@ def on_side_stream(compute: Callable[[], T], may_wait: bool = True) -> T:
     torch.cuda.set_sync_debug_mode(before if may_wait else "error")
     try:
         with torch.cuda.stream(stream):
-            found = compute()
+            return compute()
     finally:
         torch.cuda.set_sync_debug_mode(before)
-    torch.cuda.current_stream().wait_stream(stream)
-    return found
+        torch.cuda.current_stream().wait_stream(stream)  # what failed may be under way
 
 
 def recorded(compute: Callable[[], T]) -> tuple[Callable[[], None], T]:
@@ -30,14 +29,26 @@ def recorded(compute: Callable[[], T]) -> tuple[Callable[[], None], T]:
 
     Raises what went wrong in it.
     """
-    graph = torch.cuda.CUDAGraph()
+    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     try:
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with _Capture(graph, capture_error_mode="thread_local"):
             found = compute()
-    except Exception as error:
+    except BaseException:
+        torch.cuda.set_stream(before)
         _leave_capture()
-        raise error.__context__ or error from None  # the end of a failed capture fails, too
+        raise
     return graph.replay, found
+
+
+class _Capture(torch.cuda.graph):
+    """A capture that raises what its computation did, and not that the end of a failed capture fails, too."""
+
+    def __exit__(self, *raised: object) -> None:
+        try:
+            super().__exit__(*raised)
+        except Exception:
+            if raised == (None, None, None):
+                raise
 
 
 def _leave_capture() -> None:
