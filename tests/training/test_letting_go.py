@@ -5,6 +5,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
+import torch
 from test_captured import Halved
 from test_packed import CLASSES, Constrained, Model, make, of_network
 from torch import Tensor, nn, optim
@@ -16,6 +17,7 @@ from helixband.training.steps.block import Block
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.described import described
 from helixband.training.steps.keys import PackKeys
+from helixband.training.steps.pack import Pack
 from helixband.training.steps.packed import Packed
 
 
@@ -111,3 +113,38 @@ def test_few_structures_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> N
     numbers, members = PackKeys(), [make(1, dilation=dilation) for dilation in (1, 2, 1, 3, 1, 2)]
     assert [numbers.of(member) for member in members] == [0, 1, 0, 2, 0, 3]
     assert [numbers.of(member) for member in members] == [0, 1, 0, 2, 0, 3]
+
+
+def short_of_memory(held: list[ref[Any]], alive: list[list[Any]]) -> Any:
+    """A step of a pack that runs out of memory with several members, and notes what is held with one."""
+
+    def whole_step(pack: Pack, *given: Any, of_pack: Any = Pack.whole_step) -> Any:
+        if len(pack.members) == 1:
+            gc.collect()
+            alive.append([each() for each in held])
+            return of_pack(pack, *given)
+        activations = torch.zeros(3)
+        held.extend([ref(activations), ref(pack)])
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    return whole_step
+
+
+def test_nothing_of_steps_for_which_memory_does_not_suffice_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[ref[Any]] = []
+    alive: list[list[Any]] = []
+
+    def run(block: Block, *given: Any, of_block: Any = Block.run) -> Any:
+        if len(block._pack.members) == 1 or len(held):
+            return of_block(block, *given)
+        monkeypatch.setattr(Pack, "whole_step", short_of_memory(held, alive))
+        held.append(ref(block._results[0]))
+        block._replay = block._step
+        return of_block(block, *given)
+
+    members = [make(n) for n in (1, 2)]
+    monkeypatch.setattr(Block, "run", run)
+    fit(members, Captured())
+    assert [member.error for member in members] == [None, None]
+    assert len(held) == 3
+    assert alive[0] == [None] * 3

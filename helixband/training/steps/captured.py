@@ -106,11 +106,11 @@ class Captured(Packed):
         rounds = _alike(rounds)
         if len(rounds) > 1 and self._are_known():
             groups, ends = self._groups_of_blocks(rounds[0]), (rounds[0], rounds[-1])
-            blocks = {tuple(part): block for group in groups for part, block in self._blocks_of(group, ends)}
-            rounds = rounds[: min((block.steps for block in blocks.values()), default=1)]
+            parts = [(part, block.steps) for group in groups for part, block in self._blocks_of(group, ends)]
+            rounds = rounds[: min((steps for _, steps in parts), default=1)]
             found: dict[Member, list[StepResult | None]] = {}
-            for members, block in blocks.items():
-                found |= self._run(block, list(members), rounds)
+            for members, _ in parts:
+                found |= self._run(members, rounds)
             if found:
                 return self._with_others(found, rounds)
         return [self.step(rounds[0])]
@@ -182,9 +182,9 @@ class Captured(Packed):
         return block
 
     def _run(
-        self, block: Block, members: list[Member], rounds: Sequence[Sequence[Batch]]
+        self, members: list[Member], rounds: Sequence[Sequence[Batch]]
     ) -> dict[Member, list[StepResult | None]]:
-        """The steps of a block, or as `_otherwise`; those of a member that failed are None."""
+        """The steps of the block of members, or as `_otherwise`; those of a member that failed are None."""
         pack = self._pack(members)
         readings: list[Reading] = []
         for _ in rounds:
@@ -199,21 +199,21 @@ class Captured(Packed):
         chosen = [[batches[place] for place in places] for batches in rounds]
         numbers = pack.numbers(readings, len(rounds))
         before, error = copy_of(pack), None
-        try:
-            if numbers.names != block.names:  # as where a decay begins to be more than 0
-                block = self._block_for(pack, chosen, numbers.first)
-            return _by_member(members, block.run(chosen, numbers))
+        try:  # the block is another one where a decay begins to be more than 0
+            return _by_member(members, self._block_for(pack, chosen, numbers.first).run(chosen, numbers))
         except Exception as raised:
             error = raised
         self._blocks.pop(pack, None)
         if before is None or lost_device(error):
             return self._give_up(members, error, len(rounds))
         before.put_back()
-        if isinstance(error, torch.OutOfMemoryError) and len(members) > 1:
-            return self._by_halves(members, chosen, numbers, error)
-        told = first_line(error)
+        told = f"{type(error).__name__}: {first_line(error)}"
+        is_short = isinstance(error, torch.OutOfMemoryError)
+        del pack, before, error  # which hold what the failed step held
+        if is_short and len(members) > 1:
+            return self._by_halves(members, chosen, numbers, is_short)
         for member in members:
-            self._compute_each(member, f"a captured step failed: {type(error).__name__}: {told}")
+            self._compute_each(member, f"a captured step failed: {told}")
         return self._otherwise(members, chosen, numbers)
 
     def _otherwise(
@@ -229,13 +229,15 @@ class Captured(Packed):
         if len(members) == 1 or lost_device(error):
             return self._give_up(members, error, len(rounds))
         before.put_back()
-        return self._by_halves(members, rounds, numbers, error)
+        is_short = isinstance(error, torch.OutOfMemoryError)
+        del pack, before, error  # which hold what the failed step held
+        return self._by_halves(members, rounds, numbers, is_short)
 
     def _by_halves(
-        self, members: list[Member], rounds: Sequence[Sequence[Batch]], numbers: Numbers, error: Exception
+        self, members: list[Member], rounds: Sequence[Sequence[Batch]], numbers: Numbers, is_short: bool
     ) -> dict[Member, list[StepResult | None]]:
-        """As `_otherwise`, of members that failed together."""
-        size = self._halve(members) if isinstance(error, torch.OutOfMemoryError) else -(-len(members) // 2)
+        """As `_otherwise`, of members that failed together; `is_short` says whether for want of memory."""
+        size = self._halve(members) if is_short else -(-len(members) // 2)
         found: dict[Member, list[StepResult | None]] = {}
         for places in (range(size), range(size, len(members))):
             own = [[batches[place] for place in places] for batches in rounds]
