@@ -8,6 +8,10 @@ import torch
 T = TypeVar("T")
 
 
+class CaptureError(Exception):
+    """Why a computation cannot be captured, in words."""
+
+
 def on_side_stream(compute: Callable[[], T], may_wait: bool = True) -> T:
     """What a computation gives on a stream of its own, as one that is to be recorded has to be tried.
 

@@ -20,6 +20,7 @@ from helixband.errors import HelixbandWarning, first_line
 from helixband.nested import leaves, map_leaves, named_leaves
 from helixband.training import graphs
 from helixband.training.engine import Engine
+from helixband.training.graphs import CaptureError
 from helixband.training.losses import is_standard
 from helixband.training.steps.described import described, structure
 from helixband.training.steps.packable import of_network, shared
@@ -36,10 +37,6 @@ Plain = Callable[..., Any]
 """Gives what comes of a batch by the model itself."""
 Compute = Callable[..., Any]
 """As `Plain`, of a model, a copy of its network, and a batch."""
-
-
-class CaptureError(Exception):
-    """Why batches cannot be captured, in words."""
 
 
 def cannot_capture(model: Any, step: str) -> str | None:

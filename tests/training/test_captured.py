@@ -17,9 +17,10 @@ from constraints import MaxNormConstraint
 from helixband.training import single, tape
 from helixband.training.ended import Ended
 from helixband.training.fit import fit
+from helixband.training.graphs import CaptureError
 from helixband.training.member import Member
 from helixband.training.steps import block, captured, masks, template
-from helixband.training.steps.block import Block, CaptureError
+from helixband.training.steps.block import Block
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.eager import Eager
 from helixband.training.steps.pack import Pack

@@ -13,6 +13,7 @@ from helixband import interruption
 from helixband.errors import first_line
 from helixband.nested import nbytes
 from helixband.training import graphs, tape
+from helixband.training.graphs import CaptureError
 from helixband.training.member import Batch, Model, StepResult
 from helixband.training.steps.numbers import Numbers, Values, named
 from helixband.training.steps.pack import Pack
@@ -30,10 +31,6 @@ TOLERANCE = {"32": 1e-4, "tf32": 1e-3, "bf16": 1e-2}
 
 The order of sums differs there from time to time, which is rounded to the precision of the network.
 """
-
-
-class CaptureError(Exception):
-    """Why the steps of a pack cannot be captured, in words."""
 
 
 def steps_at_once(of_one: Any) -> int:

@@ -8,8 +8,9 @@ import torch
 
 from helixband.errors import first_line
 from helixband.training.ended import lost_device
+from helixband.training.graphs import CaptureError
 from helixband.training.member import Batch, Member, StepResult
-from helixband.training.steps.block import MOST, Block, CaptureError
+from helixband.training.steps.block import MOST, Block
 from helixband.training.steps.numbers import Numbers, Reading
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import cannot_capture
