@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from test_packed import assert_alike, make
 
-from helixband.training import graphs
+from helixband.training import graphs, tape
+from helixband.training.fit import fit
+from helixband.training.steps.block import Block
+from helixband.training.steps.captured import Captured
+from helixband.training.steps.eager import Eager
 
 END = "operation failed due to a previous error during capture"
 
@@ -131,3 +136,54 @@ def test_what_follows_waits_for_what_was_tried_on_a_stream_of_its_own(
     assert gpu.stream is gpu.first
     assert gpu.first.waits == ["side"]
     assert gpu.mode == 0
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What blocks have of `graphs`, on a CPU that passes for a GPU: it replays the operators of a step."""
+    found: list[str] = []
+
+    def on_side_stream(compute: Any, may_wait: bool = True) -> Any:
+        found.append("tried" if may_wait else "tried without waits")
+        return compute()
+
+    def recorded(compute: Any) -> Any:
+        found.append("recorded")
+        return tape.recorded(compute), None
+
+    def recorder(block: Block, of_block: Any = Block._recorder) -> Any:
+        block._pack.is_one_of_several = True  # as a tape needs it
+        try:
+            return of_block(block)
+        finally:
+            block._pack.is_one_of_several = False
+
+    monkeypatch.setattr(Block, "_is_on_gpu", True)
+    monkeypatch.setattr(Block, "_recorder", recorder)
+    monkeypatch.setattr(graphs, "on_side_stream", on_side_stream)
+    monkeypatch.setattr(graphs, "recorded", recorded)
+    return found
+
+
+def test_a_step_is_tried_without_waits_before_it_is_recorded(called: list[str]) -> None:
+    alone, member = make(1), make(1)
+    fit([alone], Eager())
+    fit([member], Captured())
+    assert called == ["tried", "tried without waits", "recorded", "tried"]
+    assert [str(way) for way in member.record.ways] == ["captured"] * 3
+    assert_alike(alone, member)
+
+
+def test_a_step_that_waits_for_the_device_is_not_recorded(
+    called: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_side_stream(compute: Any, may_wait: bool = True) -> Any:
+        compute()
+        if not may_wait:
+            raise RuntimeError("called a synchronizing CUDA operation")
+
+    monkeypatch.setattr(graphs, "on_side_stream", on_side_stream)
+    told: list[str] = []
+    fit([make(1)], Captured(None, lambda member, reason: told.append(reason)))
+    assert called == []
+    assert told == ["RuntimeError: called a synchronizing CUDA operation"]

@@ -164,6 +164,9 @@ class Block:
     def _recorder(self) -> Callable[[], Any]:
         """What replays the step of the first batch."""
         if self._is_on_gpu:
+            # A wait for the device is found here: not all is as before where a capture has failed by it.
+            graphs.on_side_stream(self._step, may_wait=False)
+            self._at.zero_()
             replay, _ = graphs.recorded(self._step)
             return replay
         self._pack.is_one_of_several = True
