@@ -7,7 +7,7 @@ from weakref import ref
 import pytest
 import torch
 from test_captured import Halved
-from test_packed import CLASSES, Constrained, Model, make, of_network
+from test_packed import CLASSES, Constrained, Model, Y, make, of_network
 from torch import Tensor, nn, optim
 
 from base_model import BaseModel, ClassificationModel, RegressionModel
@@ -30,9 +30,9 @@ class Smoothed(ClassificationModel):
         super().init_model(network, criterion, optim.Adam(network.parameters(), 0.01))
 
 
-@pytest.mark.parametrize("kind", [Halved, Smoothed])
+@pytest.mark.parametrize(("kind", "y"), [(Halved, Y), (Smoothed, CLASSES)])
 def test_each_of_several_packs_of_one_kind_is_captured_once(
-    kind: type[BaseModel], monkeypatch: pytest.MonkeyPatch
+    kind: type[BaseModel], y: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[ref[Block]] = []
 
@@ -42,7 +42,7 @@ def test_each_of_several_packs_of_one_kind_is_captured_once(
 
     monkeypatch.setattr(Block, "__init__", init)
     stepper = Captured()
-    fit([make(n, kind, y=CLASSES, epochs=6, smoothing=0.01 * n) for n in (1, 2, 3)], stepper)
+    fit([make(n, kind, y=y, epochs=6, smoothing=0.01 * n) for n in (1, 2, 3)], stepper)
     assert len(made) == 3
     del stepper
     gc.collect()
