@@ -214,7 +214,12 @@ def is_of_a_library(kind: Any) -> bool:
 
 def _is_installed(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
-    return file is None or str(file).startswith(_LIBRARIES)
+    return file is None or is_installed(file)
+
+
+def is_installed(file: Any) -> bool:
+    """Whether a file is Python's or an installed package's."""
+    return str(file).startswith(_LIBRARIES)
 
 
 def is_ours(module: str) -> bool:

@@ -23,7 +23,7 @@ from helixband.training.engine import Engine
 from helixband.training.graphs import CaptureError
 from helixband.training.losses import is_standard
 from helixband.training.steps.described import described, structure
-from helixband.training.steps.packable import of_network, shared
+from helixband.training.steps.packable import of_network, of_unseen, shared
 from helixband.training.steps.reads import Reads, holds_model
 
 MOST = 8
@@ -245,6 +245,8 @@ class Replays:
             return now, "its network can read the model, which changes"
         if reads.iterator is not None:
             return now, f"its network reads an iterator ({reads.iterator}), whose place cannot be put back"
+        if reads.unseen is not None:
+            return now, of_unseen(reads.unseen)
         return now, changed and f"its network reads the variable {changed}, which changes"
 
     def find(self, key: Hashable) -> Replay | None:

@@ -94,7 +94,7 @@ class Captured(Packed):
         """Whether reading a batch may change a variable that the network reads, as an epoch is to show."""
         if not self._may_be_captured(member) or self._epochs[member] > 1:
             return False
-        return bool(self._at_first[member]) and member.is_read_by_code
+        return bool(self._variables_of(member).values()) and member.is_read_by_code
 
     def _look_at_variables(self, member: Member) -> None:
         """Have the steps of a member computed one by one where a variable that its network reads changes."""

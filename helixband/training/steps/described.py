@@ -1,10 +1,14 @@
 """What is equal where two things compute the same: networks but for their tensors, and what they hold."""
 
+import ctypes
 import functools
 import hashlib
+from array import array
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from collections.abc import Callable, Hashable, ItemsView, Iterator, KeysView, ValuesView
+from contextvars import ContextVar
+from mmap import mmap
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 from weakref import ref
 
@@ -18,11 +22,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from helixband import randomness
 from helixband.training.configuration import Config
 from helixband.training.engine import Engine
-from helixband.training.objects import is_known_module
+from helixband.training.objects import is_known_module, other_names
 
 LIFTED: dict[type[nn.Module], tuple[str, ...]]
 LIFTED = {kind: ("p",) for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)}
 """Attributes of layers in which the members of a pack may differ."""
+_OF_BYTES = bytearray, array, memoryview, mmap, ctypes._SimpleCData, ctypes.Array, ctypes.Structure
+_BARE = frozenset({tuple, list, dict})
+"""Types of which no object holds more than its items."""
 OF_TORCH = frozenset(vars(nn.Module()))
 
 Known = frozenset[int]
@@ -103,6 +110,8 @@ def described(value: Any, known: Known = frozenset(), of_network: bool = False) 
         value, bool | int | float | str | bytes | torch.dtype | torch.device | type
     ):
         return type(value), value
+    if isinstance(value, FunctionType) and not _has_more(value):
+        return FunctionType, value.__code__
     if id(value) in known:
         return type(value), "known"
     if of_network and isinstance(value, Config):
@@ -119,47 +128,63 @@ def described(value: Any, known: Known = frozenset(), of_network: bool = False) 
         return ModuleType, value.__name__
     if isinstance(value, BuiltinFunctionType):
         return value.__module__, value.__qualname__, Itself(value)
+    if isinstance(value, _OF_BYTES):
+        return type(value), bytes(value)
     if isinstance(value, randomness.SOURCES):
         return type(value), described(randomness.state_of(value))
     known = known | {id(value)}
     part = functools.partial(described, known=known, of_network=of_network)
     if isinstance(value, tuple | list):
-        return type(value), tuple(map(part, value))
+        return type(value), tuple(map(part, value)), *map(part, _held(value))
     if isinstance(value, dict):
-        return type(value), tuple((part(key), part(each)) for key, each in value.items())
+        items = tuple((part(key), part(each)) for key, each in value.items())
+        return type(value), items, *map(part, _held(value))
     if isinstance(value, functools.partial):
         return functools.partial, part(value.func), part(value.args), part(value.keywords)
     if isinstance(value, FunctionType):
-        is_alone = not value.__closure__
-        of_call = part(value.__defaults__), part(value.__kwdefaults__), part(vars(value))
-        return (value.__code__, *of_call) if is_alone else Itself(value)
+        of_code = Itself(value) if value.__closure__ else value.__code__
+        return of_code, part(value.__defaults__), part(value.__kwdefaults__), part(vars(value))
     if isinstance(value, nn.Module):
         return structure(value, known=known), tuple(map(part, (*value.parameters(), *value.buffers())))
     names = getattr(value, "__dict__", None)
     if isinstance(value, ModuleType):
         names = {name: each for name, each in vars(value).items() if not name.startswith("__")}
     if isinstance(names, dict) and not isinstance(value, Callable):  # type: ignore[arg-type]
-        return type(value), part(names)
+        return type(value), (part(names), *map(part, _in_slots(value)))
     # It may hold more than can be seen; what can be may change.
     return Itself(value), tuple(map(part, _held(value)))
 
 
+def _has_more(function: FunctionType) -> bool:
+    """Whether a function has more than its code."""
+    of_call = function.__defaults__ or function.__kwdefaults__
+    return bool(of_call or function.__closure__ or function.__dict__)
+
+
 def _held(value: Any) -> Iterator[Any]:
     """What can be seen of what an object holds."""
+    kind: Any = type(value)
+    if kind in _BARE:
+        return
     if isinstance(names := getattr(value, "__dict__", None), dict):
         yield names
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            yield getattr(value, name, None)
+    yield from _in_slots(value)
     if isinstance(value, MethodType):
         yield from (value.__self__, value.__func__)
-    elif isinstance(value, deque | set | frozenset):
+    elif isinstance(value, deque | set | frozenset | ValuesView | KeysView | ItemsView):
         yield from value
+    elif isinstance(value, MappingProxyType):
+        yield dict(value)
+    elif isinstance(value, ContextVar):
+        yield value.get(None)
     elif isinstance(value, np.ndarray):
         yield from value.flat
-    elif isinstance(value, bytearray):
-        yield bytes(value)
+
+
+def _in_slots(value: Any) -> Iterator[Any]:
+    kind: Any = type(value)
+    for name in other_names(kind):
+        yield getattr(value, name, None)
 
 
 def _digest(values: Any) -> bytes:

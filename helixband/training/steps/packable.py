@@ -100,6 +100,11 @@ def of_iterator(kind: str) -> str:
     return f"its network or loss reads an iterator ({kind}), whose place cannot be put back"
 
 
+def of_unseen(name: str) -> str:
+    """That what a network or its loss reads cannot be seen, in words."""
+    return f"its network or loss uses {name}, so that what it reads cannot be seen"
+
+
 def of_network(network: nn.Module) -> Iterator[str]:
     """What of a network does not go with computing by a copy of it, in words."""
     for name, module in network.named_modules():

@@ -18,7 +18,7 @@ from helixband.training.ended import lost_device
 from helixband.training.member import Batch, Member
 from helixband.training.state import buffers_kept
 from helixband.training.steps.described import LIFTED, described, structure
-from helixband.training.steps.packable import has_library_loss, is_in_16_bits, pads_embedding
+from helixband.training.steps.packable import has_library_loss, is_in_16_bits, of_unseen, pads_embedding
 from helixband.training.steps.reads import Reads
 from helixband.training.steps.stacked import lacks_state, trained_names
 
@@ -51,6 +51,8 @@ def own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
 
     An error is a reason, too: a step of its own may do without what failed, or else fails by it.
     """
+    if variables.unseen is not None:
+        return of_unseen(variables.unseen)
     try:
         if is_in_16_bits(member):  # it may do in 16 bits what it does not in single precision
             with precision.single(False):
