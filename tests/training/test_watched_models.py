@@ -389,3 +389,75 @@ def test_a_constraint_that_holds_the_configuration_has_that_of_its_trial() -> No
     assert told_of_packed_as_alone(makers) == [told] * 3
     told = "its constraint Noise takes the weights of one network at a time"
     assert told_of_packed_as_alone([lambda n=n: make(n, Constrained) for n in range(2)]) == [told] * 2
+
+
+class Tempering(optim.lr_scheduler.LRScheduler):
+    """Sets an attribute of a network, with each step."""
+
+    def __init__(self, optimizer: Any, network: Any) -> None:
+        self.network = network
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[Any]:
+        self.network.held = 1.0 + 0.05 * self.last_epoch
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+
+def tempering(optimizer: Any, model: Any) -> Any:
+    network = model.network
+
+    def factor(step: int) -> float:
+        network.held = 1.0 + 0.05 * step
+        return 1.0
+
+    return optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def by_model(optimizer: Any, model: Any) -> Any:
+    def factor(step: int) -> float:
+        return 1 / (1 + model.network.layer.bias.abs().item())
+
+    return optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def of_configuration(optimizer: Any, model: Any) -> Any:
+    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / model.config["warmup"]))
+
+
+def of_step(make_scheduler: Callable[[Any, Any], Any]) -> type[BaseModel]:
+    """A model with a network of `Tempered` and a scheduler that steps with each step."""
+
+    class Stepping(RegressionModel):
+        def init_model(self) -> None:
+            self.network = Tempered()
+            optimizer = optim.Adam(self.network.parameters(), self.config["lr"])
+            scheduler = make_scheduler(optimizer, self)
+            super().init_model(
+                self.network, optimizer=optimizer, scheduler=scheduler, scheduler_interval="step"
+            )
+
+    return Stepping
+
+
+SCHEDULERS = {
+    "an own class": lambda optimizer, model: Tempering(optimizer, model.network),
+    "a function": tempering,
+    "a part": lambda optimizer, model: optim.lr_scheduler.SequentialLR(
+        optimizer, [optim.lr_scheduler.ConstantLR(optimizer, 0.5), tempering(optimizer, model)], [3]
+    ),
+    "a function that looks": by_model,
+}
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_scheduler_that_comes_to_the_network_within_an_epoch_has_it_as_it_is(scheduler: str) -> None:
+    kind = of_step(SCHEDULERS[scheduler])
+    told = ["its scheduler, which steps within an epoch, calls code that can look at the network"]
+    changes = ["its network changes between the steps of an epoch"] * (scheduler != "a function that looks")
+    assert told_of_blocks_as_alone([lambda: make(1, kind)]) == told + changes
+    assert told_of_packed_as_alone([lambda n=n: make(n, kind) for n in range(2)]) == changes * 2
+
+
+def test_steps_are_captured_with_a_scheduler_that_reads_the_configuration_alone() -> None:
+    makers = [lambda n=n: make(n, of_step(of_configuration), warmup=4.0) for n in range(2)]
+    assert told_of_blocks_as_alone(makers) == []

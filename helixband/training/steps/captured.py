@@ -15,7 +15,7 @@ from helixband.training.steps.numbers import Numbers, Reading
 from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
-from helixband.training.steps.reads import holds_model, may_look
+from helixband.training.steps.reads import holds_model, may_look, scheduler_may_look
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.taking import Copy, Steps, computed, copy_of
 from helixband.training.steps.trying import changed_name
@@ -66,6 +66,8 @@ class Captured(Packed):
             reason = "its network or loss can read the model, which changes"
         if reason is None and may_look(member):
             reason = "the code that reads its batches can look at the model, so that none is read ahead"
+        if reason is None and scheduler_may_look(member):
+            reason = "its scheduler, which steps within an epoch, calls code that can look at the network"
         if reason is not None:
             self._compute_each(member, reason)
 
@@ -94,7 +96,7 @@ class Captured(Packed):
         """Whether reading a batch may change a variable that the network reads, as an epoch is to show."""
         if not self._may_be_captured(member) or self._epochs[member] > 1:
             return False
-        return bool(self._variables_of(member).values()) and member.is_read_by_code
+        return bool(self._keys.variables(member).values()) and member.is_read_by_code
 
     def _look_at_variables(self, member: Member) -> None:
         """Have the steps of a member computed one by one where a variable that its network reads changes."""

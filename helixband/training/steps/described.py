@@ -60,8 +60,11 @@ class Itself:
 
 def is_of_training(value: Any) -> bool:
     """Whether it is a model, a configuration, an optimizer or a scheduler, which change in training."""
-    if isinstance(value, Config | Optimizer | LRScheduler):
-        return True
+    return isinstance(value, Config | Optimizer | LRScheduler) or is_model(value)
+
+
+def is_model(value: Any) -> bool:
+    """Whether it is a model that trains."""
     names = getattr(value, "__dict__", None)
     return isinstance(names, dict) and isinstance(names.get("engine"), Engine)
 

@@ -27,7 +27,7 @@ from helixband.training.objects import (
     nature,
     walk,
 )
-from helixband.training.steps.described import is_of_training
+from helixband.training.steps.described import is_model, is_of_training
 
 Read = Callable[[], Any]
 """The value of a variable at the moment; None where it has none."""
@@ -94,7 +94,10 @@ class Reached:
         self.unseen: str | None = None
         """By what the code may read what is in none of them, if it may."""
         self._caches, self._outside = caches, _outside()
-        self._names, self._gets_any = set(CALLED), False
+        self.names: set[str] = set()
+        """Of attributes, in all code that is reached."""
+        self.gets_any = False
+        """Whether the code may get attributes of other names."""
         self._seen: set[int] = set()
         """The functions and classes that were looked into."""
         self._taken: set[tuple[int, str]] = set()
@@ -128,7 +131,7 @@ class Reached:
             self._found += filter(None, (value.fget, value.fset))
         elif isinstance(value, set | frozenset):
             self._found += value
-        else:
+        elif not is_model(value):  # whose methods call each other for much else
             self._enter_class(type(value))
             if isinstance(value, functools._lru_cache_wrapper):
                 self._look_into_cache(value)
@@ -153,8 +156,8 @@ class Reached:
             return
         self._seen.add(id(function))
         names = names_in(function.__code__)
-        self._names |= names.attributes
-        self._gets_any = self._gets_any or not BY_ANY_NAME.isdisjoint(names.attributes | names.variables)
+        self.names |= names.attributes
+        self.gets_any = self.gets_any or not BY_ANY_NAME.isdisjoint(names.attributes | names.variables)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":  # which super() is given
                 self._add(name, functools.partial(_content, cell), id(cell), names)
@@ -223,7 +226,8 @@ class Reached:
         if _is_of_python(name):
             is_method = is_class and isinstance(value, FunctionType | staticmethod | classmethod)
             return is_method and name not in (NEVER_CALLED if name in called else NEVER_CALLED | MAKES)
-        return name in self._names or (is_class and (name in called or self._gets_any))
+        is_called = is_class and (name in called or name in CALLED or self.gets_any)
+        return is_called or name in self.names
 
     def _add(self, name: str, read: Read, place: int, names: Names | None = None) -> None:
         """Add a variable that code with these names reads, of what has this id."""

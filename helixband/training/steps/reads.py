@@ -4,10 +4,12 @@ functions and of classes. A step that was captured has the values of the capture
 import contextlib
 import dis
 import inspect
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from helixband import randomness
 from helixband.training.configuration import Config
@@ -34,6 +36,7 @@ class Reads:
         reached = Reached(value for _, value in walk(roots, lambda value, path: is_of_training(value)))
         self._spaces, self.unseen = reached.spaces, reached.unseen
         """By what the code may read what is in no variable that is found, if it may."""
+        self._attributes = None if reached.gets_any else reached.names
         self._variables = {name: read for name, read in reached.variables.items() if not self._knows(read())}
         found = [value for _, value in walk(self.values(), lambda value, path: is_of_training(value))]
         self.iterator = next((_kind(each) for each in found if nature(each) is Nature.OPAQUE), None)
@@ -43,6 +46,24 @@ class Reads:
 
     def _knows(self, value: Any) -> bool:
         return value is not None and id(value) in self._known
+
+    def comes_to_network(self, held: Iterable[Any]) -> bool:
+        """Whether code comes to the network, by a variable or by one of these values.
+
+        By a model it does, unless it reads the configuration alone; by an optimizer it does.
+        """
+        if self.unseen is not None:
+            return True
+        read = (value for _, value in walk(self.values(), lambda value, path: is_of_training(value)))
+        return any(map(self._leads_to_network, (*held, *read)))
+
+    def _leads_to_network(self, value: Any) -> bool:
+        if isinstance(value, Config | LRScheduler) or not is_of_training(value):
+            return self._knows(value)
+        names = self._attributes
+        return (
+            isinstance(value, Optimizer) or names is None or not names.isdisjoint({*dir(value)} - {"config"})
+        )
 
     def values(self) -> dict[str, Any]:
         """The values at the moment, by the names of the variables, but for functions and classes."""
@@ -80,6 +101,20 @@ def may_look(member: Member) -> bool:
     if any(is_of_training(value) or id(value) in known for value in held):
         return True
     return Reads(model, {"the generator": member.train}).sees_model
+
+
+def scheduler_may_look(member: Member) -> bool:
+    """Whether code of a definition by which a scheduler steps within an epoch can look at the network.
+
+    The optimizer, which each scheduler holds, does not count.
+    """
+    model: Any = member.model
+    if not model.engine.schedules.by_step:
+        return False
+    roots = {"": model.scheduler}
+    walked = walk(roots, lambda value, path: is_of_training(value) and not isinstance(value, LRScheduler))
+    held = [value for _, value in walked if not isinstance(value, Optimizer)]
+    return Reads(model, dict(zip(map(str, range(len(held))), held, strict=True))).comes_to_network(held)
 
 
 def _uses_first_argument(function: Any) -> bool:

@@ -9,6 +9,7 @@ from helixband.training.member import Member, Model
 from helixband.training.objects import ATOMS
 from helixband.training.steps.described import Known, attributes, described, structure
 from helixband.training.steps.packable import runs_code_in_steps
+from helixband.training.steps.reads import scheduler_may_look
 
 Attributes = tuple[dict[str, Any], list[str]]
 """What holds the attributes of a module, and the names of those that are compared."""
@@ -71,7 +72,8 @@ class Watch:
 
 def watch_of(member: Member, with_criterion: bool) -> Watch | None:
     """What watches a member in an epoch; None where no code of the definition runs within it."""
-    return Watch(member.model, with_criterion) if runs_code_in_steps(member) else None
+    runs_code = runs_code_in_steps(member) or scheduler_may_look(member)
+    return Watch(member.model, with_criterion) if runs_code else None
 
 
 def _compared(module: nn.Module) -> Attributes:
