@@ -22,7 +22,7 @@ from helixband.training import graphs
 from helixband.training.engine import Engine
 from helixband.training.graphs import CaptureError
 from helixband.training.losses import is_standard
-from helixband.training.steps.described import described, structure
+from helixband.training.steps.described import described, lifted, structure
 from helixband.training.steps.packable import of_network, of_unseen, shared
 from helixband.training.steps.reads import Reads, holds_model
 
@@ -237,9 +237,9 @@ class Replays:
         """What the code of a model's network and criterion reads, and why that cannot be captured, if so."""
         if model.engine not in self._reads:
             reads = Reads(model, {"network": model.network, "criterion": model.criterion})
-            self._reads[model.engine] = reads, reads.described()
+            self._reads[model.engine] = reads, _values_of(reads, model.network)
         reads, first = self._reads[model.engine]
-        now = reads.described()
+        now = _values_of(reads, model.network)
         changed = next((name for name, value in first.items() if now[name] != value), None)
         if reads.sees_model or holds_model(model.network):
             return now, "its network can read the model, which changes"
@@ -318,3 +318,11 @@ def _tensors_of(network: nn.Module) -> list[Tensor]:
 
 def _copied(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _values_of(reads: Reads, network: Any) -> dict[str, Hashable]:
+    """What code of a network reads that no structure has, by name.
+
+    The share of a layer of dropout is nothing in evaluation, but for code that asks for it.
+    """
+    return reads.described() | (lifted(network) if reads.names_attribute("p") else {})

@@ -264,3 +264,26 @@ def test_a_network_that_holds_an_iterator_goes_alone() -> None:
     makers = [lambda number=number: make(number, Iterating) for number in range(2)]
     told = "its network or loss reads an iterator (count), whose place cannot be put back"
     assert reasons_of(makers) == [told] * 2
+
+
+class Unused(nn.Module):
+    """A network with a head that nothing is computed with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.head = nn.Linear(4, 1), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(x.flatten(1))
+        return found
+
+
+class Headed(RegressionModel):
+    def init_model(self) -> None:
+        network = Unused()
+        super().init_model(network, optimizer=optim.Adam(network.parameters(), self.config["lr"]))
+
+
+def test_a_parameter_without_a_gradient_is_named() -> None:
+    makers = [lambda number=number: make(number, Headed) for number in range(2)]
+    assert reasons_of(makers) == ["its parameter head.weight gets no gradient"] * 2

@@ -502,3 +502,31 @@ def test_passes_with_dropout_left_on_are_not_captured(runs: list[str]) -> None:
 
 def test_nothing_is_captured_on_a_cpu() -> None:
     assert not passes.captures(Model())
+
+
+class Asking(nn.Module):
+    """Computes by the share that its layer of dropout drops, in evaluation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout, self.last = nn.Dropout(0.0), nn.Linear(6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(x) * (1 - self.dropout.p)
+        return found
+
+
+class Asked(RegressionModel):
+    def init_model(self) -> None:
+        torch.manual_seed(0)
+        network = Asking()
+        super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.1))
+
+
+def test_what_is_asked_of_a_layer_of_dropout_is_of_the_moment(runs: list[str]) -> None:
+    model = Asked()
+    whole = model.predict(VAL), model.predict(VAL)
+    assert "run" in runs and np.array_equal(*whole)
+    model.network.dropout.p = 0.5
+    with pytest.warns(HelixbandWarning, match=r"its network reads the variable dropout\.p, which changes"):
+        assert np.allclose(model.predict(VAL), whole[0] / 2)

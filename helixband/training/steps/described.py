@@ -69,6 +69,15 @@ def is_model(value: Any) -> bool:
     return isinstance(names, dict) and isinstance(names.get("engine"), Engine)
 
 
+def lifted(network: nn.Module) -> dict[str, Any]:
+    """The values of lifted attributes, by their names in the network."""
+    return {
+        f"{name}.{key}".removeprefix("."): getattr(module, key)
+        for name, module in network.named_modules()
+        for key in LIFTED.get(type(module), ())
+    }
+
+
 def structure(
     network: nn.Module, apart: type[nn.Module] | None = None, known: Known = frozenset()
 ) -> Hashable:
@@ -148,7 +157,8 @@ def described(value: Any, known: Known = frozenset(), of_network: bool = False) 
         of_code = Itself(value) if value.__closure__ else value.__code__
         return of_code, part(value.__defaults__), part(value.__kwdefaults__), part(vars(value))
     if isinstance(value, nn.Module):
-        return structure(value, known=known), tuple(map(part, (*value.parameters(), *value.buffers())))
+        tensors = map(part, (*value.parameters(), *value.buffers()))
+        return structure(value, known=known), tuple(lifted(value).items()), tuple(tensors)
     names = getattr(value, "__dict__", None)
     if isinstance(value, ModuleType):
         names = {name: each for name, each in vars(value).items() if not name.startswith("__")}

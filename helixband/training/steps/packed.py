@@ -23,7 +23,7 @@ from helixband.training.steps.packable import (
     of_iterator,
     shares_no_step,
 )
-from helixband.training.steps.stacked import counts_apart
+from helixband.training.steps.stacked import counts_apart, without_gradient
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.template import Templates
 from helixband.training.steps.trying import (
@@ -33,6 +33,7 @@ from helixband.training.steps.trying import (
     difference,
     left_as_it_was,
     needs_own_step,
+    of_no_gradient,
     own_pass,
 )
 from helixband.training.steps.watch import Watch, watch_of
@@ -116,11 +117,16 @@ class Packed(Eager):
 
     def _is_ready(self, member: Member) -> bool:
         """Whether there is all that the steps of an epoch change: it takes its next step with others."""
-        if member not in self._ready and not needs_own_step(member):
-            self._ready.add(member)
-            if member in self._tried and counts_apart(member.model):  # as of a layer that is trained again
-                self._leave_out(member, COUNTS_APART)
-        return member in self._ready
+        if member in self._ready:
+            return True
+        if needs_own_step(member):
+            if (name := without_gradient(member.model)) is not None:
+                self._leave_out(member, of_no_gradient(name))
+            return False
+        self._ready.add(member)
+        if member in self._tried and counts_apart(member.model):  # as of a layer that is trained again
+            self._leave_out(member, COUNTS_APART)
+        return True
 
     def _changed(self, member: Member) -> str | None:
         """What code of the definition has changed, by which losses are computed, since the epoch began."""

@@ -44,6 +44,10 @@ class Reads:
         self.sees_model = any(is_of_training(each) or id(each) in self._known for each in found)
         """Whether a model, its configuration or its optimizer is among what is read."""
 
+    def names_attribute(self, name: str) -> bool:
+        """Whether the code may read an attribute of this name."""
+        return self._attributes is None or name in self._attributes
+
     def _knows(self, value: Any) -> bool:
         return value is not None and id(value) in self._known
 

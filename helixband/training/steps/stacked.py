@@ -1,6 +1,6 @@
 """The optimizers of several members as one, each with its own hyperparameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,16 +111,23 @@ def trained_names(model: Any) -> list[list[str]]:
     return [[names[id(each)] for each in group["params"] if each.requires_grad] for group in groups]
 
 
-def lacks_state(model: Any) -> bool:
-    """Whether an optimizer has yet to make the state of a parameter, which it does at the first step."""
+def without_state(model: Any) -> Iterator[Tensor]:
+    """The parameters whose state an optimizer has yet to make, as it does when they first get a gradient."""
     kind = KINDS[type(model.optimizer)]
     for group in model.optimizer.param_groups:
         wanted = [*kind.state(group), *(("step",) if kind.counts else ())]
         for parameter in group["params"]:
             state = model.optimizer.state.get(parameter, {})
             if parameter.requires_grad and any(state.get(key) is None for key in wanted):
-                return True
-    return False
+                yield parameter
+
+
+def without_gradient(model: Any) -> str | None:
+    """The name of a parameter that has no state, and got no gradient in a step of the others."""
+    if all(parameter.grad is None for parameter in model.network.parameters()):  # there was no step
+        return None
+    lacking = {id(parameter) for parameter in without_state(model) if parameter.grad is None}
+    return next((name for name, value in model.network.named_parameters() if id(value) in lacking), None)
 
 
 def counts_apart(model: Any) -> bool:

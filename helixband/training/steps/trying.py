@@ -20,7 +20,7 @@ from helixband.training.state import buffers_kept
 from helixband.training.steps.described import LIFTED, described, structure
 from helixband.training.steps.packable import has_library_loss, is_in_16_bits, of_unseen, pads_embedding
 from helixband.training.steps.reads import Reads
-from helixband.training.steps.stacked import lacks_state, trained_names
+from helixband.training.steps.stacked import trained_names, without_state
 
 TOLERANCE = 1e-5
 """How much a number may differ, relative to the largest, or to 1 if that is smaller."""
@@ -118,10 +118,15 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         parameters = [model.network.get_parameter(name) for name in names]
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         if None in gradients:
-            return f"its parameter {names[gradients.index(None)]} gets no gradient"
+            return of_no_gradient(names[gradients.index(None)])
         buffers = {name: value.detach().clone() for name, value in model.network.named_buffers()}
     flat = torch.cat([each.reshape(-1) for each in gradients])
     return Found(loss.detach(), y_pred, buffers, flat, configuration, moves)
+
+
+def of_no_gradient(name: str) -> str:
+    """That a parameter is not trained, in words."""
+    return f"its parameter {name} gets no gradient"
 
 
 class _Calls(TorchFunctionMode):
@@ -235,6 +240,6 @@ def choose_convolution(template: Any, compute: Callable[[], Any]) -> None:
 def needs_own_step(member: Member) -> bool:
     """Whether the next step has to be the member's own, in which layers, optimizer or averages get state."""
     model, average = member.model, member.model.engine.average
-    if any(map(is_lazy, model.network.parameters())) or lacks_state(model):
+    if any(map(is_lazy, model.network.parameters())) or any(True for _ in without_state(model)):
         return True
     return average is not None and average.by_step and not average.begun
