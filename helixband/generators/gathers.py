@@ -25,7 +25,7 @@ class Gather(Protocol):
     """How the batches of a generator are gathered."""
 
     data: Any
-    """The arrays and tensors from which `take` gathers, nested; they stay as they are."""
+    """The arrays and tensors from which `take` gathers, nested, the same at each call."""
 
     rows: int
     """The examples of a batch."""

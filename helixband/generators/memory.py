@@ -58,8 +58,9 @@ def lots_of(
 def gather_of(
     generator: BatchGenerator, base: type[BatchGenerator], drawing: Drawing, x: Any, y: Any
 ) -> Gather | None:
-    """How data in memory are gathered; None where a class derived from `base` iterates otherwise."""
-    if not _iterates_as(generator, base):
+    """How data in memory are gathered; None where a class derived from `base` iterates otherwise, or does
+    something of its own as an epoch begins, as changing the data."""
+    if not (_iterates_as(generator, base) and _begins_as_ours(generator)):
         return None
 
     def order(seed: int, epoch: int) -> Indexes | None:
@@ -74,6 +75,12 @@ def _iterates_as(generator: BatchGenerator, base: type[BatchGenerator]) -> bool:
     kind = type(generator)
     own = kind.__iter__, kind.batches, kind.stream, kind._batches
     return own == (BatchGenerator.__iter__, BatchGenerator.batches, BatchGenerator.stream, base._batches)
+
+
+def _begins_as_ours(generator: BatchGenerator) -> bool:
+    """Whether an epoch begins with no code of a class that is derived from ours."""
+    kind, names = type(generator), ("set_epoch", "_next_epoch", "_rng")
+    return all(getattr(kind, name) is getattr(BatchGenerator, name) for name in names)
 
 
 def slices_of(x: Any, y: Any, rows: int, step: int, start: int = 0) -> Iterator[tuple[Any, Any]]:

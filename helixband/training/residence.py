@@ -1,9 +1,13 @@
 """Data that stay on a device: placed once a process, and shared by all trainings that read them."""
 
+import os
 import weakref
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from mmap import mmap
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,22 +22,44 @@ SHARE = 0.5
 """Data take this much of a device's free memory at most: a training needs the rest."""
 
 CHUNK_BYTES = 64 << 20
-"""Memory-mapped data are copied in pieces of so many bytes."""
+"""Memory-mapped data are copied, and data are checked for changes, in pieces of so many bytes."""
+
+THREADS = 8
+"""At most so many pieces are checked at once."""
+
+
+class Placed(NamedTuple):
+    """The copy of an array or tensor on a device."""
+
+    held: weakref.ref[Any]
+    copy: Tensor
+    mark: Hashable
+    """Of the array or tensor as it was copied, see `_mark`."""
 
 
 class Residence:
-    """The arrays and tensors that are on devices. Each is there once, as long as it is on the host."""
+    """The arrays and tensors that are on devices. Each is there once, as long as it is on the host.
+
+    What changes in place on the host is seen at the next epoch that begins, by its bytes, of which a core of
+    a CPU checks some 4 GB in a second. Read-only arrays, such as those of files mapped for reading, are taken
+    to stay as they are; of a tensor on a GPU, changes are seen as torch counts them.
+    """
 
     def __init__(self) -> None:
-        self._placed: dict[tuple[int, torch.device], tuple[weakref.ref[Any], Tensor]] = {}
+        self._placed: dict[tuple[int, torch.device], Placed] = {}
 
     def place(self, leaf: Any, device: torch.device) -> Tensor:
-        """The copy of an array or tensor on a device, which nobody may change; made where there is none."""
-        key = id(leaf), device
-        if key not in self._placed:
+        """The copy of an array or tensor on a device, which nobody may change, as the host has it now."""
+        key, mark = (id(leaf), device), _mark(leaf)
+        placed = self._placed.get(key)
+        if placed is None:
             held = weakref.ref(leaf, lambda _: self._placed.pop(key, None))
-            self._placed[key] = held, _copied(leaf, device)
-        return self._placed[key][1]
+            placed = Placed(held, _copied(leaf, device), mark)
+        elif placed.mark != mark:
+            placed.copy.copy_(as_tensor(leaf))  # in place, as there may be no room for another
+            placed = placed._replace(mark=mark)
+        self._placed[key] = placed
+        return placed.copy
 
     def fits(self, gather: Gather, device: torch.device, free: float) -> bool:
         """Whether data are on a device, or have room in so many free bytes of it."""
@@ -45,7 +71,8 @@ class Residence:
     ) -> Iterator[Fed]:
         """The batches of a generator's next epoch, or of its stream from a place on, as it yields them.
 
-        The iteration begins at once: trials that are trained together share a generator.
+        The iteration begins at once: trials that are trained together share a generator. What was changed in
+        place before is in all of its batches.
         """
         data = map_leaves(lambda leaf: self.place(leaf, device), gather.data)
         orders = (
@@ -130,6 +157,36 @@ def _stream(generator: BatchGenerator, gather: Gather, place: tuple[int, int]) -
     while True:
         yield from gather.order(seed, epoch, first)
         epoch, first = epoch + 1, 0
+
+
+def _mark(leaf: Any) -> Hashable:
+    """What is another as soon as an array or tensor is changed in place; None where nobody can change it."""
+    if isinstance(leaf, Tensor) and leaf.device.type != "cpu":
+        return leaf._version
+    if not (isinstance(leaf, Tensor) or _is_writable(leaf)):
+        return None
+    rows = max(1, CHUNK_BYTES // max(1, leaf[:1].nbytes)) if leaf.ndim else 1
+    parts = [leaf[first : first + rows] for first in range(0, len(leaf), rows)] if leaf.ndim else [leaf]
+    if len(parts) == 1:
+        return _sum(parts[0])
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        return tuple(pool.map(_sum, parts))
+
+
+def _sum(part: Any) -> int:
+    """The checksum of the bytes of an array, or a tensor on the CPU."""
+    if isinstance(part, Tensor):
+        part = part.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return zlib.crc32(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+
+
+def _is_writable(array: Any) -> bool:
+    """Whether an array, or what it is a view of, can be written to."""
+    while isinstance(array, np.ndarray | memoryview):
+        if isinstance(array, np.ndarray) and array.flags.writeable:
+            return True
+        array = array.obj if isinstance(array, memoryview) else array.base
+    return not (array is None or isinstance(array, bytes | mmap))
 
 
 def _cut(nested: Any, rows: slice) -> Any:

@@ -1,5 +1,6 @@
 """Batches that are gathered on a device are those that a generator yields."""
 
+import mmap
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,68 @@ def test_a_training_on_a_device_has_the_order_of_one_on_the_host(monkeypatch: py
         lambda generator, gather, _, *how: batches(generator, gather, CPU, *how),
     )
     assert numbers(torch.device("cuda")) == on_host
+
+
+CHANGES = {
+    "an array": lambda x, y: np.multiply(y, 3, out=y),
+    "one value": lambda x, y: x.__setitem__((6, 2), -1.0),
+    "signs": lambda x, y: np.negative(x, out=x),
+    "order": lambda x, y: x.__setitem__(slice(None), x[::-1].copy()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("as_data", [lambda array: array, torch.from_numpy, np.transpose])
+def test_data_that_change_in_place_are_read_as_they_are_in_the_next_epoch(change: str, as_data: Any) -> None:
+    x, y, held = X.astype(np.float32), Y.copy(), Residence()
+    generator = MatrixBatchGenerator(as_data(x if as_data is not np.transpose else x.T.copy()), as_data(y), 3)
+    gather = generator.gather()
+    assert gather is not None
+    x, y = (np.asarray(leaf) for leaf in (generator.X, generator.Y))
+    for _ in range(3):
+        generator.set_epoch(7, 0)
+        expected = of_plain_path(generator)
+        generator.set_epoch(7, 0)
+        batches = held.batches(generator, gather, CPU, None, keeps=True)
+        assert_equal([(each.x, each.y, each.kept) for each in batches], expected)
+        CHANGES[change](x, y)
+    assert len(held._placed) == 2
+
+
+def test_a_change_is_seen_in_each_piece_that_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residence, "CHUNK_BYTES", 16)
+    array, held = np.zeros((7, 3), np.float32), Residence()
+    copy = held.place(array, CPU)
+    for row in range(7):
+        array[row] = row + 1
+        assert held.place(array, CPU) is copy
+        assert copy.tolist() == array.tolist()
+
+
+def test_a_view_that_is_read_only_changes_with_what_it_is_a_view_of() -> None:
+    array, held = np.zeros((7, 3), np.float32), Residence()
+    view = array[2:]
+    view.flags.writeable = False
+    held.place(view, CPU)
+    array[:] = 1.0
+    assert held.place(view, CPU).tolist() == [[1.0] * 3] * 5
+
+
+def test_files_that_are_mapped_for_reading_are_not_read_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", X)
+    for mode, is_checked in (("r", False), ("r+", True)):
+        mapped = np.load(tmp_path / "a.npy", mmap_mode=mode)
+        assert (residence._mark(mapped) is not None) is is_checked
+        assert (residence._mark(mapped[2:]) is not None) is is_checked
+    with open(tmp_path / "a.npy", "rb") as file:
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    assert residence._mark(np.frombuffer(whole, np.uint8)[2:]) is None
+
+
+def test_a_class_with_code_of_its_own_as_an_epoch_begins_is_not_gathered() -> None:
+    class Noisy(MatrixBatchGenerator):
+        def set_epoch(self, seed: int, epoch: int) -> None:
+            super().set_epoch(seed, epoch)
+            self.Y[:] = epoch
+
+    assert Noisy(X, Y.copy(), 3).gather() is None
