@@ -15,6 +15,7 @@ from torch import Tensor
 
 from helixband import metrics
 from helixband.metrics.classes import ROUNDING, labels_and_probabilities, labels_and_scores
+from helixband.training.feed import pinned_to
 from helixband.training.meters import MetricMeter, Metrics, MetricsOfBatches, alike, stacked
 
 Labels = NDArray[Any]
@@ -142,9 +143,7 @@ def label_accuracy_on_device(y_true: Labels, y_pred: Tensor) -> Tensor | None:
 
 
 def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on a device, for which nothing waits."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return pinned_to(torch.from_numpy(np.ascontiguousarray(array)), device)
 
 
 def _sizes(shape: Sequence[int]) -> tuple[int, ...]:

@@ -67,6 +67,11 @@ def to_device(nested: Any, device: torch.device) -> Any:
     return as_tensor(nested).to(device, non_blocking=True, copy=True)
 
 
+def pinned_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device, for which neither the host nor the device waits."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def kept(nested: Any) -> Any:
     """A copy on the host, for later: a generator may use its arrays again for the next batch."""
     if is_nested(nested):

@@ -16,7 +16,7 @@ from torch import Tensor
 from helixband.generators.base import BatchGenerator
 from helixband.generators.gathers import Gather
 from helixband.nested import leaves, length, map_leaves
-from helixband.training.feed import Fed, Place, Split, as_tensor, for_training, to_device
+from helixband.training.feed import Fed, Place, Split, as_tensor, for_training, pinned_to, to_device
 
 SHARE = 0.5
 """Data take this much of a device's free memory at most: a training needs the rest."""
@@ -125,7 +125,10 @@ def copied_ahead(batches: Iterable[Fed], device: torch.device) -> Iterator[Fed]:
     done: torch.cuda.Event | None = None
     for batch in batches:
         with torch.cuda.stream(copies):
-            x, y = (map_leaves(lambda leaf: sent(leaf, device), part) for part in (batch.x, batch.y))
+            x, y = (
+                map_leaves(lambda leaf: pinned_to(as_tensor(leaf), device), part)
+                for part in (batch.x, batch.y)
+            )
             next_done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             next_done.record(copies)
         if before is not None and done is not None:
@@ -133,12 +136,6 @@ def copied_ahead(batches: Iterable[Fed], device: torch.device) -> Iterator[Fed]:
         before, done = Fed(x, y, None, batch.kept, is_there=True), next_done
     if before is not None and done is not None:
         yield _arrived(before, done)
-
-
-def sent(leaf: Any, device: torch.device) -> Tensor:
-    """An array or tensor on a device, for which neither the host nor the device waits."""
-    tensor = as_tensor(leaf)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _arrived(batch: Fed, done: torch.cuda.Event) -> Fed:

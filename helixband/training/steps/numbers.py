@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from helixband.randomness import derive_seed
+from helixband.training.feed import pinned_to
 from helixband.training.member import Member
-from helixband.training.residence import sent
 from helixband.training.schedules import Schedule
 from helixband.training.steps import masks
 from helixband.training.steps.stacked import StackedOptimizer
@@ -110,8 +110,8 @@ class Read:
         records = [(model.engine.record, model.engine.update.pending) for model in self._models]
         steps = np.array([record.steps + (pending << 40) for record, pending in records])
         keys = masks.keys(self._seeds, steps + np.arange(1 - count, 1)[:, None], shares)
-        sent_table = sent(torch.from_numpy(table).to(like.dtype), like.device)
-        return Numbers(tuple(found), sent_table, sent(torch.from_numpy(keys), like.device))
+        sent_table = pinned_to(torch.from_numpy(table).to(like.dtype), like.device)
+        return Numbers(tuple(found), sent_table, pinned_to(torch.from_numpy(keys), like.device))
 
 
 def _keep(layer: int) -> str:
