@@ -42,7 +42,7 @@ def test_each_of_several_packs_of_one_kind_is_captured_once(
 
     monkeypatch.setattr(Block, "__init__", init)
     stepper = Captured()
-    fit([make(n, kind, y=y, epochs=6, smoothing=0.01 * n) for n in (1, 2, 3)], stepper)
+    fit([make(n, kind, y=y, epochs=2 + 4 * (n > 1), smoothing=0.01 * n) for n in (1, 2, 3)], stepper)
     assert len(made) == 3
     del stepper
     gc.collect()

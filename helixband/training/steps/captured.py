@@ -46,7 +46,8 @@ class Captured(Packed):
         self._takes_one = takes_one
         self._tell_uncaptured = tell_uncaptured
         self.uncaptured: WeakKeyDictionary[Member, str] = WeakKeyDictionary()
-        self._blocks: dict[Pack, dict[Hashable, Block]] = {}
+        self._blocks: dict[Pack, dict[tuple[Hashable, ...], Block]] = {}
+        """Those of each pack, by what they are for: the shapes of batches and the criterion come first."""
         self._at_first: WeakKeyDictionary[Member, Mapping[str, Hashable]] = WeakKeyDictionary()
         """The variables that the networks of members read, as they are at the beginning of an epoch."""
         self._epochs: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
@@ -292,9 +293,11 @@ class Captured(Packed):
 
     def _made(self, members: list[Member]) -> Pack:
         kind = self._keys.of(members[0]), len(members)
-        pack = next((pack for pack, each in self._idle.items() if each == kind), None)
-        if pack is None or not self._at_once(members):
+        packs = [pack for pack, each in self._idle.items() if each == kind]
+        if not packs or not self._at_once(members):
             return super()._made(members)
+        criterion = self._criteria[members[0]]
+        pack = max(packs, key=lambda pack: any(kind[1] == criterion for kind in self._blocks[pack]))
         del self._idle[pack]
         pack.open(members)
         return pack
