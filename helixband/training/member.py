@@ -41,7 +41,7 @@ from helixband.training.keeper import Keeper
 from helixband.training.meters import LabelCheck, Loss, LossMeter, MetricMeter
 from helixband.training.objects import is_stateful
 from helixband.training.parts.average import renew_batch_norm
-from helixband.training.residence import fed
+from helixband.training.residence import fed, may_change_data
 from helixband.training.result import joined
 from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
 from helixband.training.turns import Turn
@@ -189,7 +189,10 @@ class Member:
             metrics = self.metrics() if self.metrics is not None else None
             keeps = metrics is not None or self._new_labels is not None
             how = self.limit, split_of(self.model), self._place, keeps
-            batches = for_training(self.train, *how) if waits else fed(self.train, self.model.device, *how)
+            stays = not may_change_data(type(self.model))
+            batches = (
+                for_training(self.train, *how) if waits else fed(self.train, self.model.device, *how, stays)
+            )
             losses = LossMeter(looks=not skips, skips=skips, waits=waits)
             self._epoch = _Epoch(batches, metrics, self._new_labels, losses, draws=self.is_read_by_code)
 

@@ -17,6 +17,7 @@ from helixband.generators.base import BatchGenerator
 from helixband.generators.gathers import Gather
 from helixband.nested import leaves, length, map_leaves
 from helixband.training.feed import Fed, Place, Split, as_tensor, for_training, pinned_to, to_device
+from helixband.training.objects import is_known_code
 
 SHARE = 0.5
 """Data take this much of a device's free memory at most: a training needs the rest."""
@@ -48,10 +49,16 @@ class Residence:
     def __init__(self) -> None:
         self._placed: dict[tuple[int, torch.device], Placed] = {}
 
-    def place(self, leaf: Any, device: torch.device) -> Tensor:
-        """The copy of an array or tensor on a device, which nobody may change, as the host has it now."""
-        key, mark = (id(leaf), device), _mark(leaf)
+    def place(self, leaf: Any, device: torch.device, stays: bool = False) -> Tensor:
+        """The copy of an array or tensor on a device, which nobody may change, as the host has it now.
+
+        One that `stays` as it is on the host is not looked at again.
+        """
+        key = id(leaf), device
         placed = self._placed.get(key)
+        if placed is not None and stays:
+            return placed.copy
+        mark = None if stays else _mark(leaf)
         if placed is None:
             held = weakref.ref(leaf, lambda _: self._placed.pop(key, None))
             placed = Placed(held, _copied(leaf, device), mark)
@@ -67,14 +74,20 @@ class Residence:
         return sum(int(leaf.nbytes) for leaf in missing) <= SHARE * free
 
     def batches(
-        self, generator: BatchGenerator, gather: Gather, device: torch.device, place: Place, keeps: bool
+        self,
+        generator: BatchGenerator,
+        gather: Gather,
+        device: torch.device,
+        place: Place,
+        keeps: bool,
+        stays: bool = False,
     ) -> Iterator[Fed]:
         """The batches of a generator's next epoch, or of its stream from a place on, as it yields them.
 
         The iteration begins at once: trials that are trained together share a generator. What was changed in
-        place before is in all of its batches.
+        place before is in all of its batches, unless data are said to stay as they are.
         """
-        data = map_leaves(lambda leaf: self.place(leaf, device), gather.data)
+        data = map_leaves(lambda leaf: self.place(leaf, device, stays), gather.data)
         orders = (
             gather.order(*generator._next_epoch()) if place is None else _stream(generator, gather, place)
         )
@@ -95,17 +108,29 @@ RESIDENCE = Residence()
 """That of this process."""
 
 
+def may_change_data(kind: type[Any]) -> bool:
+    """Whether a class of models has methods of a definition's besides `init_model`, which may change data."""
+    own = (vars(each) for each in kind.__mro__ if not is_known_code(each))
+    return any(callable(value) and name != "init_model" for names in own for name, value in names.items())
+
+
 def fed(
-    generator: Any, device: torch.device, limit: int | None, split: Split | None, place: Place, keeps: bool
+    generator: Any,
+    device: torch.device,
+    limit: int | None,
+    split: Split | None,
+    place: Place,
+    keeps: bool,
+    stays: bool = False,
 ) -> Iterator[Fed]:
     """As `feed.for_training`, the same batches; on a GPU those of our generators come to it as it suits.
 
-    Data for which half the free memory is enough stay there, and batches are gathered there. Of other data,
-    each batch is copied while the step before is computed.
+    Data for which half the free memory is enough are kept there, and batches are gathered there. Of other
+    data, each batch is copied while the step before is computed. `stays`: nobody changes the data.
     """
     is_ours = isinstance(generator, BatchGenerator) and generator.labelled and split is None
     if device.type != "cpu" and is_ours and (gather := _resident(generator, device)) is not None:
-        return islice(RESIDENCE.batches(generator, gather, device, place, keeps), limit)
+        return islice(RESIDENCE.batches(generator, gather, device, place, keeps, stays), limit)
     # Only now, as an iteration of a generator takes its next epoch.
     batches = for_training(generator, limit, split, place, keeps)
     return copied_ahead(batches, device) if device.type == "cuda" and is_ours else batches

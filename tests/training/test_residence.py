@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from base_model import RegressionModel
 from batch_generator import (
     FastaBatchGenerator,
     H5pyBatchGenerator,
@@ -290,3 +291,32 @@ def test_a_class_with_code_of_its_own_as_an_epoch_begins_is_not_gathered() -> No
             self.Y[:] = epoch
 
     assert Noisy(X, Y.copy(), 3).gather() is None
+
+
+class Quiet(RegressionModel):
+    def init_model(self) -> None:
+        network = torch.nn.Linear(3, 1)
+        super().init_model(network, optimizer=torch.optim.SGD(network.parameters(), 0.1))
+
+
+class Measured(Quiet):
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+        return {}
+
+
+def test_data_are_looked_at_again_only_for_models_with_methods_that_may_change_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[Any] = []
+    monkeypatch.setattr(residence, "_mark", lambda leaf: looks.append(leaf) or len(looks))
+    assert [residence.may_change_data(kind) for kind in (RegressionModel, Quiet, Measured)] == [
+        False,
+        False,
+        True,
+    ]
+    array, held = np.zeros((7, 3), np.float32), Residence()
+    first = held.place(array, CPU, stays=True)
+    assert held.place(array, CPU, stays=True) is first and not looks
+    array[:] = 1.0
+    assert held.place(array, CPU) is first and len(looks) == 1
+    assert first.tolist() == array.tolist()
