@@ -287,3 +287,23 @@ class Headed(RegressionModel):
 def test_a_parameter_without_a_gradient_is_named() -> None:
     makers = [lambda number=number: make(number, Headed) for number in range(2)]
     assert reasons_of(makers) == ["its parameter head.weight gets no gradient"] * 2
+
+
+class Steep(RegressionModel):
+    """Tells how large the gradients of the last step of an epoch were."""
+
+    def init_model(self) -> None:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+        super().init_model(network, optimizer=optim.Adam(network.parameters(), self.config["lr"]))
+
+    def eval_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+        return {"steepness": steepness(self.network)}
+
+
+def steepness(network: nn.Module) -> float:
+    return sum(float(each.grad.abs().sum()) for each in network.parameters() if each.grad is not None)
+
+
+def test_models_that_read_gradients_go_alone() -> None:
+    makers = [lambda number=number: make(number, Steep) for number in range(2)]
+    assert reasons_of(makers) == ["code of Steep reads gradients, by .grad"] * 2

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Hashable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -15,11 +16,14 @@ from helixband.training.optimizers import Optimizers
 from helixband.training.schedules import Schedule
 from helixband.training.state import MODEL
 from helixband.training.steps.described import LIFTED, described, is_of_training, structure
+from helixband.training.steps.reached import Reached
 from helixband.training.steps.updates import KINDS
 
 ONE_BY_ONE = ("train_step", "forward", "on_before_step")
 """Methods that are called for one model; a definition that has one of its own is trained alone."""
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+_READ_GRADIENTS: WeakKeyDictionary[type[Any], bool] = WeakKeyDictionary()
+"""What `reads_gradients` has found of classes."""
 
 
 def cannot_pack(member: Member, takes_one: bool) -> str | None:
@@ -59,6 +63,8 @@ def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
         for name in ONE_BY_ONE
         if engine.has_own(name) or name in vars(model)
     )
+    if reads_gradients(type(model)):
+        yield f"code of {kind} reads gradients, by .grad"
     yield from _of_optimizer(model)
     if isinstance(model.criterion, nn.Module) and any(True for _ in model.criterion.parameters()):
         yield "its criterion has parameters"
@@ -93,6 +99,13 @@ def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
         yield "accumulate with nan='skip'"
     if engine.shared is not None:
         yield "its steps are taken by several processes"
+
+
+def reads_gradients(kind: type[Any]) -> bool:
+    """Whether code of a class of models reads gradients: packs leave none in parameters after a step."""
+    if kind not in _READ_GRADIENTS:
+        _READ_GRADIENTS[kind] = "grad" in Reached([kind]).names
+    return _READ_GRADIENTS[kind]
 
 
 def of_iterator(kind: str) -> str:
