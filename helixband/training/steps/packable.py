@@ -1,7 +1,9 @@
 """Which members can take their steps together, and with whom."""
 
+import dis
 import itertools
 from collections.abc import Hashable, Iterator
+from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,12 +13,12 @@ from torch.nn.parameter import is_lazy
 from helixband.training import precision
 from helixband.training.losses import is_standard
 from helixband.training.member import Member
-from helixband.training.objects import is_opaque, walk
+from helixband.training.objects import is_known_code, is_opaque, walk
 from helixband.training.optimizers import Optimizers
 from helixband.training.schedules import Schedule
 from helixband.training.state import MODEL
 from helixband.training.steps.described import LIFTED, described, is_of_training, structure
-from helixband.training.steps.reached import Reached
+from helixband.training.steps.reached import names_in
 from helixband.training.steps.updates import KINDS
 
 ONE_BY_ONE = ("train_step", "forward", "on_before_step")
@@ -102,10 +104,36 @@ def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
 
 
 def reads_gradients(kind: type[Any]) -> bool:
-    """Whether code of a class of models reads gradients: packs leave none in parameters after a step."""
+    """Whether code of a class of models reads gradients: packs leave none in parameters after a step.
+
+    It is found by the name in its methods, and in the functions that these have by name.
+    """
     if kind not in _READ_GRADIENTS:
-        _READ_GRADIENTS[kind] = "grad" in Reached([kind]).names
+        _READ_GRADIENTS[kind] = any(_reads_gradient(each.__code__) for each in _code_of(kind))
     return _READ_GRADIENTS[kind]
+
+
+def _reads_gradient(code: CodeType) -> bool:
+    """Whether the code of a function has `.grad`, but for torch.autograd.grad."""
+    before = None
+    for each in dis.get_instructions(code):
+        if each.argval == "grad" and each.opname in ("LOAD_ATTR", "LOAD_METHOD") and before != "autograd":
+            return True
+        before = each.argval if each.opname.startswith("LOAD") else before
+    return any(isinstance(each, CodeType) and _reads_gradient(each) for each in code.co_consts)
+
+
+def _code_of(kind: type[Any]) -> Iterator[FunctionType]:
+    """The methods of a class that are a definition's, and the functions that they have by name."""
+    own = (vars(each).values() for each in kind.__mro__ if not is_known_code(each))
+    waiting, seen = list(itertools.chain.from_iterable(own)), set[int]()
+    while waiting:
+        value = waiting.pop()
+        value = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if isinstance(value, FunctionType) and id(value) not in seen and not is_known_code(value):
+            seen.add(id(value))
+            yield value
+            waiting += map(value.__globals__.get, names_in(value.__code__).variables)
 
 
 def of_iterator(kind: str) -> str:

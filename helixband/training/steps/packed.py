@@ -72,6 +72,8 @@ class Packed(Eager):
         """The structures whose losses are computed member by member, and why."""
         self._told_apart: set[str] = set()
         self._ready: WeakSet[Member] = WeakSet()
+        self._first: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
+        """The steps that a member had as the first of an epoch was found to be its own."""
         self._packs: list[Pack] = []
         self._begun: dict[Member, Any] = {}
         """The members whose step under way has begun, with the labels that they were given for it."""
@@ -87,6 +89,7 @@ class Packed(Eager):
 
     def leave(self, member: Member) -> None:
         self._ready.discard(member)
+        self._first.pop(member, None)
         self._watches.pop(member, None)
         self._close([member])
         super().leave(member)
@@ -120,7 +123,9 @@ class Packed(Eager):
         if member in self._ready:
             return True
         if needs_own_step(member):
-            if (name := without_gradient(member.model)) is not None:
+            steps = member.model.engine.record.steps
+            is_taken = steps > self._first.setdefault(member, steps)
+            if is_taken and (name := without_gradient(member.model)) is not None:
                 self._leave_out(member, of_no_gradient(name))
             return False
         self._ready.add(member)
