@@ -7,6 +7,7 @@ import io
 import math
 import os
 import sys
+import weakref
 from array import array
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -267,7 +268,11 @@ class ReadingNetwork(Function):
 
 READING = Reading()
 LOG = io.StringIO()
+WEAKLY = weakref.ref(READING)
+GET = {"scale": 2.0}.get
 UNSEEN = {
+    "a weak reference": lambda x: WEAKLY()(x),  # type: ignore[misc]
+    "a method of a dict": lambda x: x * GET("scale"),
     "globals": lambda x: x * globals()["HELD"][0],
     "open": read_file,
     "numpy.load": lambda x: x * np.load("scale.npy"),

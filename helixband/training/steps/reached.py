@@ -5,8 +5,10 @@ import functools
 import importlib.util
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import (
+    BuiltinFunctionType,
     CellType,
     CodeType,
     FunctionType,
@@ -131,6 +133,11 @@ class Reached:
             self._found += filter(None, (value.fget, value.fset))
         elif isinstance(value, set | frozenset):
             self._found += value
+        elif isinstance(value, weakref.ref):
+            self._reach("a weak reference")
+        elif isinstance(value, BuiltinFunctionType):
+            if not isinstance(value.__self__, ModuleType | type | None):
+                self._reach(f"a method of a {type(value.__self__).__name__}")
         elif not is_model(value):  # whose methods call each other for much else
             self._enter_class(type(value))
             if isinstance(value, functools._lru_cache_wrapper):
