@@ -323,6 +323,11 @@ def _copied(leaf: Any) -> Any:
 def _values_of(reads: Reads, network: Any) -> dict[str, Hashable]:
     """What code of a network reads that no structure has, by name.
 
-    The share of a layer of dropout is nothing in evaluation, but for code that asks for it.
+    A lifted attribute, such as the share of a layer of dropout, is nothing in evaluation but for such code.
     """
-    return reads.described() | (lifted(network) if reads.names_attribute("p") else {})
+    asked = {
+        name: value
+        for name, value in lifted(network).items()
+        if reads.names_attribute(name.rpartition(".")[2])
+    }
+    return reads.described() | asked

@@ -1,9 +1,8 @@
 """Which members can take their steps together, and with whom."""
 
-import dis
 import itertools
 from collections.abc import Hashable, Iterator
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -106,21 +105,13 @@ def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
 def reads_gradients(kind: type[Any]) -> bool:
     """Whether code of a class of models reads gradients: packs leave none in parameters after a step.
 
-    It is found by the name in its methods, and in the functions that these have by name.
+    It is found by the name in its methods, and in the functions that these have by name; that of
+    torch.autograd.grad is another one.
     """
     if kind not in _READ_GRADIENTS:
-        _READ_GRADIENTS[kind] = any(_reads_gradient(each.__code__) for each in _code_of(kind))
+        accesses = itertools.chain.from_iterable(names_in(each.__code__).accesses for each in _code_of(kind))
+        _READ_GRADIENTS[kind] = any(name == "grad" and of != "autograd" for of, name in accesses)
     return _READ_GRADIENTS[kind]
-
-
-def _reads_gradient(code: CodeType) -> bool:
-    """Whether the code of a function has `.grad`, but for torch.autograd.grad."""
-    before = None
-    for each in dis.get_instructions(code):
-        if each.argval == "grad" and each.opname in ("LOAD_ATTR", "LOAD_METHOD") and before != "autograd":
-            return True
-        before = each.argval if each.opname.startswith("LOAD") else before
-    return any(isinstance(each, CodeType) and _reads_gradient(each) for each in code.co_consts)
 
 
 def _code_of(kind: type[Any]) -> Iterator[FunctionType]:

@@ -76,9 +76,15 @@ class Names(NamedTuple):
     """Of variables of its module, or of Python."""
     imports: frozenset[str]
     """Of modules that it imports as it is called."""
-    attributes: frozenset[str]
+    accesses: frozenset[tuple[str | None, str]]
+    """Of attributes, each with the name of what it is got of, where that is told."""
     looked_into: frozenset[str]
     """Of variables of whose value it may get any attribute."""
+
+    @property
+    def attributes(self) -> frozenset[str]:
+        """Of attributes alone."""
+        return frozenset(name for _, name in self.accesses)
 
 
 class Reached:
@@ -261,8 +267,8 @@ def is_code(value: Any) -> bool:
 @functools.lru_cache(maxsize=1024)
 def names_in(code: CodeType) -> Names:
     """The names in the code of a function."""
-    variables, imports, attributes, looked_into = set[str](), set[str](), set[str](), set[str]()
-    before: str | None = None
+    variables, imports, looked_into = set[str](), set[str](), set[str]()
+    accesses, before = set[tuple[str | None, str]](), None
     for each in dis.get_instructions(code):
         name, kind = each.argval, each.opname
         if kind in ("PUSH_NULL", "EXTENDED_ARG", "PRECALL"):
@@ -272,7 +278,7 @@ def names_in(code: CodeType) -> Names:
         elif kind == "IMPORT_NAME":
             imports.add(name)
         elif kind in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"):
-            attributes.add(name)
+            accesses.add((before, name))
             if name == "__dict__" and before is not None:
                 looked_into.add(before)
         is_load = kind.startswith("LOAD") and isinstance(name, str)
@@ -284,9 +290,9 @@ def names_in(code: CodeType) -> Names:
             within = names_in(constant)
             variables |= within.variables
             imports |= within.imports
-            attributes |= within.attributes
+            accesses |= within.accesses
             looked_into |= within.looked_into
-    return Names(*map(frozenset, (variables, imports, attributes, looked_into)))
+    return Names(frozenset(variables), frozenset(imports), frozenset(accesses), frozenset(looked_into))
 
 
 def _outside() -> dict[int, str]:
