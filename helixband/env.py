@@ -171,7 +171,10 @@ def without_credentials(text: str) -> str:
 
 def credential_in(text: str) -> str | None:
     """The variable of a credential whose value is in a text, or None."""
-    return next((name for name, value in _credentials().items() if value.search(text)), None)
+    for name, value in _credentials().items():
+        if value.search(text):
+            return name
+    return None
 
 
 @functools.lru_cache(maxsize=1 << 10)

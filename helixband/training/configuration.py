@@ -143,8 +143,13 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
     Raises `DefinitionError` naming the key of a value that JSON does not hold exactly: NaN, infinity, an Enum
     (of strings or integers too), an object of a class of one's own.
     """
+    return _to_json(value, (where,))
+
+
+def _to_json(value: Any, path: tuple[Any, ...]) -> Any:
+    """The same, of a value in it at a path: its text is made where it is told, as a search converts many."""
     if type(value) is str and (variable := credential_in(value)) is not None:
-        raise _not_to_be_stored(where, variable)
+        raise _not_to_be_stored(_where(path), variable)
     # The very types: a subclass, as an Enum of strings is one, would come back as another value.
     if type(value) in _EXACT or (type(value) is float and math.isfinite(value)):
         return value
@@ -153,28 +158,34 @@ def to_json(value: Any, where: str = "the configuration") -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if type(key) is str and (variable := credential_in(key)) is not None:
-                raise _not_to_be_stored(f"a key of {where}", variable)
+                raise _not_to_be_stored(f"a key of {_where(path)}", variable)
             if type(key) is not str:
                 raise DefinitionError(
-                    f"{where} has the key {key!r}; keys have to be strings, of type str itself"
+                    f"{_where(path)} has the key {key!r}; keys have to be strings, of type str itself"
                 )
             if is_secret(key, value[key]):
                 raise DefinitionError(
-                    f"{where}[{key!r}] looks like a credential, and configurations are stored: leave it out, "
-                    "and read it in init_model from an environment variable"
+                    f"{_where(path)}[{key!r}] looks like a credential, and configurations are stored: leave "
+                    "it out, and read it in init_model from an environment variable"
                 )
-        return {key: to_json(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {key: _to_json(item, (*path, key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [_to_json(item, (*path, index)) for index, item in enumerate(value)]
     if _is_array(value):
         plain = value.tolist()
         if type(plain) is not type(value):  # a longdouble stays one
-            return to_json(plain, where)
+            return _to_json(plain, path)
     advice = "use finite numbers, strings, booleans, None, lists, dicts or schedules"
     if isinstance(value, Enum):
         advice = f"use its value {value.value!r} or its name {value.name!r}, and look it up in init_model"
     kind = type(value).__name__
-    raise DefinitionError(f"{where} is {in_one_line(value)} ({kind}), which cannot be stored; {advice}")
+    raise DefinitionError(
+        f"{_where(path)} is {in_one_line(value)} ({kind}), which cannot be stored; {advice}"
+    )
+
+
+def _where(path: tuple[Any, ...]) -> str:
+    return str(path[0]) + "".join(f"[{key!r}]" for key in path[1:])
 
 
 def _not_to_be_stored(where: str, variable: str) -> DefinitionError:

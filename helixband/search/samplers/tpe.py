@@ -67,7 +67,7 @@ class HyperoptSpace:
         for label, key in self._calls[own].labels.items():
             values, given = self._values[key], int(genome[_place(label)])
             drawn[label] = values[given if given in values else own]
-        return dict(to_json(self._calls[own].configuration(drawn)))
+        return self._calls[own].configuration(drawn)
 
     def places(self, genome: Genome) -> list[int]:
         """Those of the call's labels, and of the call itself, where there are different ones."""
@@ -95,20 +95,42 @@ class _Call:
         from hyperopt.pyll import as_apply, dfs
 
         graphs = {name: as_apply(value) for name, value in space.items()}
-        self._values = {name: _compiled(graph) for name, graph in graphs.items()}
         found: dict[str, Any] = {}
-        for graph in graphs.values():
+        self._parts = []
+        for name, graph in graphs.items():
+            within = {}
             for node in dfs(graph):
                 if node.name == "hyperopt_param":
                     label, expression = node.arg["label"].obj, node.arg["obj"]
                     _check(label, expression, found.setdefault(label, expression), dfs)
+                    within[label] = expression
+            self._parts.append(_Part(name, _compiled(graph), list(within)))
         self.labels = {label: f"{label}: {node}" for label, node in found.items()}
         """The key of each label's expression: equal keys, equal distributions."""
         self.nodes = {self.labels[label]: node for label, node in found.items()}
 
     def configuration(self, drawn: dict[str, Any]) -> Document:
-        """The dict with these values of its labels."""
-        return {name: value(drawn) for name, value in self._values.items()}
+        """The dict with these values of its labels, as plain JSON values."""
+        return {part.name: part.value(drawn) for part in self._parts}
+
+
+class _Part:
+    """What one name of a space is, by the values of the labels in it.
+
+    Candidates differ in few places, so each value is made once.
+    """
+
+    def __init__(self, name: str, function: Callable[[dict[str, Any]], Any], labels: list[str]) -> None:
+        self.name = name
+        self._function, self._labels = function, labels
+        self._made: dict[tuple[Any, ...], Any] = {}
+
+    def value(self, drawn: dict[str, Any]) -> Any:
+        """As a plain JSON value."""
+        key = tuple([drawn[label] for label in self._labels])
+        if key not in self._made:
+            self._made[key] = to_json({self.name: self._function(drawn)})[self.name]
+        return self._made[key]
 
 
 def _place(label: str) -> int:
