@@ -145,7 +145,7 @@ class Course:
                     "the Trainer ended before the first epoch was over; it had no batch to train on"
                 )
         if record.ended is not Ended.HOPELESS and record.best is not None:
-            self.model.engine.state.use(self.model, record.best, "the best state")
+            self.model.engine.state.use_best(self.model, record.best)
 
     def _is_hopeless(self) -> bool:
         asks = self.model.engine.is_hopeless

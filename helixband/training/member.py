@@ -354,7 +354,7 @@ class Member:
         with self.turn:
             is_over = self.ended in (Ended.EPOCHS, Ended.PATIENCE, Ended.NAN) and self.error is None
             if is_over and self.record.best is not None:
-                self.model.engine.state.use(self.model, self.record.best, "the best state")
+                self.model.engine.state.use_best(self.model, self.record.best)
         self.record.ended = self.ended
 
     def _trouble(self, losses: LossMeter) -> str:

@@ -5,6 +5,7 @@ get the very objects back that they held.
 """
 
 import contextlib
+import copy
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from helixband import randomness
 from helixband.generators.base import BatchGenerator
@@ -85,6 +87,48 @@ class Snapshot:
         else:
             with contextlib.suppress(NotPlain):
                 self._marks.append((name, value, mark(value)))
+
+
+@contextlib.contextmanager
+def modules_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Around what computes by modules: parameters, buffers and extra states are afterwards as before."""
+    within = [module for each in modules for module in each.modules()]
+    held = [
+        (module, name, tensor)
+        for module in within
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]
+    ]
+    extra = [
+        (module, copy.deepcopy(module.get_extra_state()))
+        for module in within
+        if type(module).get_extra_state is not nn.Module.get_extra_state
+    ]
+    with tensors_kept(tensor for _, _, tensor in held if tensor is not None):
+        try:
+            yield
+        finally:
+            for module, name, tensor in held:
+                if getattr(module, name, None) is not tensor:
+                    setattr(module, name, tensor)
+            for module, state in extra:
+                module.set_extra_state(state)
+
+
+@contextlib.contextmanager
+def tensors_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Around what may change tensors in place: their values are afterwards as before."""
+    distinct = {id(each): each for each in tensors if _can_be_put(each)}.values()
+    before = [(each, each.detach().clone()) for each in distinct]
+    try:
+        yield
+    finally:
+        for each, value in before:
+            if not torch.equal(each, value):  # one that is expanded, or maps a file, cannot be written to
+                each.data.copy_(value)  # of which a backward pass under way takes no notice
+
+
+def _can_be_put(tensor: Tensor) -> bool:
+    return not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_inference()
 
 
 def of_the_definition(room: int | None = None) -> Snapshot:

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -19,6 +18,7 @@ from helixband.training.constants import Constants
 from helixband.training.holdings import Holdings, Look, Opaque, look, put, unchanged
 from helixband.training.objects import is_stateful, walk
 from helixband.training.settings import can_be_left, differences, settings_of
+from helixband.training.snapshot import modules_kept, tensors_kept
 from helixband.training.stored import (
     capture_parts,
     copied,
@@ -156,6 +156,19 @@ class ModelState:
         put(self.roots(model), content.get("plain", {}), where)
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
+    def use_best(self, model: Any, content: Mapping[str, Any]) -> None:
+        """As `use`, of the best state of a training that is over.
+
+        Raises `DefinitionError` where the model has changed since, so that it does not take it.
+        """
+        try:
+            self.use(model, content, "the best state")
+        except StorageError as error:
+            raise DefinitionError(
+                "the model got other parameters or buffers in training and cannot go back to its best epoch; "
+                f"make them in init_model ({error})"
+            ) from error
+
     def use_but_network(self, model: Any, content: Mapping[str, Any], where: str) -> list[str]:
         """As `use`, for all but the tensors of the network, which it has; of `weights` and `capture` alike.
 
@@ -182,22 +195,32 @@ class ModelState:
 
     @contextlib.contextmanager
     def unmoved(self, model: Any) -> Iterator[None]:
-        """Around code of ours: what a user keeps on the model is afterwards as before, random numbers too."""
+        """Around code of ours: model, network, optimizer and random numbers are afterwards as before.
+
+        What a definition computes in it leaves no trace, and no gradient under way is lost.
+        """
         before, parts = dict(vars(model)), self._parts(model)
-        states = [
-            (part, copied(part.state_dict(), name))
-            for name, part in parts.items()
-            if isinstance(part, nn.Module) and part is not model.network
+        groups = [
+            (group, dict(group))
+            for part in parts.values()
+            if isinstance(part, Optimizer)
+            for group in part.param_groups
         ]
+        scales = [value for _, group in groups for value in group.values() if isinstance(value, Tensor)]
+        modules = [part for part in parts.values() if isinstance(part, nn.Module)]
         try:
-            with unchanged(self.roots(model), self._is_own, _covered(parts), strict=False):
+            with (
+                modules_kept(modules),
+                tensors_kept(scales),
+                unchanged(self.roots(model), self._is_own, _covered(parts), strict=False),
+            ):
                 yield
         finally:
             vars(model).clear()
             vars(model).update(before)
-            for part, state in states:
-                if state:
-                    part.load_state_dict(revived(state))
+            for group, held in groups:
+                group.clear()
+                group.update(held)
 
     def marks(self, model: Any) -> dict[Any, Any]:
         """Something that is equal as long as the model and the definition's modules hold the same."""
@@ -242,21 +265,6 @@ class ModelState:
             return is_plain(value) or (name in self._own and name not in ("optimizer", "scheduler"))
 
         return left_out
-
-
-@contextlib.contextmanager
-def buffers_kept(network: nn.Module) -> Iterator[None]:
-    """Around what computes by a network: its buffers are afterwards as before."""
-    before = [(each, each.detach().clone()) for each in network.buffers()]
-    held = [(module, dict(module._buffers)) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, buffers in held:
-            module._buffers.update(buffers)
-        with torch.no_grad():
-            for each, value in before:
-                each.copy_(value)
 
 
 def _covered(parts: Mapping[str, Any]) -> Iterator[Any]:

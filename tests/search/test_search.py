@@ -358,6 +358,48 @@ class Model(Model):
     assert "done already" in project.run(*flags).out
 
 
+def test_a_trial_without_a_reward_yet_is_not_hopeless(project: Project) -> None:
+    project.define(
+        """
+class Model(Model):
+    def get_hyperband_reward(self, result):
+        return self.config["units"] + 0.02 * self.epoch if self.epoch else float("nan")
+"""
+    )
+    flags = (*SEARCH, "--epoch", "3", "--schedule", "none", "--trials", "12", "--sampler", "random")
+    done = project.run(*flags, "--stop-hopeless")
+    assert (done.code, done.err) == (0, "")
+    results = [event for event in events(project) if event["event"] == "result"]
+    units = configs(project)
+    assert "failed" not in done.out
+    assert {units[event["trial"]]["units"] for event in results if event["trained"] == 2} == {4}
+
+
+def test_a_trial_whose_network_changes_fails_alone_where_it_cannot_go_back_to_its_best_epoch(
+    project: Project,
+) -> None:
+    project.define(
+        """
+from torch.nn.utils import prune
+
+class Model(Model):
+    def on_epoch_end(self, row):
+        if self.config["units"] == 4 and row["epoch"] == 2:
+            prune.l1_unstructured(self.network[0], "weight", 0.5)
+
+    def get_hyperband_reward(self, result):
+        return -self.epoch if self.config["units"] == 4 else self.epoch
+"""
+    )
+    done = project.run(*SEARCH, "--epoch", "3", "--schedule", "none", "--trials", "6", "--sampler", "random")
+    assert done.code == 0
+    errors = [event["error"] for event in events(project) if event["event"] == "result"]
+    failed = [error is not None for error in errors]
+    assert failed == [config["units"] == 4 for _, config in sorted(configs(project).items())]
+    message = "DefinitionError: the model got other parameters or buffers in training and cannot go back"
+    assert [error for error in errors if error and not error.startswith(message)] == []
+
+
 # Trials that end by themselves.
 
 IMPATIENT = (

@@ -320,6 +320,58 @@ def test_the_check_counts_nothing_in_what_a_model_holds() -> None:
     assert [np.asarray(each).item() for each in counted] == [rows] * 4
 
 
+class Network(nn.Module):
+    """Counts in a buffer, in a parameter and in an extra state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.state = nn.Linear(3, 1), 0
+        self.register_buffer("buffer", torch.zeros(()))
+        self.replaced: Tensor
+        self.register_buffer("replaced", torch.zeros(()))
+        self.register_buffer("expanded", torch.ones(1).expand(3), persistent=False)
+        self.parameter = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x) * self.layer.bias + self.parameter
+
+    def get_extra_state(self) -> int:
+        return self.state
+
+    def set_extra_state(self, state: int) -> None:
+        self.state = state
+
+    def count(self) -> None:
+        self.state += 1
+        self.buffer.add_(1)
+        self.buffer.data.add_(1)
+        self.replaced = self.replaced + 1
+        with torch.no_grad():
+            self.parameter += 1
+
+
+def test_the_check_counts_nothing_in_the_network_and_its_optimizer() -> None:
+    class Counting(RegressionModel):
+        def init_model(self) -> None:
+            network = Network()
+            super().init_model(network, optimizer=optim.SGD(network.parameters(), 0.0))
+
+        def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+            if self.network.training:
+                self.network.count()
+            return super().compute_loss(y_pred_loss, y)
+
+        def train_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+            self.optimizer.param_groups[0]["weight_decay"] += 1
+            return {}
+
+    model = Counting({}, Namespace(cpu=True))
+    model.fit(data(FLAT), data(FLAT, None), epochs=1)
+    network = model.network
+    assert [each.item() for each in (network.buffer, network.replaced, network.parameter)] == [10, 5, 5]
+    assert (network.state, model.optimizer.param_groups[0]["weight_decay"]) == (5, 5)
+
+
 # Rows that are chosen, and steps of a definition's own.
 
 

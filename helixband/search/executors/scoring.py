@@ -25,7 +25,6 @@ from helixband.training.holdings import Look, changed, look
 from helixband.training.objects import Path
 from helixband.training.passes import Evaluated
 from helixband.training.portions import Portions, Seeded, first_batches, portions_of, seeded
-from helixband.training.state import buffers_kept
 from helixband.training.weighting import split_of
 
 
@@ -143,7 +142,7 @@ def effects_of(model: BaseModel, compute: Callable[[], Any]) -> tuple[bool, bool
     """
     definition = snapshot.of_the_definition()
     try:
-        with unmoved(), model.engine.state.unmoved(model), buffers_kept(model.network):
+        with unmoved(), model.engine.state.unmoved(model):
             compute()
             before = model.engine.state.marks(model)
             with unmoved() as numbers:

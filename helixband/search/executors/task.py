@@ -1,5 +1,6 @@
 """What a worker is told to do, and what it tells: JSON both, and without torch."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,11 +60,15 @@ class Task:
     def is_hopeless(self, epoch: int, best_reward: float) -> bool:
         """Whether the trial ends after so many epochs, its best reward being so.
 
+        While no epoch had a finite reward, there is nothing to compare.
+
         >>> task = Task("0000", {}, epochs=9, floors=(-2.0, -1.0))
         >>> [task.is_hopeless(epoch, -1.5) for epoch in (0, 1, 2, 3)]
         [False, False, True, False]
+        >>> task.is_hopeless(1, -math.inf)
+        False
         """
-        return 0 < epoch <= len(self.floors) and best_reward < self.floors[epoch - 1]
+        return 0 < epoch <= len(self.floors) and -math.inf < best_reward < self.floors[epoch - 1]
 
 
 class DeviceLost(Exception):

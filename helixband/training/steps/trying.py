@@ -16,7 +16,6 @@ from helixband.nested import leaves, length, map_leaves
 from helixband.training import judge, precision
 from helixband.training.ended import lost_device
 from helixband.training.member import Batch, Member
-from helixband.training.state import buffers_kept
 from helixband.training.steps.described import LIFTED, described, structure
 from helixband.training.steps.packable import has_library_loss, is_in_16_bits, of_unseen, pads_embedding
 from helixband.training.steps.reads import Reads
@@ -76,7 +75,6 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         randomness.unmoved() as numbers,
         model.engine.state.unmoved(model),
         _without_dropout(model.network),
-        buffers_kept(model.network),
         variables.kept(),
     ):
         model.engine.modes.train()
