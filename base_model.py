@@ -381,7 +381,7 @@ class RegressionModel(BaseModel):
         """
         if self.engine.masked is None:
             y = losses.like_prediction(
-                y, y_pred_loss, "a regression needs one prediction for each value of y"
+                y, y_pred_loss, "a regression needs one prediction for each value of y", self.criterion
             )
         return super().compute_loss(y_pred_loss, y)
 

@@ -164,14 +164,19 @@ def check_range(y: NDArray[Any], n_logits: int, ignored: int = -100) -> None:
         )
 
 
-def like_prediction(y: Any, y_pred_loss: Any, rule: str) -> Any:
+def like_prediction(y: Any, y_pred_loss: Any, rule: str, criterion: Any = None) -> Any:
     """y in the shape of the prediction, where they differ in dimensions of size 1 alone.
+
+    Integers are numbers of its type for a `criterion` of torch's, as not all of these take integers.
 
     Raises `DefinitionError` with the `rule` where they differ otherwise: torch would broadcast one of them.
     """
-    if not (isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor)) or y.shape == y_pred_loss.shape:
+    if not (isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor)):
         return y
-    return paired(y_pred_loss, y, rule)
+    is_of_torch = type(criterion).__module__ == nn.MSELoss.__module__
+    if is_of_torch and y_pred_loss.is_floating_point() and not (y.is_floating_point() or y.is_complex()):
+        y = y.to(y_pred_loss.dtype)
+    return y if y.shape == y_pred_loss.shape else paired(y_pred_loss, y, rule)
 
 
 def parameter_names(criterion: Any) -> tuple[str, str] | None:

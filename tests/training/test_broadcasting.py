@@ -195,6 +195,20 @@ def test_our_regression_brings_labels_to_the_shape_of_predictions() -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), nn.HuberLoss(), nn.L1Loss()])
+def test_our_regression_takes_integers_for_numbers(criterion: nn.Module) -> None:
+    class Regression(RegressionModel):
+        def init_model(self) -> None:
+            network = nn.Linear(3, 1)
+            super().init_model(network, criterion, optim.SGD(network.parameters(), 0.01))
+
+    losses = []
+    for y in (np.arange(20) % 3, (np.arange(20) % 3).astype(np.float32)):
+        torch.manual_seed(0)
+        losses.append(Regression({}, Namespace(cpu=True)).fit(data(y), data(y), 2)[-1]["val_loss"])
+    assert losses[0] == losses[1]
+
+
 # Metrics.
 
 
