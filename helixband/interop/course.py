@@ -15,6 +15,7 @@ from helixband.results.directory import Row, Trial
 from helixband.training.ended import Ended
 from helixband.training.keeper import Keeper
 from helixband.training.processes import Processes
+from helixband.training.state import use_best
 from helixband.training.stored import copied, revived
 
 TOTALS = "totals"
@@ -145,7 +146,7 @@ class Course:
                     "the Trainer ended before the first epoch was over; it had no batch to train on"
                 )
         if record.ended is not Ended.HOPELESS and record.best is not None:
-            self.model.engine.state.use_best(self.model, record.best)
+            use_best(self.model, record.best)
 
     def _is_hopeless(self) -> bool:
         asks = self.model.engine.is_hopeless

@@ -43,7 +43,7 @@ from helixband.training.objects import is_stateful
 from helixband.training.parts.average import renew_batch_norm
 from helixband.training.residence import fed, may_change_data
 from helixband.training.result import joined
-from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, validation_numbers
+from helixband.training.state import MODEL, TRAIN, VAL, set_epoch, use_best, validation_numbers
 from helixband.training.turns import Turn
 from helixband.training.way import Way, as_state, ways_in
 from helixband.training.weighting import split_of
@@ -354,7 +354,7 @@ class Member:
         with self.turn:
             is_over = self.ended in (Ended.EPOCHS, Ended.PATIENCE, Ended.NAN) and self.error is None
             if is_over and self.record.best is not None:
-                self.model.engine.state.use_best(self.model, self.record.best)
+                use_best(self.model, self.record.best)
         self.record.ended = self.ended
 
     def _trouble(self, losses: LossMeter) -> str:

@@ -156,19 +156,6 @@ class ModelState:
         put(self.roots(model), content.get("plain", {}), where)
         model.config.set_time(max(0, content["epoch"] - 1), max(0, content["steps"] - 1))
 
-    def use_best(self, model: Any, content: Mapping[str, Any]) -> None:
-        """As `use`, of the best state of a training that is over.
-
-        Raises `DefinitionError` where the model has changed since, so that it does not take it.
-        """
-        try:
-            self.use(model, content, "the best state")
-        except StorageError as error:
-            raise DefinitionError(
-                "the model got other parameters or buffers in training and cannot go back to its best epoch; "
-                f"make them in init_model ({error})"
-            ) from error
-
     def use_but_network(self, model: Any, content: Mapping[str, Any], where: str) -> list[str]:
         """As `use`, for all but the tensors of the network, which it has; of `weights` and `capture` alike.
 
@@ -265,6 +252,20 @@ class ModelState:
             return is_plain(value) or (name in self._own and name not in ("optimizer", "scheduler"))
 
         return left_out
+
+
+def use_best(model: Any, content: Mapping[str, Any]) -> None:
+    """Give a model the best state of its training, which is over.
+
+    Raises `DefinitionError` where the model has changed since, so that it does not take it.
+    """
+    try:
+        model.engine.state.use(model, content, "the best state")
+    except StorageError as error:
+        raise DefinitionError(
+            "the model got other parameters or buffers in training and cannot go back to its best epoch; "
+            f"make them in init_model ({error})"
+        ) from error
 
 
 def _covered(parts: Mapping[str, Any]) -> Iterator[Any]:
