@@ -16,6 +16,7 @@ from helixband.training.steps.pack import Pack
 from helixband.training.steps.packable import cannot_capture
 from helixband.training.steps.packed import Packed, Tell
 from helixband.training.steps.reads import holds_model, may_look, scheduler_may_look
+from helixband.training.steps.stacked import may_begin_momentum
 from helixband.training.steps.stacks import signature
 from helixband.training.steps.taking import Copy, Steps, computed, copy_of
 from helixband.training.steps.trying import changed_name
@@ -69,6 +70,8 @@ class Captured(Packed):
             reason = "the code that reads its batches can look at the model, so that none is read ahead"
         if reason is None and scheduler_may_look(member):
             reason = "its scheduler, which steps within an epoch, calls code that can look at the network"
+        if reason is None and may_begin_momentum(member.model):
+            reason = "its scheduler, which steps within an epoch, may begin a momentum that is 0"
         if reason is not None:
             self._compute_each(member, reason)
 

@@ -204,6 +204,8 @@ class Pack:
         """Step the schedulers that go by steps, after a step."""
         for member in self.members:
             if member.model.engine.schedules.by_step:
+                optimizer: Any = member.model.optimizer
+                optimizer._opt_called = True  # all that a scheduler of torch wants to know
                 with member.turn.without_numbers:
                     member.model.engine.schedules.step(member.model.scheduler)
 

@@ -18,6 +18,7 @@ from helixband.training.schedules import Schedule
 from helixband.training.state import MODEL
 from helixband.training.steps.described import LIFTED, described, is_of_training, structure
 from helixband.training.steps.reached import names_in
+from helixband.training.steps.stacked import state_names
 from helixband.training.steps.updates import KINDS
 
 ONE_BY_ONE = ("train_step", "forward", "on_before_step")
@@ -206,7 +207,7 @@ def _optimizer(model: Any) -> Hashable:
         tuple(
             (
                 tuple(names[id(each)] for each in group["params"]),
-                kind.state(group),
+                state_names(model, group),
                 tuple(bool(group[flag]) for flag in kind.flags),
             )
             for group in model.optimizer.param_groups

@@ -36,7 +36,7 @@ from helixband.training.steps.trying import (
     of_no_gradient,
     own_pass,
 )
-from helixband.training.steps.watch import Watch, watch_of
+from helixband.training.steps.watch import Watch, WatchOptimizer, watches_of
 from helixband.training.way import Way
 
 Tell = Callable[[Member, str], None]
@@ -63,8 +63,8 @@ class Packed(Eager):
         self._single: WeakKeyDictionary[Member, bool] = WeakKeyDictionary()
         self._tried: WeakKeyDictionary[Member, tuple[int, Hashable, bool]] = WeakKeyDictionary()
         """By what key and criterion members were compared with their own networks; whether in several."""
-        self._watches: dict[Member, Watch | None] = {}
-        """Of an epoch under way; None where no code of the definition runs within it."""
+        self._watches: dict[Member, list[Watch | WatchOptimizer]] = {}
+        """Of an epoch under way."""
         self._moving: WeakSet[Member] = WeakSet()
         """The members whose criterion changes as it is called."""
         self._templates = Templates()  # by structure and number of members
@@ -134,11 +134,10 @@ class Packed(Eager):
         return True
 
     def _changed(self, member: Member) -> str | None:
-        """What code of the definition has changed, by which losses are computed, since the epoch began."""
+        """What has changed, by which steps are computed, since the epoch began."""
         if member not in self._watches:
-            self._watches[member] = watch_of(member, member not in self._moving)
-        watch = self._watches[member]
-        return None if watch is None else watch.changed()
+            self._watches[member] = watches_of(member, member not in self._moving)
+        return next(filter(None, (each.changed() for each in self._watches[member])), None)
 
     def _begin(self, member: Member) -> None:
         """What comes before a step, as in `step_of`."""

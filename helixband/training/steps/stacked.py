@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from helixband.training.objects import is_known_code
+from helixband.training.parts.schedule import schedulers
 from helixband.training.steps.rows import Rows
 from helixband.training.steps.updates import KINDS
 
@@ -26,7 +28,7 @@ class StackedOptimizer:
         self._states = {
             number: {
                 key: Rows([_state(model, self._names[number], key) for model in models])
-                for key in self._kind.state(first.param_groups[number])
+                for key in state_names(models[0], first.param_groups[number])
             }
             for number in self._groups
         }
@@ -109,6 +111,33 @@ def trained_names(model: Any) -> list[list[str]]:
     names = {id(value): name for name, value in model.network.named_parameters()}
     groups = model.optimizer.param_groups
     return [[names[id(each)] for each in group["params"] if each.requires_grad] for group in groups]
+
+
+def state_names(model: Any, group: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the state of a parameter of a group: of what its next step takes, and what it may later.
+
+    That is a buffer of momentum, which stays as it is as long as the momentum is 0.
+    """
+    kind, buffer = KINDS[type(model.optimizer)], "momentum_buffer"
+    wanted = kind.state(group)
+    if "momentum" not in kind.numbers or buffer in wanted:
+        return wanted
+    states = [model.optimizer.state.get(each, {}) for each in group["params"] if each.requires_grad]
+    is_there = bool(states) and all(state.get(buffer) is not None for state in states)
+    return (*wanted, buffer) if is_there else wanted
+
+
+def may_begin_momentum(model: Any) -> bool:
+    """Whether a scheduler may set a momentum within an epoch of which there is no state yet."""
+    if not model.engine.schedules.by_step:
+        return False
+    is_own = not all(is_known_code(type(each)) for each in schedulers(model.scheduler))
+    return any(
+        group.get("momentum") == 0
+        and (is_own or "base_momentum" in group)
+        and "momentum_buffer" not in state_names(model, group)
+        for group in model.optimizer.param_groups
+    )
 
 
 def without_state(model: Any) -> Iterator[Tensor]:

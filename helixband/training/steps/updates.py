@@ -46,15 +46,31 @@ def _decayed(parameters: Tensor, gradients: Tensor, values: Values) -> Tensor:
     return torch.addcmul(gradients, parameters, values["decay"]) if "decay" in values else gradients
 
 
+def _momentum(numbers: Numbers, rest: Any) -> dict[str, Any]:
+    """What a buffer keeps, and how much of a direction it takes: where there is no momentum, all and nothing.
+
+    `on`, which says where there is some, is left out where all have it.
+    """
+    on = numbers["momentum"] != 0
+    values = {"kept": np.where(on, numbers["momentum"], 1.0), "rest": np.where(on, rest, 0.0)}
+    return values if on.all() else {**values, "on": on}
+
+
+def _along(direction: Tensor, buffer: Tensor, values: Values) -> Tensor:
+    """The buffer, or the direction itself where there is no momentum."""
+    return torch.where(values["on"] > 0, buffer, direction) if "on" in values else buffer
+
+
 def _for_sgd(n: Numbers, flags: Flags) -> dict[str, Any]:
-    return {"rate": -n["lr"], "momentum": n["momentum"], "rest": 1 - n["dampening"], **_decay(n)}
+    numbers = {"rate": -n["lr"], **_momentum(n, 1 - n["dampening"]), **_decay(n)}
+    return {**numbers, "momentum": n["momentum"]} if flags["nesterov"] else numbers
 
 
 def _sgd(p: Tensor, g: Tensor, state: State, v: Values, flags: Flags) -> None:
     g = _decayed(p, g, v)
     if "momentum_buffer" in state:
-        buffer = state["momentum_buffer"].mul_(v["momentum"]).addcmul_(g, v["rest"])
-        g = torch.addcmul(g, buffer, v["momentum"]) if flags["nesterov"] else buffer
+        buffer = state["momentum_buffer"].mul_(v["kept"]).addcmul_(g, v["rest"])
+        g = torch.addcmul(g, buffer, v["momentum"]) if flags["nesterov"] else _along(g, buffer, v)
     p.addcmul_(g, v["rate"])
 
 
@@ -86,19 +102,20 @@ def _adam(p: Tensor, g: Tensor, state: State, v: Values, flags: Flags) -> None:
 
 
 def _for_rmsprop(n: Numbers, flags: Flags) -> dict[str, Any]:
-    numbers = {"alpha": n["alpha"], "rest": 1 - n["alpha"], "momentum": n["momentum"], "eps": n["eps"]}
+    numbers = {"alpha": n["alpha"], "new": 1 - n["alpha"], "eps": n["eps"], **_momentum(n, 1.0)}
     return {"rate": -n["lr"], **numbers, **_decay(n)}
 
 
 def _rmsprop(p: Tensor, g: Tensor, state: State, v: Values, flags: Flags) -> None:
     g = _decayed(p, g, v)
-    square = state["square_avg"].mul_(v["alpha"]).addcmul_(g * v["rest"], g)
+    square = state["square_avg"].mul_(v["alpha"]).addcmul_(g * v["new"], g)
     if flags["centered"]:
-        mean = state["grad_avg"].lerp_(g, v["rest"])
+        mean = state["grad_avg"].lerp_(g, v["new"])
         square = torch.addcmul(square, mean, mean, value=-1)
     direction = g / square.sqrt().add_(v["eps"])
     if "momentum_buffer" in state:
-        direction = state["momentum_buffer"].mul_(v["momentum"]).add_(direction)
+        buffer = state["momentum_buffer"].mul_(v["kept"]).addcmul_(direction, v["rest"])
+        direction = _along(direction, buffer, v)
     p.addcmul_(direction, v["rate"])
 
 
@@ -126,7 +143,7 @@ def _adagrad(p: Tensor, g: Tensor, state: State, v: Values, flags: Flags) -> Non
     p.addcdiv_(g * v["rate"], total.sqrt().add_(v["eps"]))
 
 
-def _momentum(group: Mapping[str, Any]) -> tuple[str, ...]:
+def _with_buffer(group: Mapping[str, Any]) -> tuple[str, ...]:
     return ("momentum_buffer",) if group["momentum"] != 0 else ()
 
 
@@ -135,7 +152,7 @@ def _of_adam(group: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _of_rmsprop(group: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("square_avg", *(("grad_avg",) if group["centered"] else ()), *_momentum(group))
+    return ("square_avg", *(("grad_avg",) if group["centered"] else ()), *_with_buffer(group))
 
 
 _ADAM = Kind(
@@ -150,7 +167,7 @@ KINDS: dict[type[optim.Optimizer], Kind] = {
     optim.SGD: Kind(
         _for_sgd,
         _sgd,
-        _momentum,
+        _with_buffer,
         ("lr", "momentum", "dampening", "weight_decay"),
         ("maximize", "nesterov"),
         counts=False,

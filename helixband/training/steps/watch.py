@@ -1,4 +1,4 @@
-"""Whether code that runs within an epoch changes what a network is computed by."""
+"""Whether what steps are computed by changes within an epoch."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -10,6 +10,7 @@ from helixband.training.objects import ATOMS
 from helixband.training.steps.described import Known, attributes, described, structure
 from helixband.training.steps.packable import runs_code_in_steps
 from helixband.training.steps.reads import scheduler_may_look
+from helixband.training.steps.updates import KINDS
 
 Attributes = tuple[dict[str, Any], list[str]]
 """What holds the attributes of a module, and the names of those that are compared."""
@@ -70,10 +71,37 @@ class Watch:
         return structure(self._network), described(self._constraints, self._known)
 
 
-def watch_of(member: Member, with_criterion: bool) -> Watch | None:
-    """What watches a member in an epoch; None where no code of the definition runs within it."""
-    runs_code = runs_code_in_steps(member) or scheduler_may_look(member)
-    return Watch(member.model, with_criterion) if runs_code else None
+class WatchOptimizer:
+    """The flags of a model's optimizer, and whether it has the state that its next step takes."""
+
+    def __init__(self, model: Model) -> None:
+        optimizer: Any = model.optimizer
+        self._groups, self._states = optimizer.param_groups, optimizer.state
+        self._kind = KINDS[type(optimizer)]
+        trained = [[each for each in group["params"] if each.requires_grad] for group in self._groups]
+        self._first = [parameters[0] if parameters else None for parameters in trained]
+        self._flags = [[bool(group[flag]) for flag in self._kind.flags] for group in self._groups]
+
+    def changed(self) -> str | None:
+        """The name of a flag that is not as when it was made, or that a momentum is no longer 0."""
+        for group, flags, first in zip(self._groups, self._flags, self._first, strict=True):
+            for name, before in zip(self._kind.flags, flags, strict=True):
+                if bool(group[name]) != before:
+                    return name
+            if first is not None and self._lacks(self._states.get(first, {}), group):
+                return "momentum of 0"
+        return None
+
+    def _lacks(self, state: Any, group: Any) -> bool:
+        return any(state.get(key) is None for key in self._kind.state(group))
+
+
+def watches_of(member: Member, with_criterion: bool) -> list[Watch | WatchOptimizer]:
+    """What watches a member in an epoch; its network only where code of the definition runs within it."""
+    found: list[Watch | WatchOptimizer] = [WatchOptimizer(member.model)]
+    if runs_code_in_steps(member) or scheduler_may_look(member):
+        found.append(Watch(member.model, with_criterion))
+    return found
 
 
 def _compared(module: nn.Module) -> Attributes:
