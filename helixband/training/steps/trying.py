@@ -15,7 +15,8 @@ from helixband.errors import first_line
 from helixband.nested import leaves, length, map_leaves
 from helixband.training import judge, precision
 from helixband.training.ended import lost_device
-from helixband.training.member import Batch, Member
+from helixband.training.member import Batch, Member, Model
+from helixband.training.objects import is_known_code
 from helixband.training.steps.described import LIFTED, described, structure
 from helixband.training.steps.packable import has_library_loss, is_in_16_bits, of_unseen, pads_embedding
 from helixband.training.steps.reads import Reads
@@ -110,6 +111,8 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
             criterion = described(model.criterion)
             loss, (y_pred, _) = judge.loss_of_output(model, output, y)
             moves = described(model.criterion) != criterion or variables.described() != before
+            if name := _moving_constraint(model, variables):
+                return f"its constraint {name} changes as it is applied"
         finally:
             model.engine.sample_weight = None
         names = [name for group in trained_names(model) for name in group]
@@ -120,6 +123,19 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         buffers = {name: value.detach().clone() for name, value in model.network.named_buffers()}
     flat = torch.cat([each.reshape(-1) for each in gradients])
     return Found(loss.detach(), y_pred, buffers, flat, configuration, moves)
+
+
+def _moving_constraint(model: Model, variables: Reads) -> str | None:
+    """The kind of a constraint of the definition's own that has a state, or changes a variable."""
+    for constraint in model.engine.options.constraints:
+        if is_known_code(type(constraint)):
+            continue
+        before = described(constraint), variables.described()
+        for weight in constraint.weights(model.network):
+            constraint.apply(weight.detach().clone())
+        if (described(constraint), variables.described()) != before:
+            return type(constraint).__name__
+    return None
 
 
 def of_no_gradient(name: str) -> str:
