@@ -13,11 +13,11 @@ from helixband.training.member import Batch, Member, StepResult
 from helixband.training.meters import Loss
 from helixband.training.parts.clip import clip_norms_of_rows, clip_values_of_rows, norms_of_rows
 from helixband.training.parts.constrain import ConstrainRows
-from helixband.training.parts.update import gradients_of
 from helixband.training.steps.dropout import Dropout
 from helixband.training.steps.numbers import Numbers, Read, Reading, Values, without_dropout
 from helixband.training.steps.packable import has_library_loss
-from helixband.training.steps.rows import Lent, Rows, give_back
+from helixband.training.steps.reads import runs_code
+from helixband.training.steps.rows import Lent, Rows, give_back, give_gradients, waiting_gradients
 from helixband.training.steps.stacked import StackedOptimizer, trained_names
 from helixband.training.steps.stacks import of_one, split, stacked
 from helixband.training.steps.template import Template
@@ -57,13 +57,19 @@ class Pack:
         self.dropout = Dropout(template, self._tensors_of_one)
         self._may_read_itself = not all(has_library_loss(member) for member in members)
         self._before: dict[str, Tensor] = {}
-        self._waiting = self._take_waiting(trained)
+        self._waiting = waiting_gradients(self._models, trained)
+        self._last: Tensor | None = None
+        """The gradients of the last step, (K, columns), as they were updated by."""
+        self._of_blocks: Tensor | None = None
+        """The place where steps of blocks leave theirs."""
 
     def _set(self, members: Sequence[Member]) -> None:
         self.members = list(members)
         self._models = [member.model for member in members]
         self.wants_y_pred = any(member.metrics is not None for member in members)
         self._own_buffers = [dict(model.network.named_buffers()) for model in self._models]
+        self._shows = any(map(runs_code, members))
+        """Whether code that runs between steps may read gradients."""
 
     @torch.no_grad()
     def open(self, members: Sequence[Member]) -> None:
@@ -78,7 +84,7 @@ class Pack:
         if self._averages is not None:
             self._averages.take(self._own_averages())
         self.read = Read(members, self._optimizer, self.template, self._averages is not None)
-        self._waiting = self._take_waiting(self._trained)
+        self._waiting = waiting_gradients(self._models, self._trained)
 
     def _lend_buffers(self) -> None:
         self._lent = [
@@ -98,21 +104,6 @@ class Pack:
         by_name = [average.by_name() for average in averages if average is not None]
         return [{name: each[name] for name in self._names} for each in by_name]
 
-    def _take_waiting(self, trained: list[str]) -> Tensor | None:
-        """The gradients of batches that wait for others of their step, (K, columns)."""
-        if not self._models[0].engine.update.pending:
-            return None
-        networks = [model.network for model in self._models]
-        found = [gradients_of([each.get_parameter(name) for name in trained]) for each in networks]
-        return torch.stack([torch.cat([each.reshape(-1) for each in gradients]) for gradients in found])
-
-    def _put_waiting(self, waiting: Tensor) -> None:
-        for model, row in zip(self._models, waiting, strict=True):
-            parameters = [model.network.get_parameter(name) for name in self._trained]
-            parts = row.split([each.numel() for each in parameters])
-            for parameter, part in zip(parameters, parts, strict=True):
-                parameter.grad = part.view_as(parameter).clone()
-
     def _make_constraints(self) -> ConstrainRows | None:
         constraints = tuple(self._models[0].engine.options.constraints)
         if not constraints:
@@ -128,9 +119,10 @@ class Pack:
         give_back(self._lent)
         if self._averages is not None:
             self._averages.write_back()
-        if self._waiting is not None:
-            self._put_waiting(self._waiting)
-        self._before, self._waiting, self._lent = {}, None, []
+        gradients = self._last if self._waiting is None else self._waiting
+        if gradients is not None:
+            give_gradients(self._models, self._trained, gradients.clone())
+        self._before, self._waiting, self._last, self._lent = {}, None, None, []
         self._set(())
         del self.read  # which holds the models
 
@@ -156,6 +148,7 @@ class Pack:
         Before the update it changes nothing that `undo` leaves.
         """
         self._before = {name: value.clone() for name, value in self._buffers.items()}
+        self._last = None  # for whose memory there will be others
         values, keys = self.numbers([self.read.now()], 1).of(0)
         losses, results = self.compute(batches, values, keys)
         if self._models[0].engine.update.counts:
@@ -192,10 +185,14 @@ class Pack:
         self.count(1)
         for put_back in left_out:
             put_back()
+        self._last = gradients
+        if self._shows:
+            give_gradients(self._models, self._trained, gradients)
         self.step_schedulers()
 
     def count(self, steps: int) -> None:
         """Count steps that were taken."""
+        self._last = self._of_blocks
         self._optimizer.count(steps)
         for model in self._models if self._averages is not None else ():
             model.engine.average.count += steps  # type: ignore[union-attr]
@@ -292,7 +289,11 @@ class Pack:
         `masks` are those of `dropout`. What it gives, (K, …), and the norms of gradients by kind, (K,).
         """
         losses, result = self._losses_at_once(batch, masks)
-        return result, self.update(self.gradients(losses), values)
+        norms = self.update(gradients := self.gradients(losses), values)
+        if self._of_blocks is None:
+            self._of_blocks = torch.empty_like(gradients)
+        self._of_blocks.copy_(gradients)
+        return result, norms
 
     def _tensors_of_one(self) -> dict[str, Tensor]:
         """Tensors with which the network can be called, which may change them."""

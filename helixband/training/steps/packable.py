@@ -147,6 +147,9 @@ def of_network(network: nn.Module) -> Iterator[str]:
         hooks = *module._forward_hooks.values(), *module._forward_pre_hooks.values()
         if module._backward_hooks or not all(map(precision.is_ours, hooks)):
             yield f"its network has hooks, at {what}"
+    for name, parameter in network.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            yield f"its network has hooks, at the parameter {name}"
     places: dict[int, str] = {}
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         place = 0 if is_lazy(tensor) else tensor.untyped_storage().data_ptr()

@@ -17,6 +17,7 @@ from helixband.training.member import Member, Model
 from helixband.training.objects import Nature, nature, walk
 from helixband.training.snapshot import Snapshot
 from helixband.training.steps.described import Known, described, is_of_training
+from helixband.training.steps.packable import runs_code_in_steps
 from helixband.training.steps.reached import Reached, is_code
 
 
@@ -105,6 +106,11 @@ def may_look(member: Member) -> bool:
     if any(is_of_training(value) or id(value) in known for value in held):
         return True
     return Reads(model, {"the generator": member.train}).sees_model
+
+
+def runs_code(member: Member) -> bool:
+    """Whether code of a definition runs within an epoch that may look at the network, or change it."""
+    return runs_code_in_steps(member) or scheduler_may_look(member)
 
 
 def scheduler_may_look(member: Member) -> bool:

@@ -1,9 +1,12 @@
 """Tensors of several members as the rows of one matrix, so that a step changes them all at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from helixband.training.parts.update import gradients_of
 
 
 class Rows:
@@ -72,6 +75,23 @@ def give_back(lent: Sequence[Lent]) -> None:
         else:
             each.place.copy_(each.view)
             each.tensor.data = each.place
+
+
+def waiting_gradients(models: Sequence[Any], names: Sequence[str]) -> Tensor | None:
+    """The gradients of batches that wait for others of their step, (K, columns); None where none wait."""
+    if not models[0].engine.update.pending:
+        return None
+    found = [gradients_of([model.network.get_parameter(name) for name in names]) for model in models]
+    return torch.stack([torch.cat([each.reshape(-1) for each in gradients]) for gradients in found])
+
+
+def give_gradients(models: Sequence[Any], names: Sequence[str], rows: Tensor) -> None:
+    """Give the parameters of these names in each model the gradients of its row: views."""
+    for model, row in zip(models, rows, strict=True):
+        parameters = [model.network.get_parameter(name) for name in names]
+        parts = row.split([each.numel() for each in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
 
 
 def _overlaps(tensor: Tensor) -> bool:

@@ -8,8 +8,7 @@ from torch import nn
 from helixband.training.member import Member, Model
 from helixband.training.objects import ATOMS
 from helixband.training.steps.described import Known, attributes, described, structure
-from helixband.training.steps.packable import runs_code_in_steps
-from helixband.training.steps.reads import scheduler_may_look
+from helixband.training.steps.reads import runs_code
 from helixband.training.steps.updates import KINDS
 
 Attributes = tuple[dict[str, Any], list[str]]
@@ -99,7 +98,7 @@ class WatchOptimizer:
 def watches_of(member: Member, with_criterion: bool) -> list[Watch | WatchOptimizer]:
     """What watches a member in an epoch; its network only where code of the definition runs within it."""
     found: list[Watch | WatchOptimizer] = [WatchOptimizer(member.model)]
-    if runs_code_in_steps(member) or scheduler_may_look(member):
+    if runs_code(member):
         found.append(Watch(member.model, with_criterion))
     return found
 
