@@ -307,3 +307,43 @@ def steepness(network: nn.Module) -> float:
 def test_models_that_read_gradients_go_alone() -> None:
     makers = [lambda number=number: make(number, Steep) for number in range(2)]
     assert reasons_of(makers) == ["code of Steep reads gradients, by .grad"] * 2
+
+
+class Slowing(RegressionModel):
+    """Its loss changes the learning rate, which holds for the step under way."""
+
+    def init_model(self) -> None:
+        network = Net()
+        super().init_model(network, optimizer=optim.SGD(network.parameters(), self.config["lr"]))
+
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+        if self.network.training:
+            self.optimizer.param_groups[0]["lr"] *= 0.9
+        return super().compute_loss(y_pred_loss, y)
+
+
+def test_a_loss_that_changes_the_learning_rate_sends_its_trial_alone() -> None:
+    reason = "its network or its loss changes a setting of its optimizer"
+    assert reasons_of([lambda number=number: make(number, Slowing) for number in range(3)]) == [reason] * 3
+
+
+class Centred(RegressionModel):
+    """Its loss moves a buffer of the network."""
+
+    def init_model(self) -> None:
+        network = Net()
+        network.register_buffer("steps", torch.zeros(()))
+        super().init_model(network, optimizer=optim.SGD(network.parameters(), self.config["lr"]))
+
+    def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
+        if self.network.training:
+            self.network.steps += 1
+        return super().compute_loss(y_pred_loss, y) * (1 + self.network.steps / 10)
+
+
+def test_a_loss_that_moves_a_buffer_does_so_once_a_step() -> None:
+    makers = [lambda number=number: make(number, Centred) for number in range(2)]
+    members = [each() for each in makers]
+    fit(members, Packed())
+    assert [int(member.model.network.steps) for member in members] == [3 * 5] * 2
+    assert reasons_of(makers) == []

@@ -82,7 +82,7 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         model.engine.sample_weight, model.engine.rows = (weight[0] if weight else None), length(y)
         attributes, places = structure(model.network), list(map(id, model.network.buffers()))
         modes = [module.training for module in model.network.modules()]
-        before = variables.described()
+        before, settings = variables.described(), _settings(model.optimizer)
         model.config.names_read.clear()
         try:
             with _Calls() as calls:
@@ -111,6 +111,8 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
             criterion = described(model.criterion)
             loss, (y_pred, _) = judge.loss_of_output(model, output, y)
             moves = described(model.criterion) != criterion or variables.described() != before
+            if _settings(model.optimizer) != settings:
+                return "its network or its loss changes a setting of its optimizer"
             if name := _moving_constraint(model, variables):
                 return f"its constraint {name} changes as it is applied"
         finally:
@@ -123,6 +125,12 @@ def _own_pass(member: Member, batch: Batch, variables: Reads) -> Found | str:
         buffers = {name: value.detach().clone() for name, value in model.network.named_buffers()}
     flat = torch.cat([each.reshape(-1) for each in gradients])
     return Found(loss.detach(), y_pred, buffers, flat, configuration, moves)
+
+
+def _settings(optimizer: Any) -> list[Hashable]:
+    """Learning rate, momentum and whatever else the groups of an optimizer have besides parameters."""
+    groups = [dict(group) for group in optimizer.param_groups]
+    return [described({name: group[name] for name in sorted({*group} - {"params"})}) for group in groups]
 
 
 def _moving_constraint(model: Model, variables: Reads) -> str | None:
