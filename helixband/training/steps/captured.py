@@ -111,7 +111,7 @@ class Captured(Packed):
 
     def steps(self, rounds: Sequence[Sequence[Batch]]) -> list[list[StepResult | None]]:
         rounds = _alike(rounds)
-        if len(rounds) > 1 and self._are_known():
+        if len(rounds) > 1 and self._are_known(rounds[0]):
             groups, ends = self._groups_of_blocks(rounds[0]), (rounds[0], rounds[-1])
             parts = [(part, block.steps) for group in groups for part, block in self._blocks_of(group, ends)]
             rounds = rounds[: min((steps for _, steps in parts), default=1)]
@@ -122,14 +122,20 @@ class Captured(Packed):
                 return self._with_others(found, rounds)
         return [self.step(rounds[0])]
 
-    def _are_known(self) -> bool:
-        """Whether the steps of all have been compared with those of own networks, where they need that."""
+    def _are_known(self, batches: Sequence[Batch] | None = None) -> bool:
+        """Whether the steps of all have been compared with those of own networks, where they need that.
+
+        With `batches`, such have.
+        """
         packed = [member for member in self._members if member not in self.alone]
+        shapes = dict(zip(self._members, map(signature, batches or ()), strict=False))
         if not all(map(self._is_ready, packed)):
             return False
         alike = Counter(map(self._keys.of, packed))
         return all(
-            self._is_tried(member, alike[self._keys.of(member)] > 1 and not self._single[member])
+            self._is_tried(
+                member, alike[self._keys.of(member)] > 1 and not self._single[member], shapes.get(member)
+            )
             for member in packed
         )
 

@@ -37,8 +37,12 @@ class PackKeys:
         self._keys.pop(member, None)
 
     def note(self, member: Member, configuration: Configuration) -> None:
-        """Have the number of a member go by what its network reads of its configuration, too."""
-        self._configurations[member] = configuration
+        """Have the number of a member go by what its network reads of its configuration, too.
+
+        What it has read before counts as well: it may read other names in batches of other shapes.
+        """
+        read = dict(self.configuration(member)) | dict(configuration)
+        self._configurations[member] = tuple(sorted(read.items(), key=lambda item: item[0]))
         self.forget(member)
 
     def configuration(self, member: Member) -> Configuration:

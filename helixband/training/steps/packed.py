@@ -29,6 +29,7 @@ from helixband.training.steps.template import Templates
 from helixband.training.steps.trying import (
     COUNTS_APART,
     Found,
+    Tried,
     choose_convolution,
     difference,
     left_as_it_was,
@@ -61,8 +62,7 @@ class Packed(Eager):
         self._criteria: WeakKeyDictionary[Member, Hashable] = WeakKeyDictionary()
         """What is equal where the criteria of members compute the same."""
         self._single: WeakKeyDictionary[Member, bool] = WeakKeyDictionary()
-        self._tried: WeakKeyDictionary[Member, tuple[int, Hashable, bool]] = WeakKeyDictionary()
-        """By what key and criterion members were compared with their own networks; whether in several."""
+        self._tried = Tried()  # by key and criterion
         self._watches: dict[Member, list[Watch | WatchOptimizer]] = {}
         """Of an epoch under way."""
         self._moving: WeakSet[Member] = WeakSet()
@@ -181,7 +181,7 @@ class Packed(Eager):
         if self._goes_alone(members):
             return self._eagerly(members, pairs)
         try:
-            if not all(self._is_tried(member, len(members) > 1) for member in members):
+            if self._untried(members, pairs):
                 return self._try(members, pairs)
             return self._together(members, pairs)
         except torch.OutOfMemoryError:
@@ -241,7 +241,7 @@ class Packed(Eager):
         """The step of members of which some are new: each is compared with its own network before."""
         results: dict[Member, StepResult | None] = dict.fromkeys(members)
         with precision.single():
-            new = [member for member in members if not self._is_tried(member, len(members) > 1)]
+            new = self._untried(members, pairs)
             own = {member: self._own(member, pairs[member]) for member in new}
             groups: dict[Hashable, list[Member]] = {}
             for member in members:
@@ -260,8 +260,9 @@ class Packed(Eager):
                         del found[member]
                     chosen = [each for each in chosen if each not in self.alone]
                 packed.append(chosen)
-                for member in chosen:
-                    self._tried[member] = self._keys.of(member), self._criteria[member], len(chosen) > 1
+                for member, each in found.items():
+                    shape = signature(pairs[member])
+                    self._tried.note(member, self._kind(member), len(chosen) > 1, shape, each)
         for chosen in filter(None, packed):
             self._decide(chosen, pairs)
         alone += [each for each in members if each in self.alone and each.ended is None]
@@ -270,10 +271,17 @@ class Packed(Eager):
             results |= self._step_of_group(chosen, pairs)
         return results
 
-    def _is_tried(self, member: Member, in_several: bool) -> bool:
-        """Whether a member was compared with its own network as what it is now, and in several if it is."""
-        *kind, was_in_several = self._tried.get(member, (None, None, False))
-        return kind == [self._keys.of(member), self._criteria[member]] and was_in_several >= in_several
+    def _untried(self, members: list[Member], pairs: dict[Member, Batch]) -> list[Member]:
+        """Those that are yet to be compared with their own networks, given batches of one shape."""
+        how = len(members) > 1, signature(pairs[members[0]])
+        return [member for member in members if not self._is_tried(member, *how)]
+
+    def _is_tried(self, member: Member, of_several: bool, shape: Hashable) -> bool:
+        """As `Tried.has`, of what a member is now."""
+        return self._tried.has(member, self._kind(member), of_several, shape)
+
+    def _kind(self, member: Member) -> tuple[int, Hashable]:
+        return self._keys.of(member), self._criteria[member]
 
     def _own(self, member: Member, batch: Batch) -> Found | None:
         """What the own network of a new member makes of its batch; None where it goes alone."""
@@ -324,7 +332,8 @@ class Packed(Eager):
                 reasons = dict.fromkeys(own, told)
             else:
                 for member, packed in zip(members, found, strict=True):
-                    if member in own and (reason := difference(own[member], packed)) is not None:
+                    scale = self._tried.scale(member)
+                    if member in own and (reason := difference(own[member], packed, scale)) is not None:
                         reasons[member] = reason
             if not reasons:
                 break

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ TOLERANCE = 1e-5
 COUNTS_APART = "its parameters have had different numbers of steps"
 OF_GRADIENTS = 1e-4
 """How much gradients may differ, relative to the largest."""
+SHAPES = 4096
+"""So many shapes of batches are known for all members of a kind."""
 
 
 Configuration = tuple[tuple[str, Hashable], ...]
@@ -195,8 +198,59 @@ def left_as_it_was(member: Member, variables: Reads) -> Iterator[None]:
             numbers.put_back()
 
 
-def difference(own: Found, packed: Found) -> str | None:
-    """In what the two differ by more than rounding, in words."""
+class Tried:
+    """Which members were compared with their own networks: as what kind, and with batches of which shapes.
+
+    Of a shape that comes later, it holds for all members of the kind.
+    """
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Member, _Known] = WeakKeyDictionary()
+        self._shapes: set[Hashable] = set()
+
+    def __contains__(self, member: Member) -> bool:
+        return member in self._known
+
+    def has(self, member: Member, kind: Hashable, of_several: bool, shape: Hashable) -> bool:
+        """Whether it was compared as this kind, among several if `of_several`; None is any shape."""
+        known = self._known.get(member)
+        if known is None or known.kind != kind or known.of_several < of_several:
+            return False
+        if shape is None or shape in known.shapes:
+            return True
+        if (kind, known.of_several, shape) not in self._shapes:
+            return False
+        known.shapes.add(shape)
+        return True
+
+    def note(self, member: Member, kind: Hashable, of_several: bool, shape: Hashable, found: Found) -> None:
+        """Note that a member was compared on a batch of a shape, of which its own network made this."""
+        known = self._known.get(member)
+        if known is None or (known.kind, known.of_several) != (kind, of_several):
+            scale = float(found.gradients.abs().max())
+            known = self._known[member] = _Known(kind, of_several, set(), scale)
+        known.shapes.add(shape)
+        if len(self._shapes) >= SHAPES:
+            self._shapes.clear()
+        self._shapes.add((kind, of_several, shape))
+
+    def scale(self, member: Member) -> float:
+        """The largest gradient of its first batch, beside which those of later ones may be mere noise."""
+        known = self._known.get(member)
+        return 0.0 if known is None else known.scale
+
+
+class _Known(NamedTuple):
+    """As what a member was compared."""
+
+    kind: Hashable
+    of_several: bool
+    shapes: set[Hashable]
+    scale: float
+
+
+def difference(own: Found, packed: Found, scale: float = 0.0) -> str | None:
+    """In what the two differ by more than rounding, in words; of gradients, that of those below `scale`."""
     pairs = [("loss", own.loss, packed.loss, TOLERANCE)]
     if packed.y_pred is not None:
         both = zip(leaves(own.y_pred), leaves(packed.y_pred), strict=True)
@@ -206,7 +260,7 @@ def difference(own: Found, packed: Found) -> str | None:
     ]
     pairs.append(("gradient", own.gradients, packed.gradients, OF_GRADIENTS))
     for what, one, other, tolerance in pairs:
-        least = 0.0 if what == "gradient" else 1.0
+        least = scale if what == "gradient" else 1.0
         by = relative(one.detach().double(), other.detach().double(), least)
         if not by <= tolerance:
             return f"its {what} on the first batch differs by {by:.2g} from that of its own network"
