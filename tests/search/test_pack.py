@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Project, untimed
 from toys import TOY
 
@@ -89,6 +90,25 @@ def get_train_generator(data_dir, batch_size):
 """A generator that looks at the model by a variable, and data that are read once."""
 
 
+TYPED = """
+class Model(Model):
+    def init_model(self):
+        torch.set_default_dtype(torch.float64 if self.config["units"] > 4 else torch.float32)
+        super().init_model()
+"""
+"""Trials compute in double precision or in single, by their configuration."""
+
+CHANGING = """
+COUNTS, READ = [0], {}
+
+class Model(Model):
+    def on_epoch_end(self, row):
+        COUNTS[0] += 1
+        READ[COUNTS[0]] = 1
+"""
+"""A variable that each epoch changes."""
+
+
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     folder = tmp_path_factory.mktemp("packs")
@@ -148,6 +168,33 @@ def test_trials_that_share_a_variable_are_trained_one_after_another(project: Pro
     assert run.code == 0, run.err
     assert run.out.count("one after another: making one changes NOW of def.py[0], which all of them") == 1
     assert rewards(project, "packed") == rewards(project, "plain")
+
+
+@pytest.fixture
+def default_type() -> Iterator[None]:
+    """Puts the type of numbers back that torch makes."""
+    before = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("default_type")
+def test_trials_of_other_types_of_numbers_are_trained_one_after_another(project: Project) -> None:
+    search = (*SEARCH, "--no-data-check")
+    project.define(PLAIN + TYPED)
+    assert project.run(*search, "--result", str(project.path / "plain")).code == 0
+    run = project.run(*search, "--result", str(project.path / "packed"), "--pack", "8")
+    assert run.code == 0, run.err
+    assert run.out.count("one after another: making one changes torch's default dtype, which all of") == 1
+    assert rewards(project, "packed") == rewards(project, "plain")
+
+
+@pytest.mark.filterwarnings("ignore:.*no checkpoint holds it")
+def test_a_variable_that_epochs_of_several_trials_change_is_told_once(project: Project) -> None:
+    project.define(PLAIN + CHANGING)
+    run = project.run(*SEARCH, "--pack", "8")
+    assert run.code == 0, run.err
+    assert run.out.count("packed: training changes COUNTS of def.py, which all trials of a process") == 1
 
 
 def test_data_that_are_read_once_keep_nobody_from_a_pack(project: Project) -> None:

@@ -168,6 +168,12 @@ class Packs:
                 f"{message['shared']}, which all of them have"
             )
             return
+        if "changes" in message:
+            self._say_once(
+                f"  packed: training changes {message['changes']}, which all trials of a process have: each "
+                "finds what the others left. Keep it in an attribute of the model, or train with --pack off"
+            )
+            return
         name = message["trial"]
         if "row" in message:
             pack.orders[name].on_epoch(name, message["row"])

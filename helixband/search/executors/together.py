@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
+import torch
+
 from base_model import BaseModel, choose_device
+from helixband.generators.base import BatchGenerator
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Row, Trial
@@ -16,7 +19,7 @@ from helixband.search.executors.trial import Trained, Trainer
 from helixband.training import snapshot
 from helixband.training.ended import Ended, lost_device
 from helixband.training.fit import fit
-from helixband.training.holdings import changed, look
+from helixband.training.holdings import Look, changed, look
 from helixband.training.member import Member
 from helixband.training.single import tell_uncaptured
 from helixband.training.steps.captured import Captured
@@ -64,6 +67,9 @@ class Together:
         self._places: dict[Member, _Place] = {}
         self._later: list[dict[str, Any]] = []
         """The documents of trials that were given, and cannot run beside others."""
+        self._at_first: Look | None = None
+        """What the definition's modules hold as an epoch of several trials begins, until a change is told."""
+        self._tells_changes = True
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
         # On a CPU, a lone trial that needs no masks of a pack keeps its last digits by itself.
@@ -79,6 +85,7 @@ class Together:
 
     def joining(self, running: int) -> Sequence[Member]:
         """Members for the tasks that are there; those that run wait a little for company, not for long."""
+        self._tell_changes()
         members: list[Member] = []
         until = time.monotonic() + WAIT * (time.monotonic() - self._began)
         while len(members) + running < self._slots:
@@ -92,8 +99,16 @@ class Together:
                 self._later.append(document)
                 continue
             members += [member] if member is not None else []
+        is_watched = self._tells_changes and len(self._places) > 1
+        self._at_first = _look() if is_watched else None
         self._left, self._began = 0, time.monotonic()
         return members
+
+    def _tell_changes(self) -> None:
+        """Tell once where an epoch of several trials has changed a variable, which all of them have."""
+        if self._at_first is not None and (name := changed(self._at_first, _look())) is not None:
+            self._tells_changes = False
+            self._orders.send(changes=name)
 
     def _next(self, seconds: float | None) -> dict[str, Any] | None:
         return self._later.pop(0) if self._later else self._orders.next(seconds)
@@ -164,18 +179,31 @@ class Together:
 
 
 class _Variables:
-    """What the modules of the definition hold at a moment."""
+    """What the modules of the definition hold at a moment, and the type of numbers that torch makes."""
 
     def __init__(self) -> None:
         self._before, self._snapshot = look(held.variables()), snapshot.of_the_definition(room=0)
+        self._type = torch.get_default_dtype()
 
     def changed(self) -> str | None:
         """The name of something that has become another one since then."""
+        if torch.get_default_dtype() != self._type:
+            return "torch's default dtype"
         return changed(self._before, look(held.variables()))
 
     def put_back(self) -> None:
         """Have them hold the same again."""
+        torch.set_default_dtype(self._type)
         self._snapshot.put_back()
+
+
+def _look() -> Look:
+    """What the definition's modules hold, but for the order that generators of Helixband are given."""
+
+    def is_left_out(holder: Any) -> Callable[[str], bool] | None:
+        return (lambda name: True) if isinstance(holder, BatchGenerator) else None
+
+    return look(held.variables(), is_left_out)
 
 
 def _fail(error: BaseException, closing: contextlib.ExitStack) -> NoReturn:
