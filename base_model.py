@@ -220,9 +220,7 @@ class BaseModel:
         except Exception as error:
             error.add_note(forward_errors.account_of_criterion(y_pred_loss, y, error))
             raise
-        if not isinstance(loss, Tensor) or loss.ndim:
-            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-            raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
+        losses.check_scalar(loss)
         return loss
 
     def train_step(self, x: Any, y: Any) -> tuple[Tensor, Any]:
@@ -269,6 +267,13 @@ class BaseModel:
         interruption.check()
         self.engine.modes.eval()
         return self.forward(x)["y_pred"]
+
+    def other_strand(self, y_pred: Any, turned: Callable[[Any], Any]) -> Any:
+        """y_pred of reverse complements, as of the strand that was asked for; by default as it is: scores.
+
+        `turned(array)` is an array (N, …, L) with its positions from last to first, padding in its place.
+        """
+        return y_pred
 
     # A whole set.
 
@@ -418,11 +423,7 @@ class ClassificationModel(BaseModel):
         Raises `DefinitionError` for a softmax over one logit, whose loss is 0 whatever it is.
         """
         self.engine.see_logits(y_pred_loss)
-        if self.engine.n_logits == 1 and isinstance(self.criterion, nn.CrossEntropyLoss):
-            raise DefinitionError(
-                f"CrossEntropyLoss got logits of shape {tuple(y_pred_loss.shape)}, one for each example; it "
-                "takes one a class: give the network 2 outputs, or leave the criterion out"
-            )
+        losses.check_several(self.criterion, self.engine.n_logits, y_pred_loss)
         if isinstance(y_pred_loss, Tensor) and isinstance(y, Tensor) and y_pred_loss.ndim <= 2:
             y = losses.match_labels(y, y_pred_loss, self.engine.own_prepare)
         with losses.classes_checked(self, y):

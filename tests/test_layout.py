@@ -149,7 +149,7 @@ FILES = {
     ],
     "outputs": [
         "rows",
-        "arrays bigwig parts table",
+        "arrays bigwig parts strands table",
         ".",
         "formats merging whole",
         "windows",

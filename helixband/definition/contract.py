@@ -34,6 +34,7 @@ METHODS = {
     "train_step": ("self", "x", "y"),
     "eval_step": ("self", "x", "y"),
     "predict_step": ("self", "x"),
+    "other_strand": ("self", "y_pred", "turned"),
     "split_batch": ("self", "batch"),
     "prepare_batch": ("self", "x", "y"),
     "on_before_step": ("self",),

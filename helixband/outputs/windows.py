@@ -6,9 +6,10 @@ same wherever a run stopped, and each has random numbers of its own, so the outp
 """
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 
 from base_model import BaseModel
 from helixband import interruption
-from helixband.errors import DataError
+from helixband.errors import DataError, DefinitionError
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
-from helixband.nested import zip_leaves
+from helixband.outputs import strands
 from helixband.outputs.formats import check_formats, find_formats
 from helixband.outputs.parts import Parts
 from helixband.outputs.rows import Regions, Windows
@@ -29,9 +30,8 @@ from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.reading import near_names
-from helixband.sequence.store import SequenceStore
 from helixband.sequence.windows import Tiling
-from helixband.training import monte_carlo
+from helixband.training.state import left_alone
 
 CHUNK_BASES = 2 << 20
 """A chunk is as many windows as have this many bases together, padded to the longest of them."""
@@ -46,8 +46,8 @@ Predict = Callable[[Iterable[Span]], Generator[dict[str, NDArray[Any]]]]
 class WindowPredictor:
     """A model and the windows that it is to predict on.
 
-    With `both_strands` a prediction is the mean of those for a window and for its reverse complement, value
-    by value: it is meant for scores of a window, not for profiles along it. With `mc_dropout`, it is the
+    With `both_strands` a prediction is the mean of those for a window and for its reverse complement, the
+    latter as the model's `other_strand` makes it one of the window's own strand. With `mc_dropout`, it is the
     mean of so many passes with dropout left on, and there is their standard deviation. `seed` is the root
     of what is random in that. `renamed`: what records are called in the outputs, by name, where they are
     called otherwise there. `chosen`, int64 (N,): the windows that are wanted, in order; None for all. Their
@@ -81,9 +81,11 @@ class WindowPredictor:
         forward = self._predict_strand(examples, other_strand=False)
         if not self.both_strands:
             return dict(named_arrays(*forward))
-        return dict(
-            named_arrays(*_mean_of_strands(forward, self._predict_strand(examples, other_strand=True)))
-        )
+        turned = functools.partial(strands.turned, *strands.extents(self.data, examples))
+        y_pred, spread = self._predict_strand(examples, other_strand=True)
+        reverse = self.model.other_strand(y_pred, turned)
+        spread = None if spread is None else self.model.other_strand(spread, turned)
+        return dict(named_arrays(*strands.mean(forward, (reverse, spread))))
 
     def regions(self, first: int, last: int) -> Regions:
         """Where the windows [first, last) of those wanted are; of both strands the strand is "."."""
@@ -126,13 +128,15 @@ def predict_windows(
     `formats` are names in `outputs.FORMATS`; the class of each says what its files have.
 
     Raises `DataError` where a format cannot hold the predictions, or an alphabet without complement has no
-    other strand; `HelixbandError` where a package that a format needs is not installed; `StorageError` where
-    something cannot be written.
+    other strand; `DefinitionError` where predictions lie along windows, and the model does not say what they
+    are on the other strand; `HelixbandError` where a package that a format needs is not installed;
+    `StorageError` where something cannot be written.
     """
     store, chunks = predictor.data.store, _Chunks(predictor, chunk_bases or CHUNK_BASES)
     total = int(chunks.ends[-1])
     if predictor.both_strands:
-        check_strands(store)
+        strands.check(store)
+        _check_turned(predictor)
     chosen = find_formats(formats)
     for each in chosen:
         each.check_installed()
@@ -166,6 +170,8 @@ def try_windows(predictor: WindowPredictor, formats: Collection[str], rows: int)
     """Predict on the first windows alone; raises what `predict_windows` would, and writes nothing."""
     last = min(rows, int(_chunk_ends(predictor.data, CHUNK_BASES)[0]))
     arrays = predictor.predict(0, last)
+    if predictor.both_strands:
+        _check_turned(predictor)
     check_formats(find_formats(formats), {key: array.ndim for key, array in arrays.items()})
 
 
@@ -174,10 +180,31 @@ def chunks(data: SequenceBatchGenerator) -> Iterator[tuple[int, int]]:
     return itertools.pairwise([0, *_chunk_ends(data, CHUNK_BASES).tolist()])
 
 
-def check_strands(store: SequenceStore) -> None:
-    """Raise `DataError` where sequences have no other strand."""
-    if store.alphabet.complement is None:
-        raise DataError(f"{store.path}: {store.alphabet} has no complement, so there is no other strand")
+def _check_turned(predictor: WindowPredictor) -> None:
+    """Predict on two of the windows, if possible of two lengths; all is afterwards as before.
+
+    Raises `DefinitionError` where predictions lie along them, and the model has no `other_strand`.
+    """
+    model, lengths = predictor.model, record_lengths(predictor.data)
+    pair = (0, predictor.data.n_examples - 1)
+    if lengths is not None:
+        pair = int(lengths.argmin()), int(lengths.argmax())
+    predictor = replace(predictor, mc_dropout=None)  # of one window, a few passes may be alike
+    with left_alone(model):
+        first, last = (predictor.predict(number, number + 1) for number in pair)
+    if type(model).other_strand is not BaseModel.other_strand:
+        return
+    bases = predictor.data.length
+    is_one = lengths is None or lengths.min() == bases
+    for name, array in last.items():
+        is_long = array.shape[1:] == (bases,) and bases > 1 if is_one else array.shape != first[name].shape
+        if is_long or array.ndim > 2:
+            raise DefinitionError(
+                f"y_pred{name} of a window of {bases} bases has the shape {array.shape[1:]}, and what it is "
+                f"on the other strand (--both-strands) is not known: give {type(model).__name__} an "
+                "other_strand(self, y_pred, turned), which returns turned(y_pred) if y_pred lies along the "
+                "window, or y_pred if it is scores"
+            )
 
 
 def record_lengths(data: SequenceBatchGenerator) -> NDArray[np.int64] | None:
@@ -281,13 +308,3 @@ def _chunk_ends(data: SequenceBatchGenerator, chunk_bases: int) -> NDArray[np.in
             ends.append(number)
             first, longest = number, length
     return np.array([*ends, total], dtype=np.int64)
-
-
-def _mean_of_strands(forward: tuple[Any, Any], reverse: tuple[Any, Any]) -> tuple[Any, Any]:
-    """(y_pred, spread) of two strands together; the spread is that of the passes on either."""
-    y_pred = monte_carlo.mean([forward[0], reverse[0]])
-    if forward[1] is None:
-        return y_pred, None
-    between = monte_carlo.spread([forward[0], reverse[0]])
-    parts = [between, forward[1], reverse[1]]
-    return y_pred, zip_leaves(lambda p: np.sqrt(p[0] ** 2 + (p[1] ** 2 + p[2] ** 2) / 2), parts)

@@ -12,6 +12,7 @@ from helixband.env import without_credentials
 from helixband.errors import UsageError, counted
 from helixband.files import absolute, exists, file_facts, remove_folder
 from helixband.generators.sequences import SequenceBatchGenerator
+from helixband.outputs import strands
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import (
     called,
@@ -24,7 +25,6 @@ from helixband.outputs.windows import (
     Predict,
     WindowPredictor,
     bases_of_window,
-    check_strands,
     chunks,
     on_chromosomes,
     part_of,
@@ -295,7 +295,7 @@ class Prediction(Stage):
             self._check_whole(path)
             return
         if args.both_strands:
-            check_strands(data.store)
+            strands.check(data.store)
         if args.chromosomes:
             on_chromosomes(data, args.chromosomes)
         called(data.store.names, args.names, data.store.path)

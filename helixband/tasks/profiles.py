@@ -1,6 +1,6 @@
 """Base-resolution profiles: how many reads there are in a window, and how they lie along it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,20 @@ class ProfileModel(BaseModel):
             "profile_loss": criterion.sum_and_weight(profile, y, weight),
             "count_loss": (self.count_weight * total, number),
         }
+
+    def other_strand(self, y_pred: Any, turned: Callable[[Any], Any]) -> Any:
+        """The bases are turned; two tracks are of the + and the − strand, and change places.
+
+        Raises `DefinitionError` for more tracks: it is not known which of them are pairs.
+        """
+        if y_pred.ndim > 2 and y_pred.shape[1] > 2:
+            raise DefinitionError(
+                f"the profiles have {y_pred.shape[1]} tracks, and which of them change places on the other "
+                f"strand is not known: give {type(self).__name__} an other_strand of its own, or leave "
+                "--both-strands out"
+            )
+        y_pred = turned(y_pred)
+        return y_pred if y_pred.ndim == 2 else y_pred[:, ::-1]
 
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Of profiles `profile_pearson` and `jensen_shannon`; of counts `count_pearson`, of log(1 + n).

@@ -1,7 +1,7 @@
 """What models that restore tokens have in common: x is changed, and the target is what was there."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,16 @@ class RestoringModel(BaseModel):
         if alphabet.mask is not None:
             letters[alphabet.mask] = "_"
         return letters
+
+    def other_strand(self, y_pred: Any, turned: Callable[[Any], Any]) -> Any:
+        """Positions are turned, and each token has the probability of its complement.
+
+        Raises `DataError` where the alphabet of the corruption has no complement.
+        """
+        alphabet, y_pred = self.corruption.alphabet, turned(y_pred)
+        if alphabet.complement is None:
+            raise DataError(f"{alphabet}, of the Corruption, has no complement, so there is no other strand")
+        return y_pred[:, alphabet.complement[: y_pred.shape[1]]]
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"accuracy": metrics.accuracy(*metrics.at_known(y_true["token"], y_pred))}

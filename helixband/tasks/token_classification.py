@@ -1,6 +1,6 @@
 """Token classification: a label at each position of a sequence, as in the annotation of genes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,10 @@ class TokenClassificationModel(BaseModel):
         self.engine.see_logits(y_pred_loss)
         with classes_checked(self, y):
             return super().compute_loss(y_pred_loss, y.long())
+
+    def other_strand(self, y_pred: Any, turned: Callable[[Any], Any]) -> Any:
+        """The classes stay, and positions are turned."""
+        return turned(y_pred)
 
     def train_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         return {"accuracy": metrics.accuracy(*metrics.at_known(y_true, y_pred))}

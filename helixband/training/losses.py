@@ -46,6 +46,22 @@ def is_standard(criterion: Any) -> bool:
     return module.partition(".")[0] == "torch" or is_of_helixband(module)
 
 
+def check_scalar(loss: Any) -> None:
+    """Raise `DefinitionError` where what a criterion returned is no scalar tensor."""
+    if not isinstance(loss, Tensor) or loss.ndim:
+        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise DefinitionError(f"the criterion returned {shape}; it has to return a scalar, the mean loss")
+
+
+def check_several(criterion: Any, n_logits: int | None, logits: Any) -> None:
+    """Raise `DefinitionError` for a softmax over one logit, whose loss is 0 whatever it is."""
+    if n_logits == 1 and isinstance(criterion, nn.CrossEntropyLoss):
+        raise DefinitionError(
+            f"CrossEntropyLoss got logits of shape {tuple(logits.shape)}, one for each example; it "
+            "takes one a class: give the network 2 outputs, or leave the criterion out"
+        )
+
+
 def none_given(input: Any, target: Any) -> Tensor:
     """The criterion of a model that has a `compute_loss` of its own, and got none."""
     raise DefinitionError(

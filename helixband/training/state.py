@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from helixband import randomness
 from helixband.errors import DefinitionError, ResultsMismatch, StorageError
 from helixband.generators.base import BatchGenerator
-from helixband.training import options
+from helixband.training import options, snapshot
 from helixband.training.constants import Constants
 from helixband.training.holdings import Holdings, Look, Opaque, look, put, unchanged
 from helixband.training.objects import is_stateful, walk
@@ -266,6 +266,17 @@ def use_best(model: Any, content: Mapping[str, Any]) -> None:
             "the model got other parameters or buffers in training and cannot go back to its best epoch; "
             f"make them in init_model ({error})"
         ) from error
+
+
+@contextlib.contextmanager
+def left_alone(model: Any) -> Iterator[None]:
+    """Around what is tried with a model: it, the definition and random numbers are afterwards as before."""
+    definition = snapshot.of_the_definition()
+    try:
+        with randomness.unmoved(), model.engine.state.unmoved(model):
+            yield
+    finally:
+        definition.put_back()
 
 
 def _covered(parts: Mapping[str, Any]) -> Iterator[Any]:

@@ -25,6 +25,7 @@ from helixband.training.holdings import Look, changed, look
 from helixband.training.objects import Path
 from helixband.training.passes import Evaluated
 from helixband.training.portions import Portions, Seeded, first_batches, portions_of, seeded
+from helixband.training.state import left_alone
 from helixband.training.weighting import split_of
 
 
@@ -118,14 +119,10 @@ def form_of(
     set or the model holds, or draws random numbers that the next would miss. All is afterwards as before.
     """
     recorders: list[Recorder] = []
-    definition = snapshot.of_the_definition()
-    try:
-        with unmoved(), model.engine.state.unmoved(model):
-            if why := _why_read_in_order(model, test):
-                return None, why
-            piece = _first_piece(model, portions)
-    finally:
-        definition.put_back()
+    with left_alone(model):
+        if why := _why_read_in_order(model, test):
+            return None, why
+        piece = _first_piece(model, portions)
     changes, draws = effects_of(model, lambda: recorders.append(_evaluate(model, piece)))
     if changes:
         return None, "its evaluation changes what the model or the definition holds"
@@ -140,17 +137,13 @@ def effects_of(model: BaseModel, compute: Callable[[], Any]) -> tuple[bool, bool
 
     It is computed twice; all is afterwards as before.
     """
-    definition = snapshot.of_the_definition()
-    try:
-        with unmoved(), model.engine.state.unmoved(model):
+    with left_alone(model):
+        compute()
+        before = model.engine.state.marks(model)
+        with unmoved() as numbers:
             compute()
-            before = model.engine.state.marks(model)
-            with unmoved() as numbers:
-                compute()
-                draws = not numbers.is_now()
-            return model.engine.state.marks(model) != before, draws
-    finally:
-        definition.put_back()
+            draws = not numbers.is_now()
+        return model.engine.state.marks(model) != before, draws
 
 
 def _why_read_in_order(model: BaseModel, test: Iterable[Any]) -> str:
