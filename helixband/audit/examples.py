@@ -19,7 +19,7 @@ from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import leaves, map_leaves
 from helixband.sequence.alphabet import DNA, RNA, Codes
 from helixband.sequence.similarity import Sequences, SequenceSet
-from helixband.training.feed import labelled, no_batch
+from helixband.training.feed import labelled, no_batch, without_padding
 
 BLOCK_BASES = 1 << 24
 """Windows are gathered in blocks of so many bases."""
@@ -112,7 +112,7 @@ class Unlike:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         self.count = 0
-        for batch in labelled(self._generator):
+        for batch in labelled(without_padding(self._generator)[0]):
             codes = codes_of(batch[0])
             assert codes is not None
             found = digests_of(_without_padding(codes))

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from helixband.errors import DataError, meant
 from helixband.generators.coverage import Coverage
@@ -24,7 +25,19 @@ class Lot(NamedTuple):
     rows: int
 
 
-class BatchGenerator:
+class Unpadded:
+    """A set that evaluation and prediction may read in another order, in which no sequence is padded."""
+
+    def unpadded(self, limit: int | None = None) -> tuple[Iterable[Any], NDArray[np.int64]] | None:
+        """(the same batches or others with the same examples, the number that each example has here, (N,)).
+
+        Sequences of one length are together, so that none is padded. With a `limit`, these are the examples
+        of the first so many batches. None where it is read as it comes.
+        """
+        return None
+
+
+class BatchGenerator(Unpadded):
     """Base class: examples, by index, in batches.
 
     A subclass gives `_batches`. Its state is its data and (seed, epoch) alone: the run shares one

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import matching_files
-from helixband.generators.base import check_options
+from helixband.generators.base import BatchGenerator, check_options
 from helixband.generators.gathers import Gather, Rows, WindowGather, can_gather
 from helixband.generators.sampling import Checked, Sampling
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator
@@ -23,7 +23,7 @@ from helixband.sequence.intervals import Intervals
 from helixband.sequence.regions import regions_in
 from helixband.sequence.store import SequenceStore
 from helixband.sequence.targets import Targets, read_targets
-from helixband.sequence.windows import Indexes, Places, Tiling, Whole, tile
+from helixband.sequence.windows import Indexes, Places, Tiling, Whole, of_one_length, tile
 
 Sources = str | os.PathLike[str] | Mapping[str, float]
 
@@ -41,7 +41,8 @@ class FastaBatchGenerator(SequenceBatchGenerator):
 
     Without a `window`, each record is an example. Records of different lengths are refused unless `unequal`
     says what to do. "pad" fills them up to the longest with the alphabet's empty token. "bucket" fills them
-    up to the longest of their batch and, in shuffled epochs, puts similar lengths together.
+    up to the longest of their batch and, in shuffled epochs, puts similar lengths together; in evaluation and
+    prediction those of one length are together, and none is filled up.
 
     With a `window`, each record gives windows of that many bases every `stride` bases (default: `window`).
     With `random_offsets`, their start is drawn in each epoch. Records shorter than `min_length` are left out.
@@ -61,6 +62,8 @@ class FastaBatchGenerator(SequenceBatchGenerator):
     """
 
     labels_by = "targets"
+    _by_length = False
+    """Whether a batch has records of one length alone."""
 
     def __init__(
         self,
@@ -108,6 +111,9 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         if targets is not None:
             of_records = read_targets(targets, store.headers, store.path, allow_nan, store.names)
         super().__init__(store, plan, of_records, batch_size, shuffle, **options)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._blocks(None)) if self._by_length else super().__len__()
 
     @property
     def tiling(self) -> dict[str, Any]:
@@ -162,6 +168,19 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         made = super().plain()
         made.random_offsets = False
         return made
+
+    def unpadded(self, limit: int | None = None) -> tuple[Self, Indexes] | None:
+        """As that of `Unpadded`, with buckets; None where examples are drawn, or read by a derived class."""
+        kind, batches = type(self), len(self) if limit is None else min(limit, len(self))
+        is_own = (kind.__iter__, kind.batches) != (BatchGenerator.__iter__, BatchGenerator.batches)
+        n_read = min(self.n_examples, batches * self._rows)
+        is_drawn = self.is_random or (self.shuffle and n_read < self.n_examples)
+        if self.unequal != "bucket" or is_own or is_drawn:
+            return None
+        order = np.concatenate(of_one_length(self.store.lengths[self._numbers(np.arange(n_read))]))
+        made = self.part(order)
+        made.shuffle, made.drop_last, made._by_length = False, False, True
+        return made, order
 
     def for_prediction(
         self, path: str, stride: int | None = None, names: str | None = None
@@ -288,6 +307,10 @@ class FastaBatchGenerator(SequenceBatchGenerator):
             return
         # A batch at a time, as each has a length of its own.
         order = self._numbers(np.arange(self.n_examples)) if rng is None else self._drawn_order(rng)
+        if self._by_length:
+            for alike in of_one_length(self.store.lengths[order]):
+                yield from (order[alike[at : at + self._rows]] for at in range(0, len(alike), self._rows))
+            return
         pool = self._rows * BUCKET_BATCHES
         for start in range(0, len(order), pool):
             numbers = order[start : start + pool]

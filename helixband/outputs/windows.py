@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from base_model import BaseModel
 from helixband import interruption
 from helixband.errors import DataError, DefinitionError
+from helixband.generators.base import Unpadded
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs import strands
@@ -30,7 +31,7 @@ from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results
 from helixband.sequence.intervals import Intervals
 from helixband.sequence.reading import near_names
-from helixband.sequence.windows import Tiling
+from helixband.sequence.windows import Tiling, of_one_length
 from helixband.training.state import left_alone
 
 CHUNK_BASES = 2 << 20
@@ -100,10 +101,30 @@ class WindowPredictor:
 
     def _predict_strand(self, examples: NDArray[np.int64], other_strand: bool) -> tuple[Any, Any]:
         """(y_pred, spread), the spread None where there is one pass."""
-        x = self.data.x(examples, other_strand)
+        strand = _Strand(self.data, examples, other_strand)
         if self.mc_dropout:
-            return self.model.predict_mc([x], self.mc_dropout)
-        return self.model.predict([x]), None
+            return self.model.predict_mc(strand, self.mc_dropout)
+        return self.model.predict(strand), None
+
+
+@dataclass(frozen=True)
+class _Strand(Unpadded):
+    """Some examples of a set on one strand as a single batch."""
+
+    data: SequenceBatchGenerator
+    examples: NDArray[np.int64]
+    other_strand: bool
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.data.x(self.examples, self.other_strand)
+
+    def unpadded(self, limit: int | None = None) -> tuple[Iterable[Any], NDArray[np.int64]] | None:
+        """As that of `Unpadded`, of records; with any `limit` all of them."""
+        if (lengths := record_lengths(self.data, self.examples)) is None:
+            return None
+        alike = of_one_length(lengths)
+        batches = (self.data.x(self.examples[numbers], self.other_strand) for numbers in alike)
+        return batches, np.concatenate(alike)
 
 
 def predict_windows(
@@ -207,12 +228,15 @@ def _check_turned(predictor: WindowPredictor) -> None:
             )
 
 
-def record_lengths(data: SequenceBatchGenerator) -> NDArray[np.int64] | None:
-    """The bases of each record, (N,), where examples are whole records; None for windows of one length."""
+def record_lengths(
+    data: SequenceBatchGenerator, examples: NDArray[np.int64] | None = None
+) -> NDArray[np.int64] | None:
+    """The bases of all or some examples, (N,), where they are whole records; None for windows."""
     if not (isinstance(data, FastaBatchGenerator) and data.unequal == "bucket"):
         return None
-    _, starts, ends, _ = data.regions(np.arange(data.n_examples))
-    lengths: NDArray[np.int64] = ends - starts
+    lengths: NDArray[np.int64] = data.store.lengths[
+        data.records(np.arange(data.n_examples) if examples is None else examples)
+    ]
     return lengths
 
 

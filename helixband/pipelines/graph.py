@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from base_model import BaseModel
 from helixband.errors import DataError, DefinitionError, HelixbandError
 from helixband.files import read_whole
+from helixband.generators.arrays import filled_up
 from helixband.nested import leaves, length, map_leaves, named_leaves
-from helixband.training.feed import as_tensor, to_device
+from helixband.training.feed import as_tensor, in_order, to_device, without_padding
 
 TOLERANCE = 1e-4
 """How far a prediction of the graph may be from the model's, absolutely or relatively."""
@@ -49,7 +50,8 @@ class Graph:
     def predict(self, generator: Any) -> Any:
         """y_pred over the batches of x of a generator, NumPy (N, …), or a dict of such by name."""
         found: list[list[Any]] = []
-        for x in generator:
+        read, _, order = without_padding(generator)
+        for x in read:
             arrays = [as_tensor(leaf).numpy() for leaf in leaves(x)]
             if len(arrays) != len(self._inputs):
                 raise DataError(f"x has {len(arrays)} arrays, and the graph takes {len(self._inputs)}")
@@ -57,7 +59,7 @@ class Graph:
                 found.append(self._run([array[first : first + ROWS] for array in arrays]))
         if not found:
             raise DataError("there is no batch; prediction needs one example at least")
-        joined = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        joined = [in_order(filled_up(list(parts)), order) for parts in zip(*found, strict=True)]
         if self._outputs == [""]:
             return joined[0]
         return {name.removeprefix("."): one for name, one in zip(self._outputs, joined, strict=True)}

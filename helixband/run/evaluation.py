@@ -192,6 +192,8 @@ class Evaluation(Stage):
                 portions_of(test, model),
                 f"a {type(test).__name__} is read from its beginning alone",
             )
+        if portions is not None and portions.order is not None and limit is not None:
+            portions, why = None, "limit_test is for the first records, and these are read by length"
         if portions is not None:
             if len(portions.spans(limit)) == 1:
                 return None

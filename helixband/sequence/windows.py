@@ -117,6 +117,16 @@ class Whole:
         return examples, np.zeros_like(examples), np.zeros(len(examples), dtype=np.bool_)
 
 
+def of_one_length(lengths: Indexes) -> list[Indexes]:
+    """The numbers of the records of each length, the shortest first.
+
+    >>> [numbers.tolist() for numbers in of_one_length(np.array([7, 5, 7]))]
+    [[1], [0, 2]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Windows one by one: `records`, `starts`, `reverse`, (N,) each."""

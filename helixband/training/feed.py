@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
-from helixband.generators.base import BatchGenerator, Lot
+from helixband.generators.base import BatchGenerator, Lot, Unpadded
 from helixband.nested import is_nested, leaves, length, map_leaves
 
 Place = tuple[int, int] | None
@@ -202,6 +203,25 @@ def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Generator[
         has_labels = getattr(generator, "labelled", False) or _is_without_labels(batch)
         x = batch[0] if has_labels else batch
         yield x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
+
+
+def without_padding(
+    generator: Iterable[Any], limit: int | None = None
+) -> tuple[Iterable[Any], int | None, NDArray[np.int64] | None]:
+    """(what evaluation and prediction read of a set, how many batches of it, the order of its examples).
+
+    The limit is None for all; the order is None for that of the set.
+    """
+    found = generator.unpadded(limit) if isinstance(generator, Unpadded) else None
+    return (generator, limit, None) if found is None else (found[0], None, found[1])
+
+
+def in_order(nested: Any, order: NDArray[np.int64] | None) -> Any:
+    """Rows that have come in an order, (N,), as it was before: arrays (N, …), nested or not."""
+    if order is None:
+        return nested
+    places = np.argsort(order)
+    return map_leaves(lambda leaf: leaf[places], nested)
 
 
 def _is_without_labels(batch: Any) -> bool:

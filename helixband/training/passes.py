@@ -12,7 +12,17 @@ import torch
 from helixband import interruption
 from helixband.errors import DataError
 from helixband.nested import length, nbytes
-from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
+from helixband.training.feed import (
+    Split,
+    in_order,
+    kept,
+    labelled,
+    no_batch,
+    pieces,
+    to_device,
+    unlabelled,
+    without_padding,
+)
 from helixband.training.member import Member, Model
 from helixband.training.meters import Loss, LossMeter, Outputs, WholeSet
 from helixband.training.rows import check_rows
@@ -141,12 +151,14 @@ def evaluate(
     one batch, `step(x, y, weight)` one that `split` gives with weights.
 
     Batches of more than `training_rows` examples are cut into pieces, so that the device's memory is bounded
-    whatever the generator yields. The loss is the same for any pieces: it is put together from theirs, or is
+    whatever the generator yields. What `without_padding` gives in its place is read, and the arrays are in
+    the generator's order. The loss is the same for any pieces: it is put together from theirs, or is
     `criterion(y_pred_loss, y)` of the whole set, with a third argument where its examples have weights.
     Raises `DataError` where no example counts for it, unless this is `of_part` of a set alone.
     """
     losses, true, predicted, whole = LossMeter(), Outputs(), Outputs(), WholeSet()
-    batches = labelled(generator, limit, split)
+    read, limit, order = without_padding(generator, limit)
+    batches = labelled(read, limit, split)
     cut = (piece for batch in batches for piece in pieces(batch, training_rows, device))
 
     def evaluated(*piece: Any) -> Evaluated:
@@ -173,7 +185,8 @@ def evaluate(
             f"no example of {type(generator).__name__} counts for the loss: all labels are missing or "
             "ignored, or all weights are 0"
         )
-    return {"loss": losses.total(), **losses.parts()}, true.joined(), predicted.joined()
+    y_true, y_pred = in_order(true.joined(), order), in_order(predicted.joined(), order)
+    return {"loss": losses.total(), **losses.parts()}, y_true, y_pred
 
 
 def predict(
@@ -189,11 +202,12 @@ def predict(
     `giver` is what gives the predictions, for messages.
     """
     predicted = Outputs()
-    for batch in unlabelled(generator, limit):
+    read, limit, order = without_padding(generator, limit)
+    for batch in unlabelled(read, limit):
         for (x,) in pieces((batch,), training_rows, device):
             y_pred = step(to_device(x, device))
             check_rows(y_pred, length(x), giver=giver)
             predicted.add(y_pred)
     if predicted.empty:
         raise DataError(f"{type(generator).__name__} gave no batch; prediction needs one example at least")
-    return predicted.joined()
+    return in_order(predicted.joined(), order)

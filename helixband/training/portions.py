@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from helixband.generators.base import BatchGenerator
+from helixband.generators.base import BatchGenerator, Unpadded
 from helixband.nested import length, map_leaves
 from helixband.randomness import derive_seed, seed_everything
-from helixband.training.feed import number_of_batches, pieces
+from helixband.training.feed import number_of_batches, pieces, without_padding
 
 BATCHES = 32
 """A portion has so many batches or pieces."""
@@ -28,11 +30,19 @@ Read = Callable[[int, int], Iterable[Any]]
 class Portions:
     """The portions of a set of which any batch can be read; see `portions_of`.
 
-    `count` is the number of its batches, or of the pieces of its one batch.
+    `count` is the number of its batches, or of the pieces of its one batch; `order` is that of its examples,
+    None for that of the set.
     """
 
-    def __init__(self, read: Read, batches: int, rows: int, device: torch.device) -> None:
-        self._read, self._rows, self._device = read, rows, device
+    def __init__(
+        self,
+        read: Read,
+        batches: int,
+        rows: int,
+        device: torch.device,
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._read, self._rows, self._device, self.order = read, rows, device, order
         self._is_one = batches == 1
         self.count = -(-length(self._batch) // self._step) if self._is_one else batches
 
@@ -62,10 +72,11 @@ def portions_of(generator: Iterable[Any], model: Any) -> Portions | None:
 
     With a `split_batch` of the definition's own, one batch cannot be cut before that has seen it.
     """
+    generator, _, order = without_padding(generator)
     read, batches = _reader_of(generator), number_of_batches(generator)
     if read is None or not batches or (batches == 1 and model.engine.own_split):
         return None
-    return Portions(read, batches, model.args.batch_size, model.device)
+    return Portions(read, batches, model.args.batch_size, model.device, order)
 
 
 def first_batches(generator: Iterable[Any]) -> Iterator[Any]:
@@ -74,13 +85,16 @@ def first_batches(generator: Iterable[Any]) -> Iterator[Any]:
     return iter(()) if read is None else iter(read(0, min(2, count)))
 
 
-class Seeded:
+class Seeded(Unpadded):
     """The batches of a set, the random numbers set at each portion; each iteration is a pass of its own."""
 
     labelled = True
 
     def __init__(self, portions: Portions, seed: int) -> None:
         self._portions, self._seed, self._passes = portions, seed, itertools.count()
+
+    def unpadded(self, limit: int | None = None) -> tuple[Iterable[Any], NDArray[np.int64]] | None:
+        return None if self._portions.order is None else (self, self._portions.order)
 
     def __iter__(self) -> Iterator[Any]:
         number = next(self._passes)

@@ -35,6 +35,28 @@ ITERABLE = ITERABLE.replace("150, 10)]\n", "150, 10)])\n")
 ITERABLE += "    def __init__(self, batches):\n        self.batches = batches\n"
 ITERABLE += "    def __iter__(self):\n        return iter(self.batches)\n"
 
+RECORDS = """
+from batch_generator import FastaBatchGenerator
+from helixband.networks.one_hot import OneHot
+
+def records(d, batch_size):
+    return FastaBatchGenerator(f"{d}/records.fa", float, batch_size, unequal="bucket")
+
+def get_train_generator(d, b):
+    return records(d, b), records(d, b)
+
+def get_test_generator(d):
+    return records(d, 10)
+
+class Model(Model):
+    def init_model(self):
+        features = [OneHot(), nn.Conv1d(4, 2, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()]
+        network = nn.Sequential(*features, nn.Dropout(0.5), nn.Linear(2, 1))
+        BaseModel.init_model(self, network, nn.MSELoss(), optim.Adam(network.parameters(), 0.01))
+    def compute_loss(self, y_pred_loss, y):
+        return super().compute_loss(y_pred_loss.squeeze(-1), y.float())
+"""
+
 WHOLE_SET = """
 class Model(Model):
     def compute_loss(self, y_pred_loss, y):
@@ -77,6 +99,12 @@ class Model(BaseModel):
 """
 
 
+@pytest.fixture(autouse=True)
+def records(project: Project) -> None:
+    texts = (f">{number}\n{'ACGTA' * (1 + number * 7 % 6)}{'C' * (number % 5)}\n" for number in range(60))
+    (project.data / "records.fa").write_text("".join(texts))
+
+
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "BATCHES", 4)
@@ -103,6 +131,8 @@ def results(project: Project, name: str) -> dict[str, bytes]:
         (ONE_BATCH + NAMED, ("--mc-dropout", "2")),
         (BATCHES + NAMED, ("--with", "limit_test=13")),
         (LOADER, ()),
+        (RECORDS, ()),
+        (RECORDS, ("--mc-dropout", "2")),
         (LIST + WHOLE_SET, ()),
         (NESTED, ()),
     ],
@@ -115,6 +145,17 @@ def test_two_workers_come_to_what_one_process_comes_to(
     spread = evaluate(project, "spread", *flags, "--workers", "2")
     assert (alone.code, spread.code) == (0, 0), alone.err + spread.err
     assert "2 chunks of the test set at a time" in spread.out, spread.out
+    assert results(project, "spread") == results(project, "alone")
+
+
+def test_the_first_batches_of_records_of_several_lengths_are_evaluated_in_one_process(
+    project: Project,
+) -> None:
+    project.define(RECORDS)
+    flags = ("--with", "limit_test=5")
+    alone, spread = evaluate(project, "alone", *flags), evaluate(project, "spread", *flags, "--workers", "2")
+    assert (alone.code, spread.code) == (0, 0), alone.err + spread.err
+    assert "test: in this process alone: limit_test is for the first records" in spread.out
     assert results(project, "spread") == results(project, "alone")
 
 
