@@ -8,6 +8,7 @@
 
 import hashlib
 import json
+import operator
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ from helixband.files import (
     size_of,
     write_document,
 )
-from helixband.outputs.rows import Rows
+from helixband.outputs.rows import BLOCK_BYTES, Rows
 
 
 class Parts:
@@ -36,12 +37,20 @@ class Parts:
 
     `ends`, int64 (chunks,): the row that each chunk ends before, in order; the last is the number of rows.
     `facts`: what the rows depend on, as JSON. Rows found there that depend on the same facts are kept, up to
-    the first chunk that is not whole or not as it was written; others are removed.
+    the first chunk that is not whole or not as it was written; others are removed. `longest`: the shapes of
+    rows, by name, of arrays of which chunks may have shorter rows.
 
     `done`: the rows that are there. `arrays`: what they belong to, by name, from the first chunk on.
     """
 
-    def __init__(self, directory: Path, facts: Mapping[str, Any], ends: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        facts: Mapping[str, Any],
+        ends: NDArray[np.int64],
+        longest: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
+        self._longest = longest or {}
         self._directory = directory
         self._document = directory / "facts.json"
         chunks = hashlib.sha256(ends.tobytes()).hexdigest()
@@ -63,9 +72,12 @@ class Parts:
         return int(self._ends[np.searchsorted(self._ends, self.done, side="right")])
 
     def append(self, chunk: Mapping[str, NDArray[Any]]) -> None:
-        """Add the next chunk: arrays by name, (rows, …), of the same types and shapes each time."""
+        """Add the next chunk: arrays by name, (rows, …), of the same types and shapes each time.
+
+        Those of `longest`, shapes of rows by name, may be shorter: what they do not have becomes NaN.
+        """
         rows = self.next_end - self.done
-        described = {name: _described(name, array, rows) for name, array in chunk.items()}
+        described = {name: self._described(name, array, rows) for name, array in chunk.items()}
         if not self.arrays:
             self._take(described)
             write_document(self._document, {"facts": self._facts, "arrays": described})
@@ -76,11 +88,27 @@ class Parts:
                 f"{described}, those before them {expected}; all windows need predictions of the same type "
                 "and shape"
             )
-        contents = {name: _bytes(array) for name, array in chunk.items()}
-        for name, content in contents.items():
-            append(self.arrays[name].path, content)
-        append(self._sums, _line(map(zlib.crc32, contents.values())))
+        append(self._sums, _line([self._append(name, array) for name, array in chunk.items()]))
         self.done += rows
+
+    def _append(self, name: str, array: NDArray[Any]) -> int:
+        """Add the rows of a chunk to an array, block by block; their checksum."""
+        rows, found = self.arrays[name], 0
+        step = len(array) if array.shape[1:] == rows.shape[1:] else max(1, BLOCK_BYTES // rows.row_bytes)
+        for first in range(0, len(array), step):
+            block = _bytes(_filled(array[first : first + step], rows.shape[1:]))
+            append(rows.path, block)
+            found = zlib.crc32(block, found)
+        return found
+
+    def _described(self, name: str, array: NDArray[Any], rows: int) -> list[Any]:
+        """[dtype, shape of a row] as JSON has it, of a chunk's array as it is stored."""
+        shape, longest = array.shape[1:], self._longest.get(name, ())
+        if len(shape) == len(longest) and all(map(operator.le, shape, longest)):
+            shape = longest
+        if len(array) != rows or 0 in shape:
+            raise DefinitionError(f"y_pred{name} of {rows} windows has the shape {array.shape}")
+        return [array.dtype.str, list(shape)]
 
     def remove(self) -> None:
         """Delete the files."""
@@ -111,7 +139,10 @@ class Parts:
         """Of the rows [first, last) of each array, as far as these are there."""
         for rows in self.arrays.values():
             if size_of(rows.path) >= last * rows.row_bytes:
-                yield zlib.crc32(_bytes(rows.read(first, last)))
+                step, found = max(1, BLOCK_BYTES // rows.row_bytes), 0
+                for at in range(first, last, step):
+                    found = zlib.crc32(_bytes(rows.read(at, min(at + step, last))), found)
+                yield found
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:
@@ -122,8 +153,10 @@ def _line(sums: Iterable[int]) -> bytes:
     return (" ".join(map(str, sums)) + "\n").encode()
 
 
-def _described(name: str, array: NDArray[Any], rows: int) -> list[Any]:
-    """[dtype, shape of a row], as JSON has it."""
-    if len(array) != rows or array.size == 0:
-        raise DefinitionError(f"y_pred{name} of {rows} windows has the shape {array.shape}")
-    return [array.dtype.str, list(array.shape[1:])]
+def _filled(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Rows of that shape, NaN where the array has no value."""
+    if array.shape[1:] == shape:
+        return array
+    found = np.full((len(array), *shape), np.nan, array.dtype)
+    found[(slice(None), *map(slice, array.shape[1:]))] = array
+    return found

@@ -146,22 +146,24 @@ def predict_windows(
     files there will be, before the first of them is touched. `predict` does what the predictor does for each
     chunk, elsewhere.
 
+    Predictions along records of several lengths are filled up with NaN to the longest.
+
     `formats` are names in `outputs.FORMATS`; the class of each says what its files have.
 
     Raises `DataError` where a format cannot hold the predictions, or an alphabet without complement has no
     other strand; `DefinitionError` where predictions lie along windows, and the model does not say what they
-    are on the other strand; `HelixbandError` where a package that a format needs is not installed;
-    `StorageError` where something cannot be written.
+    are on the other strand, or they cannot be filled up; `HelixbandError` where a package that a format needs
+    is not installed; `StorageError` where something cannot be written.
     """
     store, chunks = predictor.data.store, _Chunks(predictor, chunk_bases or CHUNK_BASES)
     total = int(chunks.ends[-1])
     if predictor.both_strands:
         strands.check(store)
-        _check_turned(predictor)
     chosen = find_formats(formats)
     for each in chosen:
         each.check_installed()
-    parts = Parts(results.prediction(name, ".part"), {**facts, **predictor.facts()}, chunks.ends)
+    facts = {**facts, **predictor.facts()}
+    parts = Parts(results.prediction(name, ".part"), facts, chunks.ends, _tried(predictor))
     tell = on_chunk or (lambda done, total: None)
     tell(parts.done, total)
     interruption.check()
@@ -191,8 +193,7 @@ def try_windows(predictor: WindowPredictor, formats: Collection[str], rows: int)
     """Predict on the first windows alone; raises what `predict_windows` would, and writes nothing."""
     last = min(rows, int(_chunk_ends(predictor.data, CHUNK_BASES)[0]))
     arrays = predictor.predict(0, last)
-    if predictor.both_strands:
-        _check_turned(predictor)
+    _tried(predictor)
     check_formats(find_formats(formats), {key: array.ndim for key, array in arrays.items()})
 
 
@@ -201,28 +202,47 @@ def chunks(data: SequenceBatchGenerator) -> Iterator[tuple[int, int]]:
     return itertools.pairwise([0, *_chunk_ends(data, CHUNK_BASES).tolist()])
 
 
-def _check_turned(predictor: WindowPredictor) -> None:
-    """Predict on two of the windows, if possible of two lengths; all is afterwards as before.
+def _tried(predictor: WindowPredictor) -> dict[str, tuple[int, ...]]:
+    """Predict on a window, or on the shortest and the longest record; all is afterwards as before.
 
-    Raises `DefinitionError` where predictions lie along them, and the model has no `other_strand`.
+    Returned are the shapes of rows, by name, of what differs in length between records: those of the longest.
+    Raises `DefinitionError` where such predictions are no floating-point numbers, and with `both_strands`
+    where what lies along windows is not turned by the model.
     """
-    model, lengths = predictor.model, record_lengths(predictor.data)
-    pair = (0, predictor.data.n_examples - 1)
-    if lengths is not None:
-        pair = int(lengths.argmin()), int(lengths.argmax())
-    predictor = replace(predictor, mc_dropout=None)  # of one window, a few passes may be alike
-    with left_alone(model):
-        first, last = (predictor.predict(number, number + 1) for number in pair)
-    if type(model).other_strand is not BaseModel.other_strand:
-        return
-    bases = predictor.data.length
-    is_one = lengths is None or lengths.min() == bases
-    for name, array in last.items():
-        is_long = array.shape[1:] == (bases,) and bases > 1 if is_one else array.shape != first[name].shape
+    lengths, last = record_lengths(predictor.data), predictor.data.n_examples - 1
+    if lengths is None and not predictor.both_strands:
+        return {}
+    pair = (0, last) if lengths is None else (int(lengths.argmin()), int(lengths.argmax()))
+    one_pass = replace(predictor, mc_dropout=None)  # of one window, a few passes may be alike
+    with left_alone(predictor.model):
+        short, long = (one_pass.predict(number, number + 1) for number in pair)
+    differing = {name: array.shape[1:] for name, array in long.items() if array.shape != short[name].shape}
+    if predictor.both_strands and type(predictor.model).other_strand is BaseModel.other_strand:
+        _check_scores(predictor, long, differing)
+    for name, shape in differing.items():
+        if long[name].dtype.kind != "f" or long[name].ndim != short[name].ndim:
+            raise DefinitionError(
+                f"y_pred{name} of a record has the shape {short[name].shape[1:]}, and of a longer one "
+                f"{shape}, of the type {long[name].dtype}: shorter ones are filled up with NaN, which needs "
+                "floating-point numbers with as many dimensions"
+            )
+    spread = {f"{name}.std": shape for name, shape in differing.items()}
+    return differing | (spread if predictor.mc_dropout else {})
+
+
+def _check_scores(
+    predictor: WindowPredictor, arrays: Mapping[str, NDArray[Any]], differing: Collection[str]
+) -> None:
+    """Raise `DefinitionError` for predictions of a window, (1, …), that may lie along it."""
+    bases, kind = predictor.data.length, type(predictor.model).__name__
+    lengths = record_lengths(predictor.data)
+    for name, array in arrays.items():
+        has_one = lengths is None or lengths.min() == bases
+        is_long = array.shape[1:] == (bases,) and bases > 1 if has_one else name in differing
         if is_long or array.ndim > 2:
             raise DefinitionError(
                 f"y_pred{name} of a window of {bases} bases has the shape {array.shape[1:]}, and what it is "
-                f"on the other strand (--both-strands) is not known: give {type(model).__name__} an "
+                f"on the other strand (--both-strands) is not known: give {kind} an "
                 "other_strand(self, y_pred, turned), which returns turned(y_pred) if y_pred lies along the "
                 "window, or y_pred if it is scores"
             )

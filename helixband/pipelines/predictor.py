@@ -17,6 +17,7 @@ from helixband.definition import Definition
 from helixband.env import as_recorded
 from helixband.errors import DataError, HelixbandError, UsageError, counted
 from helixband.files import absolute
+from helixband.generators.arrays import filled_up
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import is_nested, leaves, length, named_leaves
 from helixband.outputs.whole import named_arrays
@@ -124,7 +125,7 @@ class Predictor:
         assert isinstance(data, SequenceBatchGenerator)
         predictor = WindowPredictor(self.model, data, seed=seed)  # type: ignore[arg-type]
         parts = [predictor.predict(first, last) for first, last in chunks(data)]
-        return _by_name({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
+        return _by_name({key: filled_up([part[key] for part in parts]) for key in parts[0]})
 
     def regions(self, path: str, genome: str | None = None) -> tuple[Any, Any]:
         """(y_pred, names, starts, ends and strands of each, or None) of a file."""

@@ -66,7 +66,7 @@ class Counting(nn.Module):
             "A at random": lambda: self.dropout(counts[:, A]),
             "logarithm of A": lambda: counts[:, A].log(),
             "nothing finite": lambda: counts[:, A] * float("nan"),
-            "each base": lambda: x.float(),
+            "each base, twice of C": lambda: x.float().repeat(1, 1 + int(x[0, 0])),
         }[self.what]()
 
 
@@ -514,11 +514,13 @@ def test_both_strands_need_a_complement(results: Results, tmp_path: Path) -> Non
 
 def test_predictions_of_several_shapes_are_refused(results: Results, tmp_path: Path) -> None:
     path = tmp_path / "x.fa"
-    path.write_text(">a\nACGT\n>b\nACGTACGT\n")
-    data = FastaBatchGenerator(str(path), unequal="bucket")
+    path.write_text(">a\nACGTCCGT\n")
+    data = FastaBatchGenerator(str(path), window=4)
 
     with pytest.raises(DefinitionError, match=r"windows 1 to 2 .*\[8\].* before them .*\[4\]"):
-        predict_windows(WindowPredictor(model("each base"), data), results, "x.fa", {}, chunk_bases=8)
+        predict_windows(
+            WindowPredictor(model("each base, twice of C"), data), results, "x.fa", {}, chunk_bases=4
+        )
 
 
 def test_whole_records_are_in_chunks_by_their_own_lengths(results: Results, tmp_path: Path) -> None:
