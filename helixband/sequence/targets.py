@@ -1,6 +1,7 @@
 """The targets of sequences: from an array, a `.target` file, a column of a table, or a rule on the header."""
 
 import csv
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,10 @@ Place = Callable[[int], str]
 
 NUMBER_CLASSES = "map the classes to 0, 1, …"
 """What to do with targets that are the names of classes."""
+MISSING = ("", "NA")
+"""What pandas and R write for a number that is missing, besides NaN."""
+OR_ALLOW = ", or pass allow_nan=True to a generator whose model leaves out targets that are missing"
+"""What else can be done about these."""
 LARGEST = np.finfo(np.float32).max
 """Larger numbers are infinite as soon as they are in a tensor of single precision."""
 
@@ -36,13 +41,14 @@ def read_targets(
     `targets` is an array or list in the order of the records; a path of a file with one line of numbers a
     record; `(path, column)` of a TSV or CSV file with titles, whose first column has the records' names,
     and may have others; or a function from the full header to a number or a list of them. Of a file, whole
-    numbers become int64, others float64. `names`: of the records, where these are
-    not in the headers. `allow_nan` admits NaN, for targets that are missing. `where` names the sequences in
-    messages.
+    numbers become int64, others float64, and NA, NaN or an empty cell is NaN. `names`: of the records, where
+    these are not in the headers. `allow_nan` admits NaN, for targets that are missing. `where` names the
+    sequences in messages.
 
     Raises `DataError` naming the line, record or value that does not fit.
     """
-    values, place = _read(targets, headers, where, names or [record_name(header) for header in headers])
+    names = names or [record_name(header) for header in headers]
+    values, place = _read(targets, headers, where, names, allow_nan)
     if values.ndim == 0 or len(values) != len(headers):
         raise DataError(
             f"{where} has {len(headers)} records, and the targets"
@@ -94,11 +100,7 @@ def check_finite(values: NDArray[Any], place: Place, allow_nan: bool = False) ->
     wrong = ~(is_finite_or_nan(values) if allow_nan else is_finite(values))
     if wrong.any():
         first = tuple(np.argwhere(wrong)[0].tolist())
-        remedy = "remove or impute it"
-        if np.isnan(values[first]):
-            remedy += (
-                ", or pass allow_nan=True to a generator whose model leaves out targets that are missing"
-            )
+        remedy = f"remove or impute it{OR_ALLOW if np.isnan(values[first]) else ''}"
         past = f", past {LARGEST:.2g}" if np.isfinite(values[first]) else ""
         raise DataError(f"{place(first[0])}: the target is {values[first]}{past}; {remedy}")
 
@@ -117,7 +119,7 @@ def check_type(values: NDArray[Any], name: str) -> None:
 
 
 def _read(
-    targets: Targets, headers: Sequence[str], where: str, names: Sequence[str]
+    targets: Targets, headers: Sequence[str], where: str, names: Sequence[str], allow_nan: bool
 ) -> tuple[NDArray[Any], Place]:
     if callable(targets):
         rule = f"the values of the rule on the headers of {where}"
@@ -127,7 +129,7 @@ def _read(
         return _read_lines(targets), lambda row: f"{targets}, line {row + 1}"
     if isinstance(targets, tuple) and len(targets) == 2 and isinstance(targets[1], str):
         path, column = targets
-        values, rows = _read_column(path, column, names, where)
+        values, rows = _read_column(path, column, names, where, allow_nan)
         return values, lambda row: f"{path}, row {rows[row]}, column {column!r}"
     values = _array(targets, "the targets")
     return (
@@ -156,7 +158,7 @@ def _read_lines(path: Path) -> NDArray[Any]:
     for number, line in enumerate(_lines(path), 1):
         parts = line.replace(",", " ").split()
         try:
-            rows.append([number_in(part) for part in parts])
+            rows.append([_number(part) for part in parts])
         except ValueError as error:
             raise DataError(
                 f"{path}, line {number}: {line.strip()!r} is no line of numbers; {NUMBER_CLASSES}; for a "
@@ -165,12 +167,14 @@ def _read_lines(path: Path) -> NDArray[Any]:
         if not parts or len(parts) != len(rows[0]):
             raise DataError(
                 f"{path}, line {number}: {len(parts)} numbers, and {len(rows[0])} in line 1; "
-                "a line of as many for each record is needed"
+                "a line of as many for each record is needed, NA for one that is missing"
             )
     return _as_whole_numbers(np.array(rows))
 
 
-def _read_column(path: Path, column: str, names: Sequence[str], where: str) -> tuple[NDArray[Any], list[int]]:
+def _read_column(
+    path: Path, column: str, names: Sequence[str], where: str, allow_nan: bool
+) -> tuple[NDArray[Any], list[int]]:
     """A column by the names in the first one, and the row of each record, titles being row 1."""
     titles, *rows = _read_table(path)
     if titles[1:].count(column) != 1:
@@ -179,18 +183,24 @@ def _read_column(path: Path, column: str, names: Sequence[str], where: str) -> t
         raise DataError(f"{path} has {times} column {column!r} after its first; it has {listed}")
     place = titles.index(column, 1)
     values: dict[str, tuple[float, int]] = {}
+    needed = set(names)
     for number, row in enumerate(rows, 2):
         if len(row) != len(titles):
             raise DataError(
                 f"{path}, row {number}: {len(row)} cells, and {len(titles)} titles; give each one"
             )
         try:
-            value = number_in(row[place])
+            value = _number(row[place])
         except ValueError as error:
             raise DataError(
                 f"{path}, row {number}: column {column!r} holds {row[place]!r}, which is no number; "
                 f"{NUMBER_CLASSES}"
             ) from error
+        if row[place].strip() in MISSING and row[0] in needed and not allow_nan:
+            raise DataError(
+                f"{path}, row {number}: column {column!r} holds {row[place]!r}, which is no number; remove "
+                f"or impute it{OR_ALLOW}"
+            )
         if row[0] in values:
             raise DataError(f"{path}, row {number}: the name {row[0]!r} is there twice")
         values[row[0]] = value, number
@@ -202,6 +212,11 @@ def _read_column(path: Path, column: str, names: Sequence[str], where: str) -> t
         )
     column_values = np.array([[values[name][0]] for name in names])
     return _as_whole_numbers(column_values), [values[name][1] for name in names]
+
+
+def _number(text: str) -> float:
+    """The number in a cell, NaN where it is missing; raises `ValueError` for what is neither."""
+    return math.nan if text.strip() in MISSING else number_in(text)
 
 
 def _read_table(path: Path) -> list[list[str]]:

@@ -145,6 +145,32 @@ def test_a_value_that_is_missing_stays_nan_where_that_is_allowed(tmp_path: Path)
     assert np.isnan(read_targets([1, np.nan, 0], HEADERS, "x.fa", allow_nan=True)[1])
 
 
+@pytest.mark.parametrize("cell", ["NA", "NaN", "nan", "", " NA "])
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_a_cell_that_is_missing_is_nan(tmp_path: Path, cell: str, separator: str) -> None:
+    lines = ["name\tlevel\tother", f"a\t1\t{cell}", f"b\t{cell}\t2", "c\t3\t1"]
+    path = written(tmp_path / "x.tsv", "\n".join(lines).replace("\t", separator))
+    levels, others = (
+        read_targets((path, name), HEADERS, "x.fa", allow_nan=True) for name in ("level", "other")
+    )
+    assert np.array_equal(levels, [1, np.nan, 3], equal_nan=True)
+    assert np.array_equal(others, [np.nan, 2, 1], equal_nan=True)
+    assert read_targets((path, "level"), ["a", "c"], "x.fa").tolist() == [1, 3], "other names do not matter"
+    refuses(
+        (path, "level"),
+        f"{path}, row 3: column 'level' holds {cell!r}, which is no number; remove or impute it, or pass al"
+        if cell.strip() in ("", "NA")
+        else f"{path}, row 3, column 'level': the target is nan; remove or impute it, or pass allow_nan",
+    )
+
+
+def test_a_number_that_is_missing_in_a_line_is_nan(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.target", "1 NA\n3,4\nNA 6\n")
+    values = read_targets(path, HEADERS, "x.fa", allow_nan=True)
+    assert np.array_equal(values, [[1, np.nan], [3, 4], [np.nan, 6]], equal_nan=True)
+    refuses(path, f"{path}, line 1: the target is nan; remove or impute it, or pass allow_nan=True to a ")
+
+
 @pytest.mark.parametrize("allow_nan", [False, True])
 @pytest.mark.parametrize("text", ["inf", "-Infinity", "1e999"])
 def test_infinity_is_refused_with_its_line(tmp_path: Path, allow_nan: bool, text: str) -> None:
