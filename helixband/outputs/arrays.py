@@ -20,6 +20,7 @@ class Npy:
     name = "npy"
     for_scores = False
     may_be_skipped = False
+    for_positions = True
 
     def check_installed(self) -> None:
         """Nothing else is needed."""
@@ -38,6 +39,7 @@ class H5:
     name = "h5"
     for_scores = False
     may_be_skipped = False
+    for_positions = True
 
     def check_installed(self) -> None:
         """Nothing else is needed."""

@@ -43,6 +43,7 @@ class BigWig:
     name = "bw"
     for_scores = True
     may_be_skipped = False
+    for_positions = False
 
     def check_installed(self) -> None:
         check_installed()

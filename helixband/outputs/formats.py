@@ -20,6 +20,9 @@ class Format(Protocol):
     """Of a format `for_scores`, if y_pred is something else: True: it is skipped without an error if another
     format that was asked for can hold y_pred; its `suffixes` are then []. False: there is always an error."""
 
+    for_positions: bool
+    """Whether it can hold numbers along windows, y_pred (N, L)."""
+
     def check_installed(self) -> None:
         """Raise `HelixbandError` with the remedy where a package that it needs is missing."""
         ...
@@ -38,8 +41,20 @@ def find_formats(names: Collection[str]) -> list[Format]:
     return [resolve_name(place)() for name, place in FORMATS.items() if name in names]
 
 
-def check_formats(formats: Collection[Format], dimensions: Mapping[str, int]) -> None:
-    """Raise `DataError` where a format asked for cannot hold arrays of so many dimensions, by name."""
+def check_formats(
+    formats: Collection[Format], dimensions: Mapping[str, int], lies_along: bool = False
+) -> None:
+    """Raise `DataError` where a format asked for cannot hold arrays of so many dimensions, by name.
+
+    `lies_along`: y_pred, (N, L), has numbers along its windows.
+    """
+    if lies_along and (unable := [format for format in formats if not format.for_positions]):
+        able = [name for name, place in FORMATS.items() if resolve_name(place).for_positions]
+        raise DataError(
+            f"{unable[0].name} has scores of whole windows, and y_pred has as many columns as a window has "
+            f"bases, which would be a track each: ask for {' or '.join(able)}. If these are scores, give the "
+            "model an other_strand(self, y_pred, turned) that returns y_pred"
+        )
     if dimensions.get("", 3) <= 2:
         return
     unable = [format for format in formats if format.for_scores]

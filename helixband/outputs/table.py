@@ -17,6 +17,7 @@ class Table:
     name = "tsv"
     for_scores = True
     may_be_skipped = True
+    for_positions = True
 
     def check_installed(self) -> None:
         """Nothing else is needed."""

@@ -23,7 +23,7 @@ from helixband.generators.base import Unpadded
 from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs import strands
-from helixband.outputs.formats import check_formats, find_formats
+from helixband.outputs.formats import Format, check_formats, find_formats
 from helixband.outputs.parts import Parts
 from helixband.outputs.rows import Regions, Windows
 from helixband.outputs.whole import named_arrays
@@ -163,20 +163,21 @@ def predict_windows(
     for each in chosen:
         each.check_installed()
     facts = {**facts, **predictor.facts()}
-    parts = Parts(results.prediction(name, ".part"), facts, chunks.ends, _tried(predictor))
+    differing = _tried(predictor)
+    parts = Parts(results.prediction(name, ".part"), facts, chunks.ends, differing)
     tell = on_chunk or (lambda done, total: None)
     tell(parts.done, total)
     interruption.check()
     with contextlib.closing((predict or chunks.predict)(chunks.spans(parts.done))) as predicted:
         for found in predicted:
             chunk = chunks.wanted(found, parts.done, parts.next_end)
-            check_formats(chosen, {key: array.ndim for key, array in chunk.items()})
+            _check_formats(chosen, predictor, chunk, differing)
             parts.append(chunk)
             store.forget_pages()
             tell(parts.done, total)
             interruption.check()
     arrays = parts.arrays
-    check_formats(chosen, {key: len(rows.shape) for key, rows in arrays.items()})
+    _check_formats(chosen, predictor, {key: rows.read(0, 1) for key, rows in arrays.items()}, differing)
     paths = [[results.prediction(name, suffix) for suffix in each.suffixes(arrays)] for each in chosen]
     written = [path for of_format in paths for path in of_format]
     if before_writing:
@@ -192,9 +193,8 @@ def predict_windows(
 def try_windows(predictor: WindowPredictor, formats: Collection[str], rows: int) -> None:
     """Predict on the first windows alone; raises what `predict_windows` would, and writes nothing."""
     last = min(rows, int(_chunk_ends(predictor.data, CHUNK_BASES)[0]))
-    arrays = predictor.predict(0, last)
-    _tried(predictor)
-    check_formats(find_formats(formats), {key: array.ndim for key, array in arrays.items()})
+    arrays, differing = predictor.predict(0, last), _tried(predictor)
+    _check_formats(find_formats(formats), predictor, arrays, differing)
 
 
 def chunks(data: SequenceBatchGenerator) -> Iterator[tuple[int, int]]:
@@ -228,6 +228,22 @@ def _tried(predictor: WindowPredictor) -> dict[str, tuple[int, ...]]:
             )
     spread = {f"{name}.std": shape for name, shape in differing.items()}
     return differing | (spread if predictor.mc_dropout else {})
+
+
+def _check_formats(
+    formats: Collection[Format],
+    predictor: WindowPredictor,
+    arrays: Mapping[str, NDArray[Any]],
+    differing: Collection[str],
+) -> None:
+    """Raise `DataError` where a format cannot hold arrays of windows, `differing` in length or not."""
+    y_pred, lies_along = arrays.get(""), False
+    if y_pred is not None and y_pred.ndim == 2:
+        lies_along = "" in differing or y_pred.shape[1] == predictor.data.length > 1
+        own = type(predictor.model).other_strand is not BaseModel.other_strand
+        if lies_along and own:  # which leaves scores as they are
+            lies_along = predictor.model.other_strand(y_pred, lambda array: array[..., ::-1]) is not y_pred
+    check_formats(formats, {key: array.ndim for key, array in arrays.items()}, lies_along)
 
 
 def _check_scores(

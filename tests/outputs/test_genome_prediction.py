@@ -25,7 +25,7 @@ from base_model import BaseModel
 from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
 from helixband.errors import DataError, DefinitionError, HelixbandError, StorageError
 from helixband.outputs import FORMATS, bigwig, rows
-from helixband.outputs.windows import WindowPredictor, bases_of_window, predict_windows
+from helixband.outputs.windows import WindowPredictor, bases_of_window, predict_windows, try_windows
 from helixband.results.directory import Results
 from helixband.sequence.alphabet import PROTEIN
 
@@ -66,6 +66,7 @@ class Counting(nn.Module):
             "A at random": lambda: self.dropout(counts[:, A]),
             "logarithm of A": lambda: counts[:, A].log(),
             "nothing finite": lambda: counts[:, A] * float("nan"),
+            "each base": lambda: x.float(),
             "each base, twice of C": lambda: x.float().repeat(1, 1 + int(x[0, 0])),
         }[self.what]()
 
@@ -473,6 +474,41 @@ def test_a_small_score_is_not_lost_beside_a_large_one() -> None:
 
 
 # What cannot be written.
+
+
+class Along(Counter):
+    def other_strand(self, y_pred: Any, turned: Any) -> Any:
+        return turned(y_pred)
+
+
+class Scores(Counter):
+    def other_strand(self, y_pred: Any, turned: Any) -> Any:
+        return y_pred
+
+
+@pytest.mark.parametrize("kind", [Counter, Along])
+@pytest.mark.parametrize("options", [{"window": 4}, {"unequal": "bucket"}])
+def test_a_track_of_each_position_of_a_window_is_refused_before_any_work(
+    genome: str, kind: type[BaseModel], options: dict[str, Any]
+) -> None:
+    data = FastaBatchGenerator(genome, **options)
+    predictor = WindowPredictor(kind({"what": "each base"}, Namespace(cpu=True)), data)
+
+    with pytest.raises(DataError, match=r"bw has scores of whole windows.* ask for npy or tsv or h5\. If"):
+        try_windows(predictor, ["npy", "bw"], rows=2)
+    try_windows(predictor, ["npy", "tsv", "h5"], rows=2)
+
+
+@needs_pybigtools
+def test_scores_as_many_as_bases_have_a_track_each_if_the_model_says_that_they_are_scores(
+    results: Results, genome: str
+) -> None:
+    data = FastaBatchGenerator(genome, window=2)
+    predictor = WindowPredictor(Scores({"what": "A and C"}, Namespace(cpu=True)), data)
+
+    predict_windows(predictor, results, "x", {}, ["bw"])
+
+    assert names(results) == ["x.0.bw", "x.1.bw"]
 
 
 @needs_pybigtools
