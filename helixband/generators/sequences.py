@@ -46,7 +46,7 @@ class SequenceBatchGenerator(BatchGenerator):
     same number of each class, to within one (`balance=True` is the same); or a weight for each example, (N,).
     All are drawn again in each epoch, and need `shuffle`.
 
-    `drop_last` leaves a last batch of fewer than `batch_size` examples out.
+    `drop_last` leaves a last batch of fewer than `batch_size` examples out; without a size there is none.
 
     The order of an epoch, its strands and its jitter depend only on (seed, epoch). The batch size does not
     change them, except with buckets.
@@ -79,7 +79,7 @@ class SequenceBatchGenerator(BatchGenerator):
         self.sampling = self._checked(sampling, balance, shuffle, len(plan))
         self.headers = HeaderTable(store.told_headers) if metadata else None
         self._chosen: Indexes | None = None  # the examples of a part, of all there are
-        super().__init__(len(plan), batch_size, shuffle, targets is not None, drop_last)
+        super().__init__(len(plan), batch_size, shuffle, targets is not None, bool(batch_size) and drop_last)
         self._check()
 
     def __len__(self) -> int:

@@ -927,6 +927,19 @@ def test_a_file_that_is_missing_or_no_fasta_is_refused_by_name(write: Write, tmp
     refuses(f"{protein}, record 'p', position 3 (from 0): 'L'", protein)
 
 
+def test_drop_last_means_nothing_without_a_batch_size_as_where_one_function_makes_all_sets(
+    write: Write,
+) -> None:
+    path = write({str(number): "ACGT" for number in range(20)})
+
+    def sets(batch_size: int | None) -> tuple[FastaBatchGenerator, ...]:
+        data = FastaBatchGenerator(path, np.arange(20) % 2, batch_size, shuffle=True, drop_last=True)
+        return data.split(by="ratio", val=0.2, test=0.2)
+
+    assert [sum(map(len, (y for _, y in data))) for data in sets(None)] == [12, 4, 4]
+    assert [sum(map(len, (y for _, y in data))) for data in sets(5)] == [10, 4, 4]
+
+
 @pytest.mark.parametrize(
     "options", [{"window": 1}, {"unequal": "pad"}, {"unequal": "bucket"}], ids=["windows", "pad", "bucket"]
 )
