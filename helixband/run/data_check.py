@@ -7,7 +7,7 @@ Nothing is written, and random numbers are afterwards as they were.
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -231,7 +231,7 @@ class DataCheck(Stage):
             trial = _Rehearsal(model, found, batches, self._work.replaces, place_of)
             if TRAINING in batches:
                 trial.train(self._made[TRAINING], sizes(self._made[TRAINING]))
-            trial.evaluate(self.args.mc_dropout)
+            trial.evaluate(self.args.mc_dropout, self._made)
             trial.check_columns()
             trial.tell_metrics()
             if PREDICTION in self._made:
@@ -278,8 +278,8 @@ class _Rehearsal:
         if len(self._found.faults) > before:
             self._failed.add(_form(batch))
 
-    def evaluate(self, passes: int | None) -> None:
-        """The criterion and the metrics of the validation and test batches."""
+    def evaluate(self, passes: int | None, sets: Mapping[str, Iterable[Any]]) -> None:
+        """The criterion and the metrics of both sets, and the criterion of their shortest records."""
         model = self._model
         if type(model).evaluate is not BaseModel.evaluate:
             return
@@ -291,6 +291,7 @@ class _Rehearsal:
             with self._found.of(where):
                 losses, y_true, y_pred = rehearsal.evaluate(model, batch, passes if where == TEST else None)
                 self._measure(where, "eval_metrics", losses, y_true, y_pred)
+                rehearsal.evaluate_shortest(model, sets[where])
                 if model.engine.has_pictures:
                     pictures.of_batch(model, *batch[:2])
                 if where == TEST:

@@ -18,7 +18,16 @@ from helixband.generators.arrays import to_numpy
 from helixband.nested import length, map_leaves
 from helixband.randomness import Stream
 from helixband.training import judge
-from helixband.training.feed import Split, kept, labelled, no_batch, pieces, to_device, unlabelled
+from helixband.training.feed import (
+    Split,
+    kept,
+    labelled,
+    no_batch,
+    pieces,
+    to_device,
+    unlabelled,
+    without_padding,
+)
 from helixband.training.fit import scheduled_values
 from helixband.training.hooks import prepared
 from helixband.training.parts.clip import Norms
@@ -27,6 +36,7 @@ from helixband.training.passes import train_pass
 from helixband.training.reading import keeps_iterator
 from helixband.training.snapshot import left_as_it_was
 from helixband.training.steps.eager import Eager
+from helixband.training.weighting import split_of
 
 PASSES = 3
 """So many of the passes with dropout left on are done, if there are more."""
@@ -150,6 +160,13 @@ def evaluate(model: Any, batch: tuple[Any, ...], passes: int | None) -> tuple[di
     if passes:
         model.predict_mc([batch[0]], min(passes, PASSES))
     return judge.outputs(model, [batch], lambda batch, where: batch, of_part=True)
+
+
+def evaluate_shortest(model: Any, generator: Iterable[Any]) -> None:
+    """Evaluate the shortest records of a set, which an evaluation does not fill up; nothing of other sets."""
+    read, _, order = without_padding(generator)
+    if order is not None:
+        evaluate(model, first_batch(read, split_of(model)), None)
 
 
 def predict(model: Any, x: Any, passes: int | None) -> tuple[Any, Any]:

@@ -332,6 +332,22 @@ def test_whole_records_are_told_as_such(untrained: Project) -> None:
     ]
 
 
+def test_a_record_of_the_test_set_that_is_too_short_for_the_network_is_told_before_training(
+    untrained: Project,
+) -> None:
+    untrained.definition.write_text(IN_BUCKETS)
+    with open(untrained.data / "test.fa", "a") as fasta, open(untrained.data / "test.target", "a") as targets:
+        fasta.write(">short\nAC\n")
+        targets.write("0\n")
+
+    failed = untrained.run("--epoch", "1", "--eval")
+
+    assert failed.code == 1
+    assert "Kernel size can't be greater than actual input size" in failed.err
+    assert "with the validation data, of which a batch was tried before any work" in failed.err
+    assert not (untrained.results / "trials").exists()
+
+
 # Two inputs do not write one file.
 
 
