@@ -137,7 +137,7 @@ class Packed(Eager):
         """What has changed, by which steps are computed, since the epoch began."""
         if member not in self._watches:
             self._watches[member] = watches_of(member, member not in self._moving)
-        return next(filter(None, (each.changed() for each in self._watches[member])), None)
+        return next(filter(None, [each.changed() for each in self._watches[member]]), None)
 
     def _begin(self, member: Member) -> None:
         """What comes before a step, as in `step_of`."""
@@ -241,8 +241,9 @@ class Packed(Eager):
         """The step of members of which some are new: each is compared with its own network before."""
         results: dict[Member, StepResult | None] = dict.fromkeys(members)
         with precision.single():
-            new = self._untried(members, pairs)
-            own = {member: self._own(member, pairs[member]) for member in new}
+            own = {member: self._own(member, pairs[member]) for member in self._untried(members, pairs)}
+            if None in own.values():  # for which others stand no longer
+                own |= {each: self._own(each, pairs[each]) for each in members if each not in own}
             groups: dict[Hashable, list[Member]] = {}
             for member in members:
                 if member not in self.alone and member.ended is None:
@@ -272,9 +273,8 @@ class Packed(Eager):
         return results
 
     def _untried(self, members: list[Member], pairs: dict[Member, Batch]) -> list[Member]:
-        """Those that are yet to be compared with their own networks, given batches of one shape."""
-        how = len(members) > 1, signature(pairs[members[0]])
-        return [member for member in members if not self._is_tried(member, *how)]
+        """As `Tried.lacking`, given batches of one shape."""
+        return self._tried.lacking(members, self._kind, len(members) > 1, signature(pairs[members[0]]))
 
     def _is_tried(self, member: Member, of_several: bool, shape: Hashable) -> bool:
         """As `Tried.has`, of what a member is now."""

@@ -1,7 +1,7 @@
 """What a member's own network makes of a batch, beside what a pack makes of it."""
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -222,6 +222,27 @@ class Tried:
             return False
         known.shapes.add(shape)
         return True
+
+    def lacking(
+        self,
+        members: Iterable[Member],
+        kind_of: Callable[[Member], Hashable],
+        of_several: bool,
+        shape: Hashable,
+    ) -> list[Member]:
+        """Those that are to be compared; of a kind, one of those that were on batches of other shapes."""
+        found: list[Member] = []
+        kinds = set[Hashable]()
+        for member in members:
+            kind = kind_of(member)
+            if self.has(member, kind, of_several, shape):
+                continue
+            if not self.has(member, kind, of_several, None):
+                found.append(member)
+            elif kind not in kinds:
+                kinds.add(kind)
+                found.append(member)
+        return found
 
     def note(self, member: Member, kind: Hashable, of_several: bool, shape: Hashable, found: Found) -> None:
         """Note that a member was compared on a batch of a shape, of which its own network made this."""

@@ -71,28 +71,28 @@ class Watch:
 
 
 class WatchOptimizer:
-    """The flags of a model's optimizer, and whether it has the state that its next step takes."""
+    """The flags of a model's optimizer, and whether it has a buffer of momentum where there is a momentum."""
 
     def __init__(self, model: Model) -> None:
         optimizer: Any = model.optimizer
-        self._groups, self._states = optimizer.param_groups, optimizer.state
-        self._kind = KINDS[type(optimizer)]
-        trained = [[each for each in group["params"] if each.requires_grad] for group in self._groups]
-        self._first = [parameters[0] if parameters else None for parameters in trained]
-        self._flags = [[bool(group[flag]) for flag in self._kind.flags] for group in self._groups]
+        kind = KINDS[type(optimizer)]
+        self._states, self._flags = optimizer.state, kind.flags
+        self._before = [(group, [group[flag] for flag in kind.flags]) for group in optimizer.param_groups]
+        trained = [
+            (group, [each for each in group["params"] if each.requires_grad]) for group, _ in self._before
+        ]
+        has_momentum = "momentum" in kind.numbers
+        self._first = [(group, each[0]) for group, each in trained if each and has_momentum]
 
     def changed(self) -> str | None:
         """The name of a flag that is not as when it was made, or that a momentum is no longer 0."""
-        for group, flags, first in zip(self._groups, self._flags, self._first, strict=True):
-            for name, before in zip(self._kind.flags, flags, strict=True):
-                if bool(group[name]) != before:
-                    return name
-            if first is not None and self._lacks(self._states.get(first, {}), group):
+        for group, flags in self._before:
+            if [group[flag] for flag in self._flags] != flags:
+                return next(flag for flag, was in zip(self._flags, flags, strict=True) if group[flag] != was)
+        for group, first in self._first:
+            if group["momentum"] != 0 and self._states.get(first, {}).get("momentum_buffer") is None:
                 return "momentum of 0"
         return None
-
-    def _lacks(self, state: Any, group: Any) -> bool:
-        return any(state.get(key) is None for key in self._kind.state(group))
 
 
 def watches_of(member: Member, with_criterion: bool) -> list[Watch | WatchOptimizer]:
