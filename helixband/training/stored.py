@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from helixband.errors import DefinitionError, StorageError, in_one_line
@@ -69,7 +70,15 @@ def is_plain(value: Any) -> bool:
 
 
 def state_of(part: Any, name: str) -> Any:
-    state = part.state_dict() if is_stateful(part) else part
+    try:
+        state = part.state_dict() if is_stateful(part) else part
+    except KeyError as error:
+        if not isinstance(part, Optimizer):
+            raise
+        raise DefinitionError(
+            f"the {name} holds the state of a parameter that is in none of its param_groups: take the "
+            f"parameter out of {name}.state, too"
+        ) from error
     if isinstance(part, LRScheduler):  # its attributes, of which some may be objects: they are looked at
         attributes = vars(part)
         state = {

@@ -237,6 +237,23 @@ def test_what_gets_a_state_too_late_is_refused(tmp_path: Path) -> None:
         Plain().fit(LateRandom(), val, 2, trial)
 
 
+class Swapped(Plain):
+    """Takes its layer for another one, and leaves the state of the old one in the optimizer."""
+
+    def on_epoch_end(self, row: Any) -> None:
+        self.network = nn.Linear(3, 1)
+        self.optimizer.param_groups[0]["params"] = list(self.network.parameters())
+
+
+def test_a_state_of_the_optimizer_that_belongs_to_no_parameter_is_refused() -> None:
+    val = MatrixBatchGenerator(X, Y)
+    with pytest.raises(
+        DefinitionError,
+        match="the optimizer holds the state of a parameter that is in none of its param_groups",
+    ):
+        Swapped().fit(val, val, 2)
+
+
 class Odd(Plain):
     """Keeps what a checkpoint does not: it trains as if it were not there."""
 
