@@ -40,10 +40,12 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return found
 
 
-def told_of_blocks_as_alone(makers: list[Callable[[], Member]], together: bool = True) -> list[str]:
+def told_of_blocks_as_alone(
+    makers: list[Callable[[], Member]], together: bool = True, takes_one: bool = True
+) -> list[str]:
     """Why steps were computed one by one, of members that come to what they come to alone."""
     told: list[str] = []
-    stepper = Captured(*[lambda member, reason: told.append(reason)] * 2)
+    stepper = Captured(*[lambda member, reason: told.append(reason)] * 2, takes_one=takes_one)
     alone, others = [make() for make in makers], [make() for make in makers]
     for member in alone:
         fit([member], Eager())
@@ -63,6 +65,36 @@ def test_one_member_takes_the_steps_of_an_epoch_in_blocks(runs: list[tuple[int, 
 def test_members_take_them_together(runs: list[tuple[int, int]]) -> None:
     assert told_of_blocks_as_alone([lambda n=n: make(n, lr=0.002 * (n + 1)) for n in range(3)]) == []
     assert set(runs) == {(3, 3), (5, 3)}
+
+
+Dense = of_network(
+    lambda config: nn.Sequential(
+        nn.Flatten(), nn.Linear(12, config["width"]), nn.Tanh(), nn.Linear(config["width"], 1)
+    )
+)
+"""A network without dropout."""
+
+
+def of_width(number: int, width: int) -> Member:
+    return make(number, Dense, lr=0.002 * (number + 1), width=width)
+
+
+def test_a_member_alone_of_its_structure_keeps_no_others_from_blocks(runs: list[tuple[int, int]]) -> None:
+    makers = [lambda n=n: of_width(n, 3 + n // 2) for n in range(3)]
+    assert told_of_blocks_as_alone(makers, takes_one=False) == []
+    assert set(runs) == {(3, 2), (5, 2)}
+
+
+def test_none_is_read_ahead_if_code_of_the_definition_makes_batches_of_a_member_alone(
+    runs: list[tuple[int, int]],
+) -> None:
+    def lone() -> Member:
+        found = of_width(2, 4)
+        return found.model.as_member(Augmented(), found.val, 3, None, 2)  # type: ignore[attr-defined, no-any-return]
+
+    makers: list[Callable[[], Member]] = [lambda: of_width(0, 3), lambda: of_width(1, 3), lone]
+    assert told_of_blocks_as_alone(makers, takes_one=False) == []
+    assert runs == []
 
 
 SCALE = 2.0

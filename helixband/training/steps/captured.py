@@ -92,7 +92,8 @@ class Captured(Packed):
             self._look_at_variables(member)
         if any(map(self._may_change_by_reading, self._members)):
             return 1
-        captured = [self._may_be_captured(member) for member in self._members]
+        lone = self._lone()
+        captured = [self._may_be_captured(member) and member not in lone for member in self._members]
         others = [each for each, is_captured in zip(self._members, captured, strict=True) if not is_captured]
         return MOST if any(captured) and not any(each.is_read_by_code for each in others) else 1
 
@@ -127,7 +128,8 @@ class Captured(Packed):
 
         With `batches`, such have.
         """
-        packed = [member for member in self._members if member not in self.alone]
+        lone = self._lone()
+        packed = [member for member in self._members if member not in self.alone and member not in lone]
         shapes = dict(zip(self._members, map(signature, batches or ()), strict=False))
         if not all(map(self._is_ready, packed)):
             return False
@@ -138,6 +140,13 @@ class Captured(Packed):
             )
             for member in packed
         )
+
+    def _lone(self) -> set[Member]:
+        """The members without another of their structure that go by themselves: each takes its own steps."""
+        packed = [member for member in self._members if member not in self.alone]
+        alike = Counter(map(self._keys.of, packed))
+        lone = (member for member in packed if alike[self._keys.of(member)] == 1)
+        return {member for member in lone if self._goes_by_itself([member])}
 
     def _may_be_captured(self, member: Member) -> bool:
         if member in self.alone or member in self.uncaptured:
