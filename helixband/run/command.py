@@ -66,7 +66,9 @@ class CommandLine:
         elif args.cfg or args.multirun or args.config_dir:
             parser.error("--cfg, --multirun and --config-dir are for --experiment alone")
         elif others and not declares_hparams(args.model):
-            parser.error(f"unrecognized arguments: {' '.join(others)}")
+            told = f"unrecognized arguments: {' '.join(others)}"
+            is_meant = parser.explained(told) != told
+            parser.error(told if is_meant else told + _of_hyperparameter(args.model, others))
         args.hparams, args.given = bool(others), parser.flags_given()
         return args
 
@@ -89,6 +91,18 @@ class CommandLine:
         from helixband.definition import load_definition  # imports torch
 
         return load_definition(path).hparams
+
+
+def _of_hyperparameter(model: str | None, words: list[str]) -> str:
+    """That words of a command would give a hyperparameter a value if the definition had any by name."""
+    name, _, value = words[0].partition("=")
+    value = value or "".join(words[1:2])
+    if not (
+        name.startswith("--") and value and not value.startswith("--") and model and os.path.isfile(model)
+    ):
+        return ""
+    setting = f"--set {name[2:].replace('-', '_')}={value}"
+    return f"\n{model} declares no hyperparameters by name; {setting} gives one of its get_config()"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -758,6 +758,16 @@ def test_a_wrong_flag_is_refused(project: Project, flags: tuple[str, ...], told:
     assert not project.results.exists()
 
 
+@pytest.mark.parametrize("words", [("--n-units", "8"), ("--n_units=8",), ("--n-units=8", "--clip", "1")])
+def test_a_flag_of_a_hyperparameter_without_a_declaration_is_told_another_way(
+    project: Project, words: tuple[str, ...]
+) -> None:
+    refused = project.run(*words)
+    assert refused.code == 2
+    hint = "def.py declares no hyperparameters by name; --set n_units=8 gives one of its get_config()\n"
+    assert refused.err.endswith(hint)
+
+
 def test_the_version_is_told(project: Project) -> None:
     told = project.run("--version")
 
