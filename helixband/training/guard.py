@@ -39,6 +39,10 @@ class Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     sizes of dimensions that are none of rows. Pairs of one array with itself, y[:, None] == y, are meant.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch would import its compiler for it
+
     def __init__(self, rows: int, others: Container[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sizes = {rows}

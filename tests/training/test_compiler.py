@@ -34,7 +34,7 @@ class Model(RegressionModel):
 
 compiler.do_without()
 X = np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
-data = MatrixBatchGenerator(X, X.sum(1, keepdims=True), 7)
+data = MatrixBatchGenerator(X, {labels}, 7)
 model = Model({{}})
 model.fit(data, data, 3)
 model.optimizer.load_state_dict(model.optimizer.state_dict())
@@ -44,9 +44,12 @@ print([each.tolist() for each in model.network.parameters()])
 """
 
 
-def trained(imported: str, optimizer: str, scheduler: str) -> list[str]:
+def trained(
+    imported: str, optimizer: str, scheduler: str, labels: str = "X.sum(1, keepdims=True)"
+) -> list[str]:
     """Whether a training has torch's compiler in the end, and its weights, of a process of its own."""
-    code = TRAINED.format(root=str(ROOT), imported=imported, optimizer=optimizer, scheduler=scheduler)
+    given = {"imported": imported, "optimizer": optimizer, "scheduler": scheduler, "labels": labels}
+    code = TRAINED.format(root=str(ROOT), **given)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
@@ -61,6 +64,11 @@ def test_a_training_does_without_the_compiler_and_gives_the_same_weights(
     has_it, weights = trained("", optimizer, scheduler)
     assert has_it == "False"
     assert trained("import torch._dynamo", optimizer, scheduler) == ["True", weights]
+
+
+def test_so_does_the_check_of_a_loss_for_broadcasting() -> None:
+    # Which is not needed for labels in the shape of predictions.
+    assert trained("", "SGD", "ConstantLR(optimizer)", labels="X.sum(1)")[0] == "False"
 
 
 @pytest.mark.parametrize(
