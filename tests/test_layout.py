@@ -353,6 +353,12 @@ def test_a_file_is_short_enough_to_be_read(name: str) -> None:
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= LINES.get(name, 400)
 
 
+def test_no_two_files_of_tests_have_one_name() -> None:
+    # pytest imports them by their names alone, and takes the first of two.
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_help_answers_at_once() -> None:
     command = [sys.executable, str(ROOT / "main.py"), "--help"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
