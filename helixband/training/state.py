@@ -18,7 +18,6 @@ from helixband.training.constants import Constants
 from helixband.training.holdings import Holdings, Look, Opaque, look, put, unchanged
 from helixband.training.objects import is_stateful, walk
 from helixband.training.settings import can_be_left, differences, settings_of
-from helixband.training.snapshot import modules_kept, tensors_kept
 from helixband.training.stored import (
     capture_parts,
     copied,
@@ -197,8 +196,8 @@ class ModelState:
         modules = [part for part in parts.values() if isinstance(part, nn.Module)]
         try:
             with (
-                modules_kept(modules),
-                tensors_kept(scales),
+                snapshot.modules_kept(modules),
+                snapshot.tensors_kept(scales),
                 unchanged(self.roots(model), self._is_own, _covered(parts), strict=False),
             ):
                 yield

@@ -104,7 +104,7 @@ def _reasons(member: Member, takes_one: bool) -> Iterator[str]:
 
 
 def reads_gradients(kind: type[Any]) -> bool:
-    """Whether code of a class of models reads gradients: packs leave none in parameters after a step.
+    """Whether code of a class of models reads gradients: a pack gives them, but not within a loss.
 
     It is found by the name in its methods, and in the functions that these have by name; that of
     torch.autograd.grad is another one.
