@@ -160,14 +160,19 @@ def test_a_packed_search_is_the_plain_one_and_goes_on_packed(project: Project) -
     assert rewards(project, "packed") == pytest.approx(rewards(project, "plain"), rel=1e-3)
 
 
-def test_trials_that_share_a_variable_are_trained_one_after_another(project: Project) -> None:
+def assert_one_after_another(project: Project, more: str, what: str) -> None:
+    """That trials of a definition are trained as without packs, as making one changes something of all."""
     search = (*SEARCH, "--no-data-check")
-    project.define(PLAIN + SHARED)
+    project.define(PLAIN + more)
     assert project.run(*search, "--result", str(project.path / "plain")).code == 0
     run = project.run(*search, "--result", str(project.path / "packed"), "--pack", "8")
     assert run.code == 0, run.err
-    assert run.out.count("one after another: making one changes NOW of def.py[0], which all of them") == 1
+    assert run.out.count(f"one after another: making one changes {what}, which all of them") == 1
     assert rewards(project, "packed") == rewards(project, "plain")
+
+
+def test_trials_that_share_a_variable_are_trained_one_after_another(project: Project) -> None:
+    assert_one_after_another(project, SHARED, "NOW of def.py[0]")
 
 
 @pytest.fixture
@@ -180,13 +185,7 @@ def default_type() -> Iterator[None]:
 
 @pytest.mark.usefixtures("default_type")
 def test_trials_of_other_types_of_numbers_are_trained_one_after_another(project: Project) -> None:
-    search = (*SEARCH, "--no-data-check")
-    project.define(PLAIN + TYPED)
-    assert project.run(*search, "--result", str(project.path / "plain")).code == 0
-    run = project.run(*search, "--result", str(project.path / "packed"), "--pack", "8")
-    assert run.code == 0, run.err
-    assert run.out.count("one after another: making one changes torch's default dtype, which all of") == 1
-    assert rewards(project, "packed") == rewards(project, "plain")
+    assert_one_after_another(project, TYPED, "torch's default dtype")
 
 
 @pytest.mark.filterwarnings("ignore:.*no checkpoint holds it")
