@@ -143,6 +143,8 @@ class Captured(Packed):
 
     def _lone(self) -> set[Member]:
         """The members without another of their structure that go by themselves: each takes its own steps."""
+        if self._takes_one:
+            return set()
         packed = [member for member in self._members if member not in self.alone]
         alike = Counter(map(self._keys.of, packed))
         lone = (member for member in packed if alike[self._keys.of(member)] == 1)
