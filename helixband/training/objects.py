@@ -39,6 +39,8 @@ ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 _OWN_OF_A_MODULE = frozenset(vars(nn.Module()))
 _HOOKS = "_hooks"
 """How the attributes end in which modules and optimizers have their hooks."""
+_KEPT_IN_BUFFERS = "torch.nn.utils.prune"
+"""Whose hooks compute from the masks of their modules alone."""
 _HOOKS_OF_A_TENSOR = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _OF_AN_OPTIMIZER = frozenset({"param_groups", "state", "defaults"})
 """What the `state_dict` of an optimizer has."""
@@ -129,7 +131,8 @@ def _hooks_of(holder: nn.Module | Optimizer) -> Iterator[tuple[Step, Any]]:
     for name, hooks in vars(holder).items():
         if isinstance(hooks, dict) and hooks and name.endswith(_HOOKS):  # nearly all are empty
             for place, hook in enumerate(hooks.values()):
-                yield (HOOK, ("", name, place)), hook
+                if type(hook).__module__ != _KEPT_IN_BUFFERS:
+                    yield (HOOK, ("", name, place)), hook
     for parameter, tensor in holder._parameters.items() if isinstance(holder, nn.Module) else ():
         for name in _HOOKS_OF_A_TENSOR:
             if hooks := getattr(tensor, name, None):

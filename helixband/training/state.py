@@ -20,12 +20,14 @@ from helixband.training.objects import is_stateful, walk
 from helixband.training.settings import can_be_left, differences, settings_of
 from helixband.training.stored import (
     capture_parts,
+    check_shapes,
     copied,
     is_in_state_of,
     is_plain,
     load_parts,
     put_back,
     revived,
+    shapes_of,
     state_of,
 )
 
@@ -51,6 +53,7 @@ class ModelState:
         self._constants = Constants(parts)
         self._holdings = Holdings()
         self._holdings.begin(self._look(model, parts))
+        self._shapes: dict[str, Any] = {}
         self.opaque: list[Opaque] = []
         """What was found latest of files, and of iterators whose place no checkpoint holds."""
         self._settings, self._options = settings_of(model), model.engine.options.described()
@@ -68,6 +71,7 @@ class ModelState:
         for name, part in parts.items():
             if is_stateful(part) and not isinstance(part, nn.Module):
                 state_of(part, name)  # raises for what a checkpoint cannot hold
+        self._shapes = {name: shapes_of(part) for name, part in parts.items() if isinstance(part, nn.Module)}
         now = self._look_at_all(model, parts, generator)
         self.opaque = now.opaque
         self._holdings.begin(now)
@@ -75,7 +79,8 @@ class ModelState:
     def capture(self, model: Any, generator: Any) -> dict[str, Any]:
         """All that the model's next epoch over this generator depends on but the global random numbers.
 
-        Raises `DefinitionError` for a part that got a state only in training: it could not be put back.
+        Raises `DefinitionError` for a part that got a state, or other tensors, only in training: it could
+        not be put back.
         """
         parts = self._parts(model)
         for name, part in parts.items():
@@ -86,9 +91,11 @@ class ModelState:
         now = self._look_at_all(model, parts, generator)
         self.opaque = now.opaque
         of_model, of_generator = _by_holder(now)
-        state = self._constants.left_out(capture_parts(parts))
+        states = capture_parts(parts)
+        for name, shapes in self._shapes.items():
+            check_shapes(name, parts[name], states[name], shapes)
         return {
-            **state,
+            **self._constants.left_out(states),
             "generator": copied(generator.state_dict(), TRAIN) if is_stateful(generator) else None,
             "generator_random": _states_of(of_generator),
             "model_random": _states_of(of_model),

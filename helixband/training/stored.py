@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -46,6 +47,55 @@ def load_parts(state: Mapping[str, Any], parts: Mapping[str, Any], where: str) -
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise StorageError(f"{where} does not fit the {name} of this definition: {error}") from error
     return plain
+
+
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of the tensors in a module's state by name; None for what is not made yet, or no tensor."""
+    return {name: _shape_of(name, value) for name, value in module.state_dict(keep_vars=True).items()}
+
+
+def check_shapes(name: str, module: nn.Module, state: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Raise `DefinitionError` where a new module would not take this state: it was `made` with other tensors.
+
+    Modules that load their state in a way of their own may take it.
+    """
+    now = {key: _shape_of(key, value) for key, value in state.items()}
+    other = {key for key in now.keys() ^ made.keys() if not _loads_itself(module, key)}
+    other |= {
+        key
+        for key in now.keys() & made.keys()
+        if None not in (now[key], made[key]) and now[key] != made[key] and not _loads_itself(module, key)
+    }
+    if other:
+        has, had = (
+            " and ".join(f"{key}{list(shapes[key] or ())}" for key in sorted(other & shapes.keys())[:3])
+            for shapes in (now, made)
+        )
+        raise DefinitionError(
+            "the model got other parameters or buffers in training and cannot go back to a checkpoint: the "
+            f"{name} has {has or 'none'} in place of {had or 'none'}; make them in init_model (for pruning: "
+            "torch.nn.utils.prune.identity)"
+        )
+
+
+def _shape_of(name: str, value: Any) -> tuple[int, ...] | None:
+    is_known = isinstance(value, Tensor) and not is_lazy(value) and not name.endswith("_extra_state")
+    return tuple(value.shape) if is_known else None
+
+
+def _loads_itself(module: nn.Module, key: str) -> bool:
+    """Whether the holder of an entry of the state, or what that lies in, has a way of its own to load it."""
+    if type(module).load_state_dict is not nn.Module.load_state_dict:
+        return True
+    lies_in: list[Any] = [module]
+    for name in key.split(".")[:-1]:
+        lies_in.append(getattr(lies_in[-1], name, None))
+    return any(
+        type(each)._load_from_state_dict is not nn.Module._load_from_state_dict
+        or each._load_state_dict_pre_hooks
+        for each in lies_in
+        if isinstance(each, nn.Module)
+    )
 
 
 def put_back(model: Any, plain: Mapping[str, Any]) -> None:

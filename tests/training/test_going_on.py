@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn, optim
+from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from base_model import BaseModel, RegressionModel
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DefinitionError, StorageError
+from helixband.randomness import seed_everything
 from helixband.results.directory import Results
 from helixband.training.schedules import LinearSchedule, Schedule
 
@@ -252,6 +254,95 @@ def test_a_state_of_the_optimizer_that_belongs_to_no_parameter_is_refused() -> N
         match="the optimizer holds the state of a parameter that is in none of its param_groups",
     ):
         Swapped().fit(val, val, 2)
+
+
+class Changed(Plain):
+    """Changes its network after the second epoch."""
+
+    def __init__(self, change: Callable[[nn.Module], Any]) -> None:
+        super().__init__()
+        self._change = change
+
+    def on_epoch_end(self, row: Any) -> None:
+        if row["epoch"] == 2:
+            self._change(self.network)
+
+
+def grow(network: nn.Module) -> None:
+    network.get_submodule("1").register_buffer("running_mean", torch.zeros(9))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda network: prune.l1_unstructured(network[0], "weight", 0.5),
+            r"has 0.weight_mask\[8, 3\] and 0.weight_orig\[8, 3\] in place of 0.weight\[8, 3\]; make them",
+        ),
+        (
+            lambda network: network.append(nn.Linear(1, 1, bias=False)),
+            r"the network has 4.weight\[1, 1\] in place of none; make them in init_model",
+        ),
+        (
+            lambda network: network[3].register_parameter("bias", None),
+            r"the network has none in place of 3.bias\[1\]",
+        ),
+    ],
+)
+def test_a_network_that_no_new_one_could_go_on_from_is_refused_at_the_end_of_its_epoch(
+    change: Callable[[nn.Module], Any], told: str
+) -> None:
+    val, rows = MatrixBatchGenerator(X, Y), []
+    with pytest.raises(DefinitionError, match=told):
+        Changed(change).fit(val, val, 4, on_epoch=rows.append)
+    assert [row["epoch"] for row in rows] == [1]
+
+
+class Growing(nn.Module):
+    """Remembers each batch in a buffer, and loads one of any length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 1))
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen = torch.cat([self.seen, x.mean()[None]])
+        return x @ self.weight + self.seen.sum()
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *others: Any) -> None:
+        self.seen = torch.zeros_like(state[f"{prefix}seen"])
+        super()._load_from_state_dict(state, prefix, *others)
+
+
+class WithGrowing(RegressionModel):
+    def init_model(self) -> None:
+        network = Growing()
+        super().init_model(network, optimizer=optim.SGD(network.parameters(), lr=0.01))
+
+
+class WithMasks(Plain):
+    """Prunes more after each epoch, with the masks made at first."""
+
+    def init_model(self) -> None:
+        super().init_model()
+        prune.identity(self.network[0], "weight")
+        self.optimizer = optim.SGD(self.network.parameters(), lr=0.01)
+
+    def on_epoch_end(self, row: Any) -> None:
+        prune.l1_unstructured(self.network[0], "weight", 0.2)
+
+
+@pytest.mark.parametrize("kind", [WithGrowing, WithMasks])
+def test_a_network_that_loads_what_it_became_goes_on(kind: type[BaseModel], tmp_path: Path) -> None:
+    val, trial = MatrixBatchGenerator(X, Y, 10), Results(tmp_path).trial("0")
+    seed_everything(0)
+    whole = kind().fit(val, val, 4, seed=0)
+    seed_everything(0)
+    kind().fit(val, val, 2, trial, seed=0)
+    again = kind().fit(val, val, 4, trial, seed=0)
+    assert [row["val_loss"] for row in again] == [row["val_loss"] for row in whole]
 
 
 class Odd(Plain):
