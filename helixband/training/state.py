@@ -92,10 +92,11 @@ class ModelState:
         self.opaque = now.opaque
         of_model, of_generator = _by_holder(now)
         states = capture_parts(parts)
+        state = self._constants.left_out(states)
         for name, shapes in self._shapes.items():
             check_shapes(name, parts[name], states[name], shapes)
         return {
-            **self._constants.left_out(states),
+            **state,
             "generator": copied(generator.state_dict(), TRAIN) if is_stateful(generator) else None,
             "generator_random": _states_of(of_generator),
             "model_random": _states_of(of_model),
