@@ -239,7 +239,7 @@ def _check_formats(
     """Raise `DataError` where a format cannot hold arrays of windows, `differing` in length or not."""
     y_pred, lies_along = arrays.get(""), False
     if y_pred is not None and y_pred.ndim == 2:
-        lies_along = "" in differing or y_pred.shape[1] == predictor.data.length > 1
+        lies_along = _is_as_long(predictor.data, "", y_pred, differing)
         own = type(predictor.model).other_strand is not BaseModel.other_strand
         if lies_along and own:  # which leaves scores as they are
             lies_along = predictor.model.other_strand(y_pred, lambda array: array[..., ::-1]) is not y_pred
@@ -251,17 +251,24 @@ def _check_scores(
 ) -> None:
     """Raise `DefinitionError` for predictions of a window, (1, …), that may lie along it."""
     bases, kind = predictor.data.length, type(predictor.model).__name__
-    lengths = record_lengths(predictor.data)
     for name, array in arrays.items():
-        has_one = lengths is None or lengths.min() == bases
-        is_long = array.shape[1:] == (bases,) and bases > 1 if has_one else name in differing
-        if is_long or array.ndim > 2:
+        if array.ndim > 2 or _is_as_long(predictor.data, name, array, differing):
             raise DefinitionError(
                 f"y_pred{name} of a window of {bases} bases has the shape {array.shape[1:]}, and what it is "
                 f"on the other strand (--both-strands) is not known: give {kind} an "
                 "other_strand(self, y_pred, turned), which returns turned(y_pred) if y_pred lies along the "
                 "window, or y_pred if it is scores"
             )
+
+
+def _is_as_long(
+    data: SequenceBatchGenerator, name: str, array: NDArray[Any], differing: Collection[str]
+) -> bool:
+    """Whether predictions, (N, …), have as many numbers as their windows or records have bases."""
+    lengths = record_lengths(data)
+    if lengths is not None and lengths.min() < lengths.max():
+        return name in differing
+    return array.shape[1:] == (data.length,) and data.length > 1
 
 
 def record_lengths(
