@@ -75,7 +75,7 @@ FILES = {
         "__main__ examples",
     ],
     "definition": [
-        "contract folder put_off returned",
+        "contract folder lasting put_off returned",
         "classes",
         "own",
         ".",

@@ -19,6 +19,7 @@ from batch_generator import BatchGenerator
 from helixband.definition import folder
 from helixband.definition.classes import named_classes, parts_of, record_of, take
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
+from helixband.definition.lasting import Lent
 from helixband.definition.own import OwnCode
 from helixband.definition.put_off import put_off
 from helixband.definition.returned import check_labelled, check_workers, holds_generators, is_pair
@@ -56,6 +57,7 @@ class Definition:
         self.given = str(path)  # what `load_definition` was given, for other processes
         self.code = OwnCode(module)
         self.arguments = (".", 100)  # the data directory and the batch size of the run
+        self.lent = Lent()
         self._training_data: TrainingData = {}
 
     def adapt(self) -> None:
@@ -97,8 +99,7 @@ class Definition:
     def new_model(self, *arguments: Any) -> BaseModel:
         """`Model(config, args)`."""
         compiler.do_without()
-        model: BaseModel = self.module.Model(*arguments)
-        return model
+        return self.lent.to(lambda: self.module.Model(*arguments))
 
     def training_data(self, data_dir: str, batch_size: int) -> tuple[Iterable[Any], Iterable[Any]]:
         """(training, validation) generators.

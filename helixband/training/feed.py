@@ -86,7 +86,8 @@ def labelled(
     """The batches (x, y) of a generator, the first `limit` of them, or those of its stream from a place on.
 
     `split` makes (x, y), or (x, y, weight), of batches of another form; it is told where they are from. The
-    iteration begins at once: trials that are trained together share a generator, and set its order in turn.
+    iteration begins at once: trials that are trained together share a generator of ours, and set its order in
+    turn.
 
     Raises `DataError` for a batch that is no pair, for a stream that ends, and, without a `split`, for a
     generator that says it is not `labelled`.

@@ -205,31 +205,37 @@ def unchanged(
     before, sources = now.plain, [source for _, source in now.sources]
     states = [randomness.state_of(source) for source in sources]
     codes = {path: _copy_of(value, mark) for path, (value, mark) in before.items() if _can_change(value)}
-    try:
-        yield sources
-    finally:
+
+    def put_back(strict: bool) -> None:
         for source, state in zip(sources, states, strict=True):
             randomness.put_state(source, state)
-    changed: dict[Path, Any] = {}
-    for path, (value, mark) in look(roots, skip, covered).plain.items():
-        if path not in before:
-            if path[-1][0] == "." and path[:-1] in before and not _is_cache(None, mark, value):
-                delattr(_holder(roots, path), path[-1][1])
-            continue
-        first, was = before[path]
-        if mark == was or _is_cache(first, mark, value):
-            continue
-        code = codes[path] if path in codes else _copy_of(first, was)
-        if code is not None:
-            changed[path] = code
-        elif strict:
-            raise DefinitionError(
-                f"{shown(path)} changes while the set is read, and cannot be put back: validations "
-                "would depend on how often a run was interrupted. Draw what is random anew in each "
-                "__iter__, or give the generator set_epoch(epoch), or state_dict() and "
-                "load_state_dict(state)"
-            )
-    put(roots, changed, "the state before")
+        changed: dict[Path, Any] = {}
+        for path, (value, mark) in look(roots, skip, covered).plain.items():
+            if path not in before:
+                if path[-1][0] == "." and path[:-1] in before and not _is_cache(None, mark, value):
+                    delattr(_holder(roots, path), path[-1][1])
+                continue
+            first, was = before[path]
+            if mark == was or _is_cache(first, mark, value):
+                continue
+            code = codes[path] if path in codes else _copy_of(first, was)
+            if code is not None:
+                changed[path] = code
+            elif strict:
+                raise DefinitionError(
+                    f"{shown(path)} changes while the set is read, and cannot be put back: validations "
+                    "would depend on how often a run was interrupted. Draw what is random anew in each "
+                    "__iter__, or give the generator set_epoch(epoch), or state_dict() and "
+                    "load_state_dict(state)"
+                )
+        put(roots, changed, "the state before")
+
+    try:
+        yield sources
+    except BaseException:
+        put_back(strict=False)
+        raise
+    put_back(strict)
 
 
 def put(roots: Mapping[str, Any], changes: Mapping[Path, Any], where: str) -> None:

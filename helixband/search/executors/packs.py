@@ -164,14 +164,13 @@ class Packs:
             return
         if "shared" in message:
             self._say_once(
-                f"  packed: the trials of a process are trained one after another: making one changes "
-                f"{message['shared']}, which all of them have"
+                f"  packed: the trials of a process are trained one after another: {message['shared']}"
             )
             return
         if "changes" in message:
             self._say_once(
                 f"  packed: training changes {message['changes']}, which all trials of a process have: each "
-                "finds what the others left. Keep it in an attribute of the model, or train with --pack off"
+                "finds what the others left. Keep it in an attribute of the model, or make it when it is used"
             )
             return
         name = message["trial"]

@@ -1,15 +1,19 @@
 """Trials that one process trains together, as its parent gives them: they join and leave between epochs."""
 
 import contextlib
+import copy
 import functools
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
 import torch
 
 from base_model import BaseModel, choose_device
+from helixband import randomness
+from helixband.definition.lasting import has_shared_order
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
@@ -19,9 +23,10 @@ from helixband.search.executors.trial import Trained, Trainer
 from helixband.training import snapshot
 from helixband.training.ended import Ended, lost_device
 from helixband.training.fit import fit
-from helixband.training.holdings import Look, changed, look
+from helixband.training.holdings import Look, changed, look, unchanged
 from helixband.training.member import Member
 from helixband.training.single import tell_uncaptured
+from helixband.training.state import TRAIN
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.packable import shares_no_step
 
@@ -58,8 +63,9 @@ class _Later(Exception):
 class Together:
     """The trials of a process, at most `slots` at a time; a `Company` of `fit`.
 
-    Where making a trial changes a variable of the definition's modules, which those that run may read, they
-    are trained one after another.
+    Where making a trial changes a variable of the definition's modules, which those that run may read, or
+    a network takes its weights from one, or they have one training generator, they are trained one after
+    another.
     """
 
     def __init__(self, trainer: Trainer, orders: Orders, slots: int) -> None:
@@ -70,6 +76,7 @@ class Together:
         self._at_first: Look | None = None
         """What the definition's modules hold as an epoch of several trials begins, until a change is told."""
         self._tells_changes = True
+        self._is_read = False
         self._left = slots  # in the places of which others are expected
         self._began = time.monotonic()
         # On a CPU, a lone trial that needs no masks of a pack keeps its last digits by itself.
@@ -100,15 +107,42 @@ class Together:
                 continue
             members += [member] if member is not None else []
         is_watched = self._tells_changes and len(self._places) > 1
-        self._at_first = _look() if is_watched else None
+        self._at_first = self._look() if is_watched else None
         self._left, self._began = 0, time.monotonic()
         return members
 
     def _tell_changes(self) -> None:
         """Tell once where an epoch of several trials has changed a variable, which all of them have."""
-        if self._at_first is not None and (name := changed(self._at_first, _look())) is not None:
+        if self._at_first is not None and (name := changed(self._at_first, self._look())) is not None:
             self._tells_changes = False
             self._orders.send(changes=name)
+
+    def _look(self) -> Look:
+        """What the trials have in common: variables of the definition, and what copied generators share.
+
+        The order that generators of Helixband are given is left out.
+        """
+        made = (train for train, _ in self._trainer.definition.data_made().values())
+        numbered = enumerate(filter(_is_copied, made))
+        copied = {f"{TRAIN} {number}" if number else TRAIN: train for number, train in numbered}
+        entered = {id(train) for train in copied.values()}
+
+        def is_left_out(holder: Any) -> Callable[[str], bool] | None:
+            is_given = isinstance(holder, BatchGenerator) and id(holder) not in entered
+            return (lambda name: True) if is_given else None
+
+        return look({**held.variables(), **copied}, is_left_out)
+
+    def _changed_by_reading(self, train: Iterable[Any]) -> str | None:
+        """The name of something that the trials have in common and that reading a copy changes; once."""
+        if self._is_read or not _is_copied(train):
+            return None
+        self._is_read = True
+        with randomness.unmoved(), unchanged({**held.variables(), TRAIN: train}, strict=False):
+            before = self._look()
+            for _ in itertools.islice(_of_its_own(train), 2):
+                pass
+            return changed(before, self._look())
 
     def _next(self, seconds: float | None) -> dict[str, Any] | None:
         return self._later.pop(0) if self._later else self._orders.next(seconds)
@@ -147,22 +181,31 @@ class Together:
             return None
         closing = contextlib.ExitStack()
         try:
-            model, given = closing.enter_context(self._trainer.ready(task, trial, self._report))
-            member: Member = model.as_member(*given)
+            model, (train, *given) = closing.enter_context(self._trainer.ready(task, trial, self._report))
+            member: Member = model.as_member(_of_its_own(train), *given)
         except (Exception, SystemExit) as error:
             self._conclude(task, trial, functools.partial(_fail, error, closing))
             return None
         if before is not None and (name := before.changed()) is not None:
             before.put_back()
-            self._slots = 1
-            self._orders.send(shared=name)
+            self._go_one_by_one(f"making one changes {name}, which all of them have")
             with contextlib.suppress(_Later):
                 _fail(_Later(), closing)
             raise _Later
+        if (lent := self._trainer.definition.lent.name) is not None:
+            self._go_one_by_one(f"each trains weights of {lent}, which all of them have")
+        elif has_shared_order(train, self._trainer.definition.function("get_train_generator")):
+            self._go_one_by_one(f"all of them have one {type(train).__name__}, or one generator in it")
+        elif (name := self._changed_by_reading(train)) is not None:
+            self._go_one_by_one(f"reading the data changes {name}, which all of them have")
         self._places[member] = _Place(task, trial, model, closing)
         if self._takes_one and (why := shares_no_step(member)):  # in a pack of its own, not told otherwise
             self._tell_alone(member, why)
         return member
+
+    def _go_one_by_one(self, why: str) -> None:
+        self._slots = 1
+        self._orders.send(shared=why)
 
     def _conclude(self, task: Task, trial: Trial, train: Callable[[], Trained]) -> None:
         outcome = self._trainer.concluded(task, trial, train)
@@ -197,13 +240,16 @@ class _Variables:
         self._snapshot.put_back()
 
 
-def _look() -> Look:
-    """What the definition's modules hold, but for the order that generators of Helixband are given."""
+def _of_its_own(train: Iterable[Any]) -> Iterable[Any]:
+    """The training generator of a member: of one that code of the user's may have a part in, a copy.
 
-    def is_left_out(holder: Any) -> Callable[[str], bool] | None:
-        return (lambda name: True) if isinstance(holder, BatchGenerator) else None
+    It has the data in common with the others, and an order and attributes of its own.
+    """
+    return copy.copy(train) if _is_copied(train) else train
 
-    return look(held.variables(), is_left_out)
+
+def _is_copied(train: Iterable[Any]) -> bool:
+    return isinstance(train, BatchGenerator) and not train.is_made_alone()
 
 
 def _fail(error: BaseException, closing: contextlib.ExitStack) -> NoReturn:

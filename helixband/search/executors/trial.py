@@ -16,6 +16,7 @@ import torch
 from base_model import BaseModel
 from helixband.definition import Definition
 from helixband.definition.contract import kind_of
+from helixband.definition.lasting import left_for_others
 from helixband.env import without_credentials
 from helixband.errors import DefinitionError, HelixbandError, ResultsMismatch, StorageError, UsageError
 from helixband.hparams import Hparams
@@ -235,7 +236,10 @@ class Trainer:
         train, val = self.definition.training_data(self.args.data, self.args.batch_size)
         trial.write_config(task.config)
         model, seed = self.new_model(trial, task.config, train), self._seed(task.name)
-        with TensorBoardLog(self.results.logs(trial), trial.writing) as log:
+        with (
+            left_for_others(train, self.definition.function("get_train_generator")),
+            TensorBoardLog(self.results.logs(trial), trial.writing) as log,
+        ):
 
             def report(row: Row) -> None:
                 took = model.engine.record.seconds[-1:]  # none of a definition's own training

@@ -326,7 +326,7 @@ class Packed(Eager):
                 self._close(members)
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
-                told = first_line(error)
+                told = first_line(error).partition(" Please file an issue")[0]
                 if not isinstance(error, DefinitionError):
                     told = f"torch.func refuses it: {type(error).__name__}: {told}"
                 reasons = dict.fromkeys(own, told)
