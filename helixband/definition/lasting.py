@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.randomness import held
 from helixband.training.holdings import shown, unchanged
 from helixband.training.objects import ATOMS, walk
-from helixband.training.snapshot import Snapshot
+from helixband.training.snapshot import ROOM, Snapshot
 from helixband.training.state import TRAIN
 
 Span = tuple[int, int]
@@ -31,6 +32,8 @@ class Lent:
     """
 
     def __init__(self) -> None:
+        self._first: dict[int, Snapshot] | None = None
+        """Of the modules that there are before the first model, which its making may change."""
         self._kept: dict[int, Snapshot] = {}
         self.name: str | None = None
         """What the latest model has taken, the first by name."""
@@ -39,7 +42,10 @@ class Lent:
         """A new model, for which all is as it was at first, and stays kept before it is trained."""
         for snapshot in self._kept.values():
             snapshot.put_back()
-        before = {id(value) for _, value in _variables() if isinstance(value, nn.Module)}
+        before = {id(value): (name, value) for name, value in _variables() if isinstance(value, nn.Module)}
+        if self._first is None:
+            small = {key: named for key, named in before.items() if _nbytes(named[1]) <= ROOM}
+            self._first = {key: Snapshot({name: value}) for key, (name, value) in small.items()}
         model = make()
         self._take(model, before)
         return model
@@ -60,7 +66,12 @@ class Lent:
             if is_taken:
                 self.name = self.name or name
                 if id(value) not in self._kept:
-                    self._kept[id(value)] = Snapshot({name: value}, room=sys.maxsize)
+                    first = (self._first or {}).get(id(value))
+                    self._kept[id(value)] = first or Snapshot({name: value}, room=sys.maxsize)
+
+
+def _nbytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()) if not is_lazy(tensor))
 
 
 def _variables() -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,9 @@ class Model(RegressionModel):
 
 FROZEN = ENCODER.replace("network = ", "ENCODER.requires_grad_(False); network = ")
 
+HALVED = ENCODER.replace("network = ", "ENCODER[0].weight.data.mul_(0.5); network = ")
+"""One that the making of each trial changes."""
+
 LATE = (
     """
 def made():
@@ -159,6 +162,7 @@ def search(project: Project, results: str, *flags: str) -> str:
     [
         pytest.param(ENCODER, "each trains weights of ENCODER of def.py, which all", id="encoder"),
         pytest.param(FROZEN, "each trains weights of ENCODER of def.py, which all", id="frozen"),
+        pytest.param(HALVED, "each trains weights of ENCODER of def.py, which all", id="halved"),
         pytest.param(LATE, "each trains weights of ENCODER of def.py, which all", id="late"),
         pytest.param(MOTIFS, "each trains weights of MOTIFS of def.py, which all", id="array"),
         pytest.param(TABLE, "each trains weights of MOTIFS of def.py['a'], which all", id="view"),
