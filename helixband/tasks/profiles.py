@@ -105,14 +105,13 @@ class ProfileModel(BaseModel):
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Of profiles `profile_pearson` and `jensen_shannon`; of counts `count_pearson`, of log(1 + n).
 
-        `jensen_shannon_shuffled` is what the profiles themselves have with their bases in random order: a
-        profile that is better than this has learned where reads lie.
+        `jensen_shannon_shuffled` is what the profiles themselves have with the bases that they have a count
+        of in random order: a profile that is better than this has learned where reads lie.
         """
-        shuffled = np.random.default_rng(0).permuted(y_true, axis=-1)
         return {
             "profile_pearson": metrics.profile_pearson(y_true, y_pred),
             "jensen_shannon": metrics.jensen_shannon(y_true, y_pred),
-            "jensen_shannon_shuffled": metrics.jensen_shannon(y_true, np.nan_to_num(shuffled)),
+            "jensen_shannon_shuffled": metrics.jensen_shannon(y_true, _shuffled(y_true)),
             "count_pearson": metrics.pearson(np.log1p(y_true.sum(-1)), _log_counts(y_pred)),
         }
 
@@ -126,6 +125,13 @@ class ProfileModel(BaseModel):
                 "counts, one for each base: (N, L), or (N, T, L) of T tracks"
             )
         MultinomialLoss().check_labels(y_true)
+
+
+def _shuffled(y_true: NDArray[Any]) -> NDArray[Any]:
+    """Profiles (…, L) with their known counts in random order, at the bases that have one."""
+    permuted, found = np.random.default_rng(0).permuted(y_true, axis=-1), y_true.copy()
+    found[~np.isnan(found)] = permuted[~np.isnan(permuted)]  # of each profile, both have the same number
+    return found
 
 
 def _log_counts(y_pred: NDArray[Any]) -> NDArray[np.float64]:

@@ -76,6 +76,15 @@ def test_a_base_without_a_count_is_left_out_and_with_it_the_total() -> None:
     assert found.count_loss == pytest.approx((np.log1p(3) - np.log1p(9)) ** 2, rel=1e-5)
 
 
+def test_bases_in_random_order_are_those_that_have_a_count() -> None:
+    model = model_of(Given(LOG_SHARES, NINE))
+    equal = np.array([[2.0, 2, NAN, NAN]] * 50)
+    assert model.eval_metrics(equal, np.ones((50, 4)))["jensen_shannon_shuffled"] == 0.0
+    two = np.array([[3.0, 0, NAN, NAN, NAN, NAN]] * 2000)  # half of the time in their own order
+    found = model.eval_metrics(two, np.ones((2000, 6)))["jensen_shannon_shuffled"]
+    assert found == pytest.approx(0.5 * np.sqrt(np.log(2)), rel=0.05)
+
+
 def test_tracks_are_profiles_of_their_own() -> None:
     y = np.array([[[1.0, 0, 2, 5], [4, 0, 0, 0]]])
     model = model_of(Given([LOG_SHARES.tolist(), LOG_SHARES[::-1].tolist()], [NINE, 1.0]))
