@@ -20,11 +20,7 @@ from constraints import Constraint
 from helixband import interruption, metrics
 from helixband.errors import DefinitionError
 from helixband.nested import map_leaves
-from helixband.networks.heads import (
-    ConvClassificationNetwork,
-    ConvRegressionNetwork,
-    class_probabilities,
-)
+from helixband.networks.heads import ConvClassificationNetwork, ConvRegressionNetwork, class_probabilities
 from helixband.results import checkpoints
 from helixband.results.directory import Row, Trial
 from helixband.training import batch_metrics, distributed, forward_errors, judge, losses, monte_carlo, passes
@@ -106,6 +102,7 @@ class BaseModel:
         return self.config
 
     hparams = AsDeclared()
+    missing_label: Any = property(losses.missing_label)
 
     epoch = _recorded("epoch", "How many epochs it is trained, those of earlier runs included.")
     steps = _recorded("steps", "How many optimizer steps it has taken, over all epochs.")
@@ -378,6 +375,7 @@ class RegressionModel(BaseModel):
     """
 
     default_criterion: losses.Criterion | None = nn.MSELoss()
+    missing_label = float("nan")
 
     def compute_loss(self, y_pred_loss: Any, y: Any) -> Any:
         """The criterion's loss, y brought to the shape of the prediction.
@@ -455,6 +453,7 @@ class MultiLabelModel(BaseModel):
     """
 
     default_criterion: losses.Criterion | None = staticmethod(losses.label_cross_entropy)
+    missing_label = float("nan")
     label_names: Sequence[str] | None = None
     """The names of the labels in metrics and report, by default label_0, label_1, …"""
 

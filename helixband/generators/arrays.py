@@ -74,29 +74,32 @@ def concatenate(parts: list[Any]) -> Any:
     )
 
 
-def filled_up(parts: list[Any]) -> Any:
+def filled_up(parts: list[Any], missing: float | None = None) -> Any:
     """As `concatenate`, of NumPy arrays (N, …) whose other axes may differ, as of sequences of other lengths.
 
-    Each is filled up at the ends to the longest: with NaN, of integers with −100, as labels are that are
-    missing. So unsigned integers become signed.
+    Each is filled up at the ends to the longest with `missing`, by default as labels are that are missing:
+    with NaN, of integers with −100. So unsigned integers become signed, and for NaN floating-point.
 
     >>> filled_up([np.array([[1.0, 2.0]]), np.array([[3.0]])]).tolist()
     [[1.0, 2.0], [3.0, nan]]
     >>> filled_up([np.array([[1]], np.uint8), np.array([[2, 3]], np.uint8)]).tolist()
     [[1, -100], [2, 3]]
+    >>> filled_up([np.array([[1]]), np.array([[2, 3]])], missing=np.nan).tolist()
+    [[1.0, nan], [2.0, 3.0]]
     """
-    return zip_leaves(_filled_up, parts)
+    return zip_leaves(lambda arrays: _filled_up(arrays, missing), parts)
 
 
-def _filled_up(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+def _filled_up(arrays: list[NDArray[Any]], missing: float | None) -> NDArray[Any]:
     if len({array.shape[1:] for array in arrays}) == 1 or len({array.ndim for array in arrays}) > 1:
         return np.concatenate(arrays)
     shape = np.max([array.shape for array in arrays], axis=0)
     dtype = np.result_type(*arrays)
-    filler: float = np.nan
+    if missing is None:
+        missing = -100 if dtype.kind in "biu" else np.nan
     if dtype.kind in "biu":
-        dtype, filler = np.promote_types(dtype, np.int8), -100
-    found = np.full((sum(map(len, arrays)), *shape[1:]), filler, dtype)
+        dtype = np.promote_types(dtype, np.float32 if np.isnan(missing) else np.int8)
+    found = np.full((sum(map(len, arrays)), *shape[1:]), missing, dtype)
     first = 0
     for array in arrays:
         found[(slice(first, first + len(array)), *map(slice, array.shape[1:]))] = array

@@ -27,6 +27,8 @@ class MaskedLoss(nn.Module):
 
     adds_up = True
     """Whether the loss of a set is the sum of its batches' sums by that of their weights."""
+    missing_label: float | None = math.nan
+    """As `BaseModel.missing_label`."""
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         total, weights = self._sum_and_weight(input, target, weight)

@@ -79,6 +79,8 @@ class _ClassLoss(MaskedLoss):
     An index that is missing is NaN or −100, and a row of probabilities is missing if it has a NaN.
     """
 
+    missing_label = None
+
     def matched(self, input: Tensor, target: Tensor) -> Tensor:
         if input.ndim < 2 or input.shape[1] < 2:
             raise DefinitionError(

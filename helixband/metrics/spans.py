@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helixband.errors import DataError, in_one_line
 from helixband.metrics.common import UNDEFINED, array
-from helixband.metrics.tokens import MISSING
+from helixband.metrics.tokens import MISSING, is_known
 
 Spans = NDArray[np.int64]
 """(K, 4): row, start, end (0-based, end-exclusive), kind."""
@@ -63,9 +63,9 @@ def _has_places(names: Sequence[str]) -> bool:
 def spans(labels: ArrayLike, names: Sequence[str]) -> Spans:
     """The spans in class indexes (N, S), in order, (K, 4): row, start, end (0-based, end-exclusive), kind.
 
-    `names` are those of the classes, as `kinds_of` reads them. A position without a label (−100) is skipped,
-    as if the sequence did not have it; but starts and ends count it. "I-gene" after something else than
-    a gene begins one, as in the evaluation of CoNLL-2000.
+    `names` are those of the classes, as `kinds_of` reads them. A position without a label (−100 or NaN) is
+    skipped, as if the sequence did not have it; but starts and ends count it. "I-gene" after something else
+    than a gene begins one, as in the evaluation of CoNLL-2000.
 
     >>> spans([[0, 1, 2, 2, 1, 0]], ["O", "B-gene", "I-gene"]).tolist()
     [[0, 1, 4, 0], [0, 4, 5, 0]]
@@ -75,7 +75,7 @@ def spans(labels: ArrayLike, names: Sequence[str]) -> Spans:
     given = array("labels", labels)
     if given.ndim != 2:
         raise DataError(f"the labels have the shape {given.shape}; spans are of labels at positions, (N, S)")
-    rows, places = np.nonzero(given != MISSING)
+    rows, places = np.nonzero(is_known(given))
     index = given[rows, places].astype(np.int64)
     if len(strange := index[(index < 0) | (index >= len(names))]):
         raise DataError(
@@ -93,9 +93,10 @@ def spans(labels: ArrayLike, names: Sequence[str]) -> Spans:
 def span_scores(y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str]) -> dict[str, float]:
     """`span_precision`, `span_recall` and `span_f1` over all spans; a span counts if it is found exactly.
 
-    y_true: class indexes (N, S), −100 where there is none. y_pred: class indexes (N, S), of which those
-    without a label do not count. `names`: those of the classes. See `spans`. Of several kinds of spans there
-    is also `span_f1_<kind>` of each. They are NaN where there is no span of which they would be a share.
+    y_true: class indexes (N, S), −100 or NaN where there is none. y_pred: class indexes (N, S), of which
+    those without a label do not count. `names`: those of the classes. See `spans`. Of several kinds of spans
+    there is also `span_f1_<kind>` of each. They are NaN where there is no span of which they would be a
+    share.
 
     >>> span_scores([[1, 1, 0, 1]], [[1, 1, 0, 0]], ["O", "gene"])
     {'span_precision': 1.0, 'span_recall': 0.5, 'span_f1': 0.6666666666666666}
@@ -104,7 +105,7 @@ def span_scores(y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[str]) -> d
     if true.shape != pred.shape:
         raise DataError(f"y_true has the shape {true.shape} and y_pred {pred.shape}; they have to agree")
     kinds = kinds_of(names).names
-    there, told = spans(true, names), spans(np.where(true == MISSING, MISSING, pred), names)
+    there, told = spans(true, names), spans(np.where(is_known(true), pred, MISSING), names)
     # No span is twice among those of one side, so those that come twice are among both.
     both, counts = np.unique(np.concatenate([there, told]), axis=0, return_counts=True)
     found = both[counts == 2]

@@ -1,6 +1,7 @@
 """Metrics of labels at positions: `metric(y_true, y_pred) -> float`."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +13,19 @@ MISSING = -100
 """The label of a position that has none, as torch's cross-entropy takes it."""
 
 
+def is_known(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether class indexes (…) are there: neither −100 nor NaN.
+
+    >>> is_known(np.array([1.0, -100.0, np.nan])).tolist()
+    [True, False, False]
+    """
+    return np.asarray((labels != MISSING) & ~np.isnan(labels))
+
+
 def at_known(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The labels (M,) and scores (M, C) of the positions that have a label, for metrics of classes.
 
-    y_true: class indexes (N, S), −100 where there is none. y_pred: scores of classes, (N, C, S).
+    y_true: class indexes (N, S), −100 or NaN where there is none. y_pred: scores of classes, (N, C, S).
 
     >>> labels, scores = at_known([[1, -100, 0]], [[[0.2, 0.5, 0.9], [0.8, 0.5, 0.1]]])
     >>> labels.tolist(), scores.tolist()
@@ -28,7 +38,7 @@ def at_known(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.int64], N
         raise DataError(
             f"y_true has the shape {true.shape} and y_pred {pred.shape}; they have to be (N, S) and (N, C, S)"
         )
-    known = true != MISSING
+    known = is_known(true)
     return true[known].astype(np.int64), np.moveaxis(pred, 1, 2)[known]
 
 

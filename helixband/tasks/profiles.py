@@ -14,9 +14,12 @@ from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.generators.arrays import to_numpy
 from helixband.losses import IgnoreMissing, MultinomialLoss
 from helixband.losses.base import at_least, paired
+from helixband.metrics.common import paired as paired_numbers
 
 LEAST_COUNT, MOST_LOG_COUNT = 1e-3, 80.0
 """Bounds of a predicted number of reads, so that it is above 0 and finite."""
+COUNT_DIGITS = 5
+"""Of log(1 + n) of a predicted profile; further ones are rounding, and equal counts stay equal."""
 
 
 class ProfileModel(BaseModel):
@@ -33,6 +36,7 @@ class ProfileModel(BaseModel):
     """
 
     default_criterion = MultinomialLoss()
+    missing_label = np.nan
     count_weight = 1.0
 
     def init_model(self, *parts: Any, count_weight: float | None = None, **others: Any) -> None:
@@ -105,14 +109,19 @@ class ProfileModel(BaseModel):
     def eval_metrics(self, y_true: Any, y_pred: Any) -> Mapping[str, Number]:
         """Of profiles `profile_pearson` and `jensen_shannon`; of counts `count_pearson`, of log(1 + n).
 
+        A base of which the prediction is NaN, too, is filled up, behind the end of a shorter window.
+
         `jensen_shannon_shuffled` is what the profiles themselves have with the bases that they have a count
         of in random order: a profile that is better than this has learned where reads lie.
         """
+        true, pred = paired_numbers(y_true, y_pred)
+        is_behind = np.isnan(true) & np.isnan(pred)
+        true_count, count = (np.where(is_behind, 0, each).sum(-1) for each in (true, pred))
         return {
             "profile_pearson": metrics.profile_pearson(y_true, y_pred),
             "jensen_shannon": metrics.jensen_shannon(y_true, y_pred),
             "jensen_shannon_shuffled": metrics.jensen_shannon(y_true, _shuffled(y_true)),
-            "count_pearson": metrics.pearson(np.log1p(y_true.sum(-1)), _log_counts(y_pred)),
+            "count_pearson": metrics.pearson(np.log1p(true_count), np.log1p(count).round(COUNT_DIGITS)),
         }
 
     def check_labels(self, y_true: Any) -> None:
@@ -132,9 +141,3 @@ def _shuffled(y_true: NDArray[Any]) -> NDArray[Any]:
     permuted, found = np.random.default_rng(0).permuted(y_true, axis=-1), y_true.copy()
     found[~np.isnan(found)] = permuted[~np.isnan(permuted)]  # of each profile, both have the same number
     return found
-
-
-def _log_counts(y_pred: NDArray[Any]) -> NDArray[np.float64]:
-    """log(1 + n) of profiles (…, L), without the digits that are rounding: equal counts stay equal."""
-    counts: NDArray[np.float64] = y_pred.sum(-1, dtype=np.float64)
-    return np.log1p(counts).round(5)

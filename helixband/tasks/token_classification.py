@@ -25,6 +25,7 @@ class TokenClassificationModel(BaseModel):
     """
 
     default_criterion = nn.CrossEntropyLoss()
+    missing_label = MISSING
     class_names: Sequence[str] | None = None
     """The names of the classes, by default class_0, class_1, … With names there are metrics of spans:
     "O" is outside of them, and "B-gene", "I-gene" are read as `helixband.metrics.spans` has it."""

@@ -278,10 +278,10 @@ def _pass(
         loss = mean_loss(model, y_pred_loss, y)
         return model.engine.weighed(loss) or Loss(loss, 1)
 
-    rows, limit = model.args.batch_size, model.batch_limit
     shared = elsewhere or (None if alone else model.engine.shared)
+    of_set = (model.args.batch_size, model.batch_limit, split, shared, of_part, model.missing_label)
     try:
-        return passes.evaluate(step, loss_of, generator, model.device, rows, limit, split, shared, of_part)
+        return passes.evaluate(step, loss_of, generator, model.device, *of_set)
     finally:
         model.engine.sample_weight = None
 

@@ -62,6 +62,11 @@ def check_several(criterion: Any, n_logits: int | None, logits: Any) -> None:
         )
 
 
+def missing_label(model: Any) -> float | None:
+    """What fills labels up of a set whose batches are of unequal lengths; None: NaN, of integers −100."""
+    return getattr(model.criterion, "missing_label", None)
+
+
 def none_given(input: Any, target: Any) -> Tensor:
     """The criterion of a model that has a `compute_loss` of its own, and got none."""
     raise DefinitionError(

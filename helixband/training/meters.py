@@ -361,12 +361,12 @@ class LabelCheck:
 
 
 class Outputs:
-    """What each batch of a set gave, joined at the end. Tensors stay on the device while they are few."""
+    """What each batch of a set gave, joined (`filled_up`) at the end. Few tensors stay on the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, missing: float | None = None) -> None:
         self._host: list[Any] = []
         self._waiting: list[Any] = []
-        self._bytes = 0
+        self._bytes, self._missing = 0, missing
 
     def add(self, nested: Any) -> None:
         """Append what one batch gave, with its examples along the first dimension."""
@@ -383,7 +383,7 @@ class Outputs:
     def joined(self) -> Any:
         """All of it as NumPy arrays, (N, …)."""
         self._to_host()
-        return self._host[0] if len(self._host) == 1 else filled_up(self._host)
+        return self._host[0] if len(self._host) == 1 else filled_up(self._host, self._missing)
 
     def _to_host(self) -> None:
         if self._waiting:
@@ -391,7 +391,7 @@ class Outputs:
             if _are_alike(self._waiting):
                 self._host.append(to_numpy(concatenate(self._waiting)))
             else:
-                self._host.append(filled_up([to_numpy(each) for each in self._waiting]))
+                self._host.append(filled_up([to_numpy(each) for each in self._waiting], self._missing))
             self._waiting, self._bytes = [], 0
 
 

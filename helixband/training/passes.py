@@ -144,6 +144,7 @@ def evaluate(
     split: Split | None = None,
     shared: Evaluator | None = None,
     of_part: bool = False,
+    missing: float | None = None,
 ) -> tuple[dict[str, float], Any, Any]:
     """(losses, y_true, y_pred) of a whole set, the latter as NumPy arrays (N, …).
 
@@ -152,11 +153,12 @@ def evaluate(
 
     Batches of more than `training_rows` examples are cut into pieces, so that the device's memory is bounded
     whatever the generator yields. What `without_padding` gives in its place is read, and the arrays are in
-    the generator's order. The loss is the same for any pieces: it is put together from theirs, or is
+    the generator's order. Labels of unequal lengths are `filled_up` with `missing`. The loss is the same
+    for any pieces: it is put together from theirs, or is
     `criterion(y_pred_loss, y)` of the whole set, with a third argument where its examples have weights.
     Raises `DataError` where no example counts for it, unless this is `of_part` of a set alone.
     """
-    losses, true, predicted, whole = LossMeter(), Outputs(), Outputs(), WholeSet()
+    losses, true, predicted, whole = LossMeter(), Outputs(missing), Outputs(), WholeSet()
     read, limit, order = without_padding(generator, limit)
     batches = labelled(read, limit, split)
     cut = (piece for batch in batches for piece in pieces(batch, training_rows, device))

@@ -85,6 +85,37 @@ def test_bases_in_random_order_are_those_that_have_a_count() -> None:
     assert found == pytest.approx(0.5 * np.sqrt(np.log(2)), rel=0.05)
 
 
+class Own(nn.Module):
+    """A log count of each base, given as x, (N, L)."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"profile": x, "log_count": x.exp().sum(1).log1p()}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8])
+def test_windows_of_unequal_lengths_have_the_counts_of_their_own_bases(dtype: Any) -> None:
+    class Model(ProfileModel):
+        def init_model(self) -> None:
+            super().init_model(Own())
+
+    long, short = [[1, 0, 2, 5], [0, 3, 1, 0]], [[9, 0, 0], [1, 1, 0]]
+    y = [np.array(each, dtype) for each in (long, short)]
+    rates = [[2, 1, 3, 3], [1, 2, 1, 1]], [[4, 4, 4], [1, 1, 6]]
+    batches = list(zip([np.log(np.array(each, np.float32)) for each in rates], y, strict=True))
+    found = Model().evaluate(batches)
+    expected = np.corrcoef(np.log1p([8, 4, 9, 2]), np.log1p([9, 5, 12, 8]))[0, 1]
+    assert found.count_pearson == pytest.approx(expected, abs=1e-5)
+    assert found.loss == pytest.approx(np.mean([Model().evaluate([each]).loss for each in batches]))
+
+
+def test_a_base_without_a_count_leaves_the_total_of_a_shorter_window_unknown() -> None:
+    y = np.array([[1.0, 1, 1, 1], [3, 3, 3, NAN], [4, NAN, 4, NAN], [1, 1, NAN, NAN], [2, 2, 2, 2]])
+    y_pred = np.array([[1.0] * 4, [2, 2, 2, NAN], [9, 9, 9, NAN], [2, 3, NAN, NAN], [2, 2, 2, 1]])
+    found = model_of(Given(LOG_SHARES, NINE)).eval_metrics(y, y_pred)["count_pearson"]
+    expected = np.corrcoef(np.log1p([4, 9, 2, 8]), np.log1p([4, 6, 5, 7]))[0, 1]
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
 def test_tracks_are_profiles_of_their_own() -> None:
     y = np.array([[[1.0, 0, 2, 5], [4, 0, 0, 0]]])
     model = model_of(Given([LOG_SHARES.tolist(), LOG_SHARES[::-1].tolist()], [NINE, 1.0]))

@@ -20,7 +20,7 @@ from helixband.report.html import report_html
 from helixband.report.summary import read_summary
 from helixband.sequence.alphabet import DNA
 
-NO = -100
+NO, NAN = -100, float("nan")
 BIO = ["O", "B-gene", "I-gene", "B-site", "I-site"]
 
 
@@ -124,7 +124,7 @@ def test_labels_of_another_length_are_refused() -> None:
         model_of().evaluate(data)
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32])
 def test_batches_of_different_lengths_are_evaluated_as_if_they_were_padded(dtype: Any) -> None:
     class Named(Model):
         class_names = ("O", "B-a", "I-a")
@@ -202,6 +202,8 @@ def test_without_an_outside_each_position_is_in_a_span() -> None:
 def test_positions_without_a_label_are_skipped_in_spans() -> None:
     assert spans([[NO, 1, NO, 2, NO, 0]], BIO).tolist() == [[0, 1, 4, 0]]
     assert span_scores([[NO, 1, NO, 2]], [[3, 1, 0, 2]], BIO)["span_f1"] == 1.0
+    assert spans([[1.0, NAN, 2.0]], BIO).tolist() == [[0, 0, 3, 0]]
+    assert span_scores([[NAN, 1, NAN, 2]], [[3, 1, 0, 2]], BIO)["span_f1"] == 1.0
 
 
 def test_a_span_counts_if_start_end_and_kind_are_right() -> None:
