@@ -144,7 +144,8 @@ FILES = {
         "attention checks heads masks",
         "decoders one_hot pooling",
         "encoder",
-        "convolutional recurrent reverse_complement sequence_heads sequence_network stack transformer",
+        "convolutional recurrent sequence_heads sequence_network stack transformer",
+        "reverse_complement",
         ".",
     ],
     "outputs": [

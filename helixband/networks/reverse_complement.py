@@ -10,6 +10,7 @@ from helixband.errors import DataError, DefinitionError, in_one_line
 from helixband.nested import map_leaves
 from helixband.networks.checks import check_padding
 from helixband.networks.masks import check_mask, lengths_of
+from helixband.networks.sequence_network import SequenceNetwork
 from helixband.sequence.alphabet import DNA, Alphabet
 
 
@@ -25,14 +26,15 @@ class ReverseComplementEquivariant(nn.Module):
     outputs 0, 1, … on the other strand, for example [1, 0] of the plus and the minus strand; by default the
     same.
 
-    padding: the index of padding, of x as indexes; padding_mask, (N, S), True at padding, says so in its
-    place, and goes to the network, too. Padding at the ends of sequences stays there.
+    padding: the index of padding, of x as indexes; by default that of the `SequenceNetwork` that the network
+    is or has in it. padding_mask, (N, S), True at padding, says so in its place, and goes to the network,
+    too. Padding at the ends of sequences stays there.
 
     It is exact but for rounding, if the network makes no random choices (evaluation mode). Shrikumar et al.
     2017; Zhou et al. 2022 call it conjoined.
 
-    Raises `DefinitionError` for an alphabet that has no complement, and for strands that are no pairs;
-    `DataError` for an x or output of another form.
+    Raises `DefinitionError` for an alphabet that has no complement, for strands that are no pairs, and where
+    the padding is another than that of the network; `DataError` for an x or output of another form.
     """
 
     complement: Tensor
@@ -61,7 +63,7 @@ class ReverseComplementEquivariant(nn.Module):
                 f"strands of ReverseComplementEquivariant is {in_one_line(strands)}; it has to have each "
                 "output once, and pairs that take each other's places, such as [1, 0]"
             )
-        self.network, self.padding = network, padding
+        self.network, self.padding = network, _padding_of(network, padding)
         self.strands = None if strands is None else list(strands)
         self.register_buffer("complement", torch.from_numpy(alphabet.complement).long(), persistent=False)
         self._n_tokens = alphabet.n_tokens
@@ -122,6 +124,21 @@ class ReverseComplementEquivariant(nn.Module):
                 f"has {len(strands)}"
             )
         return output[:, strands]
+
+
+def _padding_of(network: nn.Module, given: int | None) -> int | None:
+    """The index of padding that is given or that a network has within it; None where there is none."""
+    within = [each.padding for each in network.modules() if isinstance(each, _WITH_PADDING)]
+    found = sorted({each for each in (given, *within) if each is not None})
+    if len(found) > 1:
+        raise DefinitionError(
+            "padding of ReverseComplementEquivariant and of the networks within its network is "
+            f"{' and '.join(map(str, found))}; it has to be one index, that of padding in x"
+        )
+    return found[0] if found else None
+
+
+_WITH_PADDING = (SequenceNetwork, ReverseComplementEquivariant)
 
 
 def turned(x: Tensor, order: Tensor | None) -> Tensor:

@@ -99,6 +99,27 @@ def test_padding_stays_at_the_end(by: str) -> None:
     torch.testing.assert_close(found[:, :, :8], both(x))
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [ConvEncoder(4, [5, 6], first_kernel_size=5), RecurrentEncoder(4, 6)],
+    ids=lambda encoder: type(encoder).__name__,
+)
+def test_padding_is_that_of_the_network_within(encoder: nn.Module) -> None:
+    network = SequenceNetwork(encoder, PooledHead(encoder.out_channels, 2, pooling="max"), padding=4)
+    x = torch.tensor(DNA.encode(["ACGTTGCAACGGATTACAGATT"]))
+    padded = torch.cat([x, torch.full((1, 9), 4)], dim=1)
+    for both in (wrapped(network), wrapped(nn.Sequential(network, nn.Tanh())), wrapped(wrapped(network))):
+        torch.testing.assert_close(both(padded), both(x))
+    assert wrapped(network).padding == wrapped(network, padding=4).padding == 4
+    assert ReverseComplementEquivariant(nn.Conv1d(4, 1, 3, padding=1)).padding is None
+
+
+def test_padding_of_two_kinds_is_refused() -> None:
+    network = SequenceNetwork(RecurrentEncoder(6, 6), PooledHead(12, 2), padding=4)
+    with pytest.raises(DefinitionError, match="padding of .* is 4 and 5; it has to be one index"):
+        ReverseComplementEquivariant(network, padding=5)
+
+
 def test_outputs_without_an_axis_of_their_own_and_rna() -> None:
     network = nn.Sequential(OneHot(), nn.Flatten(), nn.Linear(4 * 30, 1), nn.Flatten(0))
     both = wrapped(network)
