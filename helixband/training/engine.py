@@ -271,9 +271,8 @@ class Engine:
 
     def set_up(self, model: Any, options: TrainingOptions, own: set[str]) -> None:
         """Take up what `init_model` has put on the model; `own`: methods that a definition overrides."""
-        self.is_set_up = True
+        self.is_set_up, self.options = True, options
         self._own, self.own_loss = own, "compute_loss" not in self.ours
-        self.options = options
         self.own_step, self.own_eval_step = "train_step" in own, "eval_step" in own
         self.has_train_metrics = "train_metrics" in own
         self.own_split, self.own_prepare = "split_batch" in own, "prepare_batch" in own
@@ -289,7 +288,8 @@ class Engine:
         self.average = Average(options, model.network, self.record.moment) if is_averaged else None
         self.patience = None if options.patience is None else Patience(options)
         self.asked_total = self.asked_total or options.swa_start is not None
-        self.norms, self.after_update = Norms(), after_update(options, model.network, self.average)
+        several = isinstance(model.optimizer, Optimizers)
+        self.norms, self.after_update = Norms(), after_update(options, model.network, self.average, several)
         self.update = Update(
             before_update(options, self.norms),
             self.after_update,
@@ -297,7 +297,7 @@ class Engine:
             precision.set_up(model.network, options.precision, model.device, bool(own & _CALL_THE_NETWORK)),
             "on_before_step" in own,
             Skip() if options.nan == "skip" else None,
-            several=isinstance(model.optimizer, Optimizers),
+            several=several,
             freezes=self.freeze is not None,
         )
         check_optimizer(model.optimizer, self.update, self.own_step)

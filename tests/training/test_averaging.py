@@ -122,6 +122,37 @@ def test_an_average_goes_on_where_it_was(tmp_path: Path, options: dict[str, Any]
         assert torch.equal(best["network"]["0.weight"], last["average"]["averages"]["0.weight"])
 
 
+@pytest.mark.parametrize("frozen", [{"freeze": {"0.*": 2, "1.*": 2}}, {"own": True}])
+def test_what_is_frozen_is_averaged_as_it_is_from_the_first_step(frozen: dict[str, Any]) -> None:
+    own = frozen.pop("own", False)
+
+    class Model(RegressionModel):
+        def init_model(self) -> None:  # type: ignore[override]
+            network = layers()
+            network[:2].requires_grad_(not own)  # type: ignore[index]
+            options = TrainingOptions(ema_decay=0.9, renew_batch_norm=False, **frozen)
+            super().init_model(network, optim.SGD(network.parameters(), 0.05), training=options)
+
+    network = layers()
+    optimizer = optim.SGD(network.parameters(), 0.05)
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    expected = []
+    for epoch in range(4):
+        network.train()
+        network[:2].requires_grad_(epoch >= 2 and not own)  # type: ignore[index]
+        network[1].train(epoch >= 2 or own)  # type: ignore[index]
+        for i in range(0, 24, 8):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(network(torch.tensor(X[i : i + 8])), torch.tensor(Y[i : i + 8])).backward()
+            optimizer.step()
+            averaged.update_parameters(network)
+        averaged.module.eval()
+        with torch.no_grad():
+            y_pred = averaged.module(torch.tensor(X[:9]))
+        expected.append(nn.functional.mse_loss(y_pred, torch.tensor(Y[:9])).item())
+    assert losses(Model({}, Namespace(cpu=True)), 4) == expected
+
+
 def test_constraints_hold_for_the_average() -> None:
     class Kept(RegressionModel):
         norms: list[Tensor] = []

@@ -25,9 +25,9 @@ class Average:
     """The average of a network's parameters. Buffers, such as statistics of BatchNorm, are not averaged.
 
     With `ema_decay` it is a moving average over optimizer steps: the first takes the weights as they are,
-    each later one decay times the average and (1 - decay) times the weights. Of several optimizers, those
-    count for a weight that update it. With `swa_start` it is the mean
-    of the weights at the ends of the epochs after that share of all. In use, the constraints hold for it.
+    each later one decay times the average and (1 - decay) times the weights, frozen ones too. Of several
+    optimizers, those count for a weight that update it. With `swa_start` it is the mean of the weights at the
+    ends of the epochs after that share of all. In use, the constraints hold for it.
     """
 
     def __init__(self, options: TrainingOptions, network: nn.Module, moment: Moment) -> None:
@@ -71,6 +71,10 @@ class Average:
             known = set(map(id, stepped))
             weights = {name: weight for name, weight in weights.items() if id(weight) in known}
         self._take(weights, 1 - self._options.at("ema_decay", self._moment()))
+
+    def of_all(self, stepped: Iterable[Tensor] | None = None) -> None:
+        """Take all weights after an optimizer step, whichever of them were updated."""
+        self()
 
     @torch.no_grad()
     def end_epoch(self) -> None:

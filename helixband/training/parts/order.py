@@ -24,11 +24,16 @@ def before_update(options: TrainingOptions, norms: Norms) -> list[OnGradients]:
     return parts
 
 
-def after_update(options: TrainingOptions, network: nn.Module, average: Average | None = None) -> list[Part]:
-    """What a step does after the update. A part that is off is not in the list."""
+def after_update(
+    options: TrainingOptions, network: nn.Module, average: Average | None = None, several: bool = False
+) -> list[Part]:
+    """What a step of one or of `several` optimizers does after the update. A part that is off is not there.
+
+    A moving average takes frozen weights, too, as it does in a plain loop; constraints leave these.
+    """
     parts: list[Part] = []
     if options.constraints:
         parts.append(Constrain(options.constraints, network))
     if average is not None and average.by_step:
-        parts.append(average)
+        parts.append(average if several else average.of_all)
     return parts
