@@ -33,9 +33,12 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     """Batches of windows of a genome, one around the centre of each interval.
 
     `genome`: the path or glob of its FASTA, or a `SequenceStore`. `intervals`: the path of a BED or GFF3
-    file, or `Intervals`. `window`: a number of bases; None if all intervals have the same length. If the
-    intervals name chromosomes differently than the genome, pass `aliases` (see
-    `sequence.chromosomes.on_genome`). Windows of the − strand are read from it unless `stranded=False`.
+    file, or `Intervals`. `window`: a number of bases; None if all intervals have the same length. The centre
+    is the base (start + end) // 2 of the genome. An odd window has it in the middle, at index window // 2, on
+    both strands; an even one at window // 2 on the + strand, and one base before that, at window // 2 − 1, on
+    the − strand. Take an odd one where a position matters, such as that of a TSS. If the intervals name
+    chromosomes differently than the genome, pass `aliases` (see `sequence.chromosomes.on_genome`). Windows of
+    the − strand are read from it unless `stranded=False`.
 
     `names="number"` names each record of a genome by its file and its number in it, as `FastaBatchGenerator`.
 

@@ -161,6 +161,8 @@ class Intervals:
     def resized(self, window: int) -> "Intervals":
         """Windows of one length about the same centres; they may leave the chromosome at either end.
 
+        The centre is at index window // 2 of a window; read from the − strand, of an even window, one before.
+
         >>> grown = Intervals.make(["chr1"], [100], [101]).resized(4)
         >>> grown.start.tolist(), grown.end.tolist()
         ([98], [102])

@@ -128,6 +128,18 @@ def test_a_window_is_about_the_centre_of_its_interval_on_its_strand(
     assert not generator.labelled
 
 
+@pytest.mark.parametrize(
+    ("window", "forward", "reverse"), [(9, 4, 4), (10, 5, 4), (3, 1, 1), (2, 1, 0), (1, 0, 0)]
+)
+def test_an_even_window_has_its_centre_one_base_earlier_on_the_reverse_strand(
+    write: Write, window: int, forward: int, reverse: int
+) -> None:
+    genome = write("g.fa", ">c\n" + "C" * 20 + "A" + "C" * 19 + "T" + "C" * 20 + "\n")
+    for bed in ("c 20 21 p 0 +\nc 40 41 m 0 -\n", "c 19 22 p 0 +\nc 39 42 m 0 -\n"):
+        sequences = flat(IntervalBatchGenerator(genome, write("x.bed", bed), window))
+        assert [each.index("A") for each in sequences] == [forward, reverse]
+
+
 def test_strands_may_be_passed_over(write: Write, toy: str) -> None:
     bed = write("x.bed", "chr1 4 5 x 0 -\nchr1 4 5 y 0 +\n")
     generator = IntervalBatchGenerator(toy, bed, 5, stranded=False)
