@@ -15,11 +15,13 @@ from helixband.audit.baselines import Baselines, are_classes, baselines, single_
 from helixband.errors import DataError
 from helixband.generators.arrays import filled_up, to_numpy
 from helixband.generators.base import BatchGenerator
+from helixband.generators.mixtures import MixedBatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import leaves, map_leaves
 from helixband.sequence.alphabet import DNA, RNA, Codes
+from helixband.sequence.intervals import Intervals
 from helixband.sequence.similarity import Sequences, SequenceSet
-from helixband.training.feed import labelled, no_batch, without_padding
+from helixband.training.feed import as_stored, labelled, no_batch, without_padding
 
 BLOCK_BASES = 1 << 24
 """Windows are gathered in blocks of so many bases."""
@@ -31,10 +33,14 @@ ENOUGH_BASES = 1 << 25
 def examples_of(generator: Iterable[Any], enough_bases: int | None = None) -> Examples | None:
     """The examples of a generator over (x, y), without padding, or None where x is no nucleic acids.
 
+    Of a generator of ours these are all that there are, each once, whatever an epoch draws or leaves out.
     With `enough_bases`, of a larger set some at random, of about so many bases.
     """
     if isinstance(generator, SequenceBatchGenerator):
         return _of_windows(generator, enough_bases)
+    if isinstance(generator, MixedBatchGenerator):
+        return _of_sets(generator, enough_bases)
+    generator = as_stored(generator)
     n_examples = generator.n_examples if isinstance(generator, BatchGenerator) else 0
     rng = np.random.default_rng(0)
     sequences: list[SequenceSet] = []
@@ -146,6 +152,23 @@ def _of_windows(generator: SequenceBatchGenerator, enough_bases: int | None) -> 
     return Examples(sequences, labels[numbers], places, generator.no_coordinates)
 
 
+def _of_sets(mixture: MixedBatchGenerator, enough_bases: int | None) -> Examples | None:
+    """The examples of the sets of a mixture, one set after the other, whatever their shares."""
+    total, parts = sum(generator.n_examples for generator in mixture.generators), []
+    for generator in mixture.generators:
+        enough = None if enough_bases is None else enough_bases * generator.n_examples // total
+        if (found := examples_of(generator, enough)) is None:
+            return None
+        parts.append(found)
+    places = [part.intervals for part in parts if part.intervals is not None]
+    return Examples(
+        SequenceSet.concatenate([SequenceSet.of(part.sequences) for part in parts]),
+        filled_up([part.labels for part in parts]),
+        Intervals.concatenate(places) if len(places) == len(parts) else None,
+        next((part.no_intervals for part in parts if part.no_intervals), ""),
+    )
+
+
 def _without_padding(codes: Codes) -> SequenceSet:
     """The rows of codes (N, L) without the N's that they begin and end with."""
     known = codes != DNA.index("N")
@@ -162,8 +185,8 @@ def _has_all_letters(sequences: SequenceSet) -> bool:
 
 
 def _labels(generator: Iterable[Any]) -> NDArray[Any]:
-    """All labels; raises `DataError` where they are not one array."""
-    batches = [to_numpy(y) for _, y in labelled(generator)]
+    """All labels, each once; raises `DataError` where they are not one array."""
+    batches = [to_numpy(y) for _, y in labelled(as_stored(generator))]
     if not batches:
         raise no_batch(generator)
     labels = filled_up(batches)

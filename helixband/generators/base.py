@@ -1,9 +1,10 @@
 """What all generators of batches have in common."""
 
+import copy
 import inspect
 import math
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,12 @@ class BatchGenerator(Unpadded):
     def set_epoch(self, seed: int, epoch: int) -> None:
         """The next iteration has the order of this epoch. Without it, each iteration is the next epoch."""
         self._seed, self._epoch = seed, epoch
+
+    def as_stored(self) -> Self:
+        """The same examples, each once and unchanged, in the stored order: none is drawn or left out."""
+        made = copy.copy(self)
+        made.shuffle = made.drop_last = False
+        return made
 
     def is_data_alone(self) -> bool:
         """Whether it holds nothing but data in memory and its settings, which no reading changes."""

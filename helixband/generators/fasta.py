@@ -164,8 +164,8 @@ class FastaBatchGenerator(SequenceBatchGenerator):
                 )
         return made
 
-    def plain(self) -> Self:
-        made = super().plain()
+    def as_stored(self) -> Self:
+        made = super().as_stored()
         made.random_offsets = False
         return made
 
@@ -178,8 +178,8 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         if self.unequal != "bucket" or is_own or is_drawn:
             return None
         order = np.concatenate(of_one_length(self.store.lengths[self._numbers(np.arange(n_read))]))
-        made = self.part(order)
-        made.shuffle, made.drop_last, made._by_length = False, False, True
+        made = self.as_stored().part(order)
+        made._by_length = True
         return made, order
 
     def for_prediction(

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,20 @@ class MixedBatchGenerator(BatchGenerator):
             for generator, share in zip(generators, self.shares, strict=True)
         ]
 
+    @property
+    def coordinates(self) -> str | None:
+        """What intervals of all sets are positions on; None where that is not the same for each."""
+        found = {getattr(generator, "coordinates", None) for generator in self.generators}
+        return found.pop() if len(found) == 1 else None
+
+    def as_stored(self) -> Self:
+        """The examples of the sets, one set after the other, whatever the shares."""
+        made = super().as_stored()
+        made.generators = [generator.as_stored() for generator in self.generators]
+        made.examples_of_each = [generator.n_examples for generator in made.generators]
+        made.n_examples = sum(made.examples_of_each)
+        return made
+
     def get_X_shape(self) -> Any:
         """The shape of one example's x."""
         return self.generators[0].get_X_shape()  # type: ignore[attr-defined]
@@ -123,8 +137,13 @@ class MixedBatchGenerator(BatchGenerator):
             yield parts, places
 
     def _interleaved(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The number of the set of each example of an epoch, (N,), each set spread evenly."""
+        """The number of the set of each example of an epoch, (N,), each set spread evenly.
+
+        In the stored order, the sets come one after the other.
+        """
         sets = np.repeat(np.arange(len(self.examples_of_each)), self.examples_of_each)
+        if not self.shuffle:
+            return sets
         when = [(np.arange(number) + rng.random(number)) / number for number in self.examples_of_each]
         return sets[np.argsort(np.concatenate(when), kind="stable")]
 

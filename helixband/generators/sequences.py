@@ -44,12 +44,10 @@ class SequenceBatchGenerator(BatchGenerator):
     `reverse_complement` is the proportion of windows that are read from the other strand; True means half.
     `augmentation` is what else is done to a batch. `sampling` is which examples an epoch has: "balanced", the
     same number of each class, to within one (`balance=True` is the same); or a weight for each example, (N,).
-    All are drawn again in each epoch, and need `shuffle`.
+    All are drawn again in each epoch, and need `shuffle`. `drop_last` leaves a last batch of fewer than
+    `batch_size` examples out; without a size there is none.
 
-    `drop_last` leaves a last batch of fewer than `batch_size` examples out; without a size there is none.
-
-    The order of an epoch, its strands and its jitter depend only on (seed, epoch). The batch size does not
-    change them, except with buckets.
+    Order, strands and jitter of an epoch depend on (seed, epoch) alone; with buckets, on the batch size too.
     """
 
     jitter = 0
@@ -113,8 +111,7 @@ class SequenceBatchGenerator(BatchGenerator):
     @property
     def is_random(self) -> bool:
         """Whether the examples themselves, and not their order alone, differ from epoch to epoch."""
-        drawn = self.sampling is not None
-        return bool(self.reverse_complement or self.jitter or self.augmentation or drawn)
+        return bool(self.reverse_complement or self.jitter or self.augmentation or self.sampling is not None)
 
     def codes(self, examples: Indexes) -> Codes:
         """The indexes of examples as they stand, uint8 (N, L): unshifted, unaugmented."""
@@ -205,11 +202,15 @@ class SequenceBatchGenerator(BatchGenerator):
         made.n_examples = len(made._chosen)
         return made
 
+    def as_stored(self) -> Self:
+        made = super().as_stored()
+        made.sampling, made.augmentation, made.reverse_complement, made.jitter = None, None, 0.0, 0
+        return made
+
     def plain(self) -> Self:
-        """The same examples in their order, as they stand, in large batches."""
-        made = copy.copy(self)
-        made.shuffle, made.batch_size, made.drop_last, made.sampling = False, None, False, None
-        made.reverse_complement, made.jitter, made.augmentation = 0.0, 0, None
+        """As `as_stored`, in large batches."""
+        made = self.as_stored()
+        made.batch_size = None
         return made
 
     def for_prediction(
@@ -317,8 +318,7 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def _batches(self, seed: int, epoch: int, start: int) -> Iterator[tuple[Any, Any]]:
         rng = self._rng(seed, epoch)
-        of_epoch = self if rng is None else self._of_epoch(rng)
-        return of_epoch._batches_of(rng, start)
+        return (self if rng is None else self._of_epoch(rng))._batches_of(rng, start)
 
     def _batches_of(self, rng: np.random.Generator | None, start: int) -> Iterator[tuple[Any, Any]]:
         rows = self._rows

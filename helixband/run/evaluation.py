@@ -27,7 +27,7 @@ from helixband.search.executors.scoring import Elsewhere, facts_of, first_epoch,
 from helixband.search.executors.task import Chunk, Task
 from helixband.search.executors.workers import ChunkWorkers
 from helixband.training import judge, pictures
-from helixband.training.feed import Pairs
+from helixband.training.feed import Pairs, as_stored
 from helixband.training.portions import portions_of
 from helixband.training.weighting import split_of
 
@@ -235,7 +235,7 @@ class Evaluation(Stage):
         try:
             train, split = self._train(), split_of(model)
             if split is not None:
-                train, test = Pairs(train, split), Pairs(test, split)
+                train, test = Pairs(as_stored(train), split), Pairs(test, split)
             found = marks(train, test, classes)
         except (HelixbandError, OSError) as error:  # the model can be tested where its training data are not
             missing = f"the training data cannot be read, or the test data not again ({error})"

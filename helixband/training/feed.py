@@ -206,6 +206,16 @@ def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Generator[
         yield x[0] if isinstance(x, tuple | list) and len(x) == 1 else x
 
 
+def as_stored(generator: Iterable[Any]) -> Iterable[Any]:
+    """A set with each example once, unchanged and in the stored order, if it is a generator of ours.
+
+    Any other comes as it iterates.
+    """
+    if isinstance(generator, BatchGenerator) and (generator.shuffle or generator.drop_last):
+        return generator.as_stored()
+    return generator
+
+
 def without_padding(
     generator: Iterable[Any], limit: int | None = None
 ) -> tuple[Iterable[Any], int | None, NDArray[np.int64] | None]:

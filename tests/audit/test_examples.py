@@ -3,11 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
-from batch_generator import FastaBatchGenerator, MatrixBatchGenerator
+from batch_generator import (
+    FastaBatchGenerator,
+    H5pyBatchGenerator,
+    MatrixBatchGenerator,
+    MixedBatchGenerator,
+)
 from helixband.audit.audit import audit
 from helixband.audit.examples import Unlike, codes_of, digests_of, examples_of, marks
 from helixband.errors import DataError
@@ -150,6 +156,65 @@ def test_the_marks_of_what_is_no_sequence_are_the_majority_or_the_mean() -> None
 
     assert of([0, 1, 1, 1], [1, 1, 0, 0]).majority_accuracy == 0.5
     assert of([0.5, 1.5, 0.5, 1.5], [1.0, 2.5, 1.0, 1.0]).mean_mse == pytest.approx(2.25 / 4)
+
+
+DRAWN: dict[str, Any] = {
+    "balanced": {"shuffle": True, "sampling": "balanced"},
+    "weights": {"shuffle": True, "sampling": [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]},
+    "drop_last": {"shuffle": True, "batch_size": 6, "drop_last": True},
+}
+OF_TEN = np.arange(10) // 9  # one of class 1
+
+
+@pytest.mark.parametrize("drawn", DRAWN.values(), ids=DRAWN)
+def test_each_example_counts_once_whatever_an_epoch_draws_or_leaves_out(drawn: Any) -> None:
+    codes = np.arange(4)[np.indices((4,) * 3).reshape(3, -1).T][:10].astype(np.uint8)
+    codes[-1] = 1, 2, 3
+    examples = examples_of(MatrixBatchGenerator(codes, OF_TEN, **drawn))
+    assert examples is not None
+    assert examples.sequences.codes.reshape(10, 3).tolist() == codes.tolist()  # type: ignore[union-attr]
+    assert np.asarray(examples.labels).tolist() == OF_TEN.tolist()
+
+
+@pytest.mark.parametrize("drawn", DRAWN.values(), ids=DRAWN)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_majority_and_the_mean_are_those_of_the_set_as_it_is(
+    tmp_path: Path, drawn: Any, streamed: bool
+) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((10, 3), np.float32), OF_TEN
+    options = {"batch_size": 6, **drawn, "memory_limit": 0 if streamed else 1 << 20}
+    train = H5pyBatchGenerator(tmp_path / "x.h5", **options)
+    test = MatrixBatchGenerator(np.zeros((4, 3), np.float32), np.array([0, 0, 0, 1]))
+    found = [marks(train, test, classes) for classes in (True, False)]
+    assert found[0] is not None and found[0].majority_accuracy == 0.75
+    assert found[1] is not None and found[1].mean_mse == pytest.approx((3 * 0.1**2 + 0.9**2) / 4)
+
+
+def test_of_a_mixture_each_example_of_its_sets_counts_once() -> None:
+    sets = [MatrixBatchGenerator(CODES, np.array(labels)) for labels in ([0, 1, 2], [7, 8, 9])]
+    examples = examples_of(MixedBatchGenerator(sets, [0.9, 0.1], batch_size=2))
+    assert examples is not None
+    assert examples.sequences.codes.tolist() == DNA.encode("ACGTTTTTTGGGGG" * 2).tolist()  # type: ignore[union-attr]
+    assert np.asarray(examples.labels).tolist() == [0, 1, 2, 7, 8, 9]
+
+
+def test_the_sets_of_a_mixture_have_their_coordinates(fasta: str, tmp_path: Path) -> None:
+    (tmp_path / "y.fa").write_text(">chr3:1-5\nACGTA\n")
+    sets = [
+        FastaBatchGenerator(fasta, [0, 1, 1], shuffle=True),
+        FastaBatchGenerator(tmp_path / "y.fa", [1], shuffle=True),
+    ]
+    mixture = MixedBatchGenerator(sets, [0.5, 0.5], batch_size=2)
+    examples = examples_of(mixture)
+    assert examples is not None and examples.intervals is not None
+    assert examples.intervals.chromosome_names().tolist() == ["chr1", "chr1", "chr2", "chr3"]
+    assert mixture.coordinates == "headers"
+    sets[1] = FastaBatchGenerator(tmp_path / "y.fa", [1], window=3)
+    assert MixedBatchGenerator(sets, [0.5, 0.5], batch_size=2).coordinates == "headers"
+    (tmp_path / "y.fa").write_text(">a\nACGTA\n")
+    sets[1] = FastaBatchGenerator(tmp_path / "y.fa", [1], window=3)
+    assert MixedBatchGenerator(sets, [0.5, 0.5], batch_size=2).coordinates is None
 
 
 def test_labels_of_several_numbers_have_no_marks() -> None:

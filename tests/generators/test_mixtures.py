@@ -46,6 +46,14 @@ def test_a_large_set_goes_on_and_a_small_one_comes_again() -> None:
         assert np.bincount(of_epoch[of_epoch >= 1000] - 1000).tolist() == [2] * 10
 
 
+def test_as_stored_the_sets_come_one_after_the_other_whatever_their_shares() -> None:
+    stored = mixture(n_examples=20, drop_last=True).as_stored()
+    for epoch in (0, 3):
+        assert [int(x) for batch, _ in stored.batches(0, epoch) for x in batch] == [*LARGE, *SMALL]
+        assert [x.tolist() for x, _ in stored.batches(0, epoch, 13)] == [SMALL[4:].tolist()]
+    assert stored.n_examples == 110 and len(stored) == 14
+
+
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_an_epoch_can_be_read_from_any_batch_on(drop_last: bool) -> None:
     generator = mixture(drop_last=drop_last)

@@ -223,6 +223,18 @@ def test_sampling_of_sequences_is_said_once(tmp_path: Path) -> None:
         )
 
 
+@every_kind
+@pytest.mark.parametrize("sampling", [None, "balanced", WEIGHTS], ids=["plain", "balanced", "weights"])
+def test_as_stored_each_example_comes_once_and_in_order(make: Make, sampling: Any) -> None:
+    drawn = make(batch_size=7, shuffle=True, drop_last=True, sampling=sampling)
+    epoch = list(drawn.batches(0, 0))
+    stored = drawn.as_stored()
+    for _ in range(2):
+        assert numbers(stored) == list(range(N))
+    assert len(stored) == 9
+    assert same(drawn.batches(0, 0), epoch), "the other stays as it is"
+
+
 # Any batch on.
 
 

@@ -1,5 +1,7 @@
 """Options of the training on the command line: taken, recorded, and the same when a training goes on."""
 
+import numpy as np
+import pytest
 from conftest import Project
 
 
@@ -86,6 +88,26 @@ class Model(Model):
     assert (done.code, done.err) == (0, "")
     assert project.json("test_result.json")["loss"] > 0
     assert project.json("baselines.json").keys() == {"mean_mse"}
+
+
+def test_baselines_are_of_the_training_set_as_it_is_however_it_is_drawn_and_split(project: Project) -> None:
+    project.define("""
+def get_train_generator(data_dir, batch_size):
+    x, y = table(0, 60)
+    return MatrixBatchGenerator(x, y, batch_size, shuffle=True, sampling=np.arange(60))
+
+
+class Model(Model):
+    def split_batch(self, batch):
+        return batch
+""")
+    assert project.run("--set", "lr=0.01", "--set", "units=4", "-ep", "1", "--eval").code == 0
+    known, true = (
+        x[:, 0] + 2 * x[:, 1]
+        for x in (np.random.default_rng(seed).normal(size=(rows, 3)) for seed, rows in ((0, 60), (2, 20)))
+    )
+    expected = np.mean((true - known.mean()) ** 2)
+    assert project.json("baselines.json") == {"mean_mse": pytest.approx(expected, rel=1e-5)}
 
 
 def test_a_hook_that_is_misspelt_is_told(project: Project) -> None:
