@@ -29,7 +29,7 @@ from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training import compiler
-from helixband.training.feed import number_of_batches
+from helixband.training.feed import as_stored, number_of_batches
 from helixband.training.objects import found_in, is_ours
 
 _SPLIT = ", for example `train, val, test = …` and `return {}`"
@@ -229,7 +229,7 @@ class Definition:
         return getattr(self.module, name)(*arguments)
 
     def _check_generator(self, made: Any, name: str) -> Iterable[Any]:
-        generator: Iterable[Any] = made
+        generator: Iterable[Any] = made if name == "get_train_generator" else as_stored(made)
         kind = type(generator).__name__
         if holds_generators(made):
             wanted = "(train, val)" if name == "get_train_generator" else "one generator"

@@ -4,6 +4,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -386,6 +387,54 @@ def get_val_generator(data_dir):
     rows = {tuple(row) for generator in (train, val) for x, _ in generator for row in x}
 
     assert len(rows) == 80
+
+
+DRAWN = """
+def drawn(y=None):
+    return MatrixBatchGenerator(np.arange(25), y, 10, shuffle=True, drop_last=True)
+"""
+PAIR = "drawn(np.arange(25)), drawn(np.arange(25))"
+
+
+def examples(generator: Iterable[Any]) -> list[int]:
+    return [int(x) for batch in generator for x in (batch[0] if isinstance(batch, tuple) else batch)]
+
+
+@pytest.mark.parametrize(
+    "validation",
+    [
+        "def get_val_generator(data_dir):\n    return drawn(np.arange(25))\n",
+        f"def get_train_generator(data_dir, batch_size):\n    return {PAIR}\n",
+    ],
+    ids=["a function", "a pair"],
+)
+def test_validation_test_and_prediction_are_read_whole_and_in_order(load: Load, validation: str) -> None:
+    definition = load(f"""{DRAWN}
+def get_train_generator(data_dir, batch_size):
+    return drawn(np.arange(25))
+
+def get_test_generator(data_dir):
+    return drawn(np.arange(25))
+
+def get_pred_generator(pred_path):
+    return drawn()
+
+{validation}""")
+    train, val = definition.training_data("d", 20)
+    for generator in (val, definition.test_data("d"), definition.prediction_data("x")):
+        assert examples(generator) == examples(generator) == list(range(25))
+    assert len(examples(train)) == 20 and examples(train) != examples(train)
+
+
+def test_the_sets_of_a_mixture_that_is_tested_come_one_after_the_other(load: Load) -> None:
+    definition = load("""
+from batch_generator import MixedBatchGenerator
+
+def get_test_generator(data_dir):
+    sets = [MatrixBatchGenerator(np.arange(9), np.zeros(9), shuffle=True) for _ in range(2)]
+    return MixedBatchGenerator(sets, [0.9, 0.1], batch_size=4)
+""")
+    assert examples(definition.test_data("d")) == [*range(9), *range(9)]
 
 
 @pytest.mark.parametrize(
