@@ -248,7 +248,7 @@ class Definition:
                 f"{self.path}: {name} returned a {kind}, which can be read once; return an object whose "
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
-        if number_of_batches(generator) == 0:
+        if number_of_batches(made) == 0:
             raise DataError(
                 f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
             )

@@ -11,6 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from helixband.errors import DataError
 from helixband.generators.arrays import to_numpy
@@ -207,13 +216,48 @@ def unlabelled(generator: Iterable[Any], limit: int | None = None) -> Generator[
 
 
 def as_stored(generator: Iterable[Any]) -> Iterable[Any]:
-    """A set with each example once, unchanged and in the stored order, if it is a generator of ours.
+    """A set with each example once and in the stored order, of a generator of ours or a loader of torch.
 
-    Any other comes as it iterates.
+    Ours give their examples unchanged. Any other comes as it iterates, as a sampler of a user's own draws.
     """
     if isinstance(generator, BatchGenerator) and (generator.shuffle or generator.drop_last):
         return generator.as_stored()
+    if type(generator) is DataLoader and not isinstance(generator.dataset, IterableDataset):
+        return _loader_as_stored(generator)
     return generator
+
+
+def _loader_as_stored(loader: "DataLoader[Any]") -> "DataLoader[Any]":
+    """The loader with what a sampler of torch can draw, in order; itself where it neither draws nor drops."""
+    batches = loader.batch_sampler
+    if type(batches) is not BatchSampler:
+        return loader
+    sampler: Any = batches.sampler
+    numbers: Any = sampler
+    if type(sampler) is RandomSampler:
+        numbers = SequentialSampler(sampler.data_source)
+    elif type(sampler) is SubsetRandomSampler:
+        numbers = sampler.indices
+    elif type(sampler) is WeightedRandomSampler:
+        numbers = sampler.weights.nonzero().flatten().tolist()
+    if numbers is sampler and not batches.drop_last:
+        return loader
+    settings = {name: getattr(loader, name) for name in _OF_LOADERS}
+    return DataLoader(loader.dataset, batches.batch_size, sampler=numbers, **settings)
+
+
+_OF_LOADERS = (
+    "num_workers",
+    "collate_fn",
+    "pin_memory",
+    "timeout",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "generator",
+    "prefetch_factor",
+    "persistent_workers",
+)
+"""What a loader of torch has besides its data set and what comes of it."""
 
 
 def without_padding(

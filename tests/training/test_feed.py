@@ -8,7 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from batch_generator import MatrixBatchGenerator
 from helixband.errors import DataError
@@ -16,6 +26,7 @@ from helixband.generators import memory
 from helixband.generators.arrays import to_numpy
 from helixband.training import feed, meters
 from helixband.training.feed import (
+    as_stored,
     as_tensor,
     for_training,
     labelled,
@@ -338,3 +349,57 @@ class Doubled(MatrixBatchGenerator):
 def test_a_class_that_iterates_in_a_way_of_its_own_is_read_so() -> None:
     (batch,) = trained_on(Doubled(np.arange(3), np.arange(3), shuffle=True))
     assert batch[0].tolist() == (2 * batch[1]).tolist()
+
+
+# Each example once.
+
+OF_TEN: Dataset[Any] = TensorDataset(torch.arange(10))
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        ({"shuffle": True}, range(10)),
+        ({"drop_last": True}, range(10)),
+        ({"shuffle": True, "drop_last": True}, range(10)),
+        ({"sampler": RandomSampler(range(10), replacement=True, num_samples=30)}, range(10)),
+        ({"sampler": SubsetRandomSampler([7, 3, 5])}, [7, 3, 5]),
+        ({"sampler": WeightedRandomSampler([0.0, 1, 0, 9, 9, 0, 0, 0, 0, 0], 40)}, [1, 3, 4]),
+    ],
+    ids=["shuffle", "drop_last", "both", "replacement", "subset", "weights"],
+)
+def test_a_loader_as_stored_has_each_example_that_it_can_draw_once(options: Any, numbers: Any) -> None:
+    collated: list[int] = []
+
+    def collate(rows: Any) -> Any:
+        collated.append(len(rows))
+        return torch.stack([x for (x,) in rows])
+
+    stored = as_stored(DataLoader(OF_TEN, 4, collate_fn=collate, **options))
+    for _ in range(2):
+        assert [int(x) for batch in stored for x in batch] == list(numbers)
+    assert max(collated) == min(4, len(numbers))
+
+
+def test_a_loader_in_batches_of_a_sampler_as_stored_is_whole() -> None:
+    batches = BatchSampler(RandomSampler(range(10)), 4, drop_last=True)
+    stored = as_stored(DataLoader(OF_TEN, batch_sampler=batches))
+    assert [x.tolist() for (x,) in stored] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_a_loader_that_is_whole_or_draws_by_a_rule_of_its_own_stays_as_it_is() -> None:
+    class Own(SequentialSampler):
+        pass
+
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(range(10))
+
+    loaders: list[Any] = [
+        DataLoader(OF_TEN, 4),
+        DataLoader(OF_TEN, 4, sampler=Own(range(10))),
+        DataLoader(OF_TEN, None, shuffle=True),
+        DataLoader(Stream(), 4, drop_last=True),
+    ]
+    for loader in loaders:
+        assert as_stored(loader) is loader
