@@ -249,9 +249,9 @@ class Definition:
                 "__iter__ starts again each time, for example a MatrixBatchGenerator or a DataLoader"
             )
         if number_of_batches(made) == 0:
-            raise DataError(
-                f"{self.path}: {name} returned a {kind} without a batch; the set needs one example at least"
-            )
+            why = made.why_no_batch() if isinstance(made, BatchGenerator) else ""
+            why = why or "the set needs one example at least"
+            raise DataError(f"{self.path}: {name} returned a {kind} without a batch; {why}")
         return generator
 
     def _checked(self, made: Any, name: str) -> Iterable[Any]:

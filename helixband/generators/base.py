@@ -64,11 +64,7 @@ class BatchGenerator(Unpadded):
         if n_examples == 0:
             raise DataError(f"{type(self).__name__}: the set is empty; it needs one example at least")
         if drop_last and (batch_size is None or n_examples < batch_size):
-            raise DataError(
-                f"{type(self).__name__}: drop_last=True leaves out a last batch of fewer than batch_size "
-                f"examples; batch_size is {batch_size}, and there are {n_examples:,} examples: give a "
-                "batch_size up to that"
-            )
+            raise DataError(f"{type(self).__name__}: {_told_too_few(batch_size, n_examples)}")
         self.n_examples = n_examples
         self.batch_size = batch_size
         self.drop_last = drop_last
@@ -107,6 +103,11 @@ class BatchGenerator(Unpadded):
         """The number of batches."""
         rows = self.batch_size or self.n_examples
         return self.n_examples // rows if self.drop_last else math.ceil(self.n_examples / rows)
+
+    def why_no_batch(self) -> str:
+        """Why `drop_last` leaves no batch, as of a small part of a split; '' where it does not."""
+        is_none_left = self.drop_last and len(self) == 0
+        return _told_too_few(self.batch_size, self.n_examples) if is_none_left else ""
 
     def __iter__(self) -> Iterator[Any]:
         return self.batches(*self._next_epoch())
@@ -167,6 +168,14 @@ class BatchGenerator(Unpadded):
         With `drop_last`, one that is not full may be among them, and does not count for `start`.
         """
         raise NotImplementedError
+
+
+def _told_too_few(batch_size: int | None, n_examples: int) -> str:
+    return (
+        "drop_last=True leaves out a last batch of fewer than batch_size examples; "
+        f"batch_size is {batch_size}, and there are {n_examples:,} examples: give a batch_size "
+        "(--batch-size) up to that, or leave drop_last out"
+    )
 
 
 def check_options(kinds: Iterable[type[BatchGenerator]], options: Collection[str]) -> None:

@@ -333,10 +333,9 @@ def number_of_examples(generator: Any) -> int | None:
 
 def no_batch(generator: Iterable[Any]) -> DataError:
     """The error of a set for training or evaluation in which there was no batch."""
-    return DataError(
-        f"{type(generator).__name__} gave no batch; a set needs one example at least, "
-        "and its __iter__ has to start again each time"
-    )
+    why = generator.why_no_batch() if isinstance(generator, BatchGenerator) else ""
+    why = why or "a set needs one example at least, and its __iter__ has to start again each time"
+    return DataError(f"{type(generator).__name__} gave no batch; {why}")
 
 
 def all_finite(nested: Any) -> bool:

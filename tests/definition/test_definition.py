@@ -546,6 +546,25 @@ def test_a_generator_without_a_batch_is_refused_with_the_function_that_made_it(
     )
 
 
+def test_a_part_of_a_split_that_drop_last_leaves_no_batch_of_is_told(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text("".join(f">r{number}\nACGT\n" for number in range(110)))
+    definition = load(f"""
+from batch_generator import FastaBatchGenerator
+
+def get_train_generator(data_dir, batch_size):
+    whole = FastaBatchGenerator({str(tmp_path / "a.fa")!r}, np.arange(110), batch_size, True, drop_last=True)
+    return whole.split("ratio")[:2]
+""")
+    with pytest.raises(DataError) as caught:
+        definition.training_data("d", 100)
+    assert str(caught.value) == (
+        f"{definition.path}: get_train_generator returned a FastaBatchGenerator without a batch; "
+        "drop_last=True leaves out a last batch of fewer than batch_size examples; batch_size is 100, and "
+        "there are 88 examples: give a batch_size (--batch-size) up to that, or leave drop_last out"
+    )
+    assert len(definition.training_data("d", 88)[0]) == 1  # type: ignore[arg-type]
+
+
 def test_no_validation_data_is_refused_with_the_likely_name(load: Load) -> None:
     definition = load("\nget_dev_generator = get_val_generator\ndel get_val_generator\n")
 

@@ -30,6 +30,7 @@ from helixband.training.feed import (
     as_tensor,
     for_training,
     labelled,
+    no_batch,
     pieces,
     to_device,
     unlabelled,
@@ -349,6 +350,20 @@ class Doubled(MatrixBatchGenerator):
 def test_a_class_that_iterates_in_a_way_of_its_own_is_read_so() -> None:
     (batch,) = trained_on(Doubled(np.arange(3), np.arange(3), shuffle=True))
     assert batch[0].tolist() == (2 * batch[1]).tolist()
+
+
+# No batch.
+
+
+def test_a_set_without_a_batch_is_told_with_the_reason_if_it_is_known() -> None:
+    part = MatrixBatchGenerator(np.arange(9), np.arange(9), 4, drop_last=True)
+    assert "a set needs one example at least" in str(no_batch(part))
+    part.n_examples = 3  # as of a part of a split
+    assert str(no_batch(part)).startswith(
+        "MatrixBatchGenerator gave no batch; drop_last=True leaves out a last batch of fewer than batch_size "
+        "examples; batch_size is 4, and there are 3 examples: give a batch_size (--batch-size) up to that"
+    )
+    assert "a set needs one example at least" in str(no_batch([]))
 
 
 # Each example once.
