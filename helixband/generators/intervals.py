@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError
+from helixband.generators.arrays import weights_of_examples
 from helixband.generators.base import check_options
 from helixband.generators.fasta import prediction_generator
 from helixband.generators.gathers import Gather, Rows, WindowGather, can_gather
+from helixband.generators.sampling import Sampling
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.randomness import derive_seed
 from helixband.sequence.alphabet import DNA, Alphabet, Codes
 from helixband.sequence.bigwig import as_tracks, profiles, read_windows
-from helixband.sequence.chromosomes import on_genome
+from helixband.sequence.chromosomes import placed_on_genome
 from helixband.sequence.fasta import is_fasta
 from helixband.sequence.interval_files import is_intervals, line_of, read_intervals
 from helixband.sequence.intervals import Intervals
@@ -42,11 +44,15 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
 
     `names="number"` names each record of a genome by its file and its number in it, as `FastaBatchGenerator`.
 
+    `missing="drop"` leaves out intervals on chromosomes that the genome does not have.
+
     `targets`: one per interval, in the forms that `FastaBatchGenerator` takes, with the intervals' labels as
-    names; or "score", the column of that name. `allow_nan` admits NaN, for targets that are missing. Or the
-    path of a bigWig: the target is then its value at each base, float32 (N, L), 0 where it has none; or a
-    pair of bigWigs, of the + and the − strand, (N, 2, L). It moves with jitter, and is read last to first
-    where a window is read from the other strand, of a pair the − strand first.
+    names; or "score", the column of that name. Those of intervals that are left out, by `missing` or
+    `incomplete`, are left out along, and so are weights of all intervals in `sampling`. `allow_nan` admits
+    NaN, for targets that are missing. Or the path of a bigWig: the target is then its value at each base,
+    float32 (N, L), 0 where it has none; or a pair of bigWigs, of the + and the − strand, (N, 2, L). It moves
+    with jitter, and is read last to first where a window is read from the other strand, of a pair the −
+    strand first.
 
     `negatives`: examples of class 0; the intervals are then class 1. They are the same for the same `seed`.
     A number n draws n windows of the genome for each interval, on its chromosome and with similar GC content.
@@ -97,21 +103,24 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         store = (
             genome if isinstance(genome, SequenceStore) else SequenceStore.open(genome, alphabet, names=names)
         )
-        placed = self._placed(store, intervals)
+        placed, there = self._placed(store, intervals)
         positives = _windows(placed, window)
         if reverse_complement:
             store = store.with_both_strands()
         store = self._with_strands_of(positives, store)
         self._margin = None if as_tracks(targets) is None else jitter
         if self._margin is None:
-            labels = _targets(targets, positives, allow_nan)
+            labels = _targets(targets, positives, there, allow_nan)
         else:
             labels = self._tracks(positives, store, targets)
         margin = jitter if incomplete == "drop" else None
         kept = _kept(store, positives, margin)
         examples, labels = positives[kept], None if labels is None else labels[kept]
-        if negatives is not None:
-            away = [placed] if exclude is None else [placed, self._placed(store, exclude)]
+        if negatives is None:
+            there[there] = kept
+            options["sampling"] = _weights(options.get("sampling"), there)
+        else:
+            away = [placed] if exclude is None else [placed, self._placed(store, exclude)[0]]
             made = self._negatives(store, examples, negatives, Intervals.concatenate(away), seed, margin)
             made = made[_kept(store, made, margin)]
             labels = np.repeat([1, 0], [len(examples), len(made)])
@@ -202,14 +211,14 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
         """The store, with the reverse strand where windows of these are read from it."""
         return store.with_both_strands() if self.stranded and (intervals.strand < 0).any() else store
 
-    def _placed(self, store: SequenceStore, source: IntervalSource) -> Intervals:
-        """The intervals of a source on the records of the genome."""
+    def _placed(self, store: SequenceStore, source: IntervalSource) -> tuple[Intervals, NDArray[np.bool_]]:
+        """The intervals of a source on the records of the genome, and which of all these are, (N,)."""
         if not isinstance(source, str | os.PathLike | Intervals):
             raise DataError(
                 f"the intervals are {source!r}; they have to be the path of a BED or GFF3 file, or Intervals"
             )
         intervals = source if isinstance(source, Intervals) else read_intervals(source)
-        return on_genome(intervals, store.names, store.lengths, genome=store.path, **self._naming)
+        return placed_on_genome(intervals, store.names, store.lengths, genome=store.path, **self._naming)
 
     def _negatives(
         self,
@@ -243,7 +252,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
             codes = store.windows(plan.records, plan.starts, window, plan.reverse)
             self._shuffles = dinucleotide_shuffle(codes, rng)
             return positives
-        given = _windows(self._placed(store, negatives), window)
+        given = _windows(self._placed(store, negatives)[0], window)
         common = given.overlapping(positives)
         if common.any():
             raise DataError(
@@ -302,8 +311,10 @@ def _windows(intervals: Intervals, window: int | None) -> Intervals:
     return intervals
 
 
-def _targets(targets: Targets | None, intervals: Intervals, allow_nan: bool) -> NDArray[Any] | None:
-    """The targets of intervals, by label."""
+def _targets(
+    targets: Targets | None, intervals: Intervals, there: NDArray[np.bool_], allow_nan: bool
+) -> NDArray[Any] | None:
+    """The targets of intervals, by label; `there`, (N,): which of all that were given these are."""
     if targets is None:
         return None
     if isinstance(targets, str) and targets == "score":
@@ -319,7 +330,19 @@ def _targets(targets: Targets | None, intervals: Intervals, allow_nan: bool) -> 
             allow_nan,
         )
         return intervals.score
-    return read_targets(targets, intervals.label.tolist(), intervals.source or "the intervals", allow_nan)
+    source = intervals.source or "the intervals"
+    return read_targets(targets, intervals.label.tolist(), source, allow_nan, kept=there)
+
+
+def _weights(sampling: Sampling, left: NDArray[np.bool_]) -> Sampling:
+    """Weights of all intervals that were given as those of the ones that are left; anything else as it is."""
+    if isinstance(sampling, str | dict | None) or left.all():
+        return sampling
+    try:
+        is_of_all = len(sampling) == len(left)  # type: ignore[arg-type]
+    except TypeError:  # what is no weights is told where they are checked
+        is_of_all = False
+    return weights_of_examples(sampling, len(left), "sampling")[left] if is_of_all else sampling
 
 
 def _in_line(intervals: Intervals, number: int) -> str:

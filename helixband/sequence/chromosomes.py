@@ -170,6 +170,19 @@ def on_genome(
     Raises `DataError` for a chromosome that the genome does not have, with the aliases that would help
     where there are such, and for an interval that leaves its chromosome.
     """
+    return placed_on_genome(intervals, names, lengths, aliases, genome=genome, missing=missing)[0]
+
+
+def placed_on_genome(
+    intervals: Intervals,
+    names: Sequence[str],
+    lengths: ArrayLike,
+    aliases: Mapping[str, str] | Path | None = None,
+    *,
+    genome: str = "the genome",
+    missing: Literal["raise", "drop"] = "raise",
+) -> tuple[Intervals, NDArray[np.bool_]]:
+    """As `on_genome`, and which of the intervals these are, (N,)."""
     if missing not in ("raise", "drop"):
         raise DataError(f"missing is {missing!r}; it has to be 'raise' or 'drop'")
     used = [intervals.names[number] for number in np.unique(intervals.chromosome)]
@@ -193,7 +206,7 @@ def on_genome(
             f"{kept.told(number)} leaves its chromosome, which has {ends[number]} bases in {genome} (of "
             f"{len(kept)} intervals {leaves.sum()} do); take the genome they were made on, or trim them"
         )
-    return placed
+    return placed, ~unknown
 
 
 def _table(

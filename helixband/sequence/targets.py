@@ -35,6 +35,7 @@ def read_targets(
     where: str,
     allow_nan: bool = False,
     names: Sequence[str] | None = None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> NDArray[Any]:
     """The targets of the records with these headers, (R,) or (R, k), in their order.
 
@@ -42,16 +43,18 @@ def read_targets(
     record; `(path, column)` of a TSV or CSV file with titles, whose first column has the records' names,
     and may have others; or a function from the full header to a number or a list of them. Of a file, whole
     numbers become int64, others float64, and NA, NaN or an empty cell is NaN. `names`: of the records, where
-    these are not in the headers. `allow_nan` admits NaN, for targets that are missing. `where` names the
-    sequences in messages.
+    these are not in the headers. `kept`, (A,): which of all A records these are, where some were left out;
+    an array or lines may then be of all. `allow_nan` admits NaN, for targets that are missing. `where` names
+    the sequences in messages.
 
     Raises `DataError` naming the line, record or value that does not fit.
     """
     names = names or [record_name(header) for header in headers]
-    values, place = _read(targets, headers, where, names, allow_nan)
+    values, place = _read(targets, headers, where, names, allow_nan, kept)
     if values.ndim == 0 or len(values) != len(headers):
+        left_out = "" if kept is None or kept.all() else f", and {len(kept)} with those left out"
         raise DataError(
-            f"{where} has {len(headers)} records, and the targets"
+            f"{where} has {len(headers)} records{left_out}, and the targets"
             f"{f' of {targets}' if isinstance(targets, str | os.PathLike) else ''} have the shape "
             f"{values.shape}; one a record is needed"
         )
@@ -119,23 +122,36 @@ def check_type(values: NDArray[Any], name: str) -> None:
 
 
 def _read(
-    targets: Targets, headers: Sequence[str], where: str, names: Sequence[str], allow_nan: bool
+    targets: Targets,
+    headers: Sequence[str],
+    where: str,
+    names: Sequence[str],
+    allow_nan: bool,
+    kept: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[Any], Place]:
     if callable(targets):
         rule = f"the values of the rule on the headers of {where}"
         values = _array([targets(header) for header in headers], rule)
         return values, lambda row: f"the rule on the header {headers[row][:80]!r} of {where}"
     if isinstance(targets, str | os.PathLike):
-        return _read_lines(targets), lambda row: f"{targets}, line {row + 1}"
+        values, numbers = _of_kept(_read_lines(targets), kept)
+        return values, lambda row: f"{targets}, line {numbers[row] + 1}"
     if isinstance(targets, tuple) and len(targets) == 2 and isinstance(targets[1], str):
         path, column = targets
         values, rows = _read_column(path, column, names, where, allow_nan)
         return values, lambda row: f"{path}, row {rows[row]}, column {column!r}"
-    values = _array(targets, "the targets")
+    values, numbers = _of_kept(_array(targets, "the targets"), kept)
     return (
         values,
-        lambda row: f"number {row} from 0 of the targets, of {names[row]!r} of {where}",
+        lambda row: f"number {numbers[row]} from 0 of the targets, of {names[row]!r} of {where}",
     )
+
+
+def _of_kept(values: NDArray[Any], kept: NDArray[np.bool_] | None) -> tuple[NDArray[Any], Sequence[int]]:
+    """Of values of all records those that are kept, any others as they are; and their numbers."""
+    if kept is None or values.shape[:1] != kept.shape:
+        return values, range(values.size)
+    return values[kept], np.flatnonzero(kept).tolist()
 
 
 def _array(values: Any, what: str) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyfaidx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -653,6 +654,67 @@ def test_intervals_on_chromosomes_that_the_genome_lacks_can_be_left_out(write: W
         ("CCGG", 1),
         ("CATC", 3),
     ]
+
+
+FOUR_LINES = "chr1 2 6 a 1\nchrUn 0 4 b 2\nchr2 0 4 c 3\nchr2 0 1 d 4\n"  # the window of d begins before 0
+
+
+@pytest.mark.parametrize("incomplete", ["pad", "drop"])
+@pytest.mark.parametrize("form", ["an array", "a file", "a table", "of those on the genome"])
+def test_targets_of_intervals_that_are_left_out_are_left_out_along(
+    write: Write, toy: str, incomplete: str, form: str
+) -> None:
+    targets: dict[str, Any] = {
+        "an array": np.array([[10, 1], [20, 2], [30, 3], [40, 4]]),
+        "a file": write("x.target", "10 1\n20 2\n30 3\n40 4\n"),
+        "a table": (write("x.csv", "name,value\nd,40\na,10\nc,30\n"), "value"),
+        "of those on the genome": [10, 30, 40],
+    }
+    bed = write("x.bed", FOUR_LINES)
+    generator = IntervalBatchGenerator(toy, bed, 4, targets[form], missing="drop", incomplete=incomplete)
+    labels = generator.get_Y()
+    assert labels is not None
+    assert labels.reshape(len(labels), -1)[:, 0].tolist() == [10, 30, 40][: 2 if incomplete == "drop" else 3]
+
+
+@pytest.mark.parametrize("missing_of", [[1, 2, 3], [1, 0, 2, 3]])
+def test_weights_of_intervals_that_are_left_out_are_left_out_along(
+    write: Write, toy: str, missing_of: list[float]
+) -> None:
+    bed = write("x.bed", FOUR_LINES)
+    generator = IntervalBatchGenerator(
+        toy, bed, 4, "score", missing="drop", shuffle=True, sampling=missing_of
+    )
+    assert np.asarray(generator.sampling).tolist() == [1, 2, 3]
+
+
+def test_weights_of_windows_that_leave_their_chromosome_are_left_out_along(write: Write, toy: str) -> None:
+    bed = write("x.bed", FOUR_LINES)
+    options: Any = {"missing": "drop", "incomplete": "drop", "shuffle": True}
+    for weights in ([1, 0, 2, 3], torch.tensor([1.0, 0, 2, 3]), [1, 2]):
+        generator = IntervalBatchGenerator(toy, bed, 4, "score", sampling=weights, **options)
+        assert np.asarray(generator.sampling).tolist() == [1, 2]
+    for wrong in ([1, 2, 3], 5):
+        refuses("there are 2 examples, so it has to be (2,)", toy, bed, 4, sampling=wrong, **options)
+
+
+def test_a_target_of_a_line_that_cannot_be_is_told_by_its_line(write: Write, toy: str) -> None:
+    bed, options = write("x.bed", FOUR_LINES), {"missing": "drop", "window": 4}
+    refuses(
+        "x.target, line 3: the target is nan",
+        toy,
+        bed,
+        targets=write("x.target", "1\n2\nnan\n4\n"),
+        **options,
+    )
+    refuses("number 2 from 0 of the targets, of 'c' of", toy, bed, targets=[1, 2, np.inf, 4], **options)
+    refuses(
+        "has 3 records, and 4 with those left out, and the targets have the shape (2,)",
+        toy,
+        bed,
+        targets=[1, 2],
+        **options,
+    )
 
 
 # What is refused.
