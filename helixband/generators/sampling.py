@@ -19,6 +19,10 @@ Sampling = Literal["balanced"] | ArrayLike | None
 Checked = Literal["balanced"] | NDArray[np.float64] | None
 
 AS_IN = "as in sampling='balanced', or a weight for each example, (N,)"
+NO_INDEXES = (
+    "balance=True needs targets that are class indexes, one per example, as integers; sampling='balanced' "
+    "takes whole numbers of any type, as the scores of a BED file, and one-hot columns, too"
+)
 REMEDY = "number classes from 0 without gaps, for example by np.unique(…, return_inverse=True)"
 
 

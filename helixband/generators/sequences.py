@@ -14,7 +14,7 @@ from helixband.generators.arrays import LAYOUTS, laid_out
 from helixband.generators.base import BatchGenerator
 from helixband.generators.coverage import Coverage, Spans, over_all
 from helixband.generators.gathers import Rows, rows_of
-from helixband.generators.sampling import Checked, Sampling, balanced, checked, classes, weighted
+from helixband.generators.sampling import NO_INDEXES, Checked, Sampling, balanced, checked, classes, weighted
 from helixband.generators.splitting import parts_of
 from helixband.sequence import splits
 from helixband.sequence.alphabet import Codes
@@ -43,7 +43,7 @@ class SequenceBatchGenerator(BatchGenerator):
 
     `reverse_complement` is the proportion of windows that are read from the other strand; True means half.
     `augmentation` is what else is done to a batch. `sampling` is which examples an epoch has: "balanced", the
-    same number of each class, to within one (`balance=True` is the same); or a weight for each example, (N,).
+    same number of each class, to within one (`balance=True` of integers); or a weight for each example, (N,).
     All are drawn again in each epoch, and need `shuffle`. `drop_last` leaves a last batch of fewer than
     `batch_size` examples out; without a size there is none.
 
@@ -309,7 +309,7 @@ class SequenceBatchGenerator(BatchGenerator):
         if balance and not shuffle:
             raise DataError(f"{name}: balance is for training: pass shuffle=True too")
         if balance and (targets is None or targets.ndim > 1 or targets.dtype.kind not in "bui"):
-            raise DataError(f"{name}: balance=True needs targets that are class indexes, one per example")
+            raise DataError(f"{name}: {NO_INDEXES}")
         return checked("balanced" if balance else sampling, shuffle, targets, n_examples, name)
 
     def _numbers(self, examples: Indexes) -> Indexes:

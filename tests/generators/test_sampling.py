@@ -223,6 +223,21 @@ def test_sampling_of_sequences_is_said_once(tmp_path: Path) -> None:
         )
 
 
+def test_balance_is_of_integers_and_names_what_balances_other_classes(tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(">c\nACGTACGT\n")
+    (tmp_path / "a.bed").write_text("c 0 4 a 0\nc 2 6 b 1\nc 4 8 d 0\nc 1 5 e 0\n")
+    files: Any = (tmp_path / "a.fa", tmp_path / "a.bed", None)
+    with pytest.raises(DataError, match="as integers; sampling='balanced' takes whole numbers of any type"):
+        IntervalBatchGenerator(*files, "score", shuffle=True, balance=True)
+    for targets, options in (
+        ("score", {"sampling": "balanced"}),
+        ([0, 1, 0, 0], {"sampling": "balanced"}),
+        ([0, 1, 0, 0], {"balance": True}),
+    ):
+        generator = IntervalBatchGenerator(*files, targets, shuffle=True, **options)  # type: ignore[arg-type]
+        assert sorted(int(label) for _, y in generator for label in y) == [0, 0, 1, 1]
+
+
 @every_kind
 @pytest.mark.parametrize("sampling", [None, "balanced", WEIGHTS], ids=["plain", "balanced", "weights"])
 def test_as_stored_each_example_comes_once_and_in_order(make: Make, sampling: Any) -> None:
