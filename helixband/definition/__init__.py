@@ -16,13 +16,12 @@ from typing import Any
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
-from helixband.definition import folder
+from helixband.definition import folder, returned
 from helixband.definition.classes import named_classes, parts_of, record_of, take
 from helixband.definition.contract import FUNCTIONS, METHODS, misspelt, names_used, signature_faults, uncalled
 from helixband.definition.lasting import Lent
 from helixband.definition.own import OwnCode
 from helixband.definition.put_off import put_off
-from helixband.definition.returned import check_labelled, check_workers, holds_generators, is_pair
 from helixband.env import parent, watch
 from helixband.errors import DataError, DefinitionError, HelixbandError, in_one_line
 from helixband.generators.sequences import SequenceBatchGenerator
@@ -30,7 +29,7 @@ from helixband.hparams import Hparams
 from helixband.randomness import derive_seed, seed_everything
 from helixband.training import compiler
 from helixband.training.feed import as_stored, number_of_batches
-from helixband.training.objects import found_in, is_ours
+from helixband.training.objects import is_ours
 
 _SPLIT = ", for example `train, val, test = …` and `return {}`"
 _OF_A_SPLIT = {
@@ -119,10 +118,10 @@ class Definition:
         """The generator for training; and that for validation, or None where another function makes it."""
         name, of_val = "get_train_generator", "get_val_generator"
         made = self._call_for_data(name, data_dir, batch_size)
-        if is_pair(made):
+        if returned.is_pair(made):
             train, val = made
             return self._checked(train, name), self._checked(val, f"{name}, as the val of (train, val),")
-        if not (self._has(of_val) or holds_generators(made)):
+        if not (self._has(of_val) or returned.holds_generators(made)):
             near = self._misspelt(of_val, vars(self.module))
             hint = f" ({near}: did you mean get_val_generator?)" if near else ""
             raise DefinitionError(
@@ -153,7 +152,7 @@ class Definition:
         """The generator of the held-out set."""
         name = "get_test_generator"
         generator = self._check_generator(self._call_for_data(name, data_dir), name)
-        check_labelled(self.module, generator, name)
+        returned.check_labelled(self.module, generator, name)
         return generator
 
     def prediction_data(self, path: str) -> Iterable[Any]:
@@ -166,14 +165,15 @@ class Definition:
         Raises `DefinitionError` where there is neither that nor a `get_pred_generator`.
         """
         train, _ = self.training_data(data_dir, batch_size)
-        for generator in found_in(train, SequenceBatchGenerator):
-            return generator
+        if (found := returned.sequences_of(train)) is not None:
+            return found
         near = self._misspelt("get_pred_generator", vars(self.module))
         raise DefinitionError(
             f"{self.path}: get_pred_generator(pred_path) is missing; --predict needs it"
             + (f"; {near}: did you mean get_pred_generator?" if near else "")
             + "; you can leave it out only if get_train_generator returns a FastaBatchGenerator or an "
-            "IntervalBatchGenerator"
+            "IntervalBatchGenerator, whose x no other code changes; it returned a "
+            f"{type(train).__name__}"
         )
 
     def traceback_of(self, error: BaseException) -> str | None:
@@ -231,7 +231,7 @@ class Definition:
     def _check_generator(self, made: Any, name: str) -> Iterable[Any]:
         generator: Iterable[Any] = made if name == "get_train_generator" else as_stored(made)
         kind = type(generator).__name__
-        if holds_generators(made):
+        if returned.holds_generators(made):
             wanted = "(train, val)" if name == "get_train_generator" else "one generator"
             raise DefinitionError(
                 f"{self.path}: {name} returned {len(made)} thing{'s' * (len(made) != 1)} in a {kind}; return "
@@ -257,8 +257,8 @@ class Definition:
     def _checked(self, made: Any, name: str) -> Iterable[Any]:
         """As `_check_generator`, of a set that is read each epoch."""
         generator = self._check_generator(made, name)
-        check_labelled(self.module, generator, name)
-        check_workers(self.path, generator, name)
+        returned.check_labelled(self.module, generator, name)
+        returned.check_workers(self.path, generator, name)
         return generator
 
     def _has(self, name: str) -> bool:

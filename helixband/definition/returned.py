@@ -6,10 +6,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate, default_convert
 
 from base_model import BaseModel
 from helixband.errors import DataError, DefinitionError
+from helixband.generators.datasets import SequenceDataset, SequenceStream
+from helixband.generators.mixtures import MixedBatchGenerator
+from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import CONTAINERS
 from helixband.training.feed import told_unlabelled
 from helixband.training.objects import found_in
@@ -60,3 +63,28 @@ def check_workers(path: Path, generator: Any, name: str) -> None:
                 f"{path}: {name} returned {where} with persistent_workers=True; a checkpoint cannot save the "
                 "random numbers of such workers. Leave it out, so that the result is reproducible"
             )
+
+
+def sequences_of(generator: Any) -> SequenceBatchGenerator | None:
+    """The generator of sequences whose x, which no code in between changes, are those of a generator.
+
+    Of several sets it is the first. None where there is none, or where one of the sets is read by a class of
+    the definition's, or put in batches by a function of its own: what that makes of x is not known.
+    """
+    if isinstance(generator, SequenceBatchGenerator):
+        return generator if generator.is_read_as_ours() else None
+    if isinstance(generator, MixedBatchGenerator):
+        return _of_all(generator.generators) if generator.is_read_as_ours() else None
+    kind: Any = type(generator)
+    if kind is DataLoader and generator.collate_fn in (default_collate, default_convert):
+        return sequences_of(generator.dataset)
+    if kind is ConcatDataset:
+        return _of_all(generator.datasets)
+    if kind is Subset:
+        return sequences_of(generator.dataset)
+    return sequences_of(generator.generator) if kind in (SequenceDataset, SequenceStream) else None
+
+
+def _of_all(sets: Iterable[Any]) -> SequenceBatchGenerator | None:
+    found = [sequences_of(each) for each in sets]
+    return None if None in found else found[0]

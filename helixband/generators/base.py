@@ -14,6 +14,14 @@ from helixband.generators.coverage import Coverage
 from helixband.generators.gathers import Gather
 from helixband.nested import length
 
+_OURS = ("helixband.generators.", "batch_generator.")
+
+READING = (
+    *("__iter__", "batches", "_batches", "_batches_of", "_drawn_blocks", "_blocks", "_places"),
+    *("_read", "_other_strand", "_as_x", "x", "batch", "codes"),
+)
+"""The methods that make x, in an iteration or of examples by number."""
+
 
 class Lot(NamedTuple):
     """Batches one after another in arrays (N, …) that nobody else has, `rows` examples in each.
@@ -91,6 +99,21 @@ class BatchGenerator(Unpadded):
         """Whether it is an object of that very class, with the methods of it."""
         own = (name for name in vars(self) if callable(getattr(kind, name, None)))
         return type(self) is kind and next(own, None) is None
+
+    def has_own(self, *methods: str) -> bool:
+        """Whether one of these methods is not Helixband's, but of a derived class or of the object alone."""
+        for name in methods:
+            kind = next((kind for kind in type(self).__mro__ if name in vars(kind)), BatchGenerator)
+            if name in vars(self) or not f"{kind.__module__}.".startswith(_OURS):
+                return True
+        return False
+
+    def is_read_as_ours(self) -> bool:
+        """Whether its x are what Helixband makes of its data, and no derived class makes others.
+
+        What a derived class makes, an iteration alone gives.
+        """
+        return not self.has_own(*READING)
 
     def is_made_alone(self) -> bool:
         """Whether Helixband alone makes its batches, of data that it holds or reads.

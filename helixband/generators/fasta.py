@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from helixband.errors import DataError
 from helixband.files import matching_files
-from helixband.generators.base import BatchGenerator, check_options
+from helixband.generators.base import check_options
 from helixband.generators.gathers import Gather, Rows, WindowGather, can_gather
 from helixband.generators.sampling import Checked, Sampling
 from helixband.generators.sequences import BUCKET_BATCHES, SequenceBatchGenerator
@@ -171,11 +171,10 @@ class FastaBatchGenerator(SequenceBatchGenerator):
 
     def unpadded(self, limit: int | None = None) -> tuple[Self, Indexes] | None:
         """As that of `Unpadded`, with buckets; None where examples are drawn, or read by a derived class."""
-        kind, batches = type(self), len(self) if limit is None else min(limit, len(self))
-        is_own = (kind.__iter__, kind.batches) != (BatchGenerator.__iter__, BatchGenerator.batches)
+        batches = len(self) if limit is None else min(limit, len(self))
         n_read = min(self.n_examples, batches * self._rows)
         is_drawn = self.is_random or (self.shuffle and n_read < self.n_examples)
-        if self.unequal != "bucket" or is_own or is_drawn:
+        if self.unequal != "bucket" or self.has_own("__iter__", "batches") or is_drawn:
             return None
         order = np.concatenate(of_one_length(self.store.lengths[self._numbers(np.arange(n_read))]))
         made = self.as_stored().part(order)

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,6 +195,14 @@ def try_windows(predictor: WindowPredictor, formats: Collection[str], rows: int)
     last = min(rows, int(_chunk_ends(predictor.data, CHUNK_BASES)[0]))
     arrays, differing = predictor.predict(0, last), _tried(predictor)
     _check_formats(find_formats(formats), predictor, arrays, differing)
+
+
+def is_windowed(data: Iterable[Any]) -> TypeGuard[SequenceBatchGenerator]:
+    """Whether a generator is predicted on window by window; others are by iterating over them.
+
+    So is one of a derived class that has the methods which read x otherwise.
+    """
+    return isinstance(data, SequenceBatchGenerator) and data.is_read_as_ours()
 
 
 def chunks(data: SequenceBatchGenerator) -> Iterator[tuple[int, int]]:

@@ -16,8 +16,8 @@ from helixband import __version__
 from helixband.env import has_credential, without_credentials
 from helixband.errors import HelixbandError, UsageError
 from helixband.files import exists, read_whole, write_whole
-from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import map_leaves, named_leaves
+from helixband.outputs.windows import is_windowed
 from helixband.pipelines import bundle, code, graph, state
 from helixband.pipelines.card import card
 from helixband.pipelines.form import Form, form_of
@@ -122,7 +122,7 @@ def _inputs(source: Source, options: Options) -> tuple[Form | None, Any, list[st
                     raise
                 reason = f"{name}: {error}"
                 continue
-            if form is None and isinstance(data, SequenceBatchGenerator) and name != "the test set":
+            if form is None and is_windowed(data) and name != "the test set":
                 form = form_of(data)
             return form, map_leaves(lambda leaf: leaf[:EXAMPLES], x), []
     told = "note: no real input was found, so that the form of x is not recorded; give one with --inputs"

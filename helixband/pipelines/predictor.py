@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from helixband.generators.arrays import filled_up
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.nested import is_nested, leaves, length, named_leaves
 from helixband.outputs.whole import named_arrays
-from helixband.outputs.windows import WindowPredictor, chunks
+from helixband.outputs.windows import WindowPredictor, chunks, is_windowed
 from helixband.pipelines.form import Form
 from helixband.randomness import Held, derive_seed, holding, seed_everything, unmoved
 from helixband.sequence.fasta import is_fasta
@@ -122,7 +122,6 @@ class Predictor:
         seed_everything(derive_seed(seed, "predict", name))
         if not self._is_windowed(data):
             return _by_name(dict(named_arrays(self.model.predict(data))))
-        assert isinstance(data, SequenceBatchGenerator)
         predictor = WindowPredictor(self.model, data, seed=seed)  # type: ignore[arg-type]
         parts = [predictor.predict(first, last) for first, last in chunks(data)]
         return _by_name({key: filled_up([part[key] for part in parts]) for key in parts[0]})
@@ -132,8 +131,8 @@ class Predictor:
         with self.as_in_training():
             data = self.data_of(path, genome)
             y_pred = self.of_data(data, os.path.basename(path))
-            is_located = self._is_windowed(data) and isinstance(data, SequenceBatchGenerator)
-            return y_pred, data.regions(np.arange(data.n_examples)) if is_located else None  # type: ignore[attr-defined]
+            located = data.regions(np.arange(data.n_examples)) if self._is_windowed(data) else None
+            return y_pred, located
 
     @property
     def reads_texts(self) -> bool:
@@ -228,7 +227,7 @@ class Predictor:
         return y_pred
 
     def _check_sequences(self, data: Iterable[Any], sequences: list[str]) -> None:
-        if not isinstance(data, SequenceBatchGenerator):
+        if not is_windowed(data):
             return
         counts = np.bincount(data.records(np.arange(data.n_examples)), minlength=len(sequences))
         for number in np.flatnonzero(counts != 1)[:1].tolist():
@@ -283,9 +282,9 @@ class Predictor:
         """Whether all examples have the shape of the one that is known."""
         return self.form is None or self.form.length is not None
 
-    def _is_windowed(self, data: Iterable[Any]) -> bool:
+    def _is_windowed(self, data: Iterable[Any]) -> TypeGuard[SequenceBatchGenerator]:
         saves = self.definition is not None and self.definition.function("save_prediction")
-        return isinstance(data, SequenceBatchGenerator) and not saves
+        return is_windowed(data) and not saves
 
     @contextlib.contextmanager
     def as_in_training(self) -> Iterator[None]:

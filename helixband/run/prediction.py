@@ -26,6 +26,7 @@ from helixband.outputs.windows import (
     WindowPredictor,
     bases_of_window,
     chunks,
+    is_windowed,
     on_chromosomes,
     part_of,
     predict_windows,
@@ -188,7 +189,7 @@ class Prediction(Stage):
     def _is_windowed(self, data: Iterable[Any]) -> TypeGuard[SequenceBatchGenerator]:
         """Whether an input is predicted on window by window."""
         save = self.definition.function("save_prediction")
-        return isinstance(data, SequenceBatchGenerator) and not save
+        return is_windowed(data) and not save
 
     def _predictor(
         self, model: BaseModel, data: SequenceBatchGenerator, renamed: dict[str, str]
@@ -305,7 +306,8 @@ class Prediction(Stage):
         if flags := given(self.args, OF_WINDOWS):
             raise UsageError(
                 f"{flags[0]} is for windows of sequences: leave it out, or have get_pred_generator in "
-                f"{self.definition.path} return a FastaBatchGenerator or an IntervalBatchGenerator"
+                f"{self.definition.path} return a FastaBatchGenerator or an IntervalBatchGenerator, of no "
+                "class of its own that reads x"
             )
         if self.args.names and not self.definition.function("save_prediction"):
             if not is_fasta(path):

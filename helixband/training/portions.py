@@ -113,7 +113,7 @@ def _reader_of(generator: Any, here: bool = False) -> Read | None:
     """What reads batches as an iteration gives them, where that is known; `here`: in this process."""
     kind: Any = type(generator)
     if isinstance(generator, BatchGenerator):
-        if (kind.__iter__, kind.batches) != (BatchGenerator.__iter__, BatchGenerator.batches):
+        if generator.has_own("__iter__", "batches"):
             return None
         return lambda first, last: itertools.islice(generator.batches(0, 0, first), last - first)
     if kind is DataLoader:

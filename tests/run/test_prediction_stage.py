@@ -453,3 +453,114 @@ def test_a_folder_is_an_input_of_its_files(tmp_path: Path) -> None:
     assert content_digest(tmp_path / "x") == content_digest(tmp_path / "y")
     (tmp_path / "y" / "a" / "b").rename(tmp_path / "y" / "a" / "c")
     assert content_digest(tmp_path / "x") != content_digest(tmp_path / "y")
+
+
+CROPPED = """
+
+class Cropped(FastaBatchGenerator):
+    def __iter__(self):
+        for batch in super().__iter__():
+            yield (batch[0][:, 10:30], batch[1]) if self.labelled else batch[:, 10:30]
+
+
+def read(data_dir, name, **options):
+    return Cropped(f"{data_dir}/{name}.fa", f"{data_dir}/{name}.target", **options)
+"""
+AROUND = """
+
+class Around:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __iter__(self):
+        return ((x[:, 10:30], y) for x, y in self.inner)
+
+
+def get_train_generator(data_dir, batch_size):
+    return Around(read(data_dir, "train", batch_size=batch_size, shuffle=True))
+"""
+COLLATED = """
+
+from torch.utils.data import DataLoader, default_collate
+from helixband.generators.datasets import SequenceDataset
+
+
+def cropped(examples):
+    x, y = default_collate(examples)
+    return x[:, 10:30], y
+
+
+def get_train_generator(data_dir, batch_size):
+    return DataLoader(SequenceDataset(read(data_dir, "train")), batch_size, collate_fn=cropped)
+"""
+MIXED = """
+
+from batch_generator import MixedBatchGenerator
+
+
+def get_train_generator(data_dir, batch_size):
+    parts = FastaBatchGenerator(f"{data_dir}/train.fa", f"{data_dir}/train.target"), read(data_dir, "train")
+    return MixedBatchGenerator(parts, [0.5, 0.5], batch_size)
+"""
+
+
+@pytest.mark.parametrize(
+    ("around", "kind"),
+    [
+        (CROPPED, "Cropped"),
+        (AROUND, "Around"),
+        (COLLATED, "DataLoader"),
+        (CROPPED + MIXED, "MixedBatchGenerator"),
+    ],
+)
+def test_x_that_code_of_the_definition_makes_needs_a_generator_for_prediction(
+    untrained: Project, around: str, kind: str
+) -> None:
+    untrained.definition.write_text(DEFINITION + around)
+    done = untrained.run("--epoch", "1", "--predict", "new.fa")
+    assert done.code == 2
+    assert "get_pred_generator(pred_path) is missing; --predict needs it" in done.err
+    assert f"whose x no other code changes; it returned a {kind}" in done.err
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "MixedBatchGenerator([read(data_dir, 'train'), read(data_dir, 'train')], [0.5, 0.5], batch_size)",
+        "DataLoader(SequenceDataset(read(data_dir, 'train')), batch_size)",
+        "DataLoader(Subset(SequenceDataset(read(data_dir, 'train')), range(40)), batch_size)",
+        "DataLoader(SequenceStream(read(data_dir, 'train', batch_size=9)), batch_size=None)",
+        "Named(f'{data_dir}/train.fa', f'{data_dir}/train.target').split('ratio', 0.2, 0.2)[0]",
+    ],
+)
+def test_sequences_that_nothing_changes_on_their_way_need_none(untrained: Project, made: str) -> None:
+    untrained.definition.write_text(
+        DEFINITION + "from torch.utils.data import DataLoader, Subset\n"
+        "from batch_generator import MixedBatchGenerator\n"
+        "from helixband.generators.datasets import SequenceDataset, SequenceStream\n\n\n"
+        "class Named(FastaBatchGenerator):\n"
+        "    def __repr__(self):\n        return 'sequences'\n\n\n"
+        f"def get_train_generator(data_dir, batch_size):\n    return {made}\n"
+    )
+    assert untrained.run("--epoch", "1", "--predict", "new.fa").code == 0
+    assert np.load(untrained.results / "predictions" / "new.fa.npy").shape == (4,)
+
+
+@pytest.mark.parametrize("method", ["__iter__", "batches", "_batches"])
+def test_a_derived_class_that_reads_otherwise_is_iterated_over(untrained: Project, method: str) -> None:
+    arguments = {"__iter__": "", "batches": "seed, epoch, start=0", "_batches": "seed, epoch, start"}[method]
+    half = "(batch[0][:, :20], batch[1])" if method == "_batches" else "batch[:, :20]"
+    texts = sequences(7, seed=4)
+    for name, records in (("whole", texts), ("half", [text[:20] for text in texts])):
+        write(untrained.data / name, records)
+    untrained.definition.write_text(
+        DEFINITION + "\n\nclass Half(FastaBatchGenerator):\n"
+        f"    def {method}(self, {arguments}):\n"
+        f"        for batch in super().{method}({arguments.replace('start=0', 'start')}):\n"
+        f"            yield {half}\n\n\n"
+        "def get_pred_generator(pred_path):\n"
+        "    return (Half if 'whole' in pred_path else FastaBatchGenerator)(pred_path)\n"
+    )
+    assert untrained.run("--epoch", "1", "--predict", "whole.fa", "half.fa").code == 0
+    made = untrained.results / "predictions"
+    assert np.array_equal(np.load(made / "whole.fa.npy"), np.load(made / "half.fa.npy"))
