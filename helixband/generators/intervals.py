@@ -104,6 +104,7 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
             genome if isinstance(genome, SequenceStore) else SequenceStore.open(genome, alphabet, names=names)
         )
         placed, there = self._placed(store, intervals)
+        self.reading = placed.reading
         positives = _windows(placed, window)
         if reverse_complement:
             store = store.with_both_strands()
@@ -144,7 +145,10 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
     def for_prediction(
         self, path: str, stride: int | None = None, names: str | None = None
     ) -> SequenceBatchGenerator:
-        """The windows of a BED or GFF3 file on the same genome, or every `stride` bases of a FASTA file."""
+        """The windows of a BED or GFF3 file on the same genome, or every `stride` bases of a FASTA file.
+
+        Intervals are read as this one's were: by their summits, or as features of some kinds.
+        """
         if is_fasta(path):
             return prediction_generator(path, self, self.length, stride, names)
         if stride is not None:
@@ -153,7 +157,8 @@ class IntervalBatchGenerator(SequenceBatchGenerator):
                 "Leave the stride (--stride) out"
             )
         form: dict[str, Any] = {"layout": self.layout, "metadata": self.headers is not None}
-        return IntervalBatchGenerator(self.store, path, self.length, **self.placing, **form)
+        intervals = read_intervals(path, self.reading)
+        return IntervalBatchGenerator(self.store, intervals, self.length, **self.placing, **form)
 
     def _are_windows(self, numbers: Indexes) -> NDArray[np.bool_]:
         count = 0 if self._shuffles is None else len(self._shuffles)

@@ -11,7 +11,8 @@ from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.sequence.alphabet import Alphabet
 from helixband.sequence.chromosomes import read_aliases
 from helixband.sequence.fasta import is_fasta
-from helixband.sequence.interval_files import is_intervals
+from helixband.sequence.interval_files import is_intervals, read_intervals
+from helixband.sequence.intervals import Reading
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Form:
 
     `pieces` are the options of a `FastaBatchGenerator` that say how records are cut. `length` is that of a
     window in bases; None where examples are whole records. `places` are the options of an
-    `IntervalBatchGenerator` that say how intervals are placed.
+    `IntervalBatchGenerator` that say how intervals are placed, and `reading` what of a file they are, as
+    of `Intervals`.
     """
 
     alphabet: Alphabet
@@ -30,6 +32,7 @@ class Form:
     length: int | None
     pieces: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Any] = field(default_factory=dict)
+    reading: Reading = ()
 
     def generator(self, path: str, genome: str | None = None) -> SequenceBatchGenerator:
         """The windows of a FASTA file, or of a BED or GFF3 file on a genome.
@@ -52,7 +55,8 @@ class Form:
             raise DataError(f"{path}: the model takes whole records, and no windows of a genome: give FASTA")
         if genome is None:
             raise DataError(f"{path} has intervals of a genome: give its FASTA file too (genome=…, --genome)")
-        return IntervalBatchGenerator(genome, path, self.length, **self.places, **form)
+        intervals = read_intervals(path, self.reading)
+        return IntervalBatchGenerator(genome, intervals, self.length, **self.places, **form)
 
     def document(self) -> dict[str, Any]:
         """The form as JSON, for `read_form`."""
@@ -86,11 +90,16 @@ def form_like(trained: SequenceBatchGenerator) -> Form:
 
 def read_form(document: dict[str, Any]) -> Form:
     """The form that `Form.document` gave."""
-    return Form(**{**document, "alphabet": Alphabet(**document["alphabet"])})
+    reading = tuple(
+        (name, tuple(value) if isinstance(value, list) else value)
+        for name, value in document.get("reading", ())
+    )
+    return Form(**{**document, "alphabet": Alphabet(**document["alphabet"]), "reading": reading})
 
 
 def _form(generator: SequenceBatchGenerator, length: int | None, pieces: dict[str, Any]) -> Form:
-    places = dict(generator.placing) if isinstance(generator, IntervalBatchGenerator) else {}
+    of_intervals = generator if isinstance(generator, IntervalBatchGenerator) else None
+    places = {} if of_intervals is None else dict(of_intervals.placing)
     if isinstance(aliases := places.get("aliases"), str | os.PathLike) and aliases != "match":
         places["aliases"] = read_aliases(os.fspath(aliases))
     store = generator.store
@@ -102,4 +111,5 @@ def _form(generator: SequenceBatchGenerator, length: int | None, pieces: dict[st
         length,
         {name: value for name, value in pieces.items() if value is not None},
         places,
+        () if of_intervals is None else of_intervals.reading,
     )

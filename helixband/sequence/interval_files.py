@@ -18,13 +18,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from helixband.errors import DataError
-from helixband.sequence.intervals import Integers, Intervals, first_fault
+from helixband.sequence.intervals import Integers, Intervals, Reading, first_fault
 from helixband.sequence.reading import Path, line_blocks, number_in, plain_name
 
 Column = tuple[str, ...]
@@ -36,6 +37,7 @@ _START_NAMES = ("start", "chromstart", "chrom_start")
 _PASSED_OVER = re.compile(r"#|\s*$|(?:track|browser)(?:\s|$)")
 _STRANDS = {"+", "-", ".", "?", ""}
 _LABELS = (re.compile(r"(?:^|;)\s*Name=([^;]*)"), re.compile(r"(?:^|;)\s*ID=([^;]*)"))
+_OTHERWISE = "to read it otherwise, write a get_pred_generator with an IntervalBatchGenerator"
 _ONE_TAB = "put one tab, and no blank, between columns in every line"
 
 
@@ -48,14 +50,32 @@ def is_intervals(path: Path) -> bool:
     return plain_name(path).endswith(BED_SUFFIXES + GFF_SUFFIXES)
 
 
-def read_intervals(path: Path) -> Intervals:
-    """The intervals of a BED or GFF3 file, which its suffix tells apart; `DataError` at any other suffix."""
+def read_intervals(path: Path, like: Reading = ()) -> Intervals:
+    """The intervals of a BED or GFF3 file, which its suffix tells apart; `DataError` at any other suffix.
+
+    `like`: the `reading` of others, in whose way it is read. Raises `DataError` where these are the summits
+    of peaks and the file has none, or where others of its format were read in several ways.
+    """
     if not is_intervals(path):
         known = ", ".join(BED_SUFFIXES + GFF_SUFFIXES)
         raise DataError(
             f"{path}: its suffix names no format of intervals; known are {known}, also with .gz or .bgz"
         )
-    return read_bed(path) if plain_name(path).endswith(BED_SUFFIXES) else read_gff(path)
+    is_bed = plain_name(path).endswith(BED_SUFFIXES)
+    summits, kinds = ([value for name, value in like if name == option] for option in ("summits", "kinds"))
+    if len(summits if is_bed else kinds) > 1:
+        ways = "with summits and without" if is_bed else "as features of other kinds each"
+        raise DataError(f"{path}: the intervals like which it is to be read were read {ways}; {_OTHERWISE}")
+    if not is_bed:
+        if any(summits) and not kinds:
+            raise DataError(f"{path}: it is to be read by its summits, and GFF3 has none; {_OTHERWISE}")
+        return read_gff(path, *kinds)
+    if not any(summits):
+        return read_bed(path)
+    try:
+        return read_bed(path, summits=True)
+    except DataError as error:
+        raise DataError(f"{error}. It is read by its summits, as the training data; {_OTHERWISE}") from None
 
 
 def read_bed(path: Path, summits: bool = False) -> Intervals:
@@ -66,7 +86,7 @@ def read_bed(path: Path, summits: bool = False) -> Intervals:
     Raises `DataError` naming file, line and value where a line is not as the module has it, and naming the
     file where that is missing, cut short, no text or without an interval.
     """
-    return _whole(path, [part for _, part in _bed_parts(path, summits)])
+    return _whole(path, [part for _, part in _bed_parts(path, summits)], ("summits", summits))
 
 
 def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
@@ -86,7 +106,7 @@ def read_gff(path: Path, kinds: str | Iterable[str] | None = None) -> Intervals:
     if wanted is not None and found and (absent := sorted(wanted - found.keys())):
         there = ", ".join(f"{kind} ({count})" for kind, count in found.most_common(20))
         raise DataError(f"{path}: no feature is of the kind {absent[0]!r}; the kinds in it are {there}")
-    return _whole(path, parts)
+    return _whole(path, parts, ("kinds", None if wanted is None else tuple(sorted(wanted))))
 
 
 def line_of(path: Path, chosen: Callable[[Intervals], NDArray[np.bool_]]) -> int:
@@ -149,11 +169,11 @@ def _parsed(
         raise
 
 
-def _whole(path: Path, parts: list[Intervals]) -> Intervals:
+def _whole(path: Path, parts: list[Intervals], way: tuple[str, Any]) -> Intervals:
     whole = Intervals.concatenate(parts)
     if not len(whole):
         raise DataError(f"{path}: the file has no interval; is it the right one, and whole?")
-    return dataclasses.replace(whole, source=os.fspath(path))
+    return dataclasses.replace(whole, source=os.fspath(path), reading=(way,))
 
 
 def _bed_intervals(lines: list[str], separator: str | None, width: int, summits: bool) -> Intervals:

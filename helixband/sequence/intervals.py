@@ -17,6 +17,7 @@ from helixband.errors import DataError
 from helixband.sequence.headers import POSITION, read_headers
 
 Integers = NDArray[np.int64]
+Reading = tuple[tuple[str, Any], ...]
 Texts = NDArray[Any]  # dtype object, of str: in an array of fixed width one long label widens all the others
 
 LONGEST = 1 << 40
@@ -36,7 +37,9 @@ class Intervals:
     `names`: the chromosomes, of which some may have no interval. `chromosome`: int64 (N,), indexes of
     `names`. `start`, `end`: int64 (N,), 0-based, end-exclusive. `strand`: int8 (N,), +1, -1, or 0 where
     unknown. `label`, `kind`: (N,) of str, dtype object, '' where none; a kind is the type of a GFF feature.
-    `score`: float64 (N,), NaN where none. `source`: the file they are from, for messages.
+    `score`: float64 (N,), NaN where none. `source`: the file they are from, for messages. `reading`: the
+    options of `read_bed` or `read_gff` that say what was read of their files, as (name, value), so that
+    another file can be read in the same way.
 
     >>> peaks = Intervals.make(["chr1", "chr2", "chr1"], [100, 5, 150], [180, 10, 200])
     >>> peaks.names, peaks.chromosome.tolist(), len(peaks[peaks.start > 50])
@@ -52,6 +55,7 @@ class Intervals:
     score: NDArray[np.float64]
     kind: Texts
     source: str = ""
+    reading: Reading = ()
 
     @classmethod
     def make(
@@ -74,7 +78,7 @@ class Intervals:
         places = list(names)
         index = {name: number for number, name in enumerate(dict.fromkeys(places))}
         n = len(places)
-        columns: dict[str, NDArray[Any]] = {
+        columns: dict[str, Any] = {
             "chromosome": np.fromiter((index[name] for name in places), np.int64, n),
             "start": _integers(starts, "start"),
             "end": _integers(ends, "end"),
@@ -123,7 +127,8 @@ class Intervals:
         placed = [part.on_names(names) for part in parts] or [cls.make([], [], [])]
         columns = {column: np.concatenate([getattr(part, column) for part in placed]) for column in _COLUMNS}
         sources = dict.fromkeys(part.source for part in parts if part.source)
-        return cls(names, **columns, source=", ".join(sources))
+        ways = dict.fromkeys(way for part in parts for way in part.reading)
+        return cls(names, **columns, source=", ".join(sources), reading=tuple(ways))
 
     def _check(self) -> None:
         if fault := first_fault(self.start, self.end):

@@ -17,6 +17,7 @@ from helixband.errors import DataError
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.sequence.alphabet import DNA, PROTEIN
 from helixband.sequence.augmentation import Augmentation
+from helixband.sequence.interval_files import read_bed, read_gff
 from helixband.sequence.intervals import FAR, Intervals
 from helixband.sequence.metadata import header_hash
 from helixband.sequence.store import SequenceStore
@@ -627,6 +628,47 @@ def test_prediction_keeps_aliases_and_strandedness(write: Write, toy: str) -> No
         toy, write("x.bed", "I 2 6\n"), aliases={"I": "chr1", "II": "chr2"}, stranded=False
     )
     assert flat(trained.for_prediction(write("new.bed", "II 0 4 a 0 -\n"))) == ["CATC"]
+
+
+PEAK = "{} {} {} peak 0 . 1 1 1 {}\n"
+
+
+def test_prediction_is_around_summits_where_the_training_was(write: Write, toy: str) -> None:
+    peaks = read_bed(write("x.narrowPeak", PEAK.format("chr1", 0, 10, 3)), summits=True)
+    trained = IntervalBatchGenerator(toy, peaks, window=4).part(np.array([0]))
+    assert flat(trained) == ["ACCG"]
+    assert flat(trained.for_prediction(write("new.narrowPeak", PEAK.format("chr1", 2, 10, 1)))) == ["ACCG"]
+    assert flat(IntervalBatchGenerator(toy, write("x.bed", PEAK.format("chr1", 2, 10, 1)), window=4)) == [
+        "GGTT"
+    ]
+    for name, content, message in (
+        ("new.bed", "chr1 2 10\n", r"new\.bed, line 1: the summit is column 10.*read by its summits"),
+        ("none.bed", PEAK.format("chr1", 2, 10, -1), r"no summit called.*write a get_pred_generator"),
+        ("new.gff3", GENES, r"new\.gff3: it is to be read by its summits, and GFF3 has none"),
+    ):
+        with pytest.raises(DataError, match=message):
+            trained.for_prediction(write(name, content))
+
+
+GENES = "chr1 s gene 3 6 . + . .\nchr1 s exon 5 8 . + . .\n"
+
+
+def test_prediction_is_on_features_of_the_kinds_that_the_training_had(write: Write, toy: str) -> None:
+    path = write("x.gff3", GENES)
+    trained = IntervalBatchGenerator(toy, read_gff(path, kinds="gene"))
+    assert flat(trained.for_prediction(path)) == ["CCGG"]
+    assert flat(IntervalBatchGenerator(toy, path).for_prediction(path)) == ["CCGG", "GGTT"]
+    assert flat(trained.for_prediction(write("new.bed", "chr1 4 8\n"))) == ["GGTT"]
+    with pytest.raises(DataError, match="no feature is of the kind 'gene'"):
+        trained.for_prediction(write("none.gff3", GENES.replace("gene", "exon")))
+
+
+def test_intervals_that_were_read_in_two_ways_do_not_say_how_to_read_others(write: Write, toy: str) -> None:
+    path = write("x.narrowPeak", PEAK.format("chr1", 0, 4, 1))
+    both = Intervals.concatenate([read_bed(path, summits=True), read_bed(path)])
+    trained = IntervalBatchGenerator(toy, both, window=4)
+    with pytest.raises(DataError, match=r"x\.narrowPeak: .* were read with summits and without; to read it"):
+        trained.for_prediction(path)
 
 
 def test_what_cannot_be_predicted_on_is_refused(write: Write, toy: str) -> None:
