@@ -153,6 +153,7 @@ FILES = {
         "arrays bigwig parts strands table",
         ".",
         "formats merging whole",
+        "along",
         "windows",
     ],
     "pipelines": [

@@ -46,14 +46,15 @@ def check_formats(
 ) -> None:
     """Raise `DataError` where a format asked for cannot hold arrays of so many dimensions, by name.
 
-    `lies_along`: y_pred, (N, L), has numbers along its windows.
+    `lies_along`: y_pred, (N, L), has numbers along its windows, of bases or of bins.
     """
     if lies_along and (unable := [format for format in formats if not format.for_positions]):
         able = [name for name, place in FORMATS.items() if resolve_name(place).for_positions]
         raise DataError(
-            f"{unable[0].name} has scores of whole windows, and y_pred has as many columns as a window has "
-            f"bases, which would be a track each: ask for {' or '.join(able)}. If these are scores, give the "
-            "model an other_strand(self, y_pred, turned) that returns y_pred"
+            f"{unable[0].name} has scores of whole windows, and y_pred lies along them: it has a column for "
+            "each base, or columns that see one end of a window alone, which would be a track each: ask for "
+            f"{' or '.join(able)}. If these are scores, give the model an other_strand(self, y_pred, turned) "
+            "that returns y_pred"
         )
     if dimensions.get("", 3) <= 2:
         return

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,9 @@ from base_model import BaseModel
 from helixband import interruption
 from helixband.errors import DataError, DefinitionError
 from helixband.generators.base import Unpadded
-from helixband.generators.fasta import FastaBatchGenerator
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs import strands
+from helixband.outputs.along import along_windows, record_lengths
 from helixband.outputs.formats import Format, check_formats, find_formats
 from helixband.outputs.parts import Parts
 from helixband.outputs.rows import Regions, Windows
@@ -163,21 +163,21 @@ def predict_windows(
     for each in chosen:
         each.check_installed()
     facts = {**facts, **predictor.facts()}
-    differing = _tried(predictor)
-    parts = Parts(results.prediction(name, ".part"), facts, chunks.ends, differing)
+    tried = _tried(predictor, chosen)
+    parts = Parts(results.prediction(name, ".part"), facts, chunks.ends, tried.differing)
     tell = on_chunk or (lambda done, total: None)
     tell(parts.done, total)
     interruption.check()
     with contextlib.closing((predict or chunks.predict)(chunks.spans(parts.done))) as predicted:
         for found in predicted:
             chunk = chunks.wanted(found, parts.done, parts.next_end)
-            _check_formats(chosen, predictor, chunk, differing)
+            _check_formats(chosen, chunk, tried.along)
             parts.append(chunk)
             store.forget_pages()
             tell(parts.done, total)
             interruption.check()
     arrays = parts.arrays
-    _check_formats(chosen, predictor, {key: rows.read(0, 1) for key, rows in arrays.items()}, differing)
+    _check_formats(chosen, {key: rows.read(0, 1) for key, rows in arrays.items()}, tried.along)
     paths = [[results.prediction(name, suffix) for suffix in each.suffixes(arrays)] for each in chosen]
     written = [path for of_format in paths for path in of_format]
     if before_writing:
@@ -193,8 +193,8 @@ def predict_windows(
 def try_windows(predictor: WindowPredictor, formats: Collection[str], rows: int) -> None:
     """Predict on the first windows alone; raises what `predict_windows` would, and writes nothing."""
     last = min(rows, int(_chunk_ends(predictor.data, CHUNK_BASES)[0]))
-    arrays, differing = predictor.predict(0, last), _tried(predictor)
-    _check_formats(find_formats(formats), predictor, arrays, differing)
+    chosen = find_formats(formats)
+    _check_formats(chosen, predictor.predict(0, last), _tried(predictor, chosen).along)
 
 
 def is_windowed(data: Iterable[Any]) -> TypeGuard[SequenceBatchGenerator]:
@@ -210,23 +210,41 @@ def chunks(data: SequenceBatchGenerator) -> Iterator[tuple[int, int]]:
     return itertools.pairwise([0, *_chunk_ends(data, CHUNK_BASES).tolist()])
 
 
-def _tried(predictor: WindowPredictor) -> dict[str, tuple[int, ...]]:
+class _Tried(NamedTuple):
+    """What is known of predictions before there are any."""
+
+    differing: dict[str, tuple[int, ...]]
+    """The shapes of rows, by name, of what differs in length between records: those of the longest."""
+    along: set[str]
+    """The names of what lies along windows, as far as anything depends on it."""
+
+
+def _tried(predictor: WindowPredictor, formats: Collection[Format]) -> _Tried:
     """Predict on a window, or on the shortest and the longest record; all is afterwards as before.
 
-    Returned are the shapes of rows, by name, of what differs in length between records: those of the longest.
-    Raises `DefinitionError` where such predictions are no floating-point numbers, and with `both_strands`
-    where what lies along windows is not turned by the model.
+    Raises `DefinitionError` where predictions that differ in length are no floating-point numbers, and with
+    `both_strands` where what lies along windows is not turned by the model.
     """
     lengths, last = record_lengths(predictor.data), predictor.data.n_examples - 1
-    if lengths is None and not predictor.both_strands:
-        return {}
+    model, own = predictor.model, type(predictor.model).other_strand is not BaseModel.other_strand
+    has_tracks = not all(each.for_positions for each in formats)
+    asks = has_tracks or (predictor.both_strands and not own)
+    if lengths is None and not asks:
+        return _Tried({}, set())
     pair = (0, last) if lengths is None else (int(lengths.argmin()), int(lengths.argmax()))
     one_pass = replace(predictor, mc_dropout=None)  # of one window, a few passes may be alike
-    with left_alone(predictor.model):
+    with left_alone(model):
         short, long = (one_pass.predict(number, number + 1) for number in pair)
-    differing = {name: array.shape[1:] for name, array in long.items() if array.shape != short[name].shape}
-    if predictor.both_strands and type(predictor.model).other_strand is BaseModel.other_strand:
-        _check_scores(predictor, long, differing)
+        differing = {
+            name: array.shape[1:] for name, array in long.items() if array.shape != short[name].shape
+        }
+        along = along_windows(model, predictor.data, long, differing) if asks else set()
+        if has_tracks and own and "" in along:
+            y_pred = long[""]
+            if model.other_strand(y_pred, lambda array: array[..., ::-1]) is y_pred:
+                along = set()  # as scores are left as they are
+    if predictor.both_strands and not own:
+        _check_scores(predictor, long, along)
     for name, shape in differing.items():
         if long[name].dtype.kind != "f" or long[name].ndim != short[name].ndim:
             raise DefinitionError(
@@ -235,60 +253,29 @@ def _tried(predictor: WindowPredictor) -> dict[str, tuple[int, ...]]:
                 "floating-point numbers with as many dimensions"
             )
     spread = {f"{name}.std": shape for name, shape in differing.items()}
-    return differing | (spread if predictor.mc_dropout else {})
+    return _Tried(differing | (spread if predictor.mc_dropout else {}), along)
 
 
 def _check_formats(
-    formats: Collection[Format],
-    predictor: WindowPredictor,
-    arrays: Mapping[str, NDArray[Any]],
-    differing: Collection[str],
+    formats: Collection[Format], arrays: Mapping[str, NDArray[Any]], along: Collection[str]
 ) -> None:
-    """Raise `DataError` where a format cannot hold arrays of windows, `differing` in length or not."""
-    y_pred, lies_along = arrays.get(""), False
-    if y_pred is not None and y_pred.ndim == 2:
-        lies_along = _is_as_long(predictor.data, "", y_pred, differing)
-        own = type(predictor.model).other_strand is not BaseModel.other_strand
-        if lies_along and own:  # which leaves scores as they are
-            lies_along = predictor.model.other_strand(y_pred, lambda array: array[..., ::-1]) is not y_pred
-    check_formats(formats, {key: array.ndim for key, array in arrays.items()}, lies_along)
+    """Raise `DataError` where a format cannot hold arrays of windows, of which some lie `along` these."""
+    check_formats(formats, {key: array.ndim for key, array in arrays.items()}, "" in along)
 
 
 def _check_scores(
-    predictor: WindowPredictor, arrays: Mapping[str, NDArray[Any]], differing: Collection[str]
+    predictor: WindowPredictor, arrays: Mapping[str, NDArray[Any]], along: Collection[str]
 ) -> None:
     """Raise `DefinitionError` for predictions of a window, (1, …), that may lie along it."""
     bases, kind = predictor.data.length, type(predictor.model).__name__
     for name, array in arrays.items():
-        if array.ndim > 2 or _is_as_long(predictor.data, name, array, differing):
+        if array.ndim > 2 or name in along:
             raise DefinitionError(
                 f"y_pred{name} of a window of {bases} bases has the shape {array.shape[1:]}, and what it is "
                 f"on the other strand (--both-strands) is not known: give {kind} an "
                 "other_strand(self, y_pred, turned), which returns turned(y_pred) if y_pred lies along the "
                 "window, or y_pred if it is scores"
             )
-
-
-def _is_as_long(
-    data: SequenceBatchGenerator, name: str, array: NDArray[Any], differing: Collection[str]
-) -> bool:
-    """Whether predictions, (N, …), have as many numbers as their windows or records have bases."""
-    lengths = record_lengths(data)
-    if lengths is not None and lengths.min() < lengths.max():
-        return name in differing
-    return array.shape[1:] == (data.length,) and data.length > 1
-
-
-def record_lengths(
-    data: SequenceBatchGenerator, examples: NDArray[np.int64] | None = None
-) -> NDArray[np.int64] | None:
-    """The bases of all or some examples, (N,), where they are whole records; None for windows."""
-    if not (isinstance(data, FastaBatchGenerator) and data.unequal == "bucket"):
-        return None
-    lengths: NDArray[np.int64] = data.store.lengths[
-        data.records(np.arange(data.n_examples) if examples is None else examples)
-    ]
-    return lengths
 
 
 def on_chromosomes(data: SequenceBatchGenerator, names: Sequence[str]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from helixband.errors import UsageError, counted
 from helixband.files import absolute, exists, file_facts, remove_folder
 from helixband.generators.sequences import SequenceBatchGenerator
 from helixband.outputs import strands
+from helixband.outputs.along import record_lengths
 from helixband.outputs.formats import find_formats
 from helixband.outputs.whole import (
     called,
@@ -30,7 +31,6 @@ from helixband.outputs.windows import (
     on_chromosomes,
     part_of,
     predict_windows,
-    record_lengths,
     try_windows,
 )
 from helixband.randomness import derive_seed, seed_everything

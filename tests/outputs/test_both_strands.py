@@ -206,6 +206,122 @@ def test_predictions_along_windows_are_refused_if_nothing_says_how_they_are_turn
         try_windows(predictor, ["npy"], 1)
 
 
+class Pooled(nn.Module):
+    """Numbers of windows, (N, K), of positions (N, K', L) that a network gives: some statistic of all."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(OneHot(len(DNA)), *layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.layers(x)
+        return scores
+
+
+class Towers(nn.Module):
+    """A network for each of four tasks, of which a few positions alone have a large score."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.towers = nn.ModuleList(
+            nn.Sequential(OneHot(len(DNA)), nn.Conv1d(len(DNA), 1, 5), nn.ReLU()) for _ in range(4)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([tower(x).amax((1, 2)) for tower in self.towers], dim=1)
+
+
+class LastOfAll(nn.Module):
+    """The last state of a recurrent network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one_hot, self.gru = OneHot(len(DNA)), nn.GRU(len(DNA), 6, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state: Tensor = self.gru(self.one_hot(x).transpose(1, 2))[1][0]
+        return state
+
+
+BINS = {
+    "means of bins": lambda: Pooled(nn.AvgPool1d(5), nn.Conv1d(len(DNA), 1, 1), nn.Flatten()),
+    "bins whose surroundings are seen": lambda: Pooled(
+        nn.Conv1d(len(DNA), 1, 21, padding=10), nn.AvgPool1d(5), nn.Flatten()
+    ),
+    "positions without those at the ends": lambda: Pooled(nn.Conv1d(len(DNA), 1, 11), nn.Flatten()),
+}
+SCORES = {
+    "maxima": lambda: Pooled(
+        nn.Conv1d(len(DNA), 8, 9), nn.ReLU(), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(8, 10)
+    ),
+    "means": lambda: Pooled(nn.Conv1d(len(DNA), 10, 9), nn.AdaptiveAvgPool1d(1), nn.Flatten()),
+    "all positions": lambda: Pooled(nn.Flatten(), nn.Linear(len(DNA) * 50, 10)),
+    "classes": lambda: Pooled(nn.Flatten(), nn.Linear(len(DNA) * 50, 3), nn.Softmax(dim=1)),
+    "networks of their own": Towers,
+    "a recurrent network": LastOfAll,
+}
+
+
+def windows_of_50(path: Path, **options: Any) -> FastaBatchGenerator:
+    return fasta(path / "x.fa", ">chr1\n" + "ACGTTGCAAACCGTAGGCTATTTAC" * 8 + "\n", window=50, **options)
+
+
+@pytest.mark.parametrize("bins", BINS)
+@pytest.mark.parametrize("layout", [{}, {"metadata": True}])
+def test_bins_along_windows_are_refused_as_positions_are(
+    tmp_path: Path, bins: str, layout: dict[str, Any]
+) -> None:
+    network = BINS[bins]()
+    if layout:
+        network = nn.Sequential(TakesX(), network)
+    data, results = windows_of_50(tmp_path, **layout), Results(tmp_path / "results")
+    scores, turning = model(Scores, network), model(AlongWindows, network)
+
+    with pytest.raises(DefinitionError, match=r"of a window of 50 bases has the shape.*other_strand"):
+        try_windows(WindowPredictor(scores, data, both_strands=True), ["npy"], 1)
+    for of in (scores, turning):
+        with pytest.raises(DataError, match="bw has scores of whole windows, and y_pred lies along them"):
+            predict_windows(WindowPredictor(of, data), results, "x", {}, ["bw"])
+    predict_windows(WindowPredictor(turning, data, both_strands=True), results, "x", {})
+
+
+class TakesX(nn.Module):
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        return x["x"]
+
+
+@pytest.mark.parametrize("scores", SCORES)
+def test_scores_of_windows_are_averaged_column_by_column(tmp_path: Path, scores: str) -> None:
+    data, of = windows_of_50(tmp_path), model(Scores, SCORES[scores]())
+    results = Results(tmp_path / "results")
+
+    predict_windows(WindowPredictor(of, data, both_strands=True), results, "x", {}, ["npy", "bw"])
+
+    x = torch.from_numpy(np.concatenate([data.x(np.arange(4)), data.x(np.arange(4), other_strand=True)]))
+    with torch.no_grad():
+        each = of.network(x).reshape(2, 4, -1)
+    assert np.allclose(np.load(results.predictions / "x.npy"), each.mean(0), atol=1e-6)
+
+
+def test_what_tells_bins_from_scores_leaves_no_trace(tmp_path: Path) -> None:
+    class Counting(Pooled):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += len(x)
+            return super().forward(x)
+
+    network = Counting(nn.Flatten(), nn.Linear(len(DNA) * 50, 4))
+    data, of = windows_of_50(tmp_path), model(Scores, network)
+
+    try_windows(WindowPredictor(of, data.part(np.arange(1)), both_strands=True), ["npy"], 1)
+
+    assert network.calls == 2  # the window on both strands
+
+
 def test_predictions_along_records_are_refused_so_and_scores_as_many_as_bases_are_not(tmp_path: Path) -> None:
     data = fasta(tmp_path / "x.fa", ">a\nACGT\n>b\nAC\n", unequal="bucket")
     along, scores = model(Scores, Codes()), model(Scores, nn.Sequential(Codes(), nn.AdaptiveAvgPool1d(4)))
