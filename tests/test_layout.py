@@ -150,7 +150,8 @@ FILES = {
     ],
     "outputs": [
         "rows",
-        "arrays bigwig parts strands table",
+        "arrays blocks parts strands table",
+        "bigwig",
         ".",
         "formats merging whole",
         "along",

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from base_model import BaseModel
 from batch_generator import FastaBatchGenerator, IntervalBatchGenerator
 from helixband.errors import DataError, DefinitionError, HelixbandError, StorageError
-from helixband.outputs import FORMATS, bigwig, rows
+from helixband.outputs import FORMATS, bigwig, blocks, rows
 from helixband.outputs.windows import WindowPredictor, bases_of_window, predict_windows, try_windows
 from helixband.results.directory import Results
 from helixband.sequence.alphabet import PROTEIN
@@ -402,6 +402,108 @@ def test_a_track_at_which_pybigtools_panics_is_told(
 
     with pytest.raises(StorageError, match=r"cannot write .*x\.fa\.bw: pybigtools"):
         predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {}, ["bw"])
+
+
+MANY = "".join(f">c{number}\nACGTTTAA\n" for number in range(3000))
+
+
+@needs_pybigtools
+def test_a_track_of_many_records_is_read_back_once_and_not_record_by_record(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, modes = pybigtools.open, []
+
+    def write_only(path: str, mode: str = "r") -> Any:
+        modes.append(mode)
+        return opened(path, mode)
+
+    monkeypatch.setattr(pybigtools, "open", write_only)
+    (tmp_path / "many.fa").write_text(MANY)
+    data = FastaBatchGenerator(str(tmp_path / "many.fa"), window=4)
+    (written,) = predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {}, ["bw"])
+    assert modes == ["w"]
+    with opened(str(written)) as track:
+        assert len(track.chroms()) == 3000
+        assert list(track.records("c2999")) == [(0, 4, 1.0), (4, 8, 2.0)]
+
+
+@needs_pybigtools
+def test_a_signal_ends_the_reading_back_of_a_track(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, entries = [], blocks.Blocks.entries
+
+    def interrupted(self: blocks.Blocks) -> Any:
+        for block in entries(self):
+            read.append(block)
+            monkeypatch.setattr("helixband.interruption._pending", [signal.SIGINT])
+            yield block
+
+    monkeypatch.setattr(blocks.Blocks, "entries", interrupted)
+    (tmp_path / "many.fa").write_text(MANY)
+    data = FastaBatchGenerator(str(tmp_path / "many.fa"), window=4)
+    with pytest.raises(KeyboardInterrupt):
+        predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {}, ["bw"])
+    assert len(read) == 1
+    assert [name for name in names(results) if "bw" in name] == []
+
+
+def track_of(path: Path) -> list[tuple[str, int, int, float]]:
+    """Write a bigWig of two records, of which one has gaps; its entries."""
+    rng = np.random.default_rng(0)
+    ends = np.cumsum(rng.integers(1, 30, (2, 5000)), axis=1)
+    starts = ends - 1
+    starts[0, 1:] = ends[0, :-1]
+    scores = rng.random((2, 5000)).astype(np.float32)
+    made = [
+        (name, *entry)
+        for name, *columns in zip("ba", starts.tolist(), ends.tolist(), scores.tolist(), strict=True)
+        for entry in zip(*columns, strict=True)
+    ]
+    pybigtools.open(str(path), "w").write({"b": 200_000, "a": 200_000}, iter(made))
+    return made
+
+
+@needs_pybigtools
+def test_blocks_of_a_track_are_what_pybigtools_reads(tmp_path: Path) -> None:
+    made = track_of(tmp_path / "x.bw")
+    with open(tmp_path / "x.bw", "rb") as file, pybigtools.open(str(tmp_path / "x.bw")) as track:
+        found = blocks.Blocks(file)
+        numbers = found.names()
+        assert [(numbers[n], *entry) for n, part in found.entries() for entry in part.tolist()] == made
+        assert list(found.zoomed()) == [
+            sum(entry[2]["bases_covered"] for name in "ab" for entry in track.zoom_records(zoom, name))
+            for zoom in track.zooms()
+        ]
+        assert (len(track.zooms()) > 0, found.summary[0]) == (True, track.info()["summary"]["basesCovered"])
+
+
+@needs_pybigtools
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.8, 0.99, "cut"])
+def test_a_track_that_is_damaged_as_it_is_written_is_not_kept(
+    results: Results, genome: str, monkeypatch: pytest.MonkeyPatch, share: float | str
+) -> None:
+    opened = pybigtools.open
+
+    class Faulty:
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def write(self, chroms: Any, vals: Any) -> None:
+            opened(self.path, "w").write(chroms, vals)
+            content = bytearray(Path(self.path).read_bytes())
+            if share == "cut":
+                del content[-20:]
+            else:
+                place = int(float(share) * len(content))
+                content[place : place + 4] = (byte ^ 255 for byte in content[place : place + 4])
+            Path(self.path).write_bytes(content)
+
+    monkeypatch.setattr(pybigtools, "open", lambda path, mode: Faulty(path))
+    with pytest.raises(StorageError, match=r"cannot write .*x\.fa\.bw: pybigtools"):
+        data = FastaBatchGenerator(genome, window=4, stride=1)
+        predict_windows(WindowPredictor(model("A"), data), results, "x.fa", {}, ["bw"])
+    assert "x.fa.bw" not in names(results)
 
 
 @needs_pybigtools
