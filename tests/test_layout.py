@@ -224,7 +224,8 @@ FILES = {
         ".",
     ],
     "training": [
-        "constants ended feed forward_errors gradients guard keeper meters modes objects optimizers tape",
+        "constants ended feed forward_errors gradients guard keeper modes objects optimizers tape waiting",
+        "meters",
         "compiler curves drawing graphs losses portions processes residence rows schedules turns unique way",
         "batch_metrics distributed foreign options parameters precision result start weights",
         "broadcasting epochs hooks parts parts.constrain parts.skip steps tensorboard weighting",

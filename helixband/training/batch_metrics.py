@@ -16,7 +16,8 @@ from torch import Tensor
 from helixband import metrics
 from helixband.metrics.classes import ROUNDING, labels_and_probabilities, labels_and_scores
 from helixband.training.feed import pinned_to
-from helixband.training.meters import MetricMeter, Metrics, MetricsOfBatches, alike, stacked
+from helixband.training.meters import MetricMeter, Metrics, MetricsOfBatches
+from helixband.training.waiting import alike, stacked
 
 Labels = NDArray[Any]
 OnDevice = Callable[[Any, Any], dict[str, Tensor] | None]

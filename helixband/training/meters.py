@@ -6,7 +6,7 @@ Nothing here waits for the device. Tensors stay there until a pass is over, or u
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from helixband.errors import DataError, DefinitionError, HelixbandWarning, in_on
 from helixband.generators.arrays import concatenate, filled_up, to_numpy
 from helixband.losses.base import is_number
 from helixband.nested import leaves, length, nbytes
+from helixband.training.waiting import Apart, alike, stacked
 
 WAITING_BYTES = 1 << 26
 """Outputs wait on the device until they have this many bytes, then move to the host together."""
@@ -195,6 +196,7 @@ class WholeSet:
 
     def __init__(self) -> None:
         self._parts: list[Any] = []
+        self._apart = Apart()
         self._first_loss: Tensor | None = None
         self._bytes = 0
         self._has_terms = False
@@ -210,7 +212,7 @@ class WholeSet:
         rows = length(y)
         self._has_terms |= any(leaf.ndim == 0 or 1 == len(leaf) != rows for leaf in leaves(y_pred_loss))
         if self._bytes <= WHOLE_SET_BYTES and not self._has_terms:
-            self._parts.append((y_pred_loss, y, *weight))
+            self._parts.append((self._apart.kept(y_pred_loss), y, *weight))
         else:
             self._parts = []
 
@@ -257,13 +259,14 @@ class MetricMeter:
     def __init__(self, metrics: Metrics, of_batches: MetricsOfBatches | None = None) -> None:
         self._metrics, self._of_batches = metrics, of_batches
         self._waiting: list[tuple[Any, Any]] = []
+        self._apart = Apart()
         self._bytes = 0
         self._sums: dict[str, float] = {}
         self._weights: dict[str, int] = {}
 
     def add(self, y_true: Any, y_pred: Any) -> None:
         """Take a batch: the labels on the host, and the predictions on the device."""
-        self._waiting.append((y_true, y_pred))
+        self._waiting.append((y_true, self._apart.kept(y_pred)))
         self._bytes += y_pred.nbytes if isinstance(y_pred, Tensor) else nbytes(y_pred)
         if self._bytes > WAITING_BYTES:
             self._compute()
@@ -309,24 +312,6 @@ class MetricMeter:
             self._sums[name], self._weights[name] = total, weight
 
 
-def alike(batches: list[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
-    """The batches (y_true, y_pred) in lots of the same shapes, in their order."""
-    for _, lot in itertools.groupby(batches, lambda batch: (batch[0].shape, batch[1].shape)):
-        yield list(lot)
-
-
-def stacked(batches: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-    """The labels (B, N, …) and the predictions (B, N, …) of batches of the same shapes."""
-    y_true, y_pred = (_stacked(list(parts)) for parts in zip(*batches, strict=True))
-    return y_true, y_pred
-
-
-def _stacked(parts: list[Any]) -> Any:
-    if isinstance(parts[0], Tensor):
-        return torch.stack(parts)
-    return np.concatenate(parts).reshape(len(parts), *parts[0].shape)  # as np.stack, in a third of its time
-
-
 class LabelCheck:
     """Gives all labels of an epoch to a check, which raises `DataError`.
 
@@ -347,8 +332,8 @@ class LabelCheck:
 
     def finish(self) -> None:
         """Give the check what it has not had yet, batches of one shape together."""
-        for _, alike in itertools.groupby(self._lot, lambda y: [leaf.shape[1:] for leaf in leaves(y)]):
-            batches = list(alike)
+        for _, lot in itertools.groupby(self._lot, lambda y: [leaf.shape[1:] for leaf in leaves(y)]):
+            batches = list(lot)
             try:
                 self._check(to_numpy(concatenate(batches)))
             except DataError as error:
@@ -367,10 +352,11 @@ class Outputs:
         self._host: list[Any] = []
         self._waiting: list[Any] = []
         self._bytes, self._missing = 0, missing
+        self._apart = Apart()
 
     def add(self, nested: Any) -> None:
         """Append what one batch gave, with its examples along the first dimension."""
-        self._waiting.append(nested)
+        self._waiting.append(self._apart.kept(nested))
         self._bytes += nbytes(nested)
         if self._bytes > WAITING_BYTES:
             self._to_host()

@@ -9,7 +9,8 @@ import torch
 
 from helixband.metrics import accuracy, accuracy_of_batches, mse, mse_of_batches
 from helixband.training import meters
-from helixband.training.meters import Loss, LossMeter, MetricMeter
+from helixband.training.meters import Loss, LossMeter, MetricMeter, Outputs, WholeSet
+from helixband.training.waiting import Apart
 
 
 def meter(*losses: tuple[float, float | torch.Tensor | None]) -> LossMeter:
@@ -104,3 +105,37 @@ def test_accuracy_of_batches_is_accuracy_of_each(labels: str) -> None:
         pred[2, 1] = np.nan
     expected = [accuracy(*batch) for batch in zip(true, pred, strict=True)]
     assert np.array_equal(accuracy_of_batches(true, pred), expected, equal_nan=True)
+
+
+def in_one_buffer(numpy: bool = False) -> Any:
+    """Batches 0, 1 and 2 in views of one memory, each of which overwrites the one before."""
+    buffer = torch.zeros(4, 1)
+    for number in range(3):
+        buffer[:2] = number
+        yield buffer[:2].numpy() if numpy else buffer[:2]
+
+
+@pytest.mark.parametrize("numpy", [False, True])
+def test_outputs_in_a_buffer_that_is_used_again_are_kept(numpy: bool) -> None:
+    outputs, parts = Outputs(), Outputs()
+    for batch in in_one_buffer(numpy):
+        outputs.add(batch)
+        parts.add({"a": batch, "b": batch[:, 0]})
+    assert outputs.joined().ravel().tolist() == [0, 0, 1, 1, 2, 2]
+    assert parts.joined()["a"].ravel().tolist() == parts.joined()["b"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_criterion_and_metrics_see_batches_in_such_a_buffer_as_they_were() -> None:
+    whole, metrics = WholeSet(), MetricMeter(lambda true, pred: {"mean": float(pred.mean())})
+    for number, batch in enumerate(in_one_buffer()):
+        whole.add(batch, torch.zeros(2, 1), torch.tensor(float(number)))
+        metrics.add(np.zeros((2, 1)), batch)
+    loss = whole.loss(lambda pred, true: Loss(pred.mean(), None), "the set")
+    assert loss is not None and loss.value == 1
+    assert metrics.means() == {"mean": 1}
+
+
+def test_batches_in_memory_of_their_own_are_kept_without_a_copy() -> None:
+    apart, batches = Apart(), [torch.full((2,), float(number)) for number in range(3)]
+    kept = [apart.kept(batch) for batch in batches]
+    assert [one is batch for one, batch in zip(kept, batches, strict=True)] == [False, True, True]
