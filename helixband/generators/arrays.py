@@ -32,13 +32,21 @@ CHECKED_BYTES = 8 << 20
 """Values are checked so many bytes at a time: the mask of a whole set would take a quarter of its memory."""
 
 
+_EIGHT_BITS = [getattr(torch, name) for name in dir(torch) if name.startswith("float8_")]
+_WIDER = dict.fromkeys([torch.bfloat16, *_EIGHT_BITS], torch.float32) | {torch.complex32: torch.complex64}
+
+
 def to_numpy(nested: Any) -> Any:
-    """Tensors and arrays, nested or not, as NumPy arrays; bfloat16, which NumPy lacks, as float32."""
+    """Tensors and arrays, nested or not, as NumPy arrays; of a type that NumPy lacks, as a wider one.
+
+    bfloat16 and floats of eight bits become float32, complex32 becomes complex64.
+    """
     if is_nested(nested):
         return map_leaves(to_numpy, nested)
     if not isinstance(nested, Tensor):
         return nested
-    return (nested.float() if nested.dtype == torch.bfloat16 else nested).numpy(force=True)
+    wider = _WIDER.get(nested.dtype)
+    return (nested if wider is None else nested.to(wider)).numpy(force=True)
 
 
 def weights_of_examples(given: Any, n_examples: int, where: str) -> NDArray[np.float64]:
@@ -130,7 +138,7 @@ def as_arrays(nested: Any, name: str, admits: Admits | None, first_row: int = 0)
 def _values(array: NDArray[Any] | Tensor, name: str) -> NDArray[Any]:
     try:
         values: NDArray[Any] = to_numpy(array)
-    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, quantized, of eight bits
+    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, quantized
         raise DataError(f"{name} is a tensor that makes no NumPy array ({error}); make it dense") from error
     return values
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helixband.errors import DefinitionError
 from helixband.files import writing_whole
 from helixband.outputs.rows import Regions, RegionsOf, Rows, Windows
 
@@ -30,6 +31,15 @@ class Table:
             write_table(path, arrays[""], windows.regions)
 
 
+def check_real(y_pred: NDArray[Any], otherwise: str = "") -> None:
+    """Raise `DefinitionError` where scores are complex; `otherwise`: what else than other scores would do."""
+    if y_pred.dtype.kind == "c":
+        raise DefinitionError(
+            f"y_pred is {y_pred.dtype}, and tables and tracks of scores have real numbers: {otherwise}have "
+            "the model give real numbers, as y_pred.abs(), or torch.view_as_real(y_pred)"
+        )
+
+
 def write_table(path: Path, scores: Rows, regions: RegionsOf) -> None:
     """Write name, start, end (0-based, end-exclusive), strand and the scores, (N,) or (N, k)."""
     with writing_whole(path) as file:
@@ -50,13 +60,14 @@ def titles(shape: tuple[int, ...]) -> str:
 
 
 def lines(regions: Regions, scores: NDArray[Any]) -> str:
-    """The lines of windows with their scores, (N,) or (N, k), to six significant digits.
+    """The lines of windows with their scores, (N,) or (N, k): integers, or floats to six significant digits.
 
     >>> lines((["chr1"], np.array([10]), np.array([14]), ["+"]), np.array([1 / 3]))
     'chr1\\t10\\t14\\t+\\t0.333333\\n'
     """
     names, starts, ends, strands = regions
     columns = scores.reshape(len(names), -1).T.tolist()
-    line = "%s\t%d\t%d\t%s" + "\t%.6g" * len(columns) + "\n"
+    form = "\t%d" if scores.dtype.kind in "biu" else "\t%.6g"
+    line = "%s\t%d\t%d\t%s" + form * len(columns) + "\n"
     rows = zip(names, starts.tolist(), ends.tolist(), strands, *columns, strict=True)
     return "".join([line % row for row in rows])

@@ -56,12 +56,12 @@ def write_predictions(
     end-exclusive), strand and the scores. `names` is what records are called there, as `called` has it; where
     the file repeats a name, they are numbered, which `say` is told.
     """
-    written = []
+    written, is_table = [], has_table(path, y_pred)
     for suffix, array in named_arrays(y_pred, spread):
         written.append(results.prediction(name, f"{suffix}.npy"))
         with writing_whole(written[-1]) as file:
             np.save(file, array)
-    if has_table(path, y_pred):
+    if is_table:
         found, sequences, repeated = _records(path)
         if repeated is not None and names != "number":
             say(f"note: the records are numbered in {results.prediction(name, '.tsv')}: {repeated}")
@@ -90,8 +90,14 @@ def regions_of_records(path: str, count: int) -> Regions | None:
 
 
 def has_table(path: str, y_pred: Any) -> bool:
-    """Whether predictions are written as a table, too, if there is one for each record of their input."""
-    return is_fasta(path) and isinstance(y_pred, np.ndarray) and y_pred.ndim <= 2
+    """Whether predictions are written as a table, too, if there is one for each record of their input.
+
+    Raises `DefinitionError` where they are complex, which no table has.
+    """
+    if not (is_fasta(path) and isinstance(y_pred, np.ndarray) and y_pred.ndim <= 2):
+        return False
+    table.check_real(y_pred)
+    return True
 
 
 def called_records(path: str, scheme: str) -> dict[str, str]:

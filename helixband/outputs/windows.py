@@ -26,6 +26,7 @@ from helixband.outputs.along import along_windows, record_lengths
 from helixband.outputs.formats import Format, check_formats, find_formats
 from helixband.outputs.parts import Parts
 from helixband.outputs.rows import Regions, Windows
+from helixband.outputs.table import check_real
 from helixband.outputs.whole import named_arrays
 from helixband.randomness import derive_seed, seed_everything
 from helixband.results.directory import Results
@@ -259,8 +260,13 @@ def _tried(predictor: WindowPredictor, formats: Collection[Format]) -> _Tried:
 def _check_formats(
     formats: Collection[Format], arrays: Mapping[str, NDArray[Any]], along: Collection[str]
 ) -> None:
-    """Raise `DataError` where a format cannot hold arrays of windows, of which some lie `along` these."""
+    """Raise `DataError` where a format cannot hold arrays of windows, of which some lie `along` these.
+
+    Raises `DefinitionError` where one for scores would have complex ones.
+    """
     check_formats(formats, {key: array.ndim for key, array in arrays.items()}, "" in along)
+    if "" in arrays and arrays[""].ndim <= 2 and any(each.for_scores for each in formats):
+        check_real(arrays[""], "ask for npy or h5 alone, or ")
 
 
 def _check_scores(

@@ -641,6 +641,42 @@ def test_a_format_that_cannot_hold_the_predictions_is_refused_at_the_first_chunk
     assert names(results) == []
 
 
+class Complex(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.complex((x == A).sum(1).float(), (x == C).sum(1).float())
+
+
+class EightBits(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x == A).sum(1).to(torch.float8_e4m3fn)
+
+
+def of_network(network: nn.Module) -> BaseModel:
+    class Model(BaseModel):
+        def init_model(self) -> None:
+            super().init_model(network, nn.MSELoss(), None)
+
+    return Model({}, Namespace(cpu=True))
+
+
+@pytest.mark.parametrize("formats", [["npy", "tsv"], ["bw"]])
+def test_complex_scores_are_refused_before_any_work_where_no_format_has_them(
+    results: Results, genome: str, formats: list[str]
+) -> None:
+    predictor = WindowPredictor(of_network(Complex()), FastaBatchGenerator(genome, window=4))
+    with pytest.raises(DefinitionError, match=r"y_pred is complex64, .*: ask for npy or h5 alone, or have"):
+        try_windows(predictor, formats, 2)
+    (written,) = predict_windows(predictor, results, "x.fa", {}, ["npy"])
+    assert np.load(written)[0] == 4 + 0j
+
+
+def test_scores_of_eight_bits_become_floats_of_single_precision(results: Results, genome: str) -> None:
+    predictor = WindowPredictor(of_network(EightBits()), FastaBatchGenerator(genome, window=4))
+    predict_windows(predictor, results, "x.fa", {})
+    scores = np.load(results.predictions / "x.fa.npy")
+    assert (scores.dtype, scores.tolist()[0]) == (np.float32, 4)
+
+
 def test_both_strands_need_a_complement(results: Results, tmp_path: Path) -> None:
     path = tmp_path / "p.fa"
     path.write_text(">p\nMKLV\n")
