@@ -24,7 +24,7 @@ from helixband.env import conceal, is_of_the_place, variables_read
 from helixband.results.attempt import Superseded
 from helixband.results.directory import Results
 from helixband.search.executors.spawned import Spawned, StartFailed, root
-from helixband.search.executors.task import Outcome, Report, Task
+from helixband.search.executors.task import Chunk, Outcome, Report, Task
 
 if TYPE_CHECKING:
     from helixband.search.executors.trial import Trainer
@@ -134,7 +134,7 @@ class TrialProcess:
             raise
         if told is None:
             self.close()
-            raise self.death([task.name])
+            raise self.death([task.name], task.chunk)
         if "superseded" in told:
             raise WorkerDied(told["superseded"])
         if "error" in told:
@@ -169,13 +169,17 @@ class TrialProcess:
             yield message
         self._printed.take(ended=True)
 
-    def death(self, names: Iterable[str]) -> WorkerDied | StartFailed:
-        """How it ended, which had the trials of these names, if any, with what it printed last."""
+    def death(self, names: Iterable[str], chunk: Chunk | None = None) -> WorkerDied | StartFailed:
+        """How it ended, which had the trials of these names, if any, with what it printed last.
+
+        With a `chunk`, it trained none of them, but predicted or evaluated.
+        """
         *several, last = sorted(names) or ["none"]
         tail = self._printed.tail() or ("" if self._ready else self._spawned.printed_before())
         words = f"; it had printed:\n{tail}" if tail else ""
         if self._ready:
             whose = f"trials {', '.join(several)} and {last}" if several else f"trial {last}"
+            whose = whose if chunk is None else f"the {chunk.work}"
             return WorkerDied(f"the process of {whose} {self._end()}{words}")
         told = f"a worker process {self._end()} before it was ready{words}"
         return KilledAtStart(told) if self._was_killed else StartFailed(told)

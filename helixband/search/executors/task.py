@@ -28,6 +28,11 @@ class Chunk:
     target: str = ""
     sample: int = 0
 
+    @property
+    def work(self) -> str:
+        """What it is a part of, for messages."""
+        return "evaluation" if self.path is None else "prediction"
+
     def __str__(self) -> str:
         what, of = ("batches", "the test set") if self.path is None else ("windows", self.path)
         return f"{what} {self.first:,} to {self.last:,} of {of}"

@@ -18,7 +18,7 @@ from helixband.results import checkpoints
 from helixband.results.directory import Results, Row, Trial
 from helixband.search.executors.local import worker_environment
 from helixband.search.executors.process import Setup, TrialProcess, WorkerDied
-from helixband.search.executors.task import Task
+from helixband.search.executors.task import Chunk, Task
 from helixband.search.executors.trial import Trainer
 from helixband.search.executors.worker import SECONDS_ALONE
 
@@ -47,7 +47,7 @@ from helixband.definition import load_definition
 from helixband.results.directory import Results
 from helixband.search.executors.local import LocalWorkers
 from helixband.search.executors.process import Setup
-from helixband.search.executors.task import Task
+from helixband.search.executors.task import Chunk, Task
 from helixband.search.executors.trial import Trainer
 
 folder = Path(sys.argv[1])
@@ -198,3 +198,24 @@ def test_a_definition_may_print_what_the_encoding_lacks(folder: Path) -> None:
     process.close()
 
     assert (folder / "results/trials/0000/output.txt").read_text().splitlines()[0] == "\\u2192"
+
+
+KILLED = """
+
+class Model(Model):
+    def init_model(self):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("path", "work"), [("x.fa", "prediction"), (None, "evaluation")])
+def test_a_process_that_trains_no_trial_tells_what_it_did_when_it_is_killed(
+    tmp_path: Path, path: str | None, work: str
+) -> None:
+    (tmp_path / "def.py").write_text(TOY + KILLED)
+    process = start(tmp_path)
+    task = Task("single", {"lr": 0.01, "units": 4}, 0, chunk=Chunk(path, {}))
+    with pytest.raises(WorkerDied, match=rf"^the process of the {work} was ended by SIGKILL \(memory may"):
+        process.run(task, lambda name, row: None)
+    process.close()
