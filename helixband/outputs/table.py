@@ -60,14 +60,13 @@ def titles(shape: tuple[int, ...]) -> str:
 
 
 def lines(regions: Regions, scores: NDArray[Any]) -> str:
-    """The lines of windows with their scores, (N,) or (N, k): integers, or floats to six significant digits.
+    """The lines of windows with their scores, (N,) or (N, k), to six significant digits.
 
     >>> lines((["chr1"], np.array([10]), np.array([14]), ["+"]), np.array([1 / 3]))
     'chr1\\t10\\t14\\t+\\t0.333333\\n'
     """
     names, starts, ends, strands = regions
     columns = scores.reshape(len(names), -1).T.tolist()
-    form = "\t%d" if scores.dtype.kind in "biu" else "\t%.6g"
-    line = "%s\t%d\t%d\t%s" + form * len(columns) + "\n"
+    line = "%s\t%d\t%d\t%s" + "\t%.6g" * len(columns) + "\n"
     rows = zip(names, starts.tolist(), ends.tolist(), strands, *columns, strict=True)
     return "".join([line % row for row in rows])
