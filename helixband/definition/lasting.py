@@ -8,6 +8,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -35,11 +36,14 @@ class Lent:
         self._first: dict[int, Snapshot] | None = None
         """Of the modules that there are before the first model, which its making may change."""
         self._kept: dict[int, Snapshot] = {}
+        self._dtype: torch.dtype | None = None
         self.name: str | None = None
         """What the latest model has taken, the first by name."""
 
     def to(self, make: Callable[[], BaseModel]) -> BaseModel:
-        """A new model, for which all is as it was at first, and stays kept before it is trained."""
+        """A new model, for which all is as it was at first, torch's default dtype too."""
+        self._dtype = self._dtype or torch.get_default_dtype()
+        torch.set_default_dtype(self._dtype)
         for snapshot in self._kept.values():
             snapshot.put_back()
         before = {id(value): (name, value) for name, value in _variables() if isinstance(value, nn.Module)}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Project
 
 SEARCH = ("--hyper", "--schedule", "none", "--epoch", "3", "--sampler", "random", "--batch-size", "20")
@@ -58,6 +59,12 @@ class Model(RegressionModel):
         network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
         super().init_model(network, nn.MSELoss(), optim.SGD(network.parameters(), self.config["lr"]))
 """
+
+DOUBLE = PLAIN.replace(
+    "        network =",
+    "        if self.config['lr'] > 0.015: torch.set_default_dtype(torch.float64)\n        network =",
+)
+"""Some trials compute in double precision."""
 
 COUNTING = """
 class Counting(MatrixBatchGenerator):
@@ -151,7 +158,11 @@ def losses(path: Path) -> list[Any]:
 
 
 def search(project: Project, results: str, *flags: str) -> str:
-    done = project.run(*SEARCH, "--no-data-check", "--result", str(project.path / results), *flags)
+    """What a search says, which begins in single precision."""
+    try:
+        done = project.run(*SEARCH, "--no-data-check", "--result", str(project.path / results), *flags)
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert done.code == 0, done.err
     return done.out
 
@@ -166,6 +177,7 @@ def search(project: Project, results: str, *flags: str) -> str:
         pytest.param(LATE, "each trains weights of ENCODER of def.py, which all", id="late"),
         pytest.param(MOTIFS, "each trains weights of MOTIFS of def.py, which all", id="array"),
         pytest.param(TABLE, "each trains weights of MOTIFS of def.py['a'], which all", id="view"),
+        pytest.param(DOUBLE, "making one changes torch's default dtype", id="double"),
         pytest.param(PLAIN + COUNTING, None, id="counting"),
         pytest.param(PLAIN + LISTED, "reading the data changes the training generator.scales", id="list"),
         pytest.param(PLAIN + OWN, "all of them have one Own, or one generator in it", id="variable"),
