@@ -102,7 +102,7 @@ class BaseModel:
         return self.config
 
     hparams = AsDeclared()
-    missing_label: Any = property(losses.missing_label)
+    missing_label: Any = losses.MissingLabel()
 
     epoch = _recorded("epoch", "How many epochs it is trained, those of earlier runs included.")
     steps = _recorded("steps", "How many optimizer steps it has taken, over all epochs.")

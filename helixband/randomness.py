@@ -5,6 +5,7 @@ and adding one does not move another.
 """
 
 import contextlib
+import copy
 import functools
 import importlib
 import os
@@ -193,6 +194,10 @@ class Held:
         for name, source in self._sources.items():
             seed_source(source, derive_seed(seed, "held", name))
 
+    def sources(self) -> list[Any]:
+        """The generators."""
+        return list(self._sources.values())
+
     def states(self) -> dict[str, Any]:
         """Where each is, as `state_of` has it."""
         return {name: state_of(source) for name, source in self._sources.items()}
@@ -318,6 +323,18 @@ def _mapped(nested: Any, kind: type[Any], function: Callable[[Any], Any]) -> Any
     if isinstance(nested, dict):
         return {key: _mapped(value, kind, function) for key, value in nested.items()}
     return function(nested) if isinstance(nested, kind) else nested
+
+
+def of_its_own(source: Any) -> Any:
+    """A generator where another one is; itself, if it is a global one or a definition's modules hold it.
+
+    These are put where a trial left them whenever its turn comes.
+    """
+    if any(source is other for other in (*global_sources(), *held.sources())):
+        return source
+    if isinstance(source, torch.Generator):
+        return torch.Generator(source.device).set_state(source.get_state())
+    return copy.deepcopy(source)
 
 
 def equal_states(one: Any, other: Any) -> bool:

@@ -3,7 +3,7 @@
 import bisect
 import contextlib
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -17,12 +17,14 @@ from batch_generator import BatchGenerator
 from helixband.randomness import held
 from helixband.training.holdings import shown, unchanged
 from helixband.training.objects import ATOMS, walk
+from helixband.training.plain import CONTAINERS
 from helixband.training.snapshot import ROOM, Snapshot
 from helixband.training.state import TRAIN
 
 Span = tuple[int, int]
 """The addresses in memory from the first byte to behind the last."""
 
+_CONTAINERS = (*CONTAINERS, str, bytes, np.ndarray, Mapping)
 _CHANGE_NOTHING = (tuple, frozenset, type, FunctionType, ModuleType)
 
 
@@ -38,17 +40,19 @@ class Lent:
         self._kept: dict[int, Snapshot] = {}
         self._dtype: torch.dtype | None = None
         self.name: str | None = None
-        """What the latest model has taken, the first by name."""
+        """What the latest model has taken and its training may change, the first by name."""
 
     def to(self, make: Callable[[], BaseModel]) -> BaseModel:
         """A new model, for which all is as it was at first, torch's default dtype too."""
         self._dtype = self._dtype or torch.get_default_dtype()
         torch.set_default_dtype(self._dtype)
+        there = {id(value): (name, value) for name, value in _variables()}
+        self._kept = {key: snapshot for key, snapshot in self._kept.items() if key in there}
         for snapshot in self._kept.values():
             snapshot.put_back()
-        before = {id(value): (name, value) for name, value in _variables() if isinstance(value, nn.Module)}
+        before = {key: each for key, each in there.items() if isinstance(each[1], nn.Module)}
         if self._first is None:
-            small = {key: named for key, named in before.items() if _nbytes(named[1]) <= ROOM}
+            small = {key: named for key, named in before.items() if 0 < _nbytes(named[1]) <= ROOM}
             self._first = {key: Snapshot({name: value}) for key, (name, value) in small.items()}
         model = make()
         self._take(model, before)
@@ -56,26 +60,34 @@ class Lent:
 
     def _take(self, model: BaseModel, before: Container[int]) -> None:
         """Keep what a new model has taken; `before` are the modules that there were, by their `id`."""
-        parts = [part for part in (model.network, model.criterion) if isinstance(part, nn.Module)]
-        weights = [weight for part in parts for weight in part.parameters()]
-        of_network = _Memory([*weights, *model.network.buffers()])
+        modules = [value for value in vars(model).values() if isinstance(value, nn.Module)]
+        weights = [weight for module in modules for weight in module.parameters()]
+        optimizer: Any = model.optimizer
+        weights += [weight for group in getattr(optimizer, "param_groups", ()) for weight in group["params"]]
+        held_there = _Memory([*weights, *(buffer for module in modules for buffer in module.buffers())])
         trained = _Memory(weight for weight in weights if weight.requires_grad)
+        constant = model.criterion  # its buffers are, as weights of classes
         self.name = None
         for name, value in _variables():
             if isinstance(value, nn.Module):
-                is_made_now = id(value) not in before and any(value is part for part in parts)
-                is_taken = not is_made_now and of_network.has([*value.parameters(), *value.buffers()])
+                if id(value) not in before and any(value is module for module in modules):
+                    continue
+                is_taken = _nbytes(value) > 0 and held_there.has([*value.parameters(), *value.buffers()])
+                changes = is_taken and trained.has(value.parameters())
+                changes |= is_taken and value is not constant and any(True for _ in value.buffers())
             else:
-                is_taken = trained.has([value])
-            if is_taken:
+                is_taken = changes = trained.has([value])
+            if is_taken and id(value) not in self._kept:
+                first = (self._first or {}).get(id(value))
+                self._kept[id(value)] = first or Snapshot({name: value}, room=sys.maxsize)
+            if changes:
                 self.name = self.name or name
-                if id(value) not in self._kept:
-                    first = (self._first or {}).get(id(value))
-                    self._kept[id(value)] = first or Snapshot({name: value}, room=sys.maxsize)
 
 
 def _nbytes(module: nn.Module) -> int:
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()) if not is_lazy(tensor))
+    """The bytes of a module's tensors; 0 where one of them is not made yet."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return 0 if any(map(is_lazy, tensors)) else sum(tensor.nbytes for tensor in tensors)
 
 
 def _variables() -> Iterator[tuple[str, Any]]:
@@ -117,36 +129,47 @@ def _span(array: Any) -> Span | None:
 
 
 @contextlib.contextmanager
-def left_for_others(train: Iterable[Any], made_by: Any) -> Iterator[None]:
+def left_for_others(train: Iterable[Any]) -> Iterator[None]:
     """Around a trial: a training generator is afterwards as before, if other trials have it or a part of it.
 
-    Those of Helixband are made once, a function `made_by` with `functools.cache` gives its own again, and all
-    trials have what the definition's variables hold.
+    Those of Helixband are made once, a function with `functools.cache` gives its own again, and all trials
+    have what the definition's variables hold.
     """
     is_data = isinstance(train, BatchGenerator) and train.is_made_alone()
-    is_given_again = isinstance(train, BatchGenerator) or _is_cached(made_by)
+    is_given_again = isinstance(train, BatchGenerator) or _caches()
     if is_data or not (is_given_again or any(True for _ in _shared(train))):
         yield
         return
-    with unchanged({TRAIN: train}, strict=False):
+    with unchanged({TRAIN: train}, strict=False, room=ROOM):
         yield
 
 
-def has_shared_order(train: Iterable[Any], made_by: Any) -> bool:
-    """Whether trials at a time would have one generator, or one that an epoch's order is set in.
+def orders(train: Iterable[Any]) -> dict[int, Any]:
+    """What a generator reads its data from in an order, itself too, by `id`: of a trial it has to be its own.
 
-    Of a generator of Helixband itself each may have a copy.
+    Of a generator of Helixband each trial may have a copy, and of data alone all may have one.
     """
-    return not isinstance(train, BatchGenerator) and (
-        _is_cached(made_by)
-        or any(
-            value is train or callable(getattr(type(value), "set_epoch", None)) for value in _shared(train)
-        )
-    )
+    found = {id(value): value for _, value in walk({TRAIN: train}, lambda value, path: False)}
+    ours = {id(train)} if isinstance(train, BatchGenerator) else set()
+    return {key: value for key, value in found.items() if key not in ours and _is_read(value)}
 
 
-def _is_cached(function: Any) -> bool:
-    return hasattr(function, "cache_info")
+def has_shared_order(train: Iterable[Any]) -> bool:
+    """Whether the definition's variables hold something that a generator reads in an order."""
+    in_variables = (id(value) for _, value in walk(held.variables(), lambda value, path: False))
+    return not orders(train).keys().isdisjoint(in_variables)
+
+
+def _is_read(value: Any) -> bool:
+    kind = type(value)
+    is_iterated = hasattr(kind, "__iter__") and not isinstance(value, (*_CONTAINERS, Tensor, nn.Module))
+    return is_iterated or callable(getattr(kind, "set_epoch", None))
+
+
+def _caches() -> bool:
+    """Whether a function of the definition gives again what it gave."""
+    modules = held.modules().values()
+    return any(hasattr(value, "cache_info") for module in modules for value in vars(module).values())
 
 
 def _shared(train: Iterable[Any]) -> Iterator[Any]:

@@ -1,6 +1,5 @@
 """What all generators of batches have in common."""
 
-import copy
 import inspect
 import math
 from collections.abc import Collection, Iterable, Iterator
@@ -87,8 +86,14 @@ class BatchGenerator(Unpadded):
 
     def as_stored(self) -> Self:
         """The same examples, each once and unchanged, in the stored order: none is drawn or left out."""
-        made = copy.copy(self)
+        made = self.copied()
         made.shuffle = made.drop_last = False
+        return made
+
+    def copied(self) -> Self:
+        """One of the same data, with attributes of its own."""
+        made = type(self).__new__(type(self))  # no `copy.copy`, which asks a `__getattr__` of a derived class
+        vars(made).update(vars(self))
         return made
 
     def is_data_alone(self) -> bool:

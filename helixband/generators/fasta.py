@@ -1,6 +1,5 @@
 """`FastaBatchGenerator`: the records of FASTA files, or windows along them."""
 
-import copy
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
@@ -243,7 +242,7 @@ class FastaBatchGenerator(SequenceBatchGenerator):
         # No offset leaves a record, as far as it is long enough, without a whole window.
         offsets = rng.integers(0, np.clip(self.store.lengths - self.window + 1, 1, stride))
         lengths = np.where(self._in_part, self.store.lengths, 0)
-        made = copy.copy(self)
+        made = self.copied()
         made.plan = tile(lengths, self.window, offsets=offsets, **self._tiling)
         made._chosen, made.n_examples = None, len(made.plan)
         return made

@@ -1,6 +1,5 @@
 """`MixedBatchGenerator`: batches in which several sets are mixed by shares."""
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -273,7 +272,7 @@ def _apportioned(number: int, shares: list[float]) -> list[int]:
 
 
 def _in_batches(generator: BatchGenerator, rows: int) -> BatchGenerator:
-    made = copy.copy(generator)
+    made = generator.copied()
     made.batch_size, made.drop_last = rows, False
     return made
 

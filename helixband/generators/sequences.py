@@ -1,6 +1,5 @@
 """The base of the generators over windows of a sequence store, and what a window becomes for a network."""
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -197,7 +196,7 @@ class SequenceBatchGenerator(BatchGenerator):
 
     def part(self, chosen: Indexes) -> Self:
         """A generator of some of the examples, by number."""
-        made = copy.copy(self)
+        made = self.copied()
         made._chosen = self._numbers(np.asarray(chosen, dtype=np.int64))
         made.n_examples = len(made._chosen)
         return made

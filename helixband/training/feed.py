@@ -220,8 +220,8 @@ def as_stored(generator: Iterable[Any]) -> Iterable[Any]:
 
     Ours give their examples unchanged. Any other comes as it iterates, as a sampler of a user's own draws.
     """
-    if isinstance(generator, BatchGenerator) and (generator.shuffle or generator.drop_last):
-        return generator.as_stored()
+    if isinstance(generator, BatchGenerator) and "n_examples" in vars(generator):  # it was made as ours are
+        return generator.as_stored() if generator.shuffle or generator.drop_last else generator
     if type(generator) is DataLoader and not isinstance(generator.dataset, IterableDataset):
         return _loader_as_stored(generator)
     return generator
@@ -229,10 +229,10 @@ def as_stored(generator: Iterable[Any]) -> Iterable[Any]:
 
 def _loader_as_stored(loader: "DataLoader[Any]") -> "DataLoader[Any]":
     """The loader with what a sampler of torch can draw, in order; itself where it neither draws nor drops."""
-    batches = loader.batch_sampler
-    if type(batches) is not BatchSampler:
+    batches: Any = loader.batch_sampler
+    if type(batches) not in (BatchSampler, type(None)):
         return loader
-    sampler: Any = batches.sampler
+    sampler: Any = loader.sampler if batches is None else batches.sampler
     numbers: Any = sampler
     if type(sampler) is RandomSampler:
         numbers = SequentialSampler(sampler.data_source)
@@ -240,10 +240,10 @@ def _loader_as_stored(loader: "DataLoader[Any]") -> "DataLoader[Any]":
         numbers = sampler.indices
     elif type(sampler) is WeightedRandomSampler:
         numbers = sampler.weights.nonzero().flatten().tolist()
-    if numbers is sampler and not batches.drop_last:
+    if numbers is sampler and not getattr(batches, "drop_last", False):
         return loader
     settings = {name: getattr(loader, name) for name in _OF_LOADERS}
-    return DataLoader(loader.dataset, batches.batch_size, sampler=numbers, **settings)
+    return DataLoader(loader.dataset, getattr(batches, "batch_size", None), sampler=numbers, **settings)
 
 
 _OF_LOADERS = (

@@ -2,10 +2,12 @@
 
 import contextlib
 import itertools
+import math
 import warnings
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import Enum
+from io import IOBase
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
@@ -193,18 +195,24 @@ def unchanged(
     skip: Skip = lambda holder: None,
     covered: Iterable[Any] = (),
     strict: bool = True,
+    room: float = math.inf,
 ) -> Iterator[list[Any]]:
     """Around what uses some objects: what is plain of what they hold is afterwards as before.
 
     So are the random generators that they hold, which it gives. A cache, as is a dict to which items were
     added, or a file that was opened, stays. What changed and cannot be put back raises a `DefinitionError`,
-    if `strict`.
+    if `strict`; else it stays, as does a file that was closed. Of arrays `room` bytes are kept, the nearest
+    first.
     """
     covered = list(covered)
     now = look(roots, skip, covered)
     before, sources = now.plain, [source for _, source in now.sources]
     states = [randomness.state_of(source) for source in sources]
-    codes = {path: _copy_of(value, mark) for path, (value, mark) in before.items() if _can_change(value)}
+    codes = {}
+    for path, (value, mark) in before.items():
+        if _can_change(value):
+            room -= getattr(value, "nbytes", 0)
+            codes[path] = _copy_of(value, mark) if room >= 0 else None
 
     def put_back(strict: bool) -> None:
         for source, state in zip(sources, states, strict=True):
@@ -217,6 +225,8 @@ def unchanged(
                 continue
             first, was = before[path]
             if mark == was or _is_cache(first, mark, value):
+                continue
+            if isinstance(value, IOBase) and value.closed and not strict:
                 continue
             code = codes[path] if path in codes else _copy_of(first, was)
             if code is not None:

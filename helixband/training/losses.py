@@ -62,9 +62,11 @@ def check_several(criterion: Any, n_logits: int | None, logits: Any) -> None:
         )
 
 
-def missing_label(model: Any) -> float | None:
-    """What fills labels up of a set whose batches are of unequal lengths; None: NaN, of integers −100."""
-    return getattr(model.criterion, "missing_label", None)
+class MissingLabel:
+    """What labels of unequal lengths are filled up with, by the criterion; None: NaN, of integers −100."""
+
+    def __get__(self, model: Any, owner: type[Any] | None = None) -> Any:
+        return self if model is None else getattr(model.criterion, "missing_label", None)
 
 
 def none_given(input: Any, target: Any) -> Tensor:

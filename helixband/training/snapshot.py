@@ -61,7 +61,7 @@ class Snapshot:
             for tensor in tensors:
                 self._keep_array(name, tensor)
             self._backs += [_items_back(part) for part in vars(value).values() if isinstance(part, dict)]
-            self._backs.append(_attributes_back(value))
+            self._backs += [_attributes_back(value), _class_back(value)]
         elif isinstance(value, np.ndarray | Tensor):
             self._keep_array(name, value)
         elif isinstance(value, dict | list | set | deque | bytearray | array):
@@ -171,8 +171,8 @@ def _is_entered(value: Any) -> bool:
 
 def _is_writable(value: Any) -> bool:
     if isinstance(value, Tensor):
-        known = value.layout == torch.strided and not (value.is_meta or value.is_inference())
-        return known and not nn.parameter.is_lazy(value)
+        known = not is_lazy(value) and value.layout == torch.strided
+        return known and not (value.is_meta or value.is_inference())
     return bool(value.flags.writeable)
 
 
@@ -198,6 +198,20 @@ def _names_back(space: Any) -> Back:
 
 def _is_of_python(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
+
+
+def _class_back(module: nn.Module) -> Back:
+    """Of a module its class, which a parametrization changes; a lazy one becomes another with its tensors."""
+    kind: Any = type(module)
+    is_made = not any(is_lazy(tensor) for tensor in (*module.parameters(False), *module.buffers(False)))
+
+    def back() -> bool:
+        if type(module) is kind or not is_made:
+            return False
+        module.__class__ = kind
+        return True
+
+    return back
 
 
 def _attributes_back(holder: Any) -> Back:

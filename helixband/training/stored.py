@@ -64,7 +64,7 @@ def check_shapes(name: str, module: nn.Module, state: Mapping[str, Any], made: M
     other |= {
         key
         for key in now.keys() & made.keys()
-        if None not in (now[key], made[key]) and now[key] != made[key] and not _loads_itself(module, key)
+        if not _are_alike(now[key], made[key]) and not _loads_itself(module, key)
     }
     if other:
         has, had = (
@@ -83,6 +83,11 @@ def _shape_of(name: str, value: Any) -> tuple[int, ...] | None:
     return tuple(value.shape) if is_known else None
 
 
+def _are_alike(now: tuple[int, ...] | None, made: tuple[int, ...] | None) -> bool:
+    """Whether torch loads a tensor of the one shape into the other: a number also from a vector."""
+    return now is None or made is None or now == made or (made == () and len(now) == 1)
+
+
 def _loads_itself(module: nn.Module, key: str) -> bool:
     """Whether the holder of an entry of the state, or what that lies in, has a way of its own to load it."""
     if type(module).load_state_dict is not nn.Module.load_state_dict:
@@ -93,6 +98,7 @@ def _loads_itself(module: nn.Module, key: str) -> bool:
     return any(
         type(each)._load_from_state_dict is not nn.Module._load_from_state_dict
         or each._load_state_dict_pre_hooks
+        or each._load_state_dict_post_hooks
         for each in lies_in
         if isinstance(each, nn.Module)
     )

@@ -38,6 +38,21 @@ def made():
 ).replace("network = ", "globals().setdefault('ENCODER', made()); network = ")
 """An encoder that the first trial makes."""
 
+NORMED = ENCODER.replace("network = ", "nn.utils.parametrizations.spectral_norm(ENCODER[0]); network = ")
+"""An encoder that the making of each trial gives a norm."""
+
+APART = (
+    ENCODER.replace("network = nn.Sequential(ENCODER, nn.Linear(4, 1))", "network = nn.Linear(3, 1)").replace(
+        "network.parameters()", "[*network.parameters(), *ENCODER.parameters()]"
+    )
+    + """
+    def forward(self, x):
+        more = ENCODER(x).mean(1, keepdim=True)
+        return {name: value + more for name, value in super().forward(x).items()}
+"""
+)
+"""One that is trained beside the network."""
+
 MOTIFS = """
 MOTIFS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
@@ -81,6 +96,18 @@ def get_train_generator(data_dir, batch_size):
 """
 """A generator derived from one of ours that counts: the run makes it once."""
 
+DRAWING = COUNTING.replace("self.count, self.scales = 0, [1.0]", "self.rng = np.random.default_rng(0)")
+DRAWING = DRAWING.replace("self.count += 1", "pass").replace(
+    "self.count / 10", "np.float32(self.rng.random())"
+)
+"""One that draws by a generator of its own."""
+
+BOUND = COUNTING.replace("self.scales = 0, [1.0]", "self.steps = 0, [self.step]").replace(
+    "yield x * (1 + self.count / 10), y",
+    "yield x * (1 + self.steps[0]() / 10), y\n    def step(self):\n        return self._epoch",
+)
+"""One that calls a method of its own from a list."""
+
 LISTED = COUNTING.replace("self.count += 1", "self.scales[0] += 1").replace(
     "self.count /", "self.scales[0] /"
 )
@@ -102,6 +129,22 @@ def get_train_generator(data_dir, batch_size):
     return DATA
 """
 """A generator in a variable, which shuffles an array in place."""
+
+CLOSING = (
+    OWN.replace("self.order, self.x", "self.file, self.order, self.x")
+    .replace("= np.arange(60),", "= open(__file__), np.arange(60),")
+    .replace(
+        "        for start",
+        "        self.file = open(__file__) if self.file.closed else self.file\n        for start",
+    )
+    .replace("self.y[rows]\n", "self.y[rows]\n        self.file.close()\n")
+)
+"""One that closes its file at the end of an epoch, and opens it again."""
+
+HELPED = OWN.replace("DATA = Own()", "import functools\nmade = functools.cache(Own)").replace(
+    "return DATA", "return made()"
+)
+"""One that a helper function keeps."""
 
 CACHED = (
     OWN.replace("DATA = Own()", "import functools")
@@ -175,12 +218,18 @@ def search(project: Project, results: str, *flags: str) -> str:
         pytest.param(FROZEN, "each trains weights of ENCODER of def.py, which all", id="frozen"),
         pytest.param(HALVED, "each trains weights of ENCODER of def.py, which all", id="halved"),
         pytest.param(LATE, "each trains weights of ENCODER of def.py, which all", id="late"),
+        pytest.param(NORMED, "each trains weights of ENCODER of def.py, which all", id="normed"),
+        pytest.param(APART, "each trains weights of ENCODER of def.py, which all", id="apart"),
         pytest.param(MOTIFS, "each trains weights of MOTIFS of def.py, which all", id="array"),
         pytest.param(TABLE, "each trains weights of MOTIFS of def.py['a'], which all", id="view"),
         pytest.param(DOUBLE, "making one changes torch's default dtype", id="double"),
         pytest.param(PLAIN + COUNTING, None, id="counting"),
+        pytest.param(PLAIN + DRAWING, None, id="drawing"),
+        pytest.param(PLAIN + BOUND, "all of them have one Counting, or one generator", id="bound"),
         pytest.param(PLAIN + LISTED, "reading the data changes the training generator.scales", id="list"),
         pytest.param(PLAIN + OWN, "all of them have one Own, or one generator in it", id="variable"),
+        pytest.param(PLAIN + CLOSING, "all of them have one Own, or one generator in it", id="closing"),
+        pytest.param(PLAIN + HELPED, "all of them have one Own, or one generator in it", id="helped"),
         pytest.param(PLAIN + CACHED, "all of them have one Own, or one generator in it", id="cached"),
         pytest.param(PLAIN + EPOCHS, "all of them have one Scaled, or one generator in it", id="wrapped"),
         pytest.param(PLAIN + SCALED, None, id="late order"),
@@ -225,6 +274,11 @@ class Model(RegressionModel):
 """
 
 
-def test_what_no_training_changes_keeps_nobody_from_a_pack(project: Project) -> None:
-    project.define(CONSTANT)
+STILL = FROZEN.replace(" nn.BatchNorm1d(4),", "")
+"""A frozen encoder without buffers."""
+
+
+@pytest.mark.parametrize("more", [CONSTANT, STILL], ids=["constants", "frozen"])
+def test_what_no_training_changes_keeps_nobody_from_a_pack(project: Project, more: str) -> None:
+    project.define(more)
     assert "one after another" not in search(project, "packed", "--trials", "3", "--pack", "3")

@@ -402,6 +402,11 @@ def test_a_loader_in_batches_of_a_sampler_as_stored_is_whole() -> None:
     assert [x.tolist() for (x,) in stored] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
+def test_a_loader_of_examples_alone_as_stored_is_in_order() -> None:
+    stored = as_stored(DataLoader(OF_TEN, None, shuffle=True))
+    assert [int(x) for (x,) in stored] == list(range(10))
+
+
 def test_a_loader_that_is_whole_or_draws_by_a_rule_of_its_own_stays_as_it_is() -> None:
     class Own(SequentialSampler):
         pass
@@ -413,8 +418,27 @@ def test_a_loader_that_is_whole_or_draws_by_a_rule_of_its_own_stays_as_it_is() -
     loaders: list[Any] = [
         DataLoader(OF_TEN, 4),
         DataLoader(OF_TEN, 4, sampler=Own(range(10))),
-        DataLoader(OF_TEN, None, shuffle=True),
         DataLoader(Stream(), 4, drop_last=True),
     ]
     for loader in loaders:
         assert as_stored(loader) is loader
+
+
+def test_a_set_with_no_more_than_the_name_of_ours_stays_as_it_is() -> None:
+    class Own(MatrixBatchGenerator):
+        def __init__(self) -> None:
+            pass
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.data, name)
+
+    assert as_stored(own := Own()) is own
+
+
+def test_a_derived_set_that_looks_up_what_it_lacks_is_read_whole() -> None:
+    class Own(MatrixBatchGenerator):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.data, name)
+
+    stored = as_stored(Own(np.arange(5.0), np.arange(5.0), 2, shuffle=True, drop_last=True))
+    assert [x.tolist() for x, _ in stored] == [[0, 1], [2, 3], [4]]

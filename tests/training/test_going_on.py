@@ -316,6 +316,32 @@ class Growing(nn.Module):
         super()._load_from_state_dict(state, prefix, *others)
 
 
+class Remembering(nn.Linear):
+    """Has one entry more in its state when it is trained, and passes over it as it is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1)
+        self.register_buffer("largest", torch.tensor(0.0))
+        self._register_state_dict_hook(self._add)
+        self.register_load_state_dict_post_hook(lambda module, keys: keys.unexpected_keys.clear())
+
+    @staticmethod
+    def _add(module: nn.Module, state: Any, prefix: str, *others: Any) -> None:
+        if module.get_buffer("largest").ndim:
+            state[f"{prefix}note"] = torch.ones(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.largest = x.max()[None]  # a vector, which torch loads as the number that it was
+        return super().forward(x)
+
+
+class WithRemembering(RegressionModel):
+    def init_model(self) -> None:
+        network = Remembering()
+        super().init_model(network, optimizer=optim.SGD(network.parameters(), lr=0.01))
+
+
 class WithGrowing(RegressionModel):
     def init_model(self) -> None:
         network = Growing()
@@ -334,7 +360,7 @@ class WithMasks(Plain):
         prune.l1_unstructured(self.network[0], "weight", 0.2)
 
 
-@pytest.mark.parametrize("kind", [WithGrowing, WithMasks])
+@pytest.mark.parametrize("kind", [WithGrowing, WithMasks, WithRemembering])
 def test_a_network_that_loads_what_it_became_goes_on(kind: type[BaseModel], tmp_path: Path) -> None:
     val, trial = MatrixBatchGenerator(X, Y, 10), Results(tmp_path).trial("0")
     seed_everything(0)

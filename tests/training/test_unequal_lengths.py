@@ -84,3 +84,26 @@ def test_what_arrays_are_filled_up_with_decides_their_type() -> None:
     assert [filled_up(parts, each).dtype for each in (None, -100, NAN)] == ["int16", "int16", "float32"]
     floats = [each.astype(np.float32) for each in parts]
     assert filled_up(floats, -100).tolist() == [[1.0, -100.0], [2.0, 3.0]]
+
+
+def test_a_model_says_itself_what_its_labels_are_filled_up_with() -> None:
+    class Own(BaseModel):
+        def init_model(self) -> None:
+            self.missing_label = -1
+            super().init_model(Each(), nn.L1Loss())
+
+        def eval_metrics(self, y_true: Any, y_pred: Any) -> dict[str, float]:
+            assert y_true.tolist() == [[1, 4], [2, -1]]
+            return {"last": y_true[-1, -1]}
+
+    assert (
+        Own()
+        .evaluate(
+            [
+                (np.zeros((1, 2), np.float32), np.array([[1, 4]])),
+                (np.zeros((1, 1), np.float32), np.array([[2]])),
+            ]
+        )
+        .last
+        == -1
+    )

@@ -1,19 +1,18 @@
 """Trials that one process trains together, as its parent gives them: they join and leave between epochs."""
 
 import contextlib
-import copy
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 import torch
 
 from base_model import BaseModel, choose_device
 from helixband import randomness
-from helixband.definition.lasting import has_shared_order
+from helixband.definition.lasting import has_shared_order, orders
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
@@ -23,8 +22,9 @@ from helixband.search.executors.trial import Trained, Trainer
 from helixband.training import snapshot
 from helixband.training.ended import Ended, lost_device
 from helixband.training.fit import fit
-from helixband.training.holdings import Look, changed, look, unchanged
+from helixband.training.holdings import Look, changed, look, shown, unchanged
 from helixband.training.member import Member
+from helixband.training.objects import walk
 from helixband.training.single import tell_uncaptured
 from helixband.training.state import TRAIN
 from helixband.training.steps.captured import Captured
@@ -54,6 +54,8 @@ class _Place:
     trial: Trial
     model: BaseModel
     closing: contextlib.ExitStack
+    orders: Mapping[int, Any]
+    """What the trial's generator reads in an order, by `id`."""
 
 
 class _Later(Exception):
@@ -139,9 +141,16 @@ class Together:
             return None
         self._is_read = True
         with randomness.unmoved(), unchanged({**held.variables(), TRAIN: train}, strict=False):
+            copied = _of_its_own(train)
             before = self._look()
-            for _ in itertools.islice(_of_its_own(train), 2):
+            own = {id(source) for source in held.sources()}
+            drawn = {shown(path): source for path, source in before.sources if id(source) not in own}
+            places = {name: randomness.state_of(source) for name, source in drawn.items()}
+            for _ in itertools.islice(copied, 2):
                 pass
+            for name, source in drawn.items():
+                if not randomness.equal_states(randomness.state_of(source), places[name]):
+                    return name
             return changed(before, self._look())
 
     def _next(self, seconds: float | None) -> dict[str, Any] | None:
@@ -192,13 +201,19 @@ class Together:
             with contextlib.suppress(_Later):
                 _fail(_Later(), closing)
             raise _Later
+        orders_of_train = orders(train)
         if (lent := self._trainer.definition.lent.name) is not None:
             self._go_one_by_one(f"each trains weights of {lent}, which all of them have")
-        elif has_shared_order(train, self._trainer.definition.function("get_train_generator")):
+        elif any(not place.orders.keys().isdisjoint(orders_of_train) for place in self._places.values()):
+            self._go_one_by_one(f"all of them have one {type(train).__name__}, or one generator in it")
+            with contextlib.suppress(_Later):
+                _fail(_Later(), closing)
+            raise _Later
+        elif has_shared_order(train) or _holds_itself(train):
             self._go_one_by_one(f"all of them have one {type(train).__name__}, or one generator in it")
         elif (name := self._changed_by_reading(train)) is not None:
             self._go_one_by_one(f"reading the data changes {name}, which all of them have")
-        self._places[member] = _Place(task, trial, model, closing)
+        self._places[member] = _Place(task, trial, model, closing, orders_of_train)
         if self._takes_one and (why := shares_no_step(member)):  # in a pack of its own, not told otherwise
             self._tell_alone(member, why)
         return member
@@ -243,13 +258,28 @@ class _Variables:
 def _of_its_own(train: Iterable[Any]) -> Iterable[Any]:
     """The training generator of a member: of one that code of the user's may have a part in, a copy.
 
-    It has the data in common with the others, and an order and attributes of its own.
+    It has the data in common with the others, and an order, attributes and random numbers of its own.
     """
-    return copy.copy(train) if _is_copied(train) else train
+    if not _is_copied(train):
+        return train
+    made = train.copied()
+    for name, value in vars(made).items():
+        if isinstance(value, randomness.SOURCES):
+            vars(made)[name] = randomness.of_its_own(value)
+    return made
 
 
-def _is_copied(train: Iterable[Any]) -> bool:
-    return isinstance(train, BatchGenerator) and not train.is_made_alone()
+def _is_copied(train: Iterable[Any]) -> TypeGuard[BatchGenerator]:
+    is_derived = isinstance(train, BatchGenerator) and not train.is_made_alone()
+    return is_derived and not _holds_itself(train)
+
+
+def _holds_itself(train: Iterable[Any]) -> bool:
+    """Whether a copy would read what it is from the generator, as from a method of it in an attribute."""
+    is_derived = isinstance(train, BatchGenerator) and not train.is_made_alone()
+    return is_derived and any(
+        value is train for _, value in walk({"": vars(train)}, lambda value, path: False)
+    )
 
 
 def _fail(error: BaseException, closing: contextlib.ExitStack) -> NoReturn:

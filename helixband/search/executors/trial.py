@@ -237,7 +237,7 @@ class Trainer:
         trial.write_config(task.config)
         model, seed = self.new_model(trial, task.config, train), self._seed(task.name)
         with (
-            left_for_others(train, self.definition.function("get_train_generator")),
+            left_for_others(train),
             TensorBoardLog(self.results.logs(trial), trial.writing) as log,
         ):
 
