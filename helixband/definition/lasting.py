@@ -3,7 +3,7 @@
 import bisect
 import contextlib
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -11,20 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from base_model import BaseModel
 from batch_generator import BatchGenerator
 from helixband.randomness import held
 from helixband.training.holdings import shown, unchanged
-from helixband.training.objects import ATOMS, walk
-from helixband.training.plain import CONTAINERS
+from helixband.training.objects import ATOMS, is_of_a_library, is_ours, walk
 from helixband.training.snapshot import ROOM, Snapshot
 from helixband.training.state import TRAIN
 
 Span = tuple[int, int]
 """The addresses in memory from the first byte to behind the last."""
 
-_CONTAINERS = (*CONTAINERS, str, bytes, np.ndarray, Mapping)
+_READ = (DataLoader, Sampler, IterableDataset, Iterator)
+"""What of a library is read in an order."""
 _CHANGE_NOTHING = (tuple, frozenset, type, FunctionType, ModuleType)
 
 
@@ -161,15 +162,16 @@ def has_shared_order(train: Iterable[Any]) -> bool:
 
 
 def _is_read(value: Any) -> bool:
-    kind = type(value)
-    is_iterated = hasattr(kind, "__iter__") and not isinstance(value, (*_CONTAINERS, Tensor, nn.Module))
+    kind: Any = type(value)
+    is_own = not (is_of_a_library(kind) or is_ours(kind.__module__) or isinstance(value, nn.Module))
+    is_iterated = isinstance(value, _READ) or (is_own and hasattr(kind, "__iter__"))
     return is_iterated or callable(getattr(kind, "set_epoch", None))
 
 
 def _caches() -> bool:
     """Whether a function of the definition gives again what it gave."""
     modules = held.modules().values()
-    return any(hasattr(value, "cache_info") for module in modules for value in vars(module).values())
+    return any(hasattr(type(value), "cache_info") for module in modules for value in vars(module).values())
 
 
 def _shared(train: Iterable[Any]) -> Iterator[Any]:
