@@ -282,3 +282,12 @@ STILL = FROZEN.replace(" nn.BatchNorm1d(4),", "")
 def test_what_no_training_changes_keeps_nobody_from_a_pack(project: Project, more: str) -> None:
     project.define(more)
     assert "one after another" not in search(project, "packed", "--trials", "3", "--pack", "3")
+
+
+def test_a_generator_that_raises_ends_its_trials_and_not_their_process(project: Project) -> None:
+    project.define(PLAIN + COUNTING.replace("self.count += 1", "raise ValueError('mine')"))
+    flags = ("--no-data-check", "--trials", "3", "--pack", "3")
+    done = project.run(*SEARCH, "--result", str(project.path / "packed"), *flags)
+    assert done.code == 1
+    assert "no trial has succeeded of 3; trial 0000 failed with: ValueError: mine" in done.err
+    assert "ended" not in done.out

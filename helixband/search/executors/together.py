@@ -30,6 +30,8 @@ from helixband.training.state import TRAIN
 from helixband.training.steps.captured import Captured
 from helixband.training.steps.packable import shares_no_step
 
+_ONE = "all of them have one {}, or one generator in it"
+
 WAIT = 0.25
 """How long trials wait for others in the place of those that left, as a share of the epoch before."""
 
@@ -180,7 +182,8 @@ class Together:
     def _member(self, task: Task) -> Member | None:
         """The member of a task; None where the trial has failed before its first step, or is another's.
 
-        Raises `_Later` where making it changed what those that run may read; that is put back.
+        Raises `_Later` where making it changed what those that run may read, which is put back, or where its
+        data are read from what theirs are.
         """
         before = _Variables() if self._places else None
         try:
@@ -192,35 +195,37 @@ class Together:
         try:
             model, (train, *given) = closing.enter_context(self._trainer.ready(task, trial, self._report))
             member: Member = model.as_member(_of_its_own(train), *given)
+            read, why = orders(train), self._in_common(train)
         except (Exception, SystemExit) as error:
             self._conclude(task, trial, functools.partial(_fail, error, closing))
             return None
+        is_later = any(not place.orders.keys().isdisjoint(read) for place in self._places.values())
         if before is not None and (name := before.changed()) is not None:
             before.put_back()
-            self._go_one_by_one(f"making one changes {name}, which all of them have")
+            is_later, why = True, f"making one changes {name}, which all of them have"
+        elif is_later:
+            why = _ONE.format(type(train).__name__)
+        if why is not None:
+            self._slots = 1
+            self._orders.send(shared=why)
+        if is_later:
             with contextlib.suppress(_Later):
                 _fail(_Later(), closing)
             raise _Later
-        orders_of_train = orders(train)
-        if (lent := self._trainer.definition.lent.name) is not None:
-            self._go_one_by_one(f"each trains weights of {lent}, which all of them have")
-        elif any(not place.orders.keys().isdisjoint(orders_of_train) for place in self._places.values()):
-            self._go_one_by_one(f"all of them have one {type(train).__name__}, or one generator in it")
-            with contextlib.suppress(_Later):
-                _fail(_Later(), closing)
-            raise _Later
-        elif has_shared_order(train) or _holds_itself(train):
-            self._go_one_by_one(f"all of them have one {type(train).__name__}, or one generator in it")
-        elif (name := self._changed_by_reading(train)) is not None:
-            self._go_one_by_one(f"reading the data changes {name}, which all of them have")
-        self._places[member] = _Place(task, trial, model, closing, orders_of_train)
+        self._places[member] = _Place(task, trial, model, closing, read)
         if self._takes_one and (why := shares_no_step(member)):  # in a pack of its own, not told otherwise
             self._tell_alone(member, why)
         return member
 
-    def _go_one_by_one(self, why: str) -> None:
-        self._slots = 1
-        self._orders.send(shared=why)
+    def _in_common(self, train: Iterable[Any]) -> str | None:
+        """Why the trial made latest, and its generator, cannot be trained beside others, in words."""
+        if (name := self._trainer.definition.lent.name) is not None:
+            return f"each trains weights of {name}, which all of them have"
+        if has_shared_order(train) or _holds_itself(train):
+            return _ONE.format(type(train).__name__)
+        if (name := self._changed_by_reading(train)) is not None:
+            return f"reading the data changes {name}, which all of them have"
+        return None
 
     def _conclude(self, task: Task, trial: Trial, train: Callable[[], Trained]) -> None:
         outcome = self._trainer.concluded(task, trial, train)
