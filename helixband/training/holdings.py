@@ -28,7 +28,16 @@ from helixband.training.objects import (
     nature,
     walk,
 )
-from helixband.training.plain import BYTES, CONTAINERS, NotPlain, decoded, encoded, exact, mark_of_state
+from helixband.training.plain import (
+    ARRAYS,
+    BYTES,
+    CONTAINERS,
+    NotPlain,
+    decoded,
+    encoded,
+    exact,
+    mark_of_state,
+)
 from helixband.training.plain import mark as mark_of
 
 STATE = "state"
@@ -211,7 +220,7 @@ def unchanged(
     codes = {}
     for path, (value, mark) in before.items():
         if _can_change(value):
-            room -= getattr(value, "nbytes", 0)
+            room -= value.nbytes if isinstance(value, ARRAYS) and not isinstance(mark, Kind) else 0
             codes[path] = _copy_of(value, mark) if room >= 0 else None
 
     def put_back(strict: bool) -> None:
