@@ -155,10 +155,9 @@ def orders(train: Iterable[Any]) -> dict[int, Any]:
     return {key: value for key, value in found.items() if key not in ours and _is_read(value)}
 
 
-def has_shared_order(train: Iterable[Any]) -> bool:
-    """Whether the definition's variables hold something that a generator reads in an order."""
-    in_variables = (id(value) for _, value in walk(held.variables(), lambda value, path: False))
-    return not orders(train).keys().isdisjoint(in_variables)
+def in_variables() -> set[int]:
+    """The objects that the definition's variables hold, by `id`."""
+    return {id(value) for _, value in walk(held.variables(), lambda value, path: False)}
 
 
 def _is_read(value: Any) -> bool:
@@ -176,8 +175,8 @@ def _caches() -> bool:
 
 def _shared(train: Iterable[Any]) -> Iterator[Any]:
     """The objects that can change and that both a generator and the definition's variables hold."""
-    in_variables = {id(value) for _, value in walk(held.variables(), lambda value, path: False)}
+    there = in_variables()
     for _, value in walk({TRAIN: train}, lambda value, path: False):
         can_change = type(value) not in ATOMS and not isinstance(value, _CHANGE_NOTHING)
-        if can_change and id(value) in in_variables:
+        if can_change and id(value) in there:
             yield value

@@ -12,7 +12,7 @@ import torch
 
 from base_model import BaseModel, choose_device
 from helixband import randomness
-from helixband.definition.lasting import has_shared_order, orders
+from helixband.definition.lasting import in_variables, orders
 from helixband.generators.base import BatchGenerator
 from helixband.randomness import held
 from helixband.results.attempt import Superseded
@@ -195,7 +195,8 @@ class Together:
         try:
             model, (train, *given) = closing.enter_context(self._trainer.ready(task, trial, self._report))
             member: Member = model.as_member(_of_its_own(train), *given)
-            read, why = orders(train), self._in_common(train)
+            read = orders(train)
+            why = self._in_common(train, read)
         except (Exception, SystemExit) as error:
             self._conclude(task, trial, functools.partial(_fail, error, closing))
             return None
@@ -217,11 +218,11 @@ class Together:
             self._tell_alone(member, why)
         return member
 
-    def _in_common(self, train: Iterable[Any]) -> str | None:
-        """Why the trial made latest, and its generator, cannot be trained beside others, in words."""
+    def _in_common(self, train: Iterable[Any], read: Mapping[int, Any]) -> str | None:
+        """Why the trial made latest, whose data are `read` in an order, is trained by itself, in words."""
         if (name := self._trainer.definition.lent.name) is not None:
             return f"each trains weights of {name}, which all of them have"
-        if has_shared_order(train) or _holds_itself(train):
+        if not in_variables().isdisjoint(read) or _holds_itself(train):
             return _ONE.format(type(train).__name__)
         if (name := self._changed_by_reading(train)) is not None:
             return f"reading the data changes {name}, which all of them have"
